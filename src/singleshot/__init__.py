@@ -1,0 +1,1 @@
+"""singleshot: the SSD family of object detectors, exact and fast."""

@@ -1,0 +1,1 @@
+"""From the truth to what each default box learns."""

@@ -1,0 +1,1 @@
+"""The networks: bases, extra maps, heads, and `ssd`, which ties them."""

@@ -1,0 +1,1 @@
+"""Detection with a trained model."""

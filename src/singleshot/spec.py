@@ -1,0 +1,323 @@
+"""What a detector is, as plain data: its default boxes, its preprocessing, its layers. A variant is `replace(...)`.
+
+Counts that follow from others (boxes a cell, K, grid sizes) are derived where they are needed and never typed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from singleshot.errors import RequestError, UnknownNameError
+
+FORBID_UNKNOWN_FIELDS = {"extra": "forbid"}  # read by pydantic when a config.json is validated
+
+
+@dataclass(frozen=True)
+class MapBoxes:
+    """Default boxes of one feature map (Caffe's PriorBox layer; paper section 2.2).
+
+    Attributes:
+        min_sizes: pixels of the network input; each gives a square.
+        max_sizes: one for each min size, or none: adds a square of sqrt(min x max).
+        aspect_ratios: width / height beside 1; each also gives its inverse when `flip`.
+        step: distance of two centres in pixels; None derives it from input and map size.
+    """
+
+    min_sizes: tuple[float, ...]
+    max_sizes: tuple[float, ...] = ()
+    aspect_ratios: tuple[float, ...] = (2.0,)
+    step: float | None = None
+    flip: bool = True
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        if self.max_sizes and len(self.max_sizes) != len(self.min_sizes):
+            raise RequestError(
+                f"max_sizes must be as many as min_sizes or none, got {self.max_sizes} for {self.min_sizes}"
+            )
+        if not self.min_sizes or min(self.min_sizes) <= 0 or min(self.aspect_ratios, default=1) <= 0:
+            raise RequestError(f"box sizes and ratios must be above 0, got {self.min_sizes} and {self.aspect_ratios}")
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """All ratios beside 1 in Caffe's order, without repeats: 2, 1/2, 3, 1/3."""
+        found = [1.0]
+        for ratio in self.aspect_ratios:
+            if all(abs(ratio - other) >= 1e-6 for other in found):  # noqa: PLR2004 (Caffe's tolerance)
+                found += [ratio, 1 / ratio] if self.flip else [ratio]
+        return tuple(found[1:])
+
+    @property
+    def boxes_per_cell(self) -> int:
+        """How many default boxes stand at each position of the map."""
+        return len(self.min_sizes) * (1 + len(self.ratios)) + len(self.max_sizes)
+
+
+@dataclass(frozen=True)
+class BoxSpec:
+    """Default boxes of a whole network: one `MapBoxes` a source map.
+
+    Attributes:
+        variances: the coder divides centre offsets by the first two and log sizes by the last two.
+        clip: cut the boxes to the picture (the paper's models do not).
+        offset: position of the centre inside its cell.
+        truncate_sizes: Caffe cuts min and max sizes to whole pixels.
+    """
+
+    maps: tuple[MapBoxes, ...]
+    variances: tuple[float, float, float, float] = (0.1, 0.1, 0.2, 0.2)
+    clip: bool = False
+    offset: float = 0.5
+    truncate_sizes: bool = True
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From a decoded RGB picture to the network's input: resize to the input size, then (pixel - mean) / std.
+
+    Attributes:
+        mean_rgb: subtracted from 0..255 pixels; also the colour that the expand augmentation fills with.
+        std_rgb: divides afterwards.
+        channel_order: the order in which the network takes its channels, `rgb` or `bgr`.
+    """
+
+    mean_rgb: tuple[float, float, float] = (123.0, 117.0, 104.0)
+    std_rgb: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    channel_order: str = "bgr"
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        if self.channel_order not in {"rgb", "bgr"}:
+            raise UnknownNameError("channel order", self.channel_order, ["rgb", "bgr"])
+
+
+@dataclass(frozen=True)
+class Postprocess:
+    """From scored boxes to detections (Caffe DetectionOutput).
+
+    Attributes:
+        score_threshold: a class score counts above this (strictly).
+        nms_threshold: a box goes when its IoU with a better one of its class is above this.
+        top_k: candidates a class before NMS, -1 for all.
+        keep_top_k: detections a picture after NMS, -1 for all.
+    """
+
+    score_threshold: float = 0.01
+    nms_threshold: float = 0.45
+    top_k: int = 400
+    keep_top_k: int = 200
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+
+@dataclass(frozen=True)
+class ExtraBlock:
+    """One extra feature map behind the base: 1x1 to `squeeze` channels, then kernel x kernel to `channels`.
+
+    The two convolutions are called `<name>_1` and `<name>_2`; the map is the second one's.
+    """
+
+    name: str
+    squeeze: int
+    channels: int
+    kernel: int = 3
+    stride: int = 1
+    padding: int = 0
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A detector, complete but for its weights.
+
+    Attributes:
+        name: the variant it was made from, as `--model` knows it.
+        backbone: `vgg16`, `mobilenetv1` or `mobilenetv2`.
+        input_size_hw: height and width of the network input, pixels.
+        class_names: L foreground names.
+        sources: the source maps in order of stride; names of backbone taps or of extra blocks (`conv8_2`).
+        boxes: default boxes, one entry for each source.
+        extras: the extra blocks, in order, behind the backbone's last map.
+        head_kernel: side of the head's convolutions.
+        separable: extra maps and heads made of depthwise + pointwise convolutions (SSDLite).
+        normalised: sources whose map goes through a learnt L2 normalisation (ParseNet).
+        width: multiplies the channels of base and extra maps (the heads follow).
+        tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
+        batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias.
+    """
+
+    name: str
+    backbone: str
+    input_size_hw: tuple[int, int]
+    class_names: tuple[str, ...]
+    sources: tuple[str, ...]
+    boxes: BoxSpec
+    extras: tuple[ExtraBlock, ...]
+    preprocess: Preprocess = field(default_factory=Preprocess)
+    postprocess: Postprocess = field(default_factory=Postprocess)
+    separable: bool = False
+    head_kernel: int = 3
+    normalised: tuple[str, ...] = ()
+    width: float = 1.0
+    tensorflow_padding: bool = False
+    batch_norm: bool = False
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        if len(self.sources) != len(self.boxes.maps):
+            raise RequestError(f"{len(self.sources)} source maps but default boxes for {len(self.boxes.maps)}")
+        if not self.class_names or len(set(self.class_names)) != len(self.class_names):
+            raise RequestError(f"class names must be there and different, got {list(self.class_names)}")
+        if min(self.input_size_hw) < 1:
+            raise RequestError(f"input size must be positive, got {self.input_size_hw}")
+
+    @property
+    def num_classes(self) -> int:
+        """C = L + 1: the foreground classes and background, which is number 0 inside the network."""
+        return len(self.class_names) + 1
+
+    def with_input_size(self, height: int, width: int) -> ModelSpec:
+        """The same detector for another input size: box sizes follow the shorter side, steps follow the maps."""
+        if (height, width) == self.input_size_hw:
+            return self
+        factor = min(height, width) / min(self.input_size_hw)
+        maps = tuple(
+            replace(
+                boxes,
+                min_sizes=tuple(size * factor for size in boxes.min_sizes),
+                max_sizes=tuple(size * factor for size in boxes.max_sizes),
+                step=None,
+            )
+            for boxes in self.boxes.maps
+        )
+        return replace(self, input_size_hw=(height, width), boxes=replace(self.boxes, maps=maps))
+
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
+    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
+
+
+def _maps(
+    sizes: tuple[float, ...], ratios: tuple[tuple[float, ...], ...], steps: tuple[float | None, ...]
+) -> tuple[MapBoxes, ...]:
+    """Maps whose max size is the next map's min size; `sizes` ends with the last map's max size."""
+    return tuple(
+        MapBoxes((small,), (large,), ratio, step)
+        for (small, large), ratio, step in zip(pairwise(sizes), ratios, steps, strict=True)
+    )
+
+
+_TWO, _THREE = (2.0,), (2.0, 3.0)
+_RATIOS_300 = (_TWO, _THREE, _THREE, _THREE, _TWO, _TWO)
+_RATIOS_512 = (_TWO, _THREE, _THREE, _THREE, _THREE, _TWO, _TWO)
+_STEPS_300 = (8.0, 16.0, 32.0, 64.0, 100.0, 300.0)
+_STEPS_512 = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
+
+# Pixels: the authors' ssd_pascal.py, ssd_coco.py and their released 512 models. Caffe cuts them to whole pixels.
+BOXES_300_VOC = BoxSpec(_maps((30, 60, 111, 162, 213, 264, 315), _RATIOS_300, _STEPS_300))
+BOXES_300_COCO = BoxSpec(_maps((21, 45, 99, 153, 207, 261, 315), _RATIOS_300, _STEPS_300))
+BOXES_512_VOC = BoxSpec(_maps((35.84, 76.8, 153.6, 230.4, 307.2, 384.0, 460.8, 537.6), _RATIOS_512, _STEPS_512))
+BOXES_512_COCO = BoxSpec(_maps((20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72), _RATIOS_512, _STEPS_512))
+# chuanqi305's MobileNet-SSD: sizes 60 .. 285, the first map without the sqrt(min max) square and without ratio 3.
+BOXES_300_MOBILENETV1 = BoxSpec(
+    (MapBoxes((60,), (), _TWO), *_maps((105, 150, 195, 240, 285, 300), (_THREE,) * 5, (None,) * 5))
+)
+# Scales 0.2 .. 0.95 of 320 pixels.
+BOXES_320_LITE = BoxSpec(_maps((64, 112, 160, 208, 256, 304, 320), (_THREE,) * 6, (None,) * 6))
+
+SSD300_VGG16 = ModelSpec(
+    name="ssd300-vgg16",
+    backbone="vgg16",
+    input_size_hw=(300, 300),
+    class_names=VOC_CLASSES,
+    sources=("conv4_3", "fc7", "conv8_2", "conv9_2", "conv10_2", "conv11_2"),
+    boxes=BOXES_300_VOC,
+    extras=(
+        ExtraBlock("conv8", 256, 512, stride=2, padding=1),
+        ExtraBlock("conv9", 128, 256, stride=2, padding=1),
+        ExtraBlock("conv10", 128, 256),
+        ExtraBlock("conv11", 128, 256),
+    ),
+    normalised=("conv4_3",),
+)
+SSD512_VGG16 = replace(
+    SSD300_VGG16,
+    name="ssd512-vgg16",
+    input_size_hw=(512, 512),
+    sources=(*SSD300_VGG16.sources, "conv12_2"),
+    boxes=BOXES_512_VOC,
+    extras=(
+        ExtraBlock("conv8", 256, 512, stride=2, padding=1),
+        ExtraBlock("conv9", 128, 256, stride=2, padding=1),
+        ExtraBlock("conv10", 128, 256, stride=2, padding=1),
+        ExtraBlock("conv11", 128, 256, stride=2, padding=1),
+        ExtraBlock("conv12", 128, 256, kernel=4, padding=1),
+    ),
+)
+_UNIT_RANGE = Preprocess(mean_rgb=(127.5,) * 3, std_rgb=(127.5,) * 3, channel_order="rgb")
+SSD300_MOBILENETV1 = ModelSpec(
+    name="ssd300-mobilenetv1",
+    backbone="mobilenetv1",
+    input_size_hw=(300, 300),
+    class_names=VOC_CLASSES,
+    sources=("conv11", "conv13", "conv14_2", "conv15_2", "conv16_2", "conv17_2"),
+    boxes=BOXES_300_MOBILENETV1,
+    extras=(
+        ExtraBlock("conv14", 256, 512, stride=2, padding=1),
+        ExtraBlock("conv15", 128, 256, stride=2, padding=1),
+        ExtraBlock("conv16", 128, 256, stride=2, padding=1),
+        ExtraBlock("conv17", 64, 128, stride=2, padding=1),
+    ),
+    preprocess=replace(_UNIT_RANGE, channel_order="bgr"),
+    postprocess=Postprocess(top_k=100, keep_top_k=100),
+    head_kernel=1,
+)
+SSDLITE320_MOBILENETV2 = ModelSpec(
+    name="ssdlite320-mobilenetv2",
+    backbone="mobilenetv2",
+    input_size_hw=(320, 320),
+    class_names=VOC_CLASSES,
+    sources=("block14_expand", "last", "extra1_2", "extra2_2", "extra3_2", "extra4_2"),
+    boxes=BOXES_320_LITE,
+    extras=(
+        ExtraBlock("extra1", 256, 512, stride=2, padding=1),
+        ExtraBlock("extra2", 128, 256, stride=2, padding=1),
+        ExtraBlock("extra3", 128, 256, stride=2, padding=1),
+        ExtraBlock("extra4", 64, 128, stride=2, padding=1),
+    ),
+    preprocess=_UNIT_RANGE,
+    separable=True,
+    tensorflow_padding=True,
+)
+
+VARIANTS = {
+    spec.name: spec
+    for spec in (
+        SSD300_VGG16,
+        replace(SSD300_VGG16, name="ssd300-vgg16-coco", boxes=BOXES_300_COCO),
+        SSD512_VGG16,
+        replace(SSD512_VGG16, name="ssd512-vgg16-coco", boxes=BOXES_512_COCO),
+        SSD300_MOBILENETV1,
+        SSDLITE320_MOBILENETV2,
+    )
+}
+
+
+def variant(name: str) -> ModelSpec:
+    """The named variant.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    if name not in VARIANTS:
+        raise UnknownNameError("model", name, VARIANTS)
+    return VARIANTS[name]

@@ -1,0 +1,1 @@
+"""Training: recipe, solver, loop, checkpoints."""

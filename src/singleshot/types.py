@@ -1,0 +1,160 @@
+"""What flows through the house: a picture with its truths, a whole set's truths, and what a detector found.
+
+Labels are 0..L-1 everywhere outside the network; background has no number and no name. All arrays are numpy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from jaxtyping import Bool, Float32, Int64, UInt8
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One decoded picture with its truths, as augmentation and training see it.
+
+    Attributes:
+        picture: RGB pixels.
+        boxes_xyxy: truths as fractions of the picture: coordinates divided by width and height, with no -1
+            (Caffe io.cpp, ReadXMLToAnnotatedDatum).
+        labels: class of each truth, 0..L-1.
+        difficult: truths that evaluation ignores (VOC's difficult, COCO's crowd).
+    """
+
+    picture: UInt8[np.ndarray, "H W 3"]
+    boxes_xyxy: Float32[np.ndarray, "R 4"]
+    labels: Int64[np.ndarray, " R"]
+    difficult: Bool[np.ndarray, " R"]
+
+
+@dataclass(frozen=True, eq=False)
+class Truths:
+    """The truths of one picture, in pixels, as a data set states them.
+
+    Attributes:
+        boxes_xyxy: left, top, right, bottom in pixels, in the frame of the picture as displayed.
+        labels: class of each, 0..L-1.
+        difficult: ignored by VOC evaluation (neither right nor wrong to find).
+        crowd: a COCO crowd region (ignored, and may swallow several detections).
+        areas: COCO's area in pixels (of the segment); the box's area where a format has none.
+    """
+
+    boxes_xyxy: Float32[np.ndarray, "R 4"]
+    labels: Int64[np.ndarray, " R"]
+    difficult: Bool[np.ndarray, " R"]
+    crowd: Bool[np.ndarray, " R"]
+    areas: Float32[np.ndarray, " R"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Annotations:
+    """A data set's pictures and truths in a few packed arrays: small, and shared by worker processes without copies.
+
+    The truths of picture i are the rows `starts[i]` to `starts[i + 1]`.
+
+    Attributes:
+        layout: the format it was read from: `voc`, `coco`, `yolo` or `csv`.
+        root: folder that `files` are relative to.
+        files: one picture path each, relative to `root`, with forward slashes.
+        ids: the set's own name of each picture (VOC id, COCO image id as text, else the file's stem).
+        class_names: L names; label l is `class_names[l]`.
+        category_ids: COCO's category id of each class, for results files; 1..L elsewhere.
+        sizes_wh: width and height of each picture as the annotation states it, (0, 0) where it states none.
+    """
+
+    layout: str
+    root: Path
+    files: tuple[str, ...]
+    ids: tuple[str, ...]
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    sizes_wh: np.ndarray  # (N, 2) int32
+    starts: np.ndarray  # (N + 1,) int64
+    boxes_xyxy: np.ndarray  # (M, 4) float32, pixels
+    labels: np.ndarray  # (M,) int64
+    difficult: np.ndarray  # (M,) bool
+    crowd: np.ndarray  # (M,) bool
+    areas: np.ndarray  # (M,) float32
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def path(self, index: int) -> Path:
+        """Where picture `index` lies."""
+        return self.root / self.files[index]
+
+    def truths(self, index: int) -> Truths:
+        """The truths of picture `index` (views, not copies)."""
+        rows = slice(self.starts[index], self.starts[index + 1])
+        return Truths(
+            self.boxes_xyxy[rows], self.labels[rows], self.difficult[rows], self.crowd[rows], self.areas[rows]
+        )
+
+    def subset(self, indices: Sequence[int]) -> Annotations:
+        """The same set with only these pictures, in this order."""
+        pieces = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
+        rows = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+        counts = [len(piece) for piece in pieces]
+        return Annotations(
+            layout=self.layout,
+            root=self.root,
+            files=tuple(self.files[i] for i in indices),
+            ids=tuple(self.ids[i] for i in indices),
+            class_names=self.class_names,
+            category_ids=self.category_ids,
+            sizes_wh=self.sizes_wh[list(indices)].reshape(-1, 2),
+            starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            boxes_xyxy=self.boxes_xyxy[rows],
+            labels=self.labels[rows],
+            difficult=self.difficult[rows],
+            crowd=self.crowd[rows],
+            areas=self.areas[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """What a detector found in one picture, best first.
+
+    Attributes:
+        boxes: (n, 4) float32 left, top, right, bottom in pixels of the picture as displayed, inside it.
+        scores: (n,) float32 in [0, 1].
+        labels: (n,) int64, 0..L-1.
+        class_names: the L names that labels refer to.
+    """
+
+    boxes: Float32[np.ndarray, "n 4"]
+    scores: Float32[np.ndarray, " n"]
+    labels: Int64[np.ndarray, " n"]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each detection."""
+        return [self.class_names[label] for label in self.labels]
+
+    def above(self, score: float) -> Detections:
+        """Only what scores at least this much."""
+        keep = self.scores >= score
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Plain values, as `ssd detect --json` writes them: box, label, score."""
+        return [
+            {"box": [round(float(v), 2) for v in box], "label": name, "score": round(float(score), 6)}
+            for box, name, score in zip(self.boxes, self.names, self.scores, strict=True)
+        ]

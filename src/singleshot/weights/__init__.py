@@ -1,0 +1,1 @@
+"""Weights on disk: our folder, and importers for those of others."""
