@@ -45,7 +45,7 @@ class MapBoxes:
         """All ratios beside 1 in Caffe's order, without repeats: 2, 1/2, 3, 1/3."""
         found = [1.0]
         for ratio in self.aspect_ratios:
-            if all(abs(ratio - other) >= 1e-6 for other in found):  # noqa: PLR2004 (Caffe's tolerance)
+            if all(abs(ratio - other) >= 1e-6 for other in found):
                 found += [ratio, 1 / ratio] if self.flip else [ratio]
         return tuple(found[1:])
 
@@ -201,8 +201,8 @@ class ModelSpec:
 
 
 VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
-    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
 
