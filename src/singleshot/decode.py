@@ -1,0 +1,244 @@
+"""From a file or bytes to displayed RGB pixels: the one guarded way in, for training, detection and serving alike.
+
+In this order: the first bytes name the format (an allowlist); the header gives the size, refused above `max_pixels` before
+a pixel is decoded; Pillow decodes, and a truncated file is an error, never grey fill; the colours become 8-bit RGB; EXIF
+orientation is applied. Conversions, each as OpenCV's imread does it:
+
+    grey, 1 bit, palette    the colour itself, three channels
+    alpha                   dropped: the stored colours count, not what a viewer would show behind them
+    16 bits                 the high byte of each value
+    CMYK, YCCK              (255 - C)(255 - K) / 255, without a colour profile
+    animation, many pages   the first, with a `UserWarning`
+    32 bits, float, Lab     refused: their range or their meaning in RGB is not in the file
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from singleshot.errors import PictureError
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from PIL.ImageFile import ImageFile
+
+MAX_PIXELS = 50_000_000
+ORIENTATION_TAG = 0x0112
+
+# Pillow's classes are taken directly, not through Image.open: nothing outside this table is ever tried.
+READERS: dict[str, type[ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+}
+
+# Everything that Pillow's readers were seen to raise on damaged files.
+_DAMAGE = (
+    OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, EOFError, OverflowError, ArithmeticError,
+    AttributeError, AssertionError, NotImplementedError, RuntimeError, struct.error, MemoryError, UserWarning,
+)  # fmt: skip
+
+
+def decode_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "H W 3"]:
+    """The picture as displayed: RGB, 8 bits, EXIF orientation applied.
+
+    Args:
+        source: a file, or its content.
+        max_pixels: width x height above which the header alone refuses the file.
+
+    Raises:
+        PictureError: not a picture, a format outside the allowlist, too large, truncated or damaged.
+
+    Warns:
+        UserWarning: the file holds several frames; only the first is used.
+    """
+    name, data = _read(source)
+    kind, image = _open(name, data, max_pixels)
+    _refuse_truncation(name, kind, data)
+    if getattr(image, "is_animated", False):
+        warnings.warn(f"{name}: only the first of several frames is used", stacklevel=2)
+    try:
+        image.load()
+        orientation = _orientation(image)
+        pixels = _rgb(name, image)
+    except PictureError:
+        raise
+    except _DAMAGE as error:
+        raise _damaged(name, kind, error) from error
+    return _turn(pixels, orientation)
+
+
+def picture_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Displayed (width, height), from the header only; the pixels may still turn out to be damaged.
+
+    Raises:
+        PictureError: not a picture, a format outside the allowlist, or too large.
+    """
+    name, data = _read(source)
+    kind, image = _open(name, data, max_pixels)
+    width, height = image.size
+    # Pillow's TIFF reader already swaps the sides that its load() will turn.
+    turned = kind != "TIFF" and _orientation(image) >= 5
+    return (height, width) if turned else (width, height)
+
+
+def sniff(data: bytes) -> str | None:
+    """The format that the first bytes announce, or None; the file's name is never asked.
+
+    >>> sniff(b"GIF89a"), sniff(b"<html>")
+    ('GIF', None)
+    """
+    if data[:3] == b"\xff\xd8\xff":
+        return "JPEG"
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WebP"
+    if data[:6] in {b"GIF87a", b"GIF89a"}:
+        return "GIF"
+    if data[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
+        return "TIFF"
+    return "BMP" if data[:2] == b"BM" else None
+
+
+def _read(source: Path | bytes) -> tuple[str, bytes]:
+    """What to call the source in messages, and its content."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return "picture", bytes(source)
+    path = Path(source)
+    if path.exists() and not path.is_file():
+        raise PictureError(f"{path}: expected a picture, found a folder or device")
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+            # A file that is no picture may be of any size: do not read the rest of it.
+            return str(path), start + file.read() if sniff(start) else start
+    except FileNotFoundError:
+        raise PictureError(f"{path}: no such file") from None
+    except OSError as error:
+        raise PictureError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _open(name: str, data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
+    """Format and header of a picture that may be decoded; nothing is decoded yet."""
+    kind = sniff(data)
+    if kind is None:
+        raise PictureError(f"{name}: expected {', '.join(READERS)}, found {_describe(data)}")
+    if kind == "WebP":
+        # libwebp makes its canvas when it opens: the size has to be known before that.
+        _limit(name, _webp_size(name, data), max_pixels)
+    try:
+        image = READERS[kind](io.BytesIO(data))
+    except _DAMAGE as error:
+        raise _damaged(name, kind, error) from error
+    _limit(name, image.size, max_pixels)
+    return kind, image
+
+
+def _limit(name: str, size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise PictureError(f"{name}: a picture of {width} x {height} pixels has nothing in it")
+    if width * height > max_pixels:
+        raise PictureError(
+            f"{name}: {width} x {height} pixels are more than the limit of {max_pixels / 1e6:g} megapixels"
+        )
+
+
+def _webp_size(name: str, data: bytes) -> tuple[int, int]:
+    """Canvas size from the first chunk of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
+    kind, body = data[12:16], data[20:30]
+    if len(body) == 10 and kind == b"VP8X":
+        return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
+    if len(body) == 10 and kind == b"VP8L":
+        bits = int.from_bytes(body[1:5], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if len(body) == 10 and kind == b"VP8 ":
+        return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
+    raise PictureError(f"{name}: damaged WebP: no size in its header")
+
+
+def _refuse_truncation(name: str, kind: str, data: bytes) -> None:
+    """Refuse a file whose end is missing although all of its pixels might still be there."""
+    complete = {
+        "JPEG": lambda: data.rfind(b"\xff\xd9") > 0,  # from the end: phones append films to their pictures
+        "PNG": lambda: data.rfind(b"IEND\xae\x42\x60\x82") > 0,
+        "WebP": lambda: len(data) >= int.from_bytes(data[4:8], "little") + 8,
+        "GIF": lambda: data.rstrip(b"\0").endswith(b";"),
+    }
+    if kind in complete and not complete[kind]():
+        raise PictureError(f"{name}: truncated {kind}: its end is missing after {len(data)} bytes")
+
+
+def _orientation(image: ImageFile) -> int:
+    """EXIF orientation, 1..8; 1 where there is none or it cannot be read."""
+    if image.format == "JPEG" and "exif" not in image.info:
+        return 1
+    try:
+        orientation = image.getexif().get(ORIENTATION_TAG, 1)
+    except _DAMAGE:
+        return 1
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _turn(pixels: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndarray, "..."]:
+    """Pixels as displayed, from pixels as stored (EXIF 2.32, tag 0x0112)."""
+    if orientation == 1:
+        return pixels
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _rgb(name: str, image: ImageFile) -> UInt8[np.ndarray, "H W 3"]:
+    """8-bit RGB of a loaded image; see the table at the head of this file."""
+    if image.mode == "RGB":
+        return np.asarray(image)
+    if image.mode.startswith("I;16"):
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.mode in {"I", "F", "LAB"}:
+        raise PictureError(
+            f"{name}: mode {image.mode} (32-bit or Lab pixels) has no defined 8-bit RGB; save it as 8 or 16 bits"
+        )
+    image.info.pop("transparency", None)
+    return np.asarray(image.convert("RGB"))
+
+
+def _damaged(name: str, kind: str, error: Exception) -> PictureError:
+    """One line for what a reader said about a damaged file."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return PictureError(f"{name}: truncated or damaged {kind}: {said[:200]}")
+
+
+def _describe(data: bytes) -> str:
+    """What the bytes look like to a person."""
+    if not data:
+        return "an empty file"
+    start = data[:64].lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html")):
+        return "an HTML page"
+    if start.startswith((b"<?xml", b"<svg")):
+        return "XML or SVG"
+    return f"bytes {data[:8].hex(' ')}"
