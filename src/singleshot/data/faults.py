@@ -1,0 +1,100 @@
+"""What can be wrong with a data set, and what training does about each kind.
+
+Readers collect faults and go on; `check` shows them all; `open_data` refuses a set with a fault that stops training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from singleshot.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singleshot.types import Annotations
+
+SHOWN = 20  # of each kind
+
+# The one place where the rule about bad boxes is written down: `bad_boxes.py` carries it out.
+CLIPPED, DROPPED, NOTHING, REFUSED = (
+    "training clips the box to the picture",
+    "training drops the box",
+    "training goes on",
+    "training refuses to start",
+)
+CONSEQUENCES = {
+    "not finite": DROPPED,
+    "inverted": DROPPED,
+    "zero area": DROPPED,
+    "outside": DROPPED,
+    "partly outside": CLIPPED,
+    "malformed": REFUSED,
+    "unknown class": REFUSED,
+    "duplicate id": REFUSED,
+    "missing annotation": REFUSED,
+    "missing picture": REFUSED,
+    "wrong size": REFUSED,
+    "unreadable picture": REFUSED,
+    "duplicate picture": NOTHING,
+    "in two splits": NOTHING,
+    "duplicate box": NOTHING,
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong, and where.
+
+    Attributes:
+        kind: a key of `CONSEQUENCES`.
+        file: the picture or annotation file, relative to the set's root.
+        detail: expected and got, in a few words.
+        number: which object of the picture, from 1; 0 where the fault is the whole file's.
+    """
+
+    kind: str
+    file: str
+    detail: str
+    number: int = 0
+
+    @property
+    def consequence(self) -> str:
+        """What training does about it."""
+        return CONSEQUENCES[self.kind]
+
+    @property
+    def stops_training(self) -> bool:
+        """Training does not start with such a fault in the set."""
+        return self.consequence == REFUSED
+
+    def __str__(self) -> str:
+        where = f"{self.file}, object {self.number}" if self.number else self.file
+        return f"{where}: {self.detail}"
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a reader found: the truths, bad boxes included, and the faults that it met on the way."""
+
+    annotations: Annotations
+    faults: tuple[Fault, ...] = ()
+
+
+def refuse(faults: Sequence[Fault], *, where: str) -> None:
+    """Stop where a fault does not allow training.
+
+    Raises:
+        DataError: naming the first `SHOWN` faults, one a line, and how many there are.
+    """
+    fatal = [fault for fault in faults if fault.stops_training]
+    if not fatal:
+        return
+    if len(fatal) == 1:
+        raise DataError(f"{where}: {fatal[0].kind}: {fatal[0]}")
+    lines = [f"{where}: {len(fatal)} faults to mend before it can be used"]
+    lines += [f"  {fault.kind}: {fault}" for fault in fatal[:SHOWN]]
+    if len(fatal) > SHOWN:
+        lines.append(f"  and {len(fatal) - SHOWN} more; `ssd data check` lists them all")
+    raise DataError("\n".join(lines))

@@ -1,0 +1,80 @@
+"""Pack truths into flat arrays as they are read, so that a set of a million boxes keeps no Python object a box."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.types import Annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class Packer:
+    """Collects pictures and the truths of the latest picture; `finish` gives the annotations.
+
+    Class names are numbered as they come; `finish` renumbers them into the order that the reader wants.
+    """
+
+    def __init__(self) -> None:
+        self.files: list[str] = []
+        self.ids: list[str] = []
+        self.class_numbers: dict[str, int] = {}
+        self._sizes = array("q")
+        self._starts = array("q", [0])
+        self._boxes = array("f")
+        self._labels = array("q")
+        self._flags = array("b")
+        self._areas = array("f")
+
+    def add_picture(self, file: str, identity: str, *, width: int, height: int) -> None:
+        """Begin the next picture; sizes are 0 where the format states none."""
+        self.files.append(file)
+        self.ids.append(identity)
+        self._sizes.extend((width, height))
+        self._starts.append(len(self._labels))
+
+    def add_box(
+        self,
+        box_xyxy: Sequence[float],
+        name: str,
+        *,
+        difficult: bool = False,
+        crowd: bool = False,
+        area: float | None = None,
+    ) -> None:
+        """Add a truth, pixels, to the latest picture; `area` is the box's own where the format has none."""
+        left, top, right, bottom = box_xyxy
+        self._boxes.extend((left, top, right, bottom))
+        self._labels.append(self.class_numbers.setdefault(name, len(self.class_numbers)))
+        self._flags.append(int(difficult) + 2 * int(crowd))
+        self._areas.append(max(right - left, 0.0) * max(bottom - top, 0.0) if area is None else area)
+        self._starts[-1] = len(self._labels)
+
+    def finish(
+        self, *, layout: str, root: Path, class_names: Sequence[str], category_ids: Sequence[int] | None = None
+    ) -> Annotations:
+        """The annotations, labels numbered by `class_names`, which must hold every name that was added."""
+        position = {name: label for label, name in enumerate(class_names)}
+        renumber = np.array([position[name] for name in self.class_numbers], np.int64)
+        labels = np.array(self._labels, np.int64)
+        flags = np.array(self._flags, np.int8)
+        return Annotations(
+            layout=layout,
+            root=root,
+            files=tuple(self.files),
+            ids=tuple(self.ids),
+            class_names=tuple(class_names),
+            category_ids=tuple(category_ids or range(1, len(class_names) + 1)),
+            sizes_wh=np.array(self._sizes, np.int32).reshape(-1, 2),
+            starts=np.array(self._starts, np.int64),
+            boxes_xyxy=np.array(self._boxes, np.float32).reshape(-1, 4),
+            labels=renumber[labels] if len(labels) else labels,
+            difficult=(flags & 1).astype(bool),
+            crowd=(flags & 2).astype(bool),
+            areas=np.array(self._areas, np.float32),
+        )

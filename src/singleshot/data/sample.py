@@ -1,0 +1,58 @@
+"""One picture of a set, decoded, with its truths as augmentation and the matcher take them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.boxes import clip_boxes
+from singleshot.data.bad_boxes import judge_boxes, usable
+from singleshot.preprocess import decode_picture
+from singleshot.types import Sample
+
+if TYPE_CHECKING:
+    from jaxtyping import Int64
+
+    from singleshot.types import Annotations, Truths
+
+
+def to_sample(annotations: Annotations, index: int, *, keep_difficult: bool = True) -> Sample:
+    """Decode picture `index` and give its truths as fractions of it, bad boxes dropped or clipped (`bad_boxes`).
+
+    Args:
+        annotations: the set.
+        index: which picture.
+        keep_difficult: train on difficult objects (VOC does, COCO and ILSVRC do not). Crowd regions are never learnt.
+
+    Raises:
+        PictureError: the picture cannot be decoded.
+    """
+    picture = decode_picture(annotations.path(index))
+    height, width = picture.shape[:2]
+    boxes, labels, difficult = truths_to_learn(
+        annotations.truths(index), width=width, height=height, keep_difficult=keep_difficult
+    )
+    return Sample(picture, boxes, labels, difficult)
+
+
+def truths_to_learn(
+    truths: Truths, *, width: int, height: int, keep_difficult: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes as fractions, labels and difficult flags, grouped by label in the order of first appearance.
+
+    Coordinates are divided by the size with no -1, in float32 (Caffe io.cpp, ReadXMLToAnnotatedDatum). The order is the
+    one that Caffe's matcher sees: its AnnotatedDatum holds one group a label.
+    """
+    keep = usable(judge_boxes(truths.boxes_xyxy, width=width, height=height)) & ~truths.crowd
+    if not keep_difficult:
+        keep &= ~truths.difficult
+    rows = _grouped(truths.labels, np.flatnonzero(keep))
+    boxes = clip_boxes(truths.boxes_xyxy[rows], width=width, height=height)
+    return boxes / np.array([width, height] * 2, np.float32), truths.labels[rows], truths.difficult[rows]
+
+
+def _grouped(labels: Int64[np.ndarray, " R"], rows: Int64[np.ndarray, " r"]) -> Int64[np.ndarray, " r"]:
+    """The rows, those of one label together, labels in the order of their first appearance among all objects."""
+    _, first, which = np.unique(labels, return_index=True, return_inverse=True)
+    return rows[np.argsort(first[which[rows]], kind="stable")]

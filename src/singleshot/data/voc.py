@@ -1,0 +1,167 @@
+"""Read a VOC folder: `Annotations/ID.xml`, `JPEGImages/ID.jpg`, `ImageSets/Main/SPLIT.txt`.
+
+Coordinates are kept as the file states them, as floats (VOC counts pixels from 1; Caffe divides them by the size with
+no -1, and so do we). All annotations are read whatever the split, so that every split of a set has the same class names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from singleshot.data.faults import Fault, Reading
+from singleshot.data.packing import Packer
+from singleshot.data.picture_files import pictures_by_stem
+from singleshot.data.safe_xml import parse_xml
+from singleshot.errors import DataError, UnknownNameError
+from singleshot.spec import VOC_CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+    from xml.etree.ElementTree import Element
+
+ANNOTATIONS, PICTURES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
+_CLASS_LINE = re.compile(r"^\S+\s+(-1|0|1)$")  # car_train.txt: an id and whether the class is in it
+
+
+def voc_splits(root: Path) -> dict[str, int]:
+    """Name and number of pictures of each list in `ImageSets/Main`; the devkit's one list a class is left out."""
+    counts = {}
+    for path in sorted((root / SPLITS).glob("*.txt")):
+        lines = _lines(path)
+        if not ("_" in path.stem and lines and all(_CLASS_LINE.match(line) for line in lines)):
+            counts[path.stem] = len(lines)
+    return counts
+
+
+def read_voc(root: Path, *, split: str | None = None) -> Reading:
+    """The truths of a VOC folder, or of one of its splits, with the faults met on the way.
+
+    Class names are those of all annotations of the folder: in VOC's order where all are VOC's, else alphabetical.
+
+    Raises:
+        DataError: there is no annotation at all.
+        UnknownNameError: no such split.
+    """
+    known = voc_splits(root)
+    if split is not None and split not in known:
+        if known:
+            raise UnknownNameError("split", split, known)
+        raise DataError(
+            f"there is no split {split!r}: {root / SPLITS} has no lists; without a split all pictures are taken"
+        )
+    everything = _read_all(root)
+    return everything if split is None else _select(everything, _lines(root / SPLITS / f"{split}.txt"), split)
+
+
+def voc_class_order(names: Collection[str]) -> tuple[str, ...]:
+    """The names in VOC's order where all are VOC's, else alphabetical."""
+    if set(names) <= set(VOC_CLASSES):
+        return tuple(name for name in VOC_CLASSES if name in names)
+    return tuple(sorted(names))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as a list of pictures: {error}") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _read_all(root: Path) -> Reading:
+    paths = sorted((root / ANNOTATIONS).glob("*.xml"))
+    if not paths:
+        raise DataError(f"{root / ANNOTATIONS} holds no .xml file")
+    pictures = pictures_by_stem(root / PICTURES)
+    packer, faults = Packer(), list[Fault]()
+    for path in paths:
+        name = f"{ANNOTATIONS}/{path.name}"
+        try:
+            truths = read_voc_xml(path.read_bytes(), name)
+        except (ValueError, OSError) as error:
+            faults.append(Fault("malformed", name, str(error)))
+            truths = VocPicture("", 0, 0, (), ())
+        found = pictures.get(path.stem, ())
+        file = truths.filename if truths.filename in found else (found[0] if found else f"{path.stem}.jpg")
+        if not found:
+            faults.append(Fault("missing picture", name, f"no picture {PICTURES}/{path.stem}.* of a known kind"))
+        packer.add_picture(f"{PICTURES}/{file}", path.stem, width=truths.width, height=truths.height)
+        for box, class_name, difficult in truths.objects:
+            packer.add_box(box, class_name, difficult=difficult)
+        faults += truths.faults
+    names = voc_class_order(packer.class_numbers)
+    return Reading(packer.finish(layout="voc", root=root, class_names=names), tuple(faults))
+
+
+@dataclass(frozen=True)
+class VocPicture:
+    """One annotation file: the size it states (0 for none) and its objects as (box, class, difficult)."""
+
+    filename: str
+    width: int
+    height: int
+    objects: tuple[tuple[tuple[float, ...], str, bool], ...]
+    faults: tuple[Fault, ...]
+
+
+def read_voc_xml(content: bytes, name: str) -> VocPicture:
+    """Parse one annotation; an object that cannot be understood becomes a fault.
+
+    Raises:
+        ValueError: not a VOC annotation at all.
+    """
+    element = parse_xml(content)
+    if element.tag != "annotation":
+        raise ValueError(f"expected <annotation>, got <{element.tag[:40]}>")
+    objects, faults = [], []
+    for number, item in enumerate(element.iterfind("object"), 1):
+        try:
+            objects.append(_read_object(item))
+        except ValueError as error:
+            faults.append(Fault("malformed", name, str(error), number))
+    width, height = (_size(element, side) for side in ("width", "height"))
+    filename = (element.findtext("filename") or "").strip()
+    return VocPicture(filename, width, height, tuple(objects), tuple(faults))
+
+
+def _size(element: Element, side: str) -> int:
+    text = (element.findtext(f"size/{side}") or "0").strip()
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
+
+
+def _read_object(item: Element) -> tuple[tuple[float, ...], str, bool]:
+    name = (item.findtext("name") or "").strip()
+    if not name:
+        raise ValueError("the object has no <name>")
+    box = []
+    for side in ("xmin", "ymin", "xmax", "ymax"):
+        text = item.findtext(f"bndbox/{side}")
+        if text is None:
+            raise ValueError(f"the object has no <bndbox><{side}>")
+        try:
+            box.append(float(text))
+        except ValueError:
+            raise ValueError(f"<{side}> must be a number, got {text[:40]!r}") from None
+    return tuple(box), name, (item.findtext("difficult") or "").strip() == "1"
+
+
+def _select(everything: Reading, lines: list[str], split: str) -> Reading:
+    """The pictures that a list names, in its order; each once."""
+    position = {identity: row for row, identity in enumerate(everything.annotations.ids)}
+    rows, faults = dict[int, None](), list[Fault]()
+    list_name = f"{SPLITS}/{split}.txt"
+    for line in lines:
+        identity = line if line in position else line.split()[0]
+        row = position.get(identity)
+        if row is None:
+            faults.append(Fault("missing annotation", list_name, f"{line!r} has no {ANNOTATIONS}/{line}.xml"))
+        elif row in rows:
+            faults.append(Fault("duplicate id", list_name, f"{identity!r} is listed twice"))
+        else:
+            rows[row] = None
+    chosen = {f"{ANNOTATIONS}/{everything.annotations.ids[row]}.xml" for row in rows}
+    faults += [fault for fault in everything.faults if fault.file in chosen]
+    return Reading(everything.annotations.subset(list(rows)), tuple(faults))
