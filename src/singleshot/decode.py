@@ -1,8 +1,8 @@
 """From a file or bytes to displayed RGB pixels: the one guarded way in, for training, detection and serving alike.
 
-In this order: the first bytes name the format (an allowlist); the header gives the size, refused above `max_pixels` before
-a pixel is decoded; Pillow decodes, and a truncated file is an error, never grey fill; the colours become 8-bit RGB; EXIF
-orientation is applied. Conversions, each as OpenCV's imread does it:
+In this order: the first bytes name the format (an allowlist); the header gives the size, refused above `max_pixels`
+before a pixel is decoded; Pillow decodes, and a truncated file is an error, never grey fill; the colours become 8-bit
+RGB; EXIF orientation is applied. Conversions, each as OpenCV's imread does it:
 
     grey, 1 bit, palette    the colour itself, three channels
     alpha                   dropped: the stored colours count, not what a viewer would show behind them

@@ -1,7 +1,7 @@
 """From a decoded picture to the network's input: resize, subtract the mean, order the channels. Decoding: `decode.py`.
 
-Training (after augmentation), detection, evaluation and export all go through `normalise`; `to_network_input` is the test
-transform, Caffe's DataTransformer with `resize_mode: WARP` and `interp_mode: LINEAR`.
+Training (after augmentation), detection, evaluation and export all go through `normalise`; `to_network_input` is
+Caffe's test transform (DataTransformer with `resize_mode: WARP` and `interp_mode: LINEAR`).
 """
 
 from __future__ import annotations

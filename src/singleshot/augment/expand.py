@@ -1,0 +1,98 @@
+"""Expand: the picture somewhere on a larger canvas of the mean colour (Caffe data_transformer.cpp, ExpandImage).
+
+This is the zoom-out that makes small objects (the paper's section 3.6, "*" in its tables). The canvas has up to 16
+times the picture's area, so `cut` builds only the part of it that the crop leaves over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from jaxtyping import Float32, UInt8
+
+    from singleshot.augment.crop import Window
+    from singleshot.augment.settings import AugmentSettings
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Where a picture lies on its canvas, in pixels.
+
+    Attributes:
+        picture_hw: height and width of the picture.
+        size_hw: height and width of the canvas.
+        top: row of the canvas that holds the picture's first row.
+        left: column of the canvas that holds the picture's first column.
+    """
+
+    picture_hw: tuple[int, int]
+    size_hw: tuple[int, int]
+    top: int = 0
+    left: int = 0
+
+    @property
+    def frame_xyxy(self) -> Float32[np.ndarray, " 4"]:
+        """The canvas in fractions of the picture; it reaches beyond [0, 1]."""
+        height, width = self.picture_hw
+        right, bottom = self.size_hw[1] - self.left, self.size_hw[0] - self.top
+        pixels = np.array([-self.left, -self.top, right, bottom], np.float32)
+        return pixels / np.array([width, height, width, height], np.float32)
+
+
+def draw_canvas(picture_hw: tuple[int, int], generator: np.random.Generator, settings: AugmentSettings) -> Canvas:
+    """The picture itself, or with `expand_probability` a canvas of 1 to `max_expand_ratio` times its sides."""
+    # Caffe does nothing for a greatest ratio within 1e-2 of 1.
+    if generator.random() >= settings.expand_probability or settings.max_expand_ratio - 1 < 1e-2:
+        return Canvas(picture_hw, picture_hw)
+    return place(picture_hw, generator.uniform(1, settings.max_expand_ratio), generator)
+
+
+def place(picture_hw: tuple[int, int], ratio: float, generator: np.random.Generator) -> Canvas:
+    """A canvas of `ratio` times the picture's sides, with the picture anywhere on it; all in whole pixels."""
+    height, width = (int(side * ratio) for side in picture_hw)
+    top = int(generator.uniform(0, height - picture_hw[0]))
+    left = int(generator.uniform(0, width - picture_hw[1]))
+    return Canvas(picture_hw, (height, width), top, left)
+
+
+def expand(
+    picture: UInt8[np.ndarray, "H W 3"], canvas: Canvas, mean_rgb: tuple[float, float, float]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The whole canvas with the picture on it."""
+    expanded = np.empty((*canvas.size_hw, 3), np.uint8)
+    expanded[:] = np.rint(mean_rgb).astype(np.uint8)
+    height, width = canvas.picture_hw
+    expanded[canvas.top : canvas.top + height, canvas.left : canvas.left + width] = picture
+    return expanded
+
+
+def cut(
+    picture: UInt8[np.ndarray, "H W 3"],
+    canvas: Canvas,
+    window: Window,
+    mean_rgb: tuple[float, float, float],
+    change: Callable[[UInt8[np.ndarray, "a b 3"]], UInt8[np.ndarray, "a b 3"]],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The window of the canvas, without making the canvas.
+
+    Law: equal to `window.of(expand(change(picture), canvas, mean_rgb))` where `change` works on single pixels; it is
+    called with the visible part of the picture only.
+    """
+    height, width = canvas.picture_hw
+    top, bottom = (min(max(row - canvas.top, 0), height) for row in (window.top, window.bottom))
+    left, right = (min(max(column - canvas.left, 0), width) for column in (window.left, window.right))
+    seen = picture[top:bottom, left:right]
+    if seen.shape[:2] == window.size_hw:
+        return change(seen)
+    patch = np.empty((*window.size_hw, 3), np.uint8)
+    patch[:] = np.rint(mean_rgb).astype(np.uint8)
+    if seen.size:
+        row, column = canvas.top + top - window.top, canvas.left + left - window.left
+        patch[row : row + seen.shape[0], column : column + seen.shape[1]] = change(seen)
+    return patch

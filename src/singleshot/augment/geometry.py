@@ -1,0 +1,73 @@
+"""Truths seen from a part of the picture: Caffe bbox_util.cpp and im_transforms.cpp, in float32.
+
+A `frame` is a box, in fractions of the picture, that becomes the new picture: a crop inside it, or a canvas around it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.boxes import area, clip_boxes, intersection
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32
+
+
+def project(
+    boxes_xyxy: Float32[np.ndarray, "*n 4"], frame_xyxy: Float32[np.ndarray, "*n 4"]
+) -> tuple[Float32[np.ndarray, "*n 4"], Bool[np.ndarray, "*n"]]:
+    """Boxes in fractions of the frame, clipped to it, and which of them are still boxes (ProjectBBox).
+
+    A box that only touches the frame, or has no area after clipping, is none. `locate` inverts it but for the clipping.
+    """
+    origin = np.concatenate([frame_xyxy[..., :2]] * 2, axis=-1)
+    size = frame_xyxy[..., 2:] - frame_xyxy[..., :2]
+    with np.errstate(divide="ignore", invalid="ignore"):  # a frame without area holds no box
+        projected = clip_boxes((boxes_xyxy - origin) / np.concatenate([size] * 2, axis=-1), width=1, height=1)
+    apart = (boxes_xyxy[..., :2] >= frame_xyxy[..., 2:]) | (boxes_xyxy[..., 2:] <= frame_xyxy[..., :2])
+    return projected, ~apart.any(axis=-1) & (area(projected) > 0)
+
+
+def locate(
+    boxes_xyxy: Float32[np.ndarray, "*n 4"], frame_xyxy: Float32[np.ndarray, "*n 4"]
+) -> Float32[np.ndarray, "*n 4"]:
+    """Boxes given in fractions of the frame, in the fractions that the frame itself is given in (LocateBBox)."""
+    origin, size = frame_xyxy[..., :2], frame_xyxy[..., 2:] - frame_xyxy[..., :2]
+    return np.concatenate([origin + boxes_xyxy[..., :2] * size, origin + boxes_xyxy[..., 2:] * size], axis=-1)
+
+
+def intersect(
+    first_xyxy: Float32[np.ndarray, "*n 4"], second_xyxy: Float32[np.ndarray, "*n 4"]
+) -> Float32[np.ndarray, "*n 4"]:
+    """The box common to each pair; zeros where they are apart, a box without area where they touch (IntersectBBox)."""
+    common = np.concatenate(
+        [np.maximum(first_xyxy[..., :2], second_xyxy[..., :2]), np.minimum(first_xyxy[..., 2:], second_xyxy[..., 2:])],
+        axis=-1,
+    )
+    return np.where((common[..., :2] <= common[..., 2:]).all(axis=-1, keepdims=True), common, np.float32(0))
+
+
+def coverage(
+    boxes_xyxy: Float32[np.ndarray, "*n 4"], others_xyxy: Float32[np.ndarray, "*n 4"]
+) -> Float32[np.ndarray, "*n"]:
+    """Share of each box's area that the other box covers (BBoxCoverage)."""
+    common = intersection(boxes_xyxy, others_xyxy)
+    return np.where(common > 0, common / np.maximum(area(boxes_xyxy), np.float32(1e-30)), np.float32(0))
+
+
+def holds_centre(
+    frame_xyxy: Float32[np.ndarray, "*n 4"], boxes_xyxy: Float32[np.ndarray, "*n 4"]
+) -> Bool[np.ndarray, "*n"]:
+    """Whether each box's centre lies in the frame, its borders included (MeetEmitConstraint, CENTER)."""
+    centre = (boxes_xyxy[..., :2] + boxes_xyxy[..., 2:]) / 2
+    inside = (centre >= frame_xyxy[..., :2]) & (centre <= frame_xyxy[..., 2:])
+    return np.asarray(inside.all(axis=-1))
+
+
+def covers(
+    frame_xyxy: Float32[np.ndarray, "*n 4"], boxes_xyxy: Float32[np.ndarray, "*n 4"], *, least: float
+) -> Bool[np.ndarray, "*n"]:
+    """Whether the frame covers more than `least` of each box (MeetEmitConstraint, MIN_OVERLAP)."""
+    return np.asarray(coverage(boxes_xyxy, frame_xyxy) > least)

@@ -1,0 +1,136 @@
+"""The training augmentation of the authors' code: distort, expand, crop, resize, mirror.
+
+Every choice is drawn first, from the picture's size and truths alone; then pixels are touched once: only the part of
+the picture that ends up in the crop is distorted, and the canvas is never made. With Caffe's hidden JPEG coding
+switched on the steps run literally, one after the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from singleshot.augment.crop import draw_patch, window_of_patch
+from singleshot.augment.expand import Canvas, cut, draw_canvas, expand
+from singleshot.augment.flip import mirror
+from singleshot.augment.geometry import covers, holds_centre, project
+from singleshot.augment.photometric import Step, apply_distortion, draw_distortion
+from singleshot.augment.resize import resize
+from singleshot.types import Sample
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32, UInt8
+
+    from singleshot.augment.settings import AugmentSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """All that is random about one augmented picture.
+
+    Attributes:
+        distortion: colour adjustments in order.
+        canvas: where the picture lies on its canvas.
+        patch_xyxy: what is cut out, in fractions of the canvas; None for no crop.
+        interpolation: resizes the patch.
+        mirrored: whether left becomes right.
+    """
+
+    distortion: tuple[Step, ...]
+    canvas: Canvas
+    patch_xyxy: Float32[np.ndarray, " 4"] | None
+    interpolation: str
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class CaffeAugmentation:
+    """`augmentation(sample, generator)` is the sample as the network shall see it, at the input size, still 8-bit RGB.
+
+    The mean is subtracted later (`preprocess.normalise`).
+
+    Attributes:
+        input_size_hw: height and width of the result.
+        mean_rgb: fills the canvas.
+        settings: every probability and range.
+    """
+
+    input_size_hw: tuple[int, int]
+    mean_rgb: tuple[float, float, float]
+    settings: AugmentSettings
+
+    def __call__(self, sample: Sample, generator: np.random.Generator) -> Sample:
+        """One augmented sample: `draw`, then `apply`."""
+        return self.apply(sample, self.draw(sample, generator))
+
+    def draw(self, sample: Sample, generator: np.random.Generator) -> Choices:
+        """Choose everything; looks at the picture's size and truths only."""
+        settings = self.settings
+        height, width = sample.picture.shape[:2]
+        distortion = draw_distortion(generator, settings)
+        canvas = draw_canvas((height, width), generator, settings)
+        on_canvas, kept = project(sample.boxes_xyxy, canvas.frame_xyxy)
+        patch = draw_patch(settings.samplers, on_canvas[kept], generator)
+        interpolation = settings.interpolations[generator.integers(len(settings.interpolations))]
+        return Choices(distortion, canvas, patch, interpolation, bool(generator.random() < settings.mirror_probability))
+
+    def apply(self, sample: Sample, choices: Choices) -> Sample:
+        """The sample under these choices; the same choices give the same result."""
+        cut_out = self._cut if self.settings.jpeg_quality is None else self._cut_literally
+        picture = resize(cut_out(sample.picture, choices), self.input_size_hw, choices.interpolation)
+        boxes, kept = self._truths(sample.boxes_xyxy, choices)
+        if not self.settings.keep_difficult:
+            kept &= ~sample.difficult
+        result = Sample(picture, boxes[kept], sample.labels[kept], sample.difficult[kept])
+        return mirror(result) if choices.mirrored else result
+
+    def _truths(
+        self, boxes_xyxy: Float32[np.ndarray, "R 4"], choices: Choices
+    ) -> tuple[Float32[np.ndarray, "R 4"], Bool[np.ndarray, " R"]]:
+        """Truths in fractions of canvas, then patch, and which of them stay (TransformAnnotation, twice)."""
+        boxes, kept = boxes_xyxy, np.ones(len(boxes_xyxy), np.bool_)
+        for frame in (choices.canvas.frame_xyxy, choices.patch_xyxy):
+            if frame is not None:
+                kept &= self._emitted(frame, boxes)
+                boxes, inside = project(boxes, frame)
+                kept &= inside
+        return boxes, kept
+
+    def _emitted(
+        self, frame_xyxy: Float32[np.ndarray, " 4"], boxes_xyxy: Float32[np.ndarray, "R 4"]
+    ) -> Bool[np.ndarray, " R"]:
+        if self.settings.emit_rule == "centre":
+            return holds_centre(frame_xyxy, boxes_xyxy)
+        return covers(frame_xyxy, boxes_xyxy, least=self.settings.emit_coverage)
+
+    def _cut(self, picture: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
+        """Distorted, expanded and cropped, at the price of the pixels that are left."""
+        patch = _WHOLE if choices.patch_xyxy is None else choices.patch_xyxy
+        window = window_of_patch(patch, choices.canvas.size_hw)
+        return cut(
+            picture, choices.canvas, window, self.mean_rgb, lambda seen: apply_distortion(seen, choices.distortion)
+        )
+
+    def _cut_literally(self, picture: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
+        """The same, with Caffe's JPEG coding behind every step that changed the picture's data."""
+        picture = self._recode(apply_distortion(picture, choices.distortion))
+        canvas = choices.canvas
+        if canvas.size_hw != canvas.picture_hw:
+            picture = self._recode(expand(picture, canvas, self.mean_rgb))
+        if choices.patch_xyxy is not None:
+            picture = self._recode(window_of_patch(choices.patch_xyxy, canvas.size_hw).of(picture))
+        return picture
+
+    def _recode(self, picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        """The picture after being stored as JPEG; none where the switch is off."""
+        if self.settings.jpeg_quality is None:
+            return picture
+        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
+
+
+_WHOLE = np.array([0, 0, 1, 1], np.float32)

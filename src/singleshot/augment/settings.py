@@ -1,0 +1,121 @@
+"""Every number of the augmentation in one place; the defaults are those of the authors' ssd_pascal.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from singleshot.errors import RequestError, UnknownNameError
+
+INTERPOLATIONS = ("linear", "area", "nearest", "cubic", "lanczos")
+EMIT_RULES = ("centre", "coverage")
+
+
+@dataclass(frozen=True)
+class BatchSampler:
+    """How one kind of patch is drawn and when it is accepted (Caffe BatchSampler; its defaults: the whole picture).
+
+    Attributes:
+        min_scale: least square root of the patch's share of the picture's area, 0..1 (the paper says 0.1).
+        max_scale: greatest, 0..1.
+        min_aspect_ratio: least width / height, relative to the picture's own.
+        max_aspect_ratio: greatest.
+        min_iou: at least one truth overlaps the patch by this IoU; None for no such demand.
+        max_iou: at least one truth overlaps the patch by no more than this; None for no such demand.
+        trials: patches drawn before this sampler gives up.
+    """
+
+    min_scale: float = 1.0
+    max_scale: float = 1.0
+    min_aspect_ratio: float = 1.0
+    max_aspect_ratio: float = 1.0
+    min_iou: float | None = None
+    max_iou: float | None = None
+    trials: int = 50
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_scale <= self.max_scale <= 1:
+            raise RequestError(f"patch scales must be 0 < min <= max <= 1, got {self.min_scale} and {self.max_scale}")
+        if not 0 < self.min_aspect_ratio <= self.max_aspect_ratio:
+            raise RequestError(
+                f"patch ratios must be 0 < min <= max, got {self.min_aspect_ratio} and {self.max_aspect_ratio}"
+            )
+        if self.trials < 1:
+            raise RequestError(f"a sampler needs at least one trial, got {self.trials}")
+
+
+def paper_samplers(min_scale: float = 0.3) -> tuple[BatchSampler, ...]:
+    """The seven samplers: the whole picture, five least overlaps, and any patch.
+
+    The authors' code uses `min_scale` 0.3, their paper says 0.1.
+    """
+    overlaps: list[tuple[float | None, float | None]] = [(least, None) for least in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    return (
+        BatchSampler(trials=1),
+        *(BatchSampler(min_scale, 1.0, 0.5, 2.0, least, most) for least, most in [*overlaps, (None, 1.0)]),
+    )
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """The augmentation of a training picture, in the order of its steps.
+
+    Attributes:
+        brightness_probability: share of pictures whose brightness is moved.
+        brightness_delta: by up to this many grey levels, either way.
+        contrast_probability: share whose contrast is scaled (about 0).
+        contrast_range: by a factor in this range.
+        saturation_probability: share whose saturation (of HSV) is scaled.
+        saturation_range: by a factor in this range.
+        hue_probability: share whose hue is moved.
+        hue_delta: by up to this many steps of 2 degrees, either way.
+        shuffle_probability: share whose channels are shuffled (Caffe's random_order; the authors never do).
+        expand_probability: share of pictures placed on a larger canvas of the mean colour.
+        max_expand_ratio: greatest side of the canvas, in sides of the picture.
+        samplers: the batch samplers; none of them leaves the picture uncropped.
+        emit_rule: a truth stays in a patch that holds its `centre`, or `coverage` above `emit_coverage` of its area.
+        emit_coverage: share of a truth's area, for the rule `coverage`.
+        interpolations: one of these resizes the patch: linear, area, nearest, cubic, lanczos.
+        mirror_probability: share of pictures mirrored.
+        jpeg_quality: quality of the JPEG coding with which Caffe follows distort, expand and crop (95); None for none.
+        keep_difficult: whether difficult truths are learnt; they always guide the crop.
+    """
+
+    brightness_probability: float = 0.5
+    brightness_delta: float = 32.0
+    contrast_probability: float = 0.5
+    contrast_range: tuple[float, float] = (0.5, 1.5)
+    saturation_probability: float = 0.5
+    saturation_range: tuple[float, float] = (0.5, 1.5)
+    hue_probability: float = 0.5
+    hue_delta: float = 18.0
+    shuffle_probability: float = 0.0
+    expand_probability: float = 0.5
+    max_expand_ratio: float = 4.0
+    samplers: tuple[BatchSampler, ...] = paper_samplers()
+    emit_rule: str = "centre"
+    emit_coverage: float = 0.5
+    interpolations: tuple[str, ...] = INTERPOLATIONS
+    mirror_probability: float = 0.5
+    jpeg_quality: int | None = None
+    keep_difficult: bool = True
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if name.endswith("_probability") and not 0 <= value <= 1:
+                raise RequestError(f"{name} must be 0..1, got {value}")
+        if self.max_expand_ratio < 1:
+            raise RequestError(f"max_expand_ratio must be at least 1, got {self.max_expand_ratio}")
+        if not self.interpolations:
+            raise RequestError("interpolations must name at least one of " + ", ".join(INTERPOLATIONS))
+        for name in self.interpolations:
+            if name not in INTERPOLATIONS:
+                raise UnknownNameError("interpolation", name, INTERPOLATIONS)
+        if self.emit_rule not in EMIT_RULES:
+            raise UnknownNameError("emit rule", self.emit_rule, EMIT_RULES)
+        if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
+            raise RequestError(f"jpeg_quality must be 1..100, got {self.jpeg_quality}")
