@@ -1,0 +1,94 @@
+"""The extra feature maps behind the base, each smaller than the one before (paper section 2.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from singleshot.spec import ExtraBlock
+
+LITE_NORM_EPSILON, LITE_NORM_MOMENTUM = 1e-3, 0.03  # SSDLite's new layers, as TensorFlow's Object Detection sets them
+
+
+def lite_block(inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int, groups: int = 1) -> ConvBlock:
+    """A convolution of SSDLite's new layers: always normalised, ReLU6."""
+    return ConvBlock(
+        inputs,
+        outputs,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        groups=groups,
+        activation="relu6",
+        norm_epsilon=LITE_NORM_EPSILON,
+        norm_momentum=LITE_NORM_MOMENTUM,
+    )
+
+
+class Separable(nn.Module):
+    """Depthwise 3x3 with stride, then pointwise 1x1: SSDLite's stand-in for a full convolution."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.depthwise = lite_block(inputs, inputs, kernel=kernel, stride=stride, padding=padding, groups=inputs)
+        self.pointwise = lite_block(inputs, outputs, kernel=1, padding=0)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """Filter each channel, then mix them."""
+        return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]
+
+
+class ExtraMaps(nn.Module):
+    """Pairs of convolutions `<name>_1` (1x1, squeezes) and `<name>_2` (the map), one pair a block.
+
+    Args:
+        inputs: channels of the base's last map.
+        blocks: what to build, in order.
+        width: multiplies all channels.
+        separable: make `<name>_2` depthwise + pointwise, all layers normalised and ReLU6 (SSDLite).
+        batch_norm: normalise the plain kind, too.
+    """
+
+    def __init__(
+        self, inputs: int, blocks: Sequence[ExtraBlock], *, width: float, separable: bool, batch_norm: bool
+    ) -> None:
+        super().__init__()
+        self.names = tuple(block.name for block in blocks)
+        epsilon = BASE_NORM_EPSILON if batch_norm else None
+        for block in blocks:
+            squeeze, outputs = scaled(block.squeeze, width), scaled(block.channels, width)
+            first: nn.Module
+            second: nn.Module
+            if separable:
+                first = lite_block(inputs, squeeze, kernel=1, padding=0)
+                second = Separable(squeeze, outputs, kernel=block.kernel, stride=block.stride, padding=block.padding)
+            else:
+                first = ConvBlock(inputs, squeeze, kernel=1, norm_epsilon=epsilon)
+                second = ConvBlock(
+                    squeeze,
+                    outputs,
+                    kernel=block.kernel,
+                    stride=block.stride,
+                    padding=block.padding,
+                    norm_epsilon=epsilon,
+                )
+            self.add_module(f"{block.name}_1", first)
+            self.add_module(f"{block.name}_2", second)
+            inputs = outputs
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> dict[str, Tensor]:
+        """Every extra map, by the name of its second convolution."""
+        maps: dict[str, Tensor] = {}
+        for name in self.names:
+            x = self.get_submodule(f"{name}_2")(self.get_submodule(f"{name}_1")(x))
+            maps[f"{name}_2"] = x
+        return maps

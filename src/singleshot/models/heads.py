@@ -1,0 +1,76 @@
+"""The predictors: small convolutions that give offsets and class scores at every position of every map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from singleshot.models.extras import lite_block
+from singleshot.tensors import Predictions
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+
+class SeparableHead(nn.Module):
+    """SSDLite's head: depthwise with normalisation and ReLU6, then 1x1 with bias (Sandler et al. 2018, section 6.2)."""
+
+    def __init__(self, inputs: int, outputs: int, *, kernel: int) -> None:
+        super().__init__()
+        self.depthwise = lite_block(inputs, inputs, kernel=kernel, padding=kernel // 2, groups=inputs)
+        self.pointwise = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
+        """Filter each channel, then mix them."""
+        return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]
+
+
+class Heads(nn.Module):
+    """One location and one confidence convolution a source map: (C + 4) k filters (paper section 2.1).
+
+    Channels are ordered as in Caffe: box * 4 + coordinate, box * C + class; rows by map, then y, x, box.
+
+    Args:
+        channels: channels of each source map, by name and in order.
+        boxes_per_cell: default boxes at a position of each map.
+        num_classes: C, with background.
+        kernel: side of the filters.
+        separable: depthwise + pointwise (SSDLite).
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        boxes_per_cell: Sequence[int],
+        *,
+        num_classes: int,
+        kernel: int,
+        separable: bool,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+
+        def head(inputs: int, outputs: int) -> nn.Module:
+            if separable:
+                return SeparableHead(inputs, outputs, kernel=kernel)
+            return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+
+        pairs = list(zip(channels.items(), boxes_per_cell, strict=True))
+        self.location = nn.ModuleDict({name: head(inputs, 4 * boxes) for (name, inputs), boxes in pairs})
+        self.confidence = nn.ModuleDict({name: head(inputs, num_classes * boxes) for (name, inputs), boxes in pairs})
+
+    def forward(self, maps: Mapping[str, Tensor]) -> Predictions:
+        """Raw predictions of all maps, in the order in which the heads were built."""
+        offsets = [_rows(head(maps[name]), 4) for name, head in self.location.items()]
+        logits = [_rows(head(maps[name]), self.num_classes) for name, head in self.confidence.items()]
+        return Predictions(torch.cat(offsets, dim=1), torch.cat(logits, dim=1))
+
+
+def _rows(x: Float[Tensor, "B boxes_columns H W"], columns: int) -> Float[Tensor, "B n columns"]:
+    """Caffe's Permute (0, 2, 3, 1) and Flatten; a view where the map is channels-last."""
+    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, columns)

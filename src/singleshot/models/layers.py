@@ -1,0 +1,130 @@
+"""The building blocks of all networks: convolution blocks, Caffe's pooling and the L2 normalisation of ParseNet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+BASE_NORM_EPSILON = 1e-5  # Caffe's BatchNorm and torchvision's MobileNets
+L2_NORM_EPSILON = 1e-10  # Caffe normalize_layer.cpp: inside the root
+L2_NORM_SCALE = 20.0
+
+
+class ConvBlock(nn.Module):
+    """Convolution, batch normalisation where asked for, activation where asked for.
+
+    Without batch normalisation the convolution has a bias.
+
+    Args:
+        inputs: channels that come in.
+        outputs: channels that go out.
+        kernel: side of the filters.
+        stride: distance of two filter positions.
+        padding: zeros on every side; None keeps the size (of an odd kernel at stride 1).
+        dilation: distance of two taps of a filter (6 in fc6).
+        groups: `inputs` of them make a depthwise convolution.
+        activation: `relu`, `relu6` or `none`.
+        norm_epsilon: gives the block a batch normalisation with this epsilon.
+        norm_momentum: weight of the newest batch in the running statistics.
+        tensorflow_padding: pad as TensorFlow's SAME does, see `same_padding`; `padding` is not used then.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        padding: int | None = None,
+        dilation: int = 1,
+        groups: int = 1,
+        activation: str = "relu",
+        norm_epsilon: float | None = None,
+        norm_momentum: float = 0.1,
+        tensorflow_padding: bool = False,
+    ) -> None:
+        super().__init__()
+        if padding is None:
+            padding = dilation * (kernel - 1) // 2
+        # At stride 1 SAME pads as usual; only a strided convolution has to be padded by hand.
+        self.tensorflow_padding = tensorflow_padding and stride > 1
+        self.convolution = nn.Conv2d(
+            inputs,
+            outputs,
+            kernel,
+            stride=stride,
+            padding=0 if self.tensorflow_padding else padding,
+            dilation=dilation,
+            groups=groups,
+            bias=norm_epsilon is None,
+        )
+        self.norm = None if norm_epsilon is None else nn.BatchNorm2d(outputs, eps=norm_epsilon, momentum=norm_momentum)
+        self.activation = activation
+
+    def forward(self, x: Float[Tensor, "B inputs H W"]) -> Float[Tensor, "B outputs h w"]:
+        """Convolve, normalise, activate."""
+        if self.tensorflow_padding:
+            x = pad_same(x, kernel=self.convolution.kernel_size[0], stride=self.convolution.stride[0])
+        x = self.convolution(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.activation == "relu":
+            return F.relu(x, inplace=True)
+        if self.activation == "relu6":
+            return F.relu6(x, inplace=True)
+        return x
+
+
+def same_padding(length: int, *, kernel: int, stride: int) -> tuple[int, int]:
+    """Zeros before and after a side of this length, as TensorFlow's SAME sets them: the odd one goes to the end.
+
+    >>> same_padding(224, kernel=3, stride=2), same_padding(15, kernel=3, stride=2)
+    ((0, 1), (1, 1))
+    """
+    outputs = -(-length // stride)
+    total = max((outputs - 1) * stride + kernel - length, 0)
+    return total // 2, total - total // 2
+
+
+def pad_same(x: Float[Tensor, "B C H W"], *, kernel: int, stride: int) -> Float[Tensor, "B C h w"]:
+    """Zero-pad a map as TensorFlow's SAME does before a convolution of this kernel and stride."""
+    top, bottom = same_padding(x.shape[2], kernel=kernel, stride=stride)
+    left, right = same_padding(x.shape[3], kernel=kernel, stride=stride)
+    return F.pad(x, (left, right, top, bottom))
+
+
+def max_pool(
+    x: Float[Tensor, "B C H W"], *, kernel: int = 2, stride: int = 2, padding: int = 0
+) -> Float[Tensor, "B C h w"]:
+    """Max pooling whose output size is rounded up (Caffe pooling_layer.cpp): 75 -> 38."""
+    return F.max_pool2d(x, kernel, stride, padding, ceil_mode=True)
+
+
+class L2Norm(nn.Module):
+    """x / sqrt(sum over channels of x^2 + 1e-10) * scale, one learnt scale a channel (ParseNet; Caffe Normalize).
+
+    Computed in float32, whatever type comes in: sums of 512 squares do not fit half precision.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((channels,), L2_NORM_SCALE))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Normalise every position of the map."""
+        values = x.float()
+        factor = torch.rsqrt(values.square().sum(dim=1, keepdim=True) + L2_NORM_EPSILON)
+        return (values * factor * self.scale.view(1, -1, 1, 1)).to(x.dtype)
+
+
+def scaled(channels: int, width: float) -> int:
+    """Channels of a narrowed or widened network, at least 1: 64 at width 1/16 are 4."""
+    return max(1, int(channels * width + 1e-6))  # the sum guards against 63.9999 from a width like 1/12

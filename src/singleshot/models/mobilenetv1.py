@@ -1,0 +1,73 @@
+"""MobileNet v1 as in MobileNet-SSD: depthwise separable convolutions with ReLU, layer names conv0 .. conv13."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+STEM = 32
+# (channels, stride) of conv1 .. conv13; the stride is the depthwise convolution's.
+PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+
+
+class MobileNetV1(nn.Module):
+    """conv0, then 13 pairs of depthwise 3x3 (`convN_dw`) and pointwise 1x1 (`convN`).
+
+    Args:
+        taps: pairs whose maps are wanted: conv5 (stride 8), conv11 (16), conv13 (32) or any other.
+        width: multiplies all channels.
+        batch_norm: normalise after every convolution; else it is folded and convolutions have biases.
+        tensorflow_padding: pad strided convolutions as TensorFlow does.
+    """
+
+    TAPS = tuple(f"conv{number}" for number in range(14))
+    LAST = "conv13"
+
+    def __init__(
+        self,
+        taps: Collection[str],
+        *,
+        width: float = 1.0,
+        batch_norm: bool = False,
+        tensorflow_padding: bool = False,
+    ) -> None:
+        super().__init__()
+        self.wanted = frozenset(taps) | {self.LAST}
+        epsilon = BASE_NORM_EPSILON if batch_norm else None
+        inputs = scaled(STEM, width)
+        self.conv0 = ConvBlock(3, inputs, stride=2, norm_epsilon=epsilon, tensorflow_padding=tensorflow_padding)
+        for number, (channels, stride) in enumerate(PAIRS, 1):
+            outputs = scaled(channels, width)
+            depthwise = ConvBlock(
+                inputs,
+                inputs,
+                stride=stride,
+                groups=inputs,
+                norm_epsilon=epsilon,
+                tensorflow_padding=tensorflow_padding,
+            )
+            self.add_module(f"conv{number}_dw", depthwise)
+            self.add_module(f"conv{number}", ConvBlock(inputs, outputs, kernel=1, norm_epsilon=epsilon))
+            inputs = outputs
+        self.out_channels = inputs
+
+    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+        """The wanted maps and conv13, by name."""
+        maps: dict[str, Tensor] = {}
+        x = pictures
+        for name in self.TAPS:
+            if name != "conv0":
+                x = self.get_submodule(f"{name}_dw")(x)
+            x = self.get_submodule(name)(x)
+            if name in self.wanted:
+                maps[name] = x
+        return maps

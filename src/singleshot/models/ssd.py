@@ -1,0 +1,129 @@
+"""The network: base, extra maps, heads. Pictures in, raw predictions out, in training as in inference."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from singleshot.default_boxes import caffe_default_boxes
+from singleshot.errors import RequestError, UnknownNameError
+from singleshot.models.extras import ExtraMaps
+from singleshot.models.heads import Heads
+from singleshot.models.initialise import initialise
+from singleshot.models.layers import L2Norm
+from singleshot.models.mobilenetv1 import MobileNetV1
+from singleshot.models.mobilenetv2 import MobileNetV2
+from singleshot.models.vgg import VGG16
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from singleshot.spec import ModelSpec
+    from singleshot.tensors import Predictions
+
+    Backbone = VGG16 | MobileNetV1 | MobileNetV2
+
+BACKBONES: dict[str, type[VGG16 | MobileNetV1 | MobileNetV2]] = {
+    "vgg16": VGG16,
+    "mobilenetv1": MobileNetV1,
+    "mobilenetv2": MobileNetV2,
+}
+
+
+class SSD(nn.Module):
+    """A single shot detector built from its specification (paper figure 2).
+
+    Layers carry the paper's names: `backbone.conv4_3`, `backbone.fc7`, `extras.conv8_2`, `norms.conv4_3`,
+    `heads.location.conv4_3`, `heads.confidence.fc7`.
+
+    Attributes:
+        spec: what it was built from.
+        map_sizes_hw: height and width of each source map at the spec's input size.
+        default_boxes: (K, 4) float32, fractions of the picture; follows the model's device and is not saved.
+
+    Args:
+        spec: any; the grids follow from its input size.
+        seed: of the starting weights, see `initialise`.
+
+    Raises:
+        UnknownNameError: a backbone or a source map that does not exist; the nearest names are offered.
+        RequestError: the input is so small that a map vanishes.
+    """
+
+    default_boxes: Tensor
+
+    def __init__(self, spec: ModelSpec, *, seed: int = 0) -> None:
+        super().__init__()
+        self.spec = spec
+        with torch.device("meta"):  # no memory and no random numbers until the sizes are known
+            self.backbone = _build_backbone(spec)
+            self.extras = ExtraMaps(
+                self.backbone.out_channels,
+                spec.extras,
+                width=spec.width,
+                separable=spec.separable,
+                batch_norm=spec.batch_norm,
+            )
+            shapes = self._map_shapes()
+            self.norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
+            self.heads = Heads(
+                {name: channels for name, (channels, _, _) in shapes.items()},
+                [boxes.boxes_per_cell for boxes in spec.boxes.maps],
+                num_classes=spec.num_classes,
+                kernel=spec.head_kernel,
+                separable=spec.separable,
+            )
+        self.to_empty(device="cpu")
+        initialise(self, seed)
+        self.map_sizes_hw = tuple((height, width) for _, height, width in shapes.values())
+        boxes = caffe_default_boxes(spec.boxes, self.map_sizes_hw, spec.input_size_hw)
+        self.register_buffer("default_boxes", torch.as_tensor(boxes, dtype=torch.float32), persistent=False)
+
+    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> Predictions:
+        """Raw offsets (B, K, 4) and logits (B, K, C); rows by map, then y, x, box, as `default_boxes`."""
+        maps = self.source_maps(pictures)
+        for name, norm in self.norms.items():
+            maps[name] = norm(maps[name])
+        return self.heads(maps)  # type: ignore[no-any-return]
+
+    def source_maps(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+        """The source maps before normalisation, in order of `spec.sources`."""
+        found: dict[str, Tensor] = self.backbone(pictures)
+        found.update(self.extras(found[self.backbone.LAST]))
+        return {name: found[name] for name in self.spec.sources}
+
+    def _map_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Channels, height and width of each source map, from a forward without data on the meta device."""
+        height, width = self.spec.input_size_hw
+        self.eval()  # training-mode batch normalisation refuses a single value
+        try:
+            maps = self.source_maps(torch.empty(1, 3, height, width, device="meta"))
+        except RuntimeError as error:
+            raise RequestError(
+                f"an input of {width}x{height} is too small for {self.spec.name}: a map would have no positions "
+                f"({str(error).splitlines()[0]}); take a larger size or fewer extra maps"
+            ) from error
+        self.train()
+        return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in maps.items()}
+
+
+def _build_backbone(spec: ModelSpec) -> Backbone:
+    if spec.backbone not in BACKBONES:
+        raise UnknownNameError("backbone", spec.backbone, BACKBONES)
+    kind = BACKBONES[spec.backbone]
+    extras = {f"{block.name}_2" for block in spec.extras}
+    for name in spec.sources:
+        if name not in extras and name not in kind.TAPS:
+            raise UnknownNameError(f"source map of {spec.backbone}", name, [*kind.TAPS, *extras])
+    for name in spec.normalised:
+        if name not in spec.sources:
+            raise RequestError(f"{name} is to be normalised but is no source map; sources: {', '.join(spec.sources)}")
+    taps = [name for name in spec.sources if name not in extras]
+    if issubclass(kind, VGG16):
+        if spec.tensorflow_padding:
+            raise RequestError("tensorflow_padding is for MobileNets; VGG-16 has no strided convolution")
+        return VGG16(taps, width=spec.width, batch_norm=spec.batch_norm)
+    return kind(taps, width=spec.width, batch_norm=spec.batch_norm, tensorflow_padding=spec.tensorflow_padding)

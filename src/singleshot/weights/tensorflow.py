@@ -1,0 +1,93 @@
+"""MobileNetV2 weights that come from TensorFlow, as an `.npz` file of arrays in graph order.
+
+Arrays are called `NN.<operation>.s<stride>.weight` and `.bias` (NN counts the convolutions from 00); batch
+normalisation is already folded in. Filters are OHWI, depthwise ones 1HWC. The network pads as TensorFlow's SAME does,
+uses ReLU6 and takes RGB pixels as x / 127.5 - 1.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from singleshot.errors import ModelError
+from singleshot.models.mobilenetv2 import BLOCKS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class TensorFlowWeights:
+    """What such a file holds.
+
+    Attributes:
+        base: tensors of the base under our names (`backbone.stem.convolution.weight`, ...).
+        classifier: weight (classes, 1280) and bias of the classifier behind the pooled last map, where there is one.
+    """
+
+    base: dict[str, Tensor]
+    classifier: tuple[Tensor, Tensor] | None
+
+
+def read_mobilenetv2(path: Path) -> TensorFlowWeights:
+    """Read the file and give every array our name and layout.
+
+    Raises:
+        ModelError: it is no such file, or it holds another network; the first array that does not fit is named.
+    """
+    arrays = _arrays(path)
+    layers = sorted({name.rpartition(".")[0] for name in arrays})
+    expected = _layer_names()
+    if len(layers) not in {len(expected), len(expected) + 1}:
+        raise ModelError(
+            f"{path} holds {len(layers)} layers; MobileNetV2 has {len(expected)}, and one more with its classifier"
+        )
+    base: dict[str, Tensor] = {}
+    for layer, name in zip(layers, expected, strict=False):
+        depthwise = "DEPTHWISE" in layer
+        if depthwise != name.endswith("depthwise"):
+            raise ModelError(f"{path} is no MobileNetV2: {layer} stands where {name} was expected")
+        weight, bias = _pair(path, arrays, layer)
+        base[f"backbone.{name}.convolution.weight"] = weight.permute(3, 0, 1, 2) if depthwise else _oihw(weight)
+        base[f"backbone.{name}.convolution.bias"] = bias
+    classifier = None
+    if len(layers) > len(expected):
+        weight, bias = _pair(path, arrays, layers[-1])
+        classifier = (weight.reshape(len(bias), -1), bias)
+    return TensorFlowWeights({name: tensor.contiguous() for name, tensor in base.items()}, classifier)
+
+
+def _layer_names() -> list[str]:
+    """Our names of all convolutions of the base, in graph order."""
+    names = ["stem"]
+    for number, (expansion, _, _) in enumerate(BLOCKS, 1):
+        parts = ("depthwise", "project") if expansion == 1 else ("expand", "depthwise", "project")
+        names += [f"block{number}.{part}" for part in parts]
+    return [*names, "last"]
+
+
+def _oihw(weight: Tensor) -> Tensor:
+    return weight.permute(0, 3, 1, 2)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
+
+
+def _pair(path: Path, arrays: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Tensor]:
+    found = [arrays.get(f"{layer}.{part}") for part in ("weight", "bias")]
+    weight, bias = found
+    if weight is None or bias is None or weight.ndim != 4 or bias.ndim != 1:
+        raise ModelError(f"{path}: {layer} must have a 4-dimensional weight and a bias")
+    return torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))

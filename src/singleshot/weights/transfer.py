@@ -1,0 +1,121 @@
+"""Start a model from the weights of another one: keep what fits, replace the heads of other classes, and say so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from singleshot.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from singleshot.models.ssd import SSD
+
+_CLASS_HEADS = "heads.confidence."
+_BASE = "backbone."
+_COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a start from other weights did, by tensor name.
+
+    Attributes:
+        kept: copied from the source.
+        replaced: in the source, but of other classes or another shape; freshly initialised.
+        missing: not in the source; freshly initialised.
+        unused: in the source, but not in the model.
+    """
+
+    kept: tuple[str, ...]
+    replaced: tuple[str, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """One line: `kept 104 tensors; fresh: 24 of heads.confidence (other classes or boxes)`."""
+        parts = [f"kept {len(self.kept)} tensors"]
+        if self.replaced:
+            parts.append(f"fresh because classes or shapes differ: {_places(self.replaced)}")
+        if self.missing:
+            parts.append(f"fresh because the source has none: {_places(self.missing)}")
+        if self.unused:
+            parts.append(f"not used: {_places(self.unused)}")
+        return "; ".join(parts)
+
+
+@torch.no_grad()
+def start_from(
+    model: SSD, source: Mapping[str, Tensor], *, origin: str, source_classes: Sequence[str] | None = None
+) -> Transfer:
+    """Copy every tensor of the source that fits the model; what does not fit keeps its fresh values.
+
+    The base must fit wherever the source has it: a base of another architecture, width or normalisation is refused.
+    Extra maps and heads may differ.
+
+    Args:
+        model: freshly initialised.
+        source: tensors under our names, of a whole model or of a base.
+        origin: file or folder of the source, for messages.
+        source_classes: class names of the source; where they differ from the model's, the class scores are not copied,
+            even if they are as many.
+
+    Raises:
+        ModelError: the source is of another architecture; both sides are named.
+    """
+    targets = model.state_dict()
+    _require_same_base(model, targets, source, origin)
+    other_classes = source_classes is not None and tuple(source_classes) != model.spec.class_names
+    kept, replaced, missing = [], [], []
+    for name, target in targets.items():
+        if name not in source:
+            missing.append(name)
+        elif source[name].shape != target.shape or (other_classes and _scores_classes(model, name)):
+            replaced.append(name)
+        else:
+            target.copy_(source[name])
+            kept.append(name)
+    unused = [name for name in source if name not in targets]
+    return Transfer(tuple(kept), tuple(replaced), tuple(_weights(missing)), tuple(_weights(unused)))
+
+
+def _require_same_base(model: SSD, targets: Mapping[str, Tensor], source: Mapping[str, Tensor], origin: str) -> None:
+    of_base = {name: tensor for name, tensor in source.items() if name.startswith(_BASE)}
+    here = f"the model {model.spec.name} is a {model.spec.backbone} of width {model.spec.width:g}"
+    for name, tensor in of_base.items():
+        if name not in targets:
+            raise ModelError(f"{origin} is of another architecture: it has {name}, but {here} without it")
+        if tensor.shape != targets[name].shape:
+            raise ModelError(
+                f"{origin} is of another architecture: {name} is {tuple(tensor.shape)} there and "
+                f"{tuple(targets[name].shape)} here; {here}"
+            )
+    if not any(name in targets for name in source):
+        some = ", ".join(list(source)[:3]) or "nothing"
+        raise ModelError(f"{origin} has no tensor that {model.spec.name} knows; it holds {some}")
+
+
+def _scores_classes(model: SSD, name: str) -> bool:
+    """Whether a tensor belongs to the convolutions whose filters stand for classes."""
+    if not name.startswith(_CLASS_HEADS):
+        return False
+    return ".pointwise." in name if model.spec.separable else True
+
+
+def _weights(names: Sequence[str]) -> list[str]:
+    return [name for name in names if not name.endswith(_COUNTER)]
+
+
+def _places(names: Sequence[str]) -> str:
+    """Counts by the first two parts of the names: `12 of heads.confidence, 2 of norms.conv4_3`."""
+    counts: dict[str, int] = {}
+    for name in names:
+        place = ".".join(name.split(".")[:2])
+        counts[place] = counts.get(place, 0) + 1
+    return ", ".join(f"{count} of {place}" for place, count in counts.items())
