@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -65,11 +66,7 @@ def expand(
     picture: UInt8[np.ndarray, "H W 3"], canvas: Canvas, mean_rgb: tuple[float, float, float]
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The whole canvas with the picture on it."""
-    expanded = np.empty((*canvas.size_hw, 3), np.uint8)
-    expanded[:] = np.rint(mean_rgb).astype(np.uint8)
-    height, width = canvas.picture_hw
-    expanded[canvas.top : canvas.top + height, canvas.left : canvas.left + width] = picture
-    return expanded
+    return _on_border(picture, canvas.size_hw, (canvas.top, canvas.left), mean_rgb)
 
 
 def cut(
@@ -90,9 +87,25 @@ def cut(
     seen = picture[top:bottom, left:right]
     if seen.shape[:2] == window.size_hw:
         return change(seen)
-    patch = np.empty((*window.size_hw, 3), np.uint8)
-    patch[:] = np.rint(mean_rgb).astype(np.uint8)
-    if seen.size:
-        row, column = canvas.top + top - window.top, canvas.left + left - window.left
-        patch[row : row + seen.shape[0], column : column + seen.shape[1]] = change(seen)
-    return patch
+    if not seen.size:
+        return _filled(window.size_hw, mean_rgb)
+    above, before = canvas.top + top - window.top, canvas.left + left - window.left
+    return _on_border(change(seen), window.size_hw, (above, before), mean_rgb)
+
+
+def _on_border(
+    picture: UInt8[np.ndarray, "H W 3"],
+    size_hw: tuple[int, int],
+    place: tuple[int, int],
+    mean_rgb: tuple[float, float, float],
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture with its first pixel at this row and column of a canvas of the mean colour."""
+    (height, width), (above, before) = size_hw, place
+    below, behind = height - above - picture.shape[0], width - before - picture.shape[1]
+    border = (above, below, before, behind, cv2.BORDER_CONSTANT)
+    return np.asarray(cv2.copyMakeBorder(picture, *border, value=np.rint(mean_rgb).tolist()))
+
+
+def _filled(size_hw: tuple[int, int], mean_rgb: tuple[float, float, float]) -> UInt8[np.ndarray, "h w 3"]:
+    """A patch of nothing but the mean colour."""
+    return _on_border(np.full((1, 1, 3), np.rint(mean_rgb), np.uint8), size_hw, (0, 0), mean_rgb)

@@ -94,7 +94,7 @@ def adjust_hue(picture: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.nd
 def shuffle_channels(picture: UInt8[np.ndarray, "H W 3"], number: float) -> UInt8[np.ndarray, "H W 3"]:
     """One of the six orders of the channels (RandomOrderChannels)."""
     orders = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-    return np.stack([picture[..., channel] for channel in orders[int(number)]], axis=-1)
+    return np.asarray(np.stack([picture[..., channel] for channel in orders[int(number)]], axis=-1))
 
 
 def brightness_table(delta: float) -> UInt8[np.ndarray, " 256"]:
@@ -112,7 +112,7 @@ _ADJUSTMENTS = {"saturation": adjust_saturation, "hue": adjust_hue, "shuffle": s
 
 def _table(values: np.ndarray) -> UInt8[np.ndarray, " 256"]:
     """Round half to even and saturate, as OpenCV's saturate_cast does."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
 def _in_hsv(
