@@ -1,0 +1,56 @@
+"""Average precision of one class: three ways to turn a ranked list of hits and misses into a number.
+
+Caffe bbox_util.cpp, ComputeAP. Recall is float32 as there, which matters: a recall of exactly 7/10 or 9/10 lies below
+the points 0.7 and 0.9 of the eleven-point version, because float32 rounds it down and the points are doubles.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float32
+
+ApVersion = Literal["11point", "MaxIntegral", "Integral"]
+Curve = tuple["Float32[np.ndarray, ' n']", "Float32[np.ndarray, ' n']"]
+
+
+def recall_and_precision(hits: Bool[np.ndarray, " n"], *, positives: int) -> Curve:
+    """Recall and precision after each detection, best score first.
+
+    Args:
+        hits: whether the detection found a truth; detections that are neither right nor wrong are left out before.
+        positives: truths there are to find, at least 1.
+    """
+    found = np.cumsum(hits, dtype=np.int64).astype(np.float32)
+    shown = np.arange(1, len(hits) + 1, dtype=np.float32)
+    return found / np.float32(positives), found / shown
+
+
+def average_precision(curve: Curve, version: ApVersion) -> float:
+    """The area under a curve in [0, 1] by one of Caffe's versions; 0 for an empty curve.
+
+    Args:
+        curve: recall and precision, see `recall_and_precision`.
+        version: `11point` is VOC2007's, `MaxIntegral` that of VOC2010 and later and of ILSVRC, `Integral` the plain
+            sum.
+    """
+    recall, precision = curve
+    if len(recall) == 0:
+        return 0.0
+    if version == "11point":
+        return eleven_points(recall, precision)
+    # The envelope: the best precision at this recall or beyond.
+    heights = np.maximum.accumulate(precision[::-1])[::-1] if version == "MaxIntegral" else precision
+    steps = np.diff(recall.astype(np.float64), prepend=0.0)
+    return float(heights @ steps)
+
+
+def eleven_points(recall: Float32[np.ndarray, " n"], precision: Float32[np.ndarray, " n"]) -> float:
+    """Mean over recall r = 0, 0.1, ..., 1 of the best precision at recall >= r (0 where r is never reached)."""
+    points = np.arange(11) / 10
+    envelope = np.maximum.accumulate(precision[::-1])[::-1].astype(np.float64)
+    first = np.searchsorted(recall.astype(np.float64), points, side="left")
+    return float(np.append(envelope, 0.0)[first].mean())

@@ -1,0 +1,101 @@
+"""The authors' evaluation, row by row: DetectionEvaluate, then the sums of Solver::TestDetection.
+
+Only for comparison with Caffe: it counts a class without truths as AP 0, which `evaluate_voc` leaves out of the mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.boxes import clip_boxes
+from singleshot.evaluate.average_precision import average_precision, recall_and_precision
+from singleshot.evaluate.flat import Flat
+from singleshot.evaluate.voc import HIT, IGNORED, judge, ranked
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+    from singleshot.evaluate.average_precision import ApVersion, Curve
+
+
+@dataclass(frozen=True, eq=False)
+class CaffeEvaluation:
+    """What Caffe's layer and solver hold after a test.
+
+    Attributes:
+        rows: (C - 1 + n, 5) the layer's output: first (-1, label, truths, -1, -1) a class, then (picture, label, score,
+            hit, miss) a detection, by picture, label and falling score; hit = miss = 0: ignored.
+        positives: (C,) truths of each label; 0 is background.
+    """
+
+    rows: Float[np.ndarray, "rows 5"]
+    positives: Int[np.ndarray, " C"]
+
+    def curve(self, label: int) -> Curve:
+        """Recall and precision of a label; empty where it has no truth or no detection that counts."""
+        rows = self.rows[len(self.positives) - 1 :]
+        counted = np.flatnonzero((rows[:, 1] == label) & (rows[:, 3:].sum(-1) > 0))
+        if self.positives[label] == 0:
+            counted = counted[:0]
+        hits = rows[ranked(counted, rows[:, 2]), 3] > 0
+        return recall_and_precision(hits, positives=max(int(self.positives[label]), 1))
+
+    def average_precisions(self, version: ApVersion) -> Float[np.ndarray, " C"]:
+        """AP of each label, 0 for background and for labels without truths or detections."""
+        return np.array([average_precision(self.curve(label), version) for label in range(len(self.positives))])
+
+    def mean_ap(self, version: ApVersion) -> float:
+        """Sum of AP over labels 1..C-1, divided by C - 1: a class absent from the set lowers it."""
+        return float(self.average_precisions(version)[1:].sum() / (len(self.positives) - 1))
+
+
+def detection_evaluate(
+    truths: Float[np.ndarray, "m 8"],
+    detections: Float[np.ndarray, "n 7"],
+    *,
+    num_classes: int,
+    overlap_threshold: float,
+    evaluate_difficult: bool,
+    sizes_hw: Int[np.ndarray, "N 2"] | None = None,
+) -> CaffeEvaluation:
+    """Caffe's DetectionEvaluate layer.
+
+    Args:
+        truths: picture, label, instance, left, top, right, bottom (fractions), difficult.
+        detections: picture, label, score, left, top, right, bottom (fractions, may lie outside).
+        num_classes: C, with background, label 0.
+        overlap_threshold: IoU from which a detection is a hit.
+        evaluate_difficult: difficult truths count as any other.
+        sizes_hw: height and width of each picture: boxes are then clipped and scaled to pixels, and IoU counts both
+            edges (Caffe's name_size_file). None compares fractions as they are.
+    """
+    fractions, scores = detections[:, 3:7], detections[:, 2]
+    truth_boxes, found_boxes = truths[:, 3:7], fractions
+    if sizes_hw is not None and len(sizes_hw):
+        truth_boxes = _to_pixels(truth_boxes, truths[:, 0], sizes_hw)
+        found_boxes = _to_pixels(found_boxes, detections[:, 0], sizes_hw)
+    wanted = Flat(truths[:, 0].astype(np.int64), truths[:, 1].astype(np.int64), truth_boxes)
+    found = Flat(detections[:, 0].astype(np.int64), detections[:, 1].astype(np.int64), found_boxes)
+    ignored = (truths[:, 7] > 0) & (not evaluate_difficult)
+    pixels = sizes_hw is not None and len(sizes_hw) > 0
+    verdicts = judge(found, scores, wanted, ignored, iou_threshold=overlap_threshold, plus_one=pixels)
+    positives = np.bincount(wanted.labels[~ignored], minlength=num_classes)
+    heads = np.array([(-1, label, positives[label], -1, -1) for label in range(1, num_classes)], np.float32)
+    # Within a picture and a class Caffe sorts only where that class has a truth in that picture.
+    comparable = np.isin(found.pictures * num_classes + found.labels, wanted.pictures * num_classes + wanted.labels)
+    order = np.lexsort((np.where(comparable, -scores, 0), found.labels, found.pictures))
+    hit = verdicts == HIT
+    miss = ~hit & (verdicts != IGNORED)
+    rows = np.column_stack([found.pictures, found.labels, scores, hit, miss]).astype(np.float32)[order]
+    return CaffeEvaluation(np.concatenate([heads.reshape(-1, 5), rows]), positives)
+
+
+def _to_pixels(
+    boxes_xyxy: Float[np.ndarray, "n 4"], pictures: Float[np.ndarray, " n"], sizes_hw: Int[np.ndarray, "N 2"]
+) -> Float[np.ndarray, "n 4"]:
+    """Clip to the picture, then scale to its pixels (Caffe bbox_util.cpp, OutputBBox)."""
+    scale = np.tile(sizes_hw[pictures.astype(np.int64)][:, ::-1], 2).astype(np.float32)
+    return clip_boxes(boxes_xyxy, width=1, height=1) * scale

@@ -1,0 +1,84 @@
+"""The outcome of an evaluation, the same for every protocol."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class ClassCurve:
+    """Precision against recall of one class, best score first; all three arrays have one entry a step of the curve."""
+
+    recall: np.ndarray
+    precision: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class ClassCounts:
+    """How many there were of one class.
+
+    Attributes:
+        truths: objects to find (difficult, crowd and boxes without area are not among them).
+        ignored: truths that do not count: difficult, crowd, or without a usable box.
+        detections: all detections of the class.
+        hits: detections that found a truth at the protocol's threshold (COCO: at 0.5).
+    """
+
+    truths: int
+    ignored: int
+    detections: int
+    hits: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How good a set of detections is. Fractions are 0..1.
+
+    Attributes:
+        protocol: `voc07`, `voc12` or `coco`.
+        mean_ap: mean over the classes that have truths ("mAP"); None where no class has any.
+        per_class: AP of each class by name; None where the split holds no truth of the class.
+        curves: precision-recall curve of each class that has truths.
+        counts: truths and detections of each class.
+        iou_threshold: overlap at which a detection is a hit; None for COCO, which averages ten thresholds.
+        numbers: further figures by their usual names (COCO's 12); None where a figure has nothing to measure.
+        foreign: detections of classes that the data set does not have, by class name; they count nowhere.
+    """
+
+    protocol: str
+    mean_ap: float | None
+    per_class: Mapping[str, float | None]
+    curves: Mapping[str, ClassCurve]
+    counts: Mapping[str, ClassCounts]
+    iou_threshold: float | None
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+    foreign: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `--json`: protocol, mAP, per_class, the protocol's own numbers, counts. Never NaN."""
+        result: dict[str, Any] = {"protocol": self.protocol, "mAP": self.mean_ap, "per_class": dict(self.per_class)}
+        result.update(self.numbers)
+        if self.iou_threshold is not None:
+            result["iou_threshold"] = self.iou_threshold
+        result["truths"] = {name: count.truths for name, count in self.counts.items()}
+        result["detections"] = {name: count.detections for name, count in self.counts.items()}
+        if self.foreign:
+            result["foreign_detections"] = dict(self.foreign)
+        return result
+
+
+def mean_of_present(per_class: Mapping[str, float | None]) -> float | None:
+    """Mean over the classes that have truths; None where none has.
+
+    Caffe divides by all classes and counts an absent one as 0 instead; see `caffe.mean_ap`.
+    """
+    present = [ap for ap in per_class.values() if ap is not None]
+    return math.fsum(present) / len(present) if present else None

@@ -1,0 +1,45 @@
+"""Evaluate by the protocol that fits the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from singleshot.errors import UnknownNameError
+from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation
+from singleshot.evaluate.voc import AP_VERSIONS, evaluate_voc
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singleshot.types import Annotations, Detections
+
+__all__ = ["PROTOCOLS", "ClassCounts", "ClassCurve", "Evaluation", "default_protocol", "evaluate"]
+
+PROTOCOLS = ("voc07", "voc12", "coco")
+
+
+def default_protocol(annotations: Annotations) -> str:
+    """`coco` for data that was read from COCO's layout, else `voc07`."""
+    return "coco" if annotations.layout == "coco" else "voc07"
+
+
+def evaluate(annotations: Annotations, detections: Sequence[Detections], protocol: str | None = None) -> Evaluation:
+    """How good the detections are.
+
+    Args:
+        annotations: pictures and truths.
+        detections: what was found in each picture, in the set's order; boxes in pixels of the displayed picture.
+        protocol: `voc07`, `voc12` or `coco`; None takes the data's own.
+
+    Raises:
+        UnknownNameError: there is no such protocol.
+        DataError: the detections do not fit the set; see `flat_detections`.
+    """
+    name = protocol or default_protocol(annotations)
+    if name in AP_VERSIONS:
+        return evaluate_voc(annotations, detections, protocol=name)
+    if name == "coco":
+        from singleshot.evaluate.coco import evaluate_coco
+
+        return evaluate_coco(annotations, detections)
+    raise UnknownNameError("protocol", name, PROTOCOLS)

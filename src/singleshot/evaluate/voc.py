@@ -1,0 +1,148 @@
+"""VOC's evaluation: who hit what, and average precision a class.
+
+Caffe detection_evaluate_layer.cpp: detections are taken best score first; the truth of the same class that a
+detection overlaps most decides, difficult ones included (ties: the first); overlap >= threshold is a hit, a second hit
+on the same truth is a miss (never handed to the second-best truth), and what hits a difficult truth is neither.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from singleshot.boxes import area, iou
+from singleshot.evaluate.average_precision import average_precision, recall_and_precision
+from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation, mean_of_present
+from singleshot.evaluate.flat import Flat, flat_detections, flat_truths
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Float, Int8
+
+    from singleshot.evaluate.average_precision import ApVersion
+    from singleshot.types import Annotations, Detections
+
+MISS, HIT, IGNORED = 0, 1, 2
+
+VocProtocol = Literal["voc07", "voc12"]
+AP_VERSIONS: dict[VocProtocol, ApVersion] = {"voc07": "11point", "voc12": "MaxIntegral"}
+
+
+def evaluate_voc(
+    annotations: Annotations,
+    detections: Sequence[Detections],
+    *,
+    protocol: VocProtocol = "voc07",
+    iou_threshold: float = 0.5,
+    plus_one: bool = False,
+) -> Evaluation:
+    """Evaluate a set's detections by VOC2007's (eleven points) or VOC2012's (area under the envelope) rules.
+
+    Difficult and crowd truths are ignored, and so are truths that no detection can overlap (without area, not finite).
+
+    Args:
+        annotations: pictures and truths.
+        detections: what was found in each picture, in the set's order; boxes in pixels.
+        protocol: which average precision.
+        iou_threshold: overlap from which a detection is a hit.
+        plus_one: count both edge pixels of a box in its width and height, as VOC's development kit does. Off by
+            default: the authors' Caffe evaluates its released models on fractions of the picture, without it.
+
+    Raises:
+        DataError: see `flat_detections`.
+    """
+    truths = flat_truths(annotations)
+    found, scores, foreign = flat_detections(annotations, detections)
+    usable = np.isfinite(truths.boxes_xyxy).all(-1) & (area(truths.boxes_xyxy) > 0)
+    ignored = annotations.difficult | annotations.crowd | ~usable
+    verdicts = judge(found, scores, truths, ignored, iou_threshold=iou_threshold, plus_one=plus_one)
+    per_class: dict[str, float | None] = {}
+    curves: dict[str, ClassCurve] = {}
+    counts: dict[str, ClassCounts] = {}
+    for label, name in enumerate(annotations.class_names):
+        of_class = truths.labels == label
+        positives = int((of_class & ~ignored).sum())
+        mine = np.flatnonzero(found.labels == label)
+        hits = int((verdicts[mine] == HIT).sum())
+        counts[name] = ClassCounts(positives, int((of_class & ignored).sum()), len(mine), hits)
+        if positives == 0:
+            per_class[name] = None
+            continue
+        counted = ranked(mine[verdicts[mine] != IGNORED], scores)
+        curve = recall_and_precision(verdicts[counted] == HIT, positives=positives)
+        per_class[name] = average_precision(curve, AP_VERSIONS[protocol])
+        curves[name] = ClassCurve(*curve, scores[counted])
+    return Evaluation(
+        protocol, mean_of_present(per_class), per_class, curves, counts, iou_threshold=iou_threshold, foreign=foreign
+    )
+
+
+def ranked(rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """The rows by falling score; equal scores stay in their order (Caffe bbox_util.cpp, CumSum: stable_sort)."""
+    return rows[np.argsort(-scores[rows], kind="stable")]
+
+
+def judge(
+    found: Flat,
+    scores: Float[np.ndarray, " n"],
+    truths: Flat,
+    ignored: Bool[np.ndarray, " m"],
+    *,
+    iou_threshold: float,
+    plus_one: bool = False,
+) -> Int8[np.ndarray, " n"]:
+    """The verdict on every detection, `HIT`, `MISS` or `IGNORED`, of all pictures and classes at once.
+
+    A detection is compared with the truths of its picture and class only: those pairs lie flat, one detection after
+    another, and reductions over each detection's stretch replace the loops of detection_evaluate_layer.cpp.
+    """
+    verdicts = np.full(len(found), MISS, np.int8)
+    best_truth, best_overlap = _best_truths(found, truths, plus_one=plus_one)
+    over = np.flatnonzero((best_truth >= 0) & (best_overlap >= iou_threshold))
+    verdicts[over[ignored[best_truth[over]]]] = IGNORED
+    candidates = ranked(over[~ignored[best_truth[over]]], scores)
+    _, first = np.unique(best_truth[candidates], return_index=True)
+    verdicts[candidates[first]] = HIT
+    return verdicts
+
+
+def _best_truths(found: Flat, truths: Flat, *, plus_one: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Of each detection: the truth of its picture and class that it overlaps most (-1: there is none), and how much."""
+    classes = 1 + max(found.labels.max(initial=0), truths.labels.max(initial=0))
+    order = np.argsort(truths.pictures * classes + truths.labels, kind="stable")
+    groups = (truths.pictures * classes + truths.labels)[order]
+    mine = found.pictures * classes + found.labels
+    begin = np.searchsorted(groups, mine, side="left")
+    count = np.searchsorted(groups, mine, side="right") - begin
+    best = np.full(len(found), -1, np.int64)
+    overlap = np.zeros(len(found), np.float32)
+    with_truths = np.flatnonzero(count)
+    if len(with_truths) == 0:
+        return best, overlap
+    begin, count = begin[with_truths], count[with_truths]
+    starts = np.cumsum(count) - count
+    pair_truths = order[np.arange(count.sum()) + np.repeat(begin - starts, count)]
+    pair_found = np.repeat(with_truths, count)
+    overlaps = box_overlaps(found.boxes_xyxy[pair_found], truths.boxes_xyxy[pair_truths], plus_one=plus_one)
+    top = np.maximum.reduceat(overlaps, starts)
+    is_top = np.flatnonzero(overlaps == np.repeat(top, count))
+    first = is_top[np.searchsorted(is_top, starts)]
+    best[with_truths], overlap[with_truths] = pair_truths[first], top
+    return best, overlap
+
+
+def box_overlaps(
+    first_xyxy: Float[np.ndarray, "n 4"], second_xyxy: Float[np.ndarray, "n 4"], *, plus_one: bool
+) -> Float[np.ndarray, " n"]:
+    """IoU of each pair (Caffe bbox_util.cpp, JaccardOverlap); 0 where a coordinate is not finite.
+
+    With `plus_one`, boxes are pixels and both edges belong to them; boxes apart overlap 0 (Caffe: by one pixel).
+    """
+    if plus_one:
+        edge = np.array([0, 0, 1, 1], np.float32)
+        first_xyxy, second_xyxy = first_xyxy + edge, second_xyxy + edge
+    with np.errstate(invalid="ignore"):
+        overlaps = iou(first_xyxy, second_xyxy)
+    return np.where(np.isfinite(overlaps), overlaps, 0).astype(np.float32)
