@@ -105,12 +105,14 @@ class Postprocess:
         nms_threshold: a box goes when its IoU with a better one of its class is above this.
         top_k: candidates a class before NMS, -1 for all.
         keep_top_k: detections a picture after NMS, -1 for all.
+        nms_eta: adaptive NMS: while a class's threshold is above 0.5, each kept box multiplies it by this; 1 for plain NMS.
     """
 
     score_threshold: float = 0.01
     nms_threshold: float = 0.45
     top_k: int = 400
     keep_top_k: int = 200
+    nms_eta: float = 1.0
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
