@@ -1,0 +1,45 @@
+"""How wrong class scores are, a box at a time: eq. 3, Liu et al. 2016, and MultiBox's logistic loss.
+
+All losses take n boxes with C scores and their class, 0 for background, and give n losses.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
+    from torch import Tensor
+
+LEAST_PROBABILITY = torch.finfo(torch.float32).tiny  # Caffe's FLT_MIN
+GREATEST_LOSS = -math.log(LEAST_PROBABILITY)  # 87.34
+
+
+def softmax_loss(logits: Float[Tensor, "n C"], classes: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """-log p(class) under the softmax (eq. 3), at most 87.34, with the gradient of the unlimited loss.
+
+    Caffe SoftmaxWithLossLayer: the forward clamps p at FLT_MIN, the backward is p - onehot all the same, so that a box
+    that is hopelessly wrong still learns.
+    """
+    loss = F.cross_entropy(logits, classes, reduction="none")
+    return loss.detach().clip(max=GREATEST_LOSS) + (loss - loss.detach())
+
+
+def logistic_loss(logits: Float[Tensor, "n C"], classes: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Binary cross entropy of every class, background among them, summed (Caffe SigmoidCrossEntropyLossLayer)."""
+    truth = F.one_hot(classes, logits.shape[1]).to(logits)
+    return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(dim=1)
+
+
+def background_softmax_loss(logits: Float[Tensor, "B K C"]) -> Float[Tensor, "B K"]:
+    """-log p(background) with Caffe's rounding, as mining ranks by it (bbox_util.cpp, ComputeConfLoss)."""
+    return -torch.softmax(logits, dim=-1)[..., 0].clip(min=LEAST_PROBABILITY).log()
+
+
+def background_logistic_loss(logits: Float[Tensor, "B K C"]) -> Float[Tensor, "B K"]:
+    """The logistic loss of every box if it is background."""
+    return F.softplus(logits).sum(dim=-1) - logits[..., 0]

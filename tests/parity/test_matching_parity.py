@@ -1,0 +1,73 @@
+"""Golden 2: Caffe's FindMatches and MatchBBox, every scene and every mode it holds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from golden import GOLDEN, arrays, index, needs_golden
+from singleshot.assign.matching import match
+
+pytestmark = needs_golden
+
+# What each case of the README asks for; `thrNNN` cases state their threshold in their name.
+MODES = {
+    "perpred_diff": {},
+    "perpred_nodiff": {},
+    "bipartite": {"bipartite_only": True},
+    "ignorecross": {"ignore_cross_boundary": True},
+}
+
+
+def scenes() -> list[dict]:
+    return index("2_matching/scenes.json")
+
+
+def default_boxes(name: str) -> torch.Tensor:
+    for relative in (f"1_priors/{name}.npz", f"2_matching/priors_{name}.npz"):
+        if (GOLDEN / relative).is_file():
+            return torch.from_numpy(arrays(relative)["boxes"])
+    pytest.skip(f"golden default boxes {name} are not here")
+
+
+def options(case: str) -> dict:
+    if case.startswith("thr"):
+        return {"overlap_threshold": int(case[3:]) / 100}
+    return MODES[case]
+
+
+def truths_of(rows: np.ndarray, *, difficult: bool) -> torch.Tensor:
+    kept = rows if difficult else rows[rows[:, 7] == 0]
+    return torch.from_numpy(kept[:, 3:7])
+
+
+@pytest.mark.parametrize("scene", scenes(), ids=lambda scene: scene["name"])
+def test_indices_equal_caffes_and_overlaps_to_one_millionth(scene: dict) -> None:
+    golden = arrays(f"2_matching/{scene['name']}.npz")
+    boxes = default_boxes(scene["priors"])
+    cases = [name.removesuffix("_idx") for name in golden if name.endswith("_idx")]
+    assert cases
+    for case in cases:
+        truths = truths_of(golden["gt"], difficult=case != "perpred_nodiff")
+        found = match(boxes, truths[None], torch.ones(1, len(truths), dtype=torch.bool), **options(case))
+        np.testing.assert_array_equal(found.truths[0].numpy(), golden[f"{case}_idx"], err_msg=case)
+        if f"{case}_overlap" in golden:  # the same float32 operations in the same order: 1e-6 leaves room for others
+            np.testing.assert_allclose(
+                found.overlaps[0].numpy(), golden[f"{case}_overlap"], rtol=0, atol=1e-6, err_msg=case
+            )
+
+
+def test_a_batch_of_all_scenes_gives_what_each_gives_alone() -> None:
+    by_boxes: dict[str, list[np.ndarray]] = {}
+    for scene in scenes():
+        by_boxes.setdefault(scene["priors"], []).append(arrays(f"2_matching/{scene['name']}.npz"))
+    for name, goldens in by_boxes.items():
+        longest = max(len(golden["gt"]) for golden in goldens)
+        truths = torch.full((len(goldens), longest, 4), torch.nan)
+        valid = torch.zeros(len(goldens), longest, dtype=torch.bool)
+        for i, golden in enumerate(goldens):
+            truths[i, : len(golden["gt"])] = torch.from_numpy(golden["gt"][:, 3:7])
+            valid[i, : len(golden["gt"])] = True
+        found = match(default_boxes(name), truths, valid)
+        np.testing.assert_array_equal(found.truths.numpy(), np.stack([g["perpred_diff_idx"] for g in goldens]))

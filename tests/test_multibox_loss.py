@@ -1,0 +1,160 @@
+"""The loss: hand-checked terms, options, edge cases, and a nested-loop reference."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from singleshot.errors import UnknownNameError
+from singleshot.losses.confidence import GREATEST_LOSS, softmax_loss
+from singleshot.losses.multibox import multibox_loss
+from singleshot.tensors import Predictions, Targets
+
+
+def targets_of(classes: list, overlaps: list | None = None, offsets: torch.Tensor | None = None) -> Targets:
+    found = torch.tensor(classes, dtype=torch.int64)
+    return Targets(
+        torch.zeros(*found.shape, 4) if offsets is None else offsets,
+        found,
+        (found > 0).float() if overlaps is None else torch.tensor(overlaps),
+        (found > 0).any(dim=1),
+    )
+
+
+def random_case(seed: int, batch: int = 3, count: int = 25, classes: int = 4) -> tuple[Predictions, Targets]:
+    random = torch.Generator().manual_seed(seed)
+    learnt = torch.randint(1, classes, (batch, count), generator=random)
+    learnt *= torch.rand(batch, count, generator=random) < 0.2
+    overlaps = torch.rand(batch, count, generator=random)
+    predictions = Predictions(
+        (3 * torch.randn(batch, count, 4, generator=random)).requires_grad_(),
+        (2 * torch.randn(batch, count, classes, generator=random)).requires_grad_(),
+    )
+    offsets = torch.randn(batch, count, 4, generator=random)
+    return predictions, Targets(offsets, learnt, overlaps, (learnt > 0).any(dim=1))
+
+
+def slow_loss(predictions: Predictions, targets: Targets, *, ratio: float, alpha: float) -> float:
+    """Eq. 1-3 in nested loops and double precision."""
+    location = confidence = 0.0
+    matched = 0
+    for b in range(len(targets.classes)):
+        probabilities = predictions.logits[b].detach().double().softmax(dim=1)
+        positives = [k for k, cls in enumerate(targets.classes[b].tolist()) if cls]
+        rest = [k for k, cls in enumerate(targets.classes[b].tolist()) if not cls and targets.overlaps[b, k] < 0.5]
+        rest.sort(key=lambda k, p=probabilities: float(p[k, 0]))
+        for k in positives:
+            for m in range(4):
+                x = abs(float(predictions.offsets.detach()[b, k, m]) - float(targets.offsets[b, k, m]))
+                location += x * x / 2 if x < 1 else x - 0.5
+            confidence -= math.log(float(probabilities[k, targets.classes[b, k]]))
+        for k in rest[: int(ratio * len(positives))]:
+            confidence -= math.log(float(probabilities[k, 0]))
+        matched += len(positives)
+    return (confidence + alpha * location) / max(1, matched)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 2.5, 3.0, 100.0]), st.sampled_from([0.0, 1.0, 2.0]))
+def test_equals_the_nested_loops(seed: int, ratio: float, alpha: float) -> None:
+    predictions, targets = random_case(seed)
+    loss = multibox_loss(predictions, targets, negative_ratio=ratio, alpha=alpha)
+    # float32 sums of at most 300 terms: 1e-5 relative
+    assert loss.total.item() == pytest.approx(slow_loss(predictions, targets, ratio=ratio, alpha=alpha), rel=1e-5)
+    assert loss.total.item() == pytest.approx(float(loss.confidence + alpha * loss.location))
+
+
+def test_by_hand() -> None:
+    offsets = torch.tensor([[[0.5, 2.0, 0, 0], [9, 9, 9, 9], [9, 9, 9, 9]]])
+    logits = torch.tensor([[[0.0, math.log(3)], [math.log(4), 0], [math.log(9), 0]]])
+    loss = multibox_loss(Predictions(offsets, logits), targets_of([[1, 0, 0]]), negative_ratio=1)
+    assert float(loss.location) == pytest.approx(0.125 + 1.5)
+    assert float(loss.confidence) == pytest.approx(-math.log(3 / 4) - math.log(4 / 5))
+    assert loss.negatives.tolist() == [[False, True, False]]
+    assert (int(loss.num_matched), float(loss.normalizer)) == (1, 1.0)
+
+
+@pytest.mark.parametrize("count", [0, 6])
+def test_without_matched_boxes_loss_and_gradients_are_zero(count: int) -> None:
+    offsets, logits = torch.randn(2, count, 4, requires_grad=True), torch.randn(2, count, 3, requires_grad=True)
+    loss = multibox_loss(Predictions(offsets, logits), targets_of([[0] * count] * 2))
+    loss.total.backward()
+    assert loss.total.item() == 0
+    assert not offsets.grad.any()
+    assert not logits.grad.any()
+
+
+def test_an_empty_picture_teaches_nothing_unless_a_minimum_is_asked() -> None:
+    logits = torch.zeros(2, 4, 3, requires_grad=True)
+    targets = targets_of([[0] * 4, [1, 0, 0, 0]])
+    multibox_loss(Predictions(torch.zeros(2, 4, 4), logits), targets).total.backward()
+    assert not logits.grad[0].any()
+    assert logits.grad[1].any()
+    loss = multibox_loss(Predictions(torch.zeros(2, 4, 4), logits), targets, minimum_negatives=2)
+    assert loss.negatives.sum(dim=1).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize(("name", "divisor"), [("valid", 2), ("batch_size", 3), ("full", 3 * 5), ("none", 1)])
+def test_normalizations(name: str, divisor: int) -> None:
+    targets = targets_of([[0] * 5, [1, 0, 0, 0, 0], [0, 2, 0, 0, 0]])
+    predictions = Predictions(torch.ones(3, 5, 4), torch.zeros(3, 5, 3))
+    loss = multibox_loss(predictions, targets, normalization=name)
+    assert float(loss.normalizer) == divisor
+    assert float(loss.location) == pytest.approx(2 * 4 * 0.5 / divisor)
+    assert float(loss.confidence) == pytest.approx((2 + 6) * math.log(3) / divisor)
+
+
+def test_without_mining_every_box_takes_part() -> None:
+    predictions = Predictions(torch.zeros(2, 5, 4), torch.zeros(2, 5, 3))
+    loss = multibox_loss(predictions, targets_of([[0] * 5, [1, 0, 0, 0, 0]]), mining="none")
+    assert float(loss.confidence_sum) == pytest.approx(10 * math.log(3))
+
+
+def test_the_loss_is_limited_and_its_gradient_is_not() -> None:
+    logits = torch.tensor([[1000.0, 0.0], [80.0, 0.0]], requires_grad=True)
+    losses = softmax_loss(logits, torch.tensor([1, 1]))
+    assert losses.tolist() == pytest.approx([GREATEST_LOSS, 80])
+    assert pytest.approx(87.3365, abs=1e-4) == GREATEST_LOSS
+    losses.sum().backward()
+    assert logits.grad.tolist() == [[1, -1], [1, -1]]
+
+
+def test_the_loss_is_float32_whatever_the_network_computes_in() -> None:
+    predictions, targets = random_case(7)
+    halves = Predictions(predictions.offsets.bfloat16(), predictions.logits.bfloat16())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = multibox_loss(halves, targets)
+    exact = multibox_loss(Predictions(halves.offsets.float(), halves.logits.float()), targets)
+    assert loss.total.dtype == torch.float32
+    assert loss.total.item() == exact.total.item()
+
+
+def test_values_that_are_not_finite_are_passed_on() -> None:
+    predictions, targets = random_case(1)
+    broken = predictions.logits.detach().clone()
+    broken[targets.matched] = torch.nan
+    loss = multibox_loss(Predictions(predictions.offsets, broken), targets)
+    assert math.isnan(loss.total.item())
+    assert math.isnan(float(loss.confidence))
+    assert math.isfinite(float(loss.location))
+
+
+def test_multiboxs_own_losses() -> None:
+    offsets = torch.tensor([[[3.0, 0, 0, 1], [5, 5, 5, 5]]])
+    logits = torch.zeros(1, 2, 2)
+    loss = multibox_loss(
+        Predictions(offsets, logits), targets_of([[1, 0]]), location_loss="l2", confidence_loss="logistic"
+    )
+    assert float(loss.location) == pytest.approx((9 + 1) / 2)
+    assert float(loss.confidence) == pytest.approx(4 * math.log(2))
+
+
+@pytest.mark.parametrize("option", ["normalization", "mining", "location_loss", "confidence_loss"])
+def test_unknown_options_are_named(option: str) -> None:
+    predictions, targets = random_case(0)
+    with pytest.raises(UnknownNameError, match="hardest"):
+        multibox_loss(predictions, targets, **{option: "hardest"})
