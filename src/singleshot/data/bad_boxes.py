@@ -11,32 +11,49 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singleshot.boxes import area, clip_boxes
+from singleshot.boxes import area
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int8
+
+    from singleshot.types import Annotations
 
 VERDICTS = ("good", "not finite", "inverted", "zero area", "outside", "partly outside")
 GOOD, NOT_FINITE, INVERTED, ZERO_AREA, OUTSIDE, PARTLY_OUTSIDE = range(6)
 
 
-def judge_boxes(boxes_xyxy: Float[np.ndarray, "n 4"], *, width: float, height: float) -> Int8[np.ndarray, " n"]:
+def judge_boxes(
+    boxes_xyxy: Float[np.ndarray, "n 4"], *, width: float | np.ndarray, height: float | np.ndarray
+) -> Int8[np.ndarray, " n"]:
     """The verdict on each box, an index into `VERDICTS`.
 
     Args:
         boxes_xyxy: in the units of `width` and `height`.
-        width: of the picture; infinite where it is not known.
+        width: of the picture, or of each box's picture; infinite where it is not known.
         height: likewise.
     """
     finite = np.isfinite(boxes_xyxy).all(-1)
     boxes = np.where(finite[:, None], boxes_xyxy, 0)
-    clipped = clip_boxes(boxes, width=width, height=height)
+    limits = np.stack(np.broadcast_arrays(width, height, width, height), axis=-1)
+    clipped = boxes.clip(0, limits)
     inverted = (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])
     conditions = [~finite, inverted, area(boxes) == 0, area(clipped) == 0, (clipped != boxes).any(-1)]
-    verdicts: np.ndarray = np.select(conditions, list(range(1, 6)), default=GOOD)
-    return verdicts.astype(np.int8)
+    return np.asarray(np.select(conditions, list(range(1, len(VERDICTS))), default=GOOD), np.int8)
 
 
 def usable(verdicts: Int8[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     """Boxes that training keeps, after clipping."""
     return (verdicts == GOOD) | (verdicts == PARTLY_OUTSIDE)
+
+
+def judge_set(annotations: Annotations) -> Int8[np.ndarray, " M"]:
+    """The verdict on every box of a set, by the sizes that its annotations state."""
+    counts = np.diff(annotations.starts)
+    sizes = np.where(annotations.sizes_wh > 0, annotations.sizes_wh, np.inf).repeat(counts, axis=0)
+    return judge_boxes(annotations.boxes_xyxy, width=sizes[:, 0], height=sizes[:, 1])
+
+
+def count_bad_boxes(annotations: Annotations) -> dict[str, int]:
+    """How many boxes training drops or clips, by verdict; empty where all are good."""
+    counts = np.bincount(judge_set(annotations), minlength=len(VERDICTS))
+    return {name: int(count) for name, count in zip(VERDICTS, counts, strict=True) if count and name != "good"}

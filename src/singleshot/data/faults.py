@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from singleshot.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ CONSEQUENCES = {
     "unreadable picture": REFUSED,
     "duplicate picture": NOTHING,
     "in two splits": NOTHING,
-    "duplicate box": NOTHING,
 }
 
 
@@ -76,10 +77,24 @@ class Fault:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a reader found: the truths, bad boxes included, and the faults that it met on the way."""
+    """What a reader found: the truths, bad boxes included, and the faults that it met on the way.
+
+    Attributes:
+        annotations: every picture and every object that could be understood.
+        numbers: (M,) int32, which object of its picture each box is, from 1, counting also those left out.
+        faults: what could not be understood or does not fit together.
+    """
 
     annotations: Annotations
+    numbers: np.ndarray
     faults: tuple[Fault, ...] = ()
+
+    def select(self, pictures: Sequence[int], faults: Sequence[Fault]) -> Reading:
+        """Only these pictures, with these faults."""
+        starts = self.annotations.starts
+        rows = [self.numbers[starts[i] : starts[i + 1]] for i in pictures]
+        numbers = np.concatenate(rows) if rows else self.numbers[:0]
+        return Reading(self.annotations.subset(pictures), numbers, tuple(faults))
 
 
 def refuse(faults: Sequence[Fault], *, where: str) -> None:

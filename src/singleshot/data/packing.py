@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singleshot.data.faults import Fault, Reading
 from singleshot.types import Annotations
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Packer:
         self._labels = array("q")
         self._flags = array("b")
         self._areas = array("f")
+        self._numbers = array("i")
 
     def add_picture(self, file: str, identity: str, *, width: int, height: int) -> None:
         """Begin the next picture; sizes are 0 where the format states none."""
@@ -43,27 +45,44 @@ class Packer:
         box_xyxy: Sequence[float],
         name: str,
         *,
+        number: int,
         difficult: bool = False,
         crowd: bool = False,
         area: float | None = None,
     ) -> None:
-        """Add a truth, pixels, to the latest picture; `area` is the box's own where the format has none."""
+        """Add a truth, pixels, to the latest picture.
+
+        Args:
+            box_xyxy: as the file states it, however wrong.
+            name: its class.
+            number: which object of its picture it is, from 1.
+            difficult: see `Annotations`.
+            crowd: likewise.
+            area: as the file states it; left out, the box's own.
+        """
         left, top, right, bottom = box_xyxy
         self._boxes.extend((left, top, right, bottom))
         self._labels.append(self.class_numbers.setdefault(name, len(self.class_numbers)))
         self._flags.append(int(difficult) + 2 * int(crowd))
         self._areas.append(max(right - left, 0.0) * max(bottom - top, 0.0) if area is None else area)
+        self._numbers.append(number)
         self._starts[-1] = len(self._labels)
 
     def finish(
-        self, *, layout: str, root: Path, class_names: Sequence[str], category_ids: Sequence[int] | None = None
-    ) -> Annotations:
-        """The annotations, labels numbered by `class_names`, which must hold every name that was added."""
+        self,
+        faults: Sequence[Fault],
+        *,
+        layout: str,
+        root: Path,
+        class_names: Sequence[str],
+        category_ids: Sequence[int] | None = None,
+    ) -> Reading:
+        """The reading, labels numbered by `class_names`, which must hold every name that was added."""
         position = {name: label for label, name in enumerate(class_names)}
         renumber = np.array([position[name] for name in self.class_numbers], np.int64)
         labels = np.array(self._labels, np.int64)
         flags = np.array(self._flags, np.int8)
-        return Annotations(
+        annotations = Annotations(
             layout=layout,
             root=root,
             files=tuple(self.files),
@@ -78,3 +97,4 @@ class Packer:
             crowd=(flags & 2).astype(bool),
             areas=np.array(self._areas, np.float32),
         )
+        return Reading(annotations, np.array(self._numbers, np.int32), tuple(faults))

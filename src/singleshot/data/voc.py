@@ -1,7 +1,7 @@
 """Read a VOC folder: `Annotations/ID.xml`, `JPEGImages/ID.jpg`, `ImageSets/Main/SPLIT.txt`.
 
 Coordinates are kept as the file states them, as floats (VOC counts pixels from 1; Caffe divides them by the size with
-no -1, and so do we). All annotations are read whatever the split, so that every split of a set has the same class names.
+no -1, and so do we). All annotations are read whatever the split, so that every split has the same class names.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.packing import Packer
 from singleshot.data.picture_files import pictures_by_stem
 from singleshot.data.safe_xml import parse_xml
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.spec import VOC_CLASSES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
     from xml.etree.ElementTree import Element
 
@@ -56,11 +55,15 @@ def read_voc(root: Path, *, split: str | None = None) -> Reading:
     return everything if split is None else _select(everything, _lines(root / SPLITS / f"{split}.txt"), split)
 
 
-def voc_class_order(names: Collection[str]) -> tuple[str, ...]:
-    """The names in VOC's order where all are VOC's, else alphabetical."""
-    if set(names) <= set(VOC_CLASSES):
-        return tuple(name for name in VOC_CLASSES if name in names)
-    return tuple(sorted(names))
+def read_voc_splits(root: Path) -> dict[str, Reading]:
+    """Every split; the annotations that no list names stand under the name ""."""
+    everything = _read_all(root)
+    found = {name: _select(everything, _lines(root / SPLITS / f"{name}.txt"), name) for name in voc_splits(root)}
+    listed = {identity for reading in found.values() for identity in reading.annotations.ids}
+    others = [identity for identity in everything.annotations.ids if identity not in listed]
+    if others:
+        found[""] = _select(everything, others, "")
+    return found
 
 
 def _lines(path: Path) -> list[str]:
@@ -89,21 +92,20 @@ def _read_all(root: Path) -> Reading:
         if not found:
             faults.append(Fault("missing picture", name, f"no picture {PICTURES}/{path.stem}.* of a known kind"))
         packer.add_picture(f"{PICTURES}/{file}", path.stem, width=truths.width, height=truths.height)
-        for box, class_name, difficult in truths.objects:
-            packer.add_box(box, class_name, difficult=difficult)
+        for number, box, class_name, difficult in truths.objects:
+            packer.add_box(box, class_name, number=number, difficult=difficult)
         faults += truths.faults
-    names = voc_class_order(packer.class_numbers)
-    return Reading(packer.finish(layout="voc", root=root, class_names=names), tuple(faults))
+    return packer.finish(faults, layout="voc", root=root, class_names=class_order(packer.class_numbers))
 
 
 @dataclass(frozen=True)
 class VocPicture:
-    """One annotation file: the size it states (0 for none) and its objects as (box, class, difficult)."""
+    """One annotation file: the size it states (0 for none), its objects as (number, box, class, difficult)."""
 
     filename: str
     width: int
     height: int
-    objects: tuple[tuple[tuple[float, ...], str, bool], ...]
+    objects: tuple[tuple[int, tuple[float, ...], str, bool], ...]
     faults: tuple[Fault, ...]
 
 
@@ -119,7 +121,7 @@ def read_voc_xml(content: bytes, name: str) -> VocPicture:
     objects, faults = [], []
     for number, item in enumerate(element.iterfind("object"), 1):
         try:
-            objects.append(_read_object(item))
+            objects.append((number, *_read_object(item)))
         except ValueError as error:
             faults.append(Fault("malformed", name, str(error), number))
     width, height = (_size(element, side) for side in ("width", "height"))
@@ -164,4 +166,4 @@ def _select(everything: Reading, lines: list[str], split: str) -> Reading:
             rows[row] = None
     chosen = {f"{ANNOTATIONS}/{everything.annotations.ids[row]}.xml" for row in rows}
     faults += [fault for fault in everything.faults if fault.file in chosen]
-    return Reading(everything.annotations.subset(list(rows)), tuple(faults))
+    return everything.select(list(rows), faults)

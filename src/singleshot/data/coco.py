@@ -1,0 +1,206 @@
+"""Read COCO: `annotations/instances_SPLIT.json` beside folders of pictures, or one such json.
+
+Boxes are stored as left, top, width, height; classes stand in the order of their category ids, all of them, whether the
+split has objects of them or not. A crowd region counts as difficult (Caffe's COCO lists do so).
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from singleshot.data.faults import Fault, Reading
+from singleshot.data.packing import Packer
+from singleshot.data.safe_json import parse_json
+from singleshot.errors import DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROBOFLOW = "_annotations.coco.json"
+
+
+def coco_files(path: Path) -> dict[str, Path]:
+    """The json of each split: `annotations/instances_train2017.json` is the split train2017."""
+    if path.is_file():
+        return {path.stem.removeprefix("instances_"): path}
+    found = sorted((path / "annotations").glob("instances_*.json")) or sorted((path / "annotations").glob("*.json"))
+    if found:
+        return {file.stem.removeprefix("instances_"): file for file in found}
+    return {file.parent.name: file for file in sorted(path.glob(f"*/{ROBOFLOW}"))}
+
+
+def read_coco(path: Path, *, split: str | None = None) -> Reading:
+    """The truths of one COCO json: of the split, or of the only one there is.
+
+    Raises:
+        DataError: not a COCO instances file.
+        UnknownNameError: no such split.
+    """
+    files = coco_files(path)
+    if split is not None and split not in files:
+        raise UnknownNameError("split", split, files)
+    if split is None and len(files) != 1:
+        raise DataError(f"{path} has {len(files)} COCO files; expected one")
+    file = files[split] if split is not None else next(iter(files.values()))
+    name = split if split is not None else next(iter(files))
+    return _read_file(file, name)
+
+
+def _read_file(file: Path, split: str) -> Reading:
+    try:
+        content = parse_json(file.read_bytes(), each_object=_without_segmentation)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: {error}") from None
+    keys = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
+        raise DataError(f"{file}: expected COCO's lists {', '.join(keys)}; got {_keys(content)}")
+    names = _category_names(content["categories"], file)
+    root = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
+    faults: list[Fault] = []
+    images = _sound_images(content["images"], file.name, faults)
+    objects = _objects_by_image(content["annotations"], images, file.name, faults)
+    folder = _picture_folder(root, file.parent, split, images)
+    prefix = folder.relative_to(root).as_posix() + "/" if folder != root else ""
+    packer = Packer()
+    for identity, image in images.items():
+        name = prefix + image["file_name"].replace("\\", "/")
+        packer.add_picture(name, str(identity), width=_side(image, "width"), height=_side(image, "height"))
+        for number, item in enumerate(objects.get(identity, ()), 1):
+            _add_object(packer, item, names, Fault("malformed", name, "", number), faults)
+    return packer.finish(
+        [*faults, *_missing_pictures(folder, prefix, packer.files)],
+        layout="coco",
+        root=root,
+        class_names=tuple(names.values()),
+        category_ids=tuple(names),
+    )
+
+
+def _without_segmentation(item: dict[str, Any]) -> dict[str, Any]:
+    """Outlines are nine tenths of the file and no business of a box detector: let go of them while parsing."""
+    item.pop("segmentation", None)
+    return item
+
+
+def _keys(content: Any) -> str:
+    return (
+        f"the keys {', '.join(map(str, islice(content, 10)))}" if isinstance(content, dict) else type(content).__name__
+    )
+
+
+def _category_names(categories: list[Any], file: Path) -> dict[int, str]:
+    """Name of each category id, in the order of the ids."""
+    names = {}
+    for item in categories:
+        if not (isinstance(item, dict) and _is_int(item.get("id")) and isinstance(item.get("name"), str)):
+            raise DataError(f"{file}: a category must have a whole number `id` and a `name`, got {str(item)[:80]}")
+        if item["id"] in names:
+            raise DataError(f"{file}: the category id {item['id']} stands there twice")
+        names[item["id"]] = item["name"]
+    if len(set(names.values())) != len(names):
+        raise DataError(f"{file}: two categories have the same name")
+    return dict(sorted(names.items()))
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _side(image: dict[str, Any], side: str) -> int:
+    value = image.get(side)
+    return int(value) if isinstance(value, (int, float)) and 0 < value < 2**31 else 0
+
+
+def _sound_images(items: list[Any], name: str, faults: list[Fault]) -> dict[Any, dict[str, Any]]:
+    """Images by id; what is no image, and the second of an id, becomes a fault."""
+    images: dict[Any, dict[str, Any]] = {}
+    for item in items:
+        if not isinstance(item, dict) or not isinstance(item.get("id"), (int, str)):
+            faults.append(Fault("malformed", name, f"an image must have an `id`, got {str(item)[:80]}"))
+        elif not isinstance(item.get("file_name"), str) or not item["file_name"]:
+            faults.append(Fault("malformed", name, f"image {item['id']!r} has no `file_name`"))
+        elif item["id"] in images:
+            faults.append(Fault("duplicate id", name, f"image id {item['id']!r} stands there twice"))
+        else:
+            images[item["id"]] = item
+    return images
+
+
+def _objects_by_image(
+    items: list[Any], images: dict[Any, Any], name: str, faults: list[Fault]
+) -> dict[Any, list[dict[str, Any]]]:
+    """Objects of each image, in the order of the file; an annotation of no image becomes a fault."""
+    objects: dict[Any, list[dict[str, Any]]] = {}
+    seen = set()
+    for item in items:
+        if not isinstance(item, dict):
+            faults.append(Fault("malformed", name, f"an annotation must be an object, got {str(item)[:80]}"))
+            continue
+        identity, image = item.get("id"), item.get("image_id")
+        if isinstance(identity, (int, str)):
+            if identity in seen:
+                faults.append(Fault("duplicate id", name, f"annotation id {identity!r} stands there twice"))
+            seen.add(identity)
+        if not isinstance(image, (int, str)) or image not in images:
+            faults.append(
+                Fault("malformed", name, f"annotation {identity!r} is of no image: image_id {str(image)[:40]!r}")
+            )
+        else:
+            objects.setdefault(image, []).append(item)
+    return objects
+
+
+def _add_object(packer: Packer, item: dict[str, Any], names: dict[int, str], fault: Fault, faults: list[Fault]) -> None:
+    """Add one annotation, or a fault that says what is wrong with it; `fault` says where it stands."""
+    box, category, area = item.get("bbox"), item.get("category_id"), item.get("area")
+    which = f"annotation {item.get('id')!r}"
+    if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
+        faults.append(
+            Fault(fault.kind, fault.file, f"{which}: bbox must be 4 numbers, got {str(box)[:60]}", fault.number)
+        )
+    elif not _is_int(category) or category not in names:
+        detail = f"{which}: category_id {str(category)[:40]} is not among the categories"
+        faults.append(Fault("unknown class", fault.file, detail, fault.number))
+    else:
+        left, top, width, height = map(float, box)
+        crowd = bool(item.get("iscrowd"))
+        packer.add_box(
+            (left, top, left + width, top + height),
+            names[category],
+            number=fault.number,
+            difficult=crowd,
+            crowd=crowd,
+            area=float(area) if isinstance(area, (int, float)) and _is_number(area) else None,
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _picture_folder(root: Path, beside: Path, split: str, images: dict[Any, dict[str, Any]]) -> Path:
+    """The folder that holds the pictures: named as the split, `images`, or that of the json itself."""
+    short = split.rstrip("0123456789")
+    folders = [
+        root / split,
+        root / "images" / split,
+        root / short,
+        root / "images" / short,
+        root / "images",
+        root,
+        beside,
+    ]
+    first = [image["file_name"] for image in islice(images.values(), 20)]
+    return next((folder for folder in folders if any((folder / name).is_file() for name in first)), folders[0])
+
+
+def _missing_pictures(folder: Path, prefix: str, files: list[str]) -> list[Fault]:
+    """Pictures that are not there; a folder is listed once, for a hundred thousand names."""
+    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    faults = []
+    for file in files:
+        name = file.removeprefix(prefix)
+        if name not in there and not (("/" in name) and (folder / name).is_file()):
+            faults.append(Fault("missing picture", file, "there is no such file"))
+    return faults

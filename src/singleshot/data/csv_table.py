@@ -1,0 +1,113 @@
+"""Read a CSV: `file,x1,y1,x2,y2,label` a row, pixels; a row without box and label is a background picture.
+
+A header is optional; where there is one the columns may stand in any order. Pictures are named relative to the CSV.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from singleshot.data.classes import class_order
+from singleshot.data.faults import Fault, Reading
+from singleshot.data.packing import Packer
+from singleshot.errors import DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COLUMNS = ("file", "x1", "y1", "x2", "y2", "label")
+_Row = tuple[int, str, list[str], str]  # line, file, four coordinates as text, label
+
+
+def csv_files(path: Path) -> dict[str, Path]:
+    """The split of each CSV: the file itself, or every CSV of our columns in the folder by name."""
+    files = [path] if path.is_file() else sorted(path.glob("*.csv"))
+    return {file.stem: file for file in files if path.is_file() or looks_like_ours(file)}
+
+
+def looks_like_ours(file: Path) -> bool:
+    """The first row has our header, or a file and four numbers or four empty cells."""
+    try:
+        row = next(_rows(file), [])
+    except (DataError, OSError):
+        return False
+    return _is_header(row) or (len(row) == 6 and all(_number(cell) is not None or not cell for cell in row[1:5]))
+
+
+def read_csv(path: Path, *, split: str | None = None) -> Reading:
+    """The truths of a CSV, or of all the CSVs of a folder.
+
+    Class names stand in VOC's order where all are VOC's, else alphabetical.
+
+    Raises:
+        DataError: not such a table.
+        UnknownNameError: no such split.
+    """
+    files = csv_files(path)
+    if split is not None and split not in files:
+        raise UnknownNameError("split", split, files)
+    root = path.parent if path.is_file() else path
+    names = set[str]()
+    pictures: dict[str, list[_Row]] = {}
+    for name, file in files.items():
+        for row in _parse(file):
+            if row[3] and any(row[2]):
+                names.add(row[3])
+            if split in {None, name}:
+                pictures.setdefault(row[1], []).append(row)
+    packer, faults = Packer(), list[Fault]()
+    for picture, rows in pictures.items():
+        if not (root / picture).is_file():
+            faults.append(Fault("missing picture", picture, "there is no such file"))
+        packer.add_picture(picture, Path(picture).stem, width=0, height=0)
+        for number, (line, _, cells, label) in enumerate((row for row in rows if any(row[2]) or row[3]), 1):
+            box = [_number(cell) for cell in cells]
+            if not label or None in box:
+                detail = f"line {line}: expected four numbers and a label, got {','.join([*cells, label])[:60]!r}"
+                faults.append(Fault("malformed", picture, detail, number))
+            else:
+                packer.add_box([value for value in box if value is not None], label, number=number)
+    return packer.finish(faults, layout="csv", root=root, class_names=class_order(names))
+
+
+def _rows(file: Path) -> Iterator[list[str]]:
+    """Rows with stripped cells; the delimiter is a comma, else the semicolon or tab that the first row uses."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            first = stream.readline()
+            stream.seek(0)
+            delimiter = next((mark for mark in ",;\t" if mark in first), ",")
+            for row in csv.reader(stream, delimiter=delimiter):
+                yield [cell.strip() for cell in row]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: not a CSV: {error}") from None
+
+
+def _parse(file: Path) -> Iterator[_Row]:
+    order = list(range(6))
+    for line, row in enumerate(_rows(file), 1):
+        if not any(row):
+            continue
+        if line == 1 and _is_header(row):
+            names = [cell.lower() for cell in row]
+            order = [names.index(column) for column in COLUMNS]
+            continue
+        if len(row) not in {1, len(COLUMNS)}:
+            raise DataError(f"{file}, line {line}: expected {','.join(COLUMNS)}, got {len(row)} cells")
+        cells = [row[i] for i in order] if len(row) > 1 else [row[0], "", "", "", "", ""]
+        if not cells[0]:
+            raise DataError(f"{file}, line {line}: the row names no picture")
+        yield line, cells[0].replace("\\", "/"), cells[1:5], cells[5]
+
+
+def _is_header(row: list[str]) -> bool:
+    return sorted(cell.lower() for cell in row) == sorted(COLUMNS)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,43 @@
+"""Do the pictures' headers agree with the annotations?"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from singleshot.data.faults import Fault
+from singleshot.errors import PictureError
+from singleshot.preprocess import picture_size
+
+if TYPE_CHECKING:
+    from singleshot.types import Annotations
+
+
+def header_faults(annotations: Annotations) -> list[Fault]:
+    """Pictures that are none, and those of another size than stated; reads headers only, on all cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(lambda index: _header_fault(annotations, index), range(len(annotations)))
+        return [fault for fault in found if fault is not None]
+
+
+def _header_fault(annotations: Annotations, index: int) -> Fault | None:
+    try:
+        size = picture_size(annotations.path(index))
+    except PictureError as error:
+        return Fault("unreadable picture", annotations.files[index], without_path(error, annotations, index))
+    return size_fault(annotations, index, size)
+
+
+def size_fault(annotations: Annotations, index: int, size_wh: tuple[int, int]) -> Fault | None:
+    """The fault where the annotation states a size, and another than the picture's."""
+    width, height = (int(side) for side in annotations.sizes_wh[index])
+    if not width or not height or (width, height) == size_wh:
+        return None
+    detail = f"the annotation says {width}x{height}, the picture is {size_wh[0]}x{size_wh[1]}"
+    return Fault("wrong size", annotations.files[index], detail)
+
+
+def without_path(error: PictureError, annotations: Annotations, index: int) -> str:
+    """The message without the path at its beginning, which the fault names already."""
+    return str(error).removeprefix(f"{annotations.path(index)}: ")
