@@ -10,7 +10,8 @@ from itertools import pairwise
 
 from singleshot.errors import RequestError, UnknownNameError
 
-FORBID_UNKNOWN_FIELDS = {"extra": "forbid"}  # read by pydantic when a config.json is validated
+# Read by pydantic when a config.json is validated: unknown fields, NaN and text that looks like a number are refused.
+FORBID_UNKNOWN_FIELDS = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
 
 @dataclass(frozen=True)

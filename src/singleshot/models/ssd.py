@@ -59,15 +59,8 @@ class SSD(nn.Module):
         super().__init__()
         self.spec = spec
         with torch.device("meta"):  # no memory and no random numbers until the sizes are known
-            self.backbone = _build_backbone(spec)
-            self.extras = ExtraMaps(
-                self.backbone.out_channels,
-                spec.extras,
-                width=spec.width,
-                separable=spec.separable,
-                batch_norm=spec.batch_norm,
-            )
-            shapes = self._map_shapes()
+            self.backbone, self.extras = _build_trunk(spec)
+            shapes = _map_shapes(spec, self.backbone, self.extras)
             self.norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
             self.heads = Heads(
                 {name: channels for name, (channels, _, _) in shapes.items()},
@@ -91,23 +84,49 @@ class SSD(nn.Module):
 
     def source_maps(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """The source maps before normalisation, in order of `spec.sources`."""
-        found: dict[str, Tensor] = self.backbone(pictures)
-        found.update(self.extras(found[self.backbone.LAST]))
-        return {name: found[name] for name in self.spec.sources}
+        return _source_maps(self.spec, self.backbone, self.extras, pictures)
 
-    def _map_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """Channels, height and width of each source map, from a forward without data on the meta device."""
-        height, width = self.spec.input_size_hw
-        self.eval()  # training-mode batch normalisation refuses a single value
-        try:
-            maps = self.source_maps(torch.empty(1, 3, height, width, device="meta"))
-        except RuntimeError as error:
-            raise RequestError(
-                f"an input of {width}x{height} is too small for {self.spec.name}: a map would have no positions "
-                f"({str(error).splitlines()[0]}); take a larger size or fewer extra maps"
-            ) from error
-        self.train()
-        return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in maps.items()}
+
+def grid_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
+    """Height and width of each source map of a specification, without building the network's weights.
+
+    Raises:
+        UnknownNameError, RequestError: as `SSD`.
+    """
+    with torch.device("meta"):
+        shapes = _map_shapes(spec, *_build_trunk(spec))
+    return tuple((height, width) for _, height, width in shapes.values())
+
+
+def _source_maps(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps, pictures: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = backbone(pictures)
+    found.update(extras(found[backbone.LAST]))
+    return {name: found[name] for name in spec.sources}
+
+
+def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[str, tuple[int, int, int]]:
+    """Channels, height and width of each source map, from a forward without data on the meta device."""
+    height, width = spec.input_size_hw
+    backbone.eval()  # training-mode batch normalisation refuses a single value
+    extras.eval()
+    try:
+        maps = _source_maps(spec, backbone, extras, torch.empty(1, 3, height, width, device="meta"))
+    except RuntimeError as error:
+        raise RequestError(
+            f"an input of {width}x{height} is too small for {spec.name}: a map would have no positions "
+            f"({str(error).splitlines()[0]}); take a larger size or fewer extra maps"
+        ) from error
+    backbone.train()
+    extras.train()
+    return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in maps.items()}
+
+
+def _build_trunk(spec: ModelSpec) -> tuple[Backbone, ExtraMaps]:
+    backbone = _build_backbone(spec)
+    extras = ExtraMaps(
+        backbone.out_channels, spec.extras, width=spec.width, separable=spec.separable, batch_norm=spec.batch_norm
+    )
+    return backbone, extras
 
 
 def _build_backbone(spec: ModelSpec) -> Backbone:

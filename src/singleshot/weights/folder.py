@@ -1,0 +1,239 @@
+"""A model on disk: a folder with `config.json`, `model.safetensors`, `README.md` and `SHA256SUMS`. Needs no torch.
+
+Nothing in it is code: the configuration is validated strictly, the weights are plain arrays, every file has its hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as format_tensors
+
+from singleshot.errors import HashError, ModelError, SingleshotError
+from singleshot.spec import FORBID_UNKNOWN_FIELDS, ModelSpec
+from singleshot.weights.replace import replaced_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pydantic import TypeAdapter
+
+FORMAT = 1
+CONFIG, WEIGHTS, CARD, SUMS = "config.json", "model.safetensors", "README.md", "SHA256SUMS"
+_LARGEST_CONFIG = 4 * 2**20  # bytes; 200 class names and all boxes need some ten thousand
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\n]+)")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What `config.json` holds.
+
+    Attributes:
+        format: version of this layout.
+        model: the whole architecture with class names, default boxes, pre- and post-processing.
+        provenance: how the model came to be: recipe, data, command, figures. Plain values; nothing depends on them.
+    """
+
+    format: int
+    model: ModelSpec
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """A model folder in memory.
+
+    Attributes:
+        spec: the architecture.
+        tensors: weights by name, float32 whatever precision they are stored in.
+        provenance: see `Configuration`.
+    """
+
+    spec: ModelSpec
+    tensors: dict[str, np.ndarray]
+    provenance: dict[str, Any]
+
+
+def save_folder(
+    path: Path,
+    spec: ModelSpec,
+    tensors: Mapping[str, np.ndarray],
+    *,
+    card: str,
+    provenance: Mapping[str, Any] | None = None,
+    half: bool = False,
+) -> None:
+    """Write a model folder; an older one in its place is replaced as a whole or not at all.
+
+    Args:
+        path: the folder.
+        spec: the architecture.
+        tensors: all weights by name.
+        card: the model card, Markdown.
+        provenance: see `Configuration`; values that are not finite become null.
+        half: store weights as float16 (half the size; read back as float32). Statistics of batch normalisation and
+            tensors beyond float16's range stay as they are.
+
+    Raises:
+        MachineError: the disk is full; RequestError: the place cannot be written to. What was there is unchanged.
+    """
+    configuration = asdict(Configuration(FORMAT, spec, _finite(dict(provenance or {}))))
+    stored = {name: np.asarray(_halved(name, array) if half else array, order="C") for name, array in tensors.items()}
+    files = {
+        CONFIG: (json.dumps(configuration, indent=1, allow_nan=False) + "\n").encode(),
+        WEIGHTS: format_tensors(stored),
+        CARD: card.encode(),
+    }
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    with replaced_folder(path) as beside:
+        for name, content in (*files.items(), (SUMS, sums.encode())):
+            (beside / name).write_bytes(content)
+
+
+def read_folder(path: Path) -> StoredModel:
+    """Read and check a whole model folder.
+
+    Raises:
+        ModelError: it is no model folder, or its content is not valid; HashError: a file is not the one written.
+    """
+    sums = _read_sums(path)
+    configuration = _parse_configuration(_checked(path, CONFIG, sums), path / CONFIG)
+    try:
+        tensors = parse_tensors(_checked(path, WEIGHTS, sums))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelError(f"{path / WEIGHTS} is no valid safetensors file: {error}") from error
+    full = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in tensors.items()}
+    return StoredModel(configuration.model, full, configuration.provenance)
+
+
+def read_configuration(path: Path) -> Configuration:
+    """The checked configuration of a model folder, without its weights. Raises as `read_folder`."""
+    return _parse_configuration(_checked(path, CONFIG, _read_sums(path)), path / CONFIG)
+
+
+def read_spec(path: Path) -> ModelSpec:
+    """The architecture of a model folder. Raises as `read_folder`."""
+    return read_configuration(path).model
+
+
+def verify(path: Path) -> None:
+    """Compare every file of the folder with its hash; config, weights and card must have one.
+
+    Raises:
+        HashError: names the file that differs; ModelError: it is no model folder, or a file is missing.
+    """
+    sums = _read_sums(path)
+    for name in {CONFIG, WEIGHTS, CARD, *sums}:
+        _checked(path, name, sums)
+
+
+def _checked(path: Path, name: str, sums: Mapping[str, str]) -> bytes:
+    """The content of a file of the folder, if it is what the sums say."""
+    if name not in sums:
+        raise HashError(f"{path / SUMS} lists no hash of {name}; the folder is damaged: restore it or train again")
+    try:
+        content = (path / name).read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path / name} cannot be read: {error.strerror}; {SUMS} lists it") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != sums[name]:
+        raise HashError(
+            f"{path / name} is damaged: its SHA-256 is {found[:12]}..., {SUMS} says {sums[name][:12]}...; "
+            "restore the folder or train again"
+        )
+    return content
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    try:
+        text = (path / SUMS).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ModelError(f"{path} is no model folder: {SUMS} cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise HashError(f"{path / SUMS} is damaged: it is no text") from error
+    sums: dict[str, str] = {}
+    for line in text.splitlines():
+        match = _SUM_LINE.fullmatch(line)
+        if match is None or match[2] in sums:
+            raise HashError(f"{path / SUMS} is damaged at {line[:80]!r}; restore the folder or train again")
+        sums[match[2]] = match[1]
+    return sums
+
+
+@cache
+def _adapter() -> TypeAdapter[Configuration]:
+    from pydantic import TypeAdapter  # late: 0.1 s that only reading a model needs
+
+    return TypeAdapter(Configuration)
+
+
+def _parse_configuration(content: bytes, path: Path) -> Configuration:
+    from pydantic import ValidationError
+
+    if len(content) > _LARGEST_CONFIG:
+        raise ModelError(f"{path} has {len(content)} bytes; at most {_LARGEST_CONFIG} are read")
+    try:
+        configuration = _adapter().validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ModelError(f"{path} is not valid at {place}: {first['msg']}") from error
+    except SingleshotError as error:  # a specification that contradicts itself
+        raise ModelError(f"{path} is not valid: {error}") from error
+    if configuration.format != FORMAT:
+        raise ModelError(f"{path} is of format {configuration.format}; this version reads format {FORMAT}")
+    _require_bounds(configuration.model, path)
+    return configuration
+
+
+def _require_bounds(spec: ModelSpec, path: Path) -> None:
+    """Refuse sizes that would only exhaust the memory: a file from elsewhere must not decide how much we allocate."""
+    channels = [size for block in spec.extras for size in (block.squeeze, block.channels)]
+    steps = [size for block in spec.extras for size in (block.kernel, block.stride)]
+    limits: list[tuple[str, list[float], float, float]] = [
+        ("input_size_hw", list(spec.input_size_hw), 1, 8192),
+        ("width", [spec.width], 1e-3, 16),
+        ("head_kernel", [spec.head_kernel], 1, 31),
+        ("channels of the extras", list(channels), 1, 65536),
+        ("kernel and stride of the extras", list(steps), 1, 31),
+        ("padding of the extras", [block.padding for block in spec.extras], 0, 31),
+        ("boxes a cell", [boxes.boxes_per_cell for boxes in spec.boxes.maps], 1, 1000),
+        ("the number of classes", [spec.num_classes], 2, 100_000),
+        ("std_rgb", list(spec.preprocess.std_rgb), 1e-6, 1e6),
+        ("variances", list(spec.boxes.variances), 1e-6, 1e6),
+    ]
+    for what, values, low, high in limits:
+        for value in values:
+            if not low <= value <= high:
+                raise ModelError(f"{path} is not valid: {what} must lie in {low:g} .. {high:g}, got {value:g}")
+
+
+def _halved(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind != "f" or ".norm." in name:
+        return array
+    with np.errstate(over="ignore"):
+        half = array.astype(np.float16)
+    return half if np.isfinite(half).all() else array
+
+
+def _finite(value: Any) -> Any:
+    """The same plain value with null for NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

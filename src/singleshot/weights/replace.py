@@ -1,0 +1,84 @@
+"""Put a finished folder in the place of an older one, so that at every moment one of the two is there."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from singleshot.errors import MachineError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux fcntl.h, fs.h
+_MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM}
+
+
+@contextmanager
+def replaced_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target` to write into; on success it takes the target's place, on failure it vanishes.
+
+    Files are synced to the disk before the swap. On Linux the swap is one system call; elsewhere the old folder is
+    moved away first, so a crash in that instant leaves it as `.<name>.old`.
+
+    Raises:
+        MachineError: the disk is full or failed; the target is as it was.
+        RequestError: the place cannot be written to.
+    """
+    beside = target.parent / f".{target.name}.writing-{os.getpid()}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        yield beside
+        for path in (*beside.iterdir(), beside):
+            sync(path)
+        _swap(beside, target)
+        sync(target.parent)
+    except OSError as error:
+        if error.errno in _MACHINE_FAULTS:
+            raise MachineError(
+                f"cannot write {target}: {error.strerror}; what was there before is unchanged"
+            ) from error
+        raise RequestError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Afterwards `target` is what `new` was; `new` is what the target was, or gone."""
+    if not target.exists():
+        new.rename(target)
+    elif not _exchange(new, target):
+        old = target.parent / f".{target.name}.old"
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        new.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two folders by Linux' renameat2; False where system or file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0)
+
+
+def sync(path: Path) -> None:
+    """Make a file or folder reach the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot sync a folder
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,173 @@
+"""Classifier weights in torchvision's layout as bases: VGG-16 (with its fully connected layers) and MobileNetV2."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import torch
+
+from singleshot.errors import ModelError
+from singleshot.models.layers import BASE_NORM_EPSILON
+from singleshot.models.mobilenetv2 import BLOCKS
+from singleshot.models.vgg import CONVOLUTIONS
+from singleshot.spec import Preprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+# What torchvision's classifiers take: RGB, fractions of 255 normalised by ImageNet's mean and deviation.
+CLASSIFIER_INPUT = Preprocess(
+    mean_rgb=(0.485 * 255, 0.456 * 255, 0.406 * 255),
+    std_rgb=(0.229 * 255, 0.224 * 255, 0.225 * 255),
+    channel_order="rgb",
+)
+_CHANNELS_KEPT, _PIXELS_KEPT = 4, 3  # every 4th of fc6's 4096 filters, every 3rd of its 7 pixels
+
+
+def read_torch_file(path: Path) -> dict[str, Tensor]:
+    """A state dict saved by torch (`.pth`), read without running any code in it.
+
+    Raises:
+        ModelError: it holds anything but tensors, or it is damaged.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path} is no file of plain tensors: {reason}") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ModelError(f"{path} must hold a dictionary of tensors, got {type(state).__name__}")
+    return state
+
+
+def from_torchvision(state: Mapping[str, Tensor], preprocess: Preprocess, *, origin: str) -> dict[str, Tensor]:
+    """Tensors under our names; a state that already has them comes back as it is.
+
+    The classifier's own padding is on both sides: a MobileNetV2 from here belongs into a network without
+    `tensorflow_padding`.
+
+    Args:
+        state: a classifier's state dict.
+        preprocess: what the network will be fed; the first convolution is rewritten for it, see `convert_input`.
+        origin: file, for messages.
+
+    Raises:
+        ModelError: neither ours, nor VGG-16's or MobileNetV2's of torchvision.
+    """
+    if any(name.startswith("backbone.") for name in state):
+        return dict(state)
+    if "features.0.0.weight" in state and "features.18.0.weight" in state:
+        return convert_input(mobilenetv2_base(state, origin=origin), "backbone.stem.convolution", preprocess)
+    if "features.0.weight" in state:
+        return convert_input(vgg16_base(state, origin=origin), "backbone.conv1_1.convolution", preprocess)
+    some = ", ".join(list(state)[:3]) or "nothing"
+    raise ModelError(
+        f"{origin} holds neither our layers nor torchvision's VGG-16 or MobileNetV2; it begins with {some}"
+    )
+
+
+def convert_input(base: Mapping[str, Tensor], first: str, preprocess: Preprocess) -> dict[str, Tensor]:
+    """Rewrite the first convolution for pictures of another mean, scale and channel order.
+
+    With pixel p: the classifier computes w (p - m) / s + b, the network is fed x = (p - mean) / std, so w' = w std / s
+    and b' = b + sum w (mean - m) / s. Exact but for the border, where zeros are padded: x = 0 is another colour there.
+    """
+    weight, bias = base[f"{first}.weight"].double(), base[f"{first}.bias"].double()
+    scale = torch.tensor(CLASSIFIER_INPUT.std_rgb, dtype=torch.float64).view(1, 3, 1, 1)
+    mean = torch.tensor(preprocess.mean_rgb, dtype=torch.float64).view(1, 3, 1, 1)
+    std = torch.tensor(preprocess.std_rgb, dtype=torch.float64).view(1, 3, 1, 1)
+    shift = (mean - torch.tensor(CLASSIFIER_INPUT.mean_rgb, dtype=torch.float64).view(1, 3, 1, 1)) / scale
+    bias = bias + (weight * shift).sum(dim=(1, 2, 3))
+    weight = weight * std / scale
+    if preprocess.channel_order == "bgr":
+        weight = weight.flip(1)
+    return {**base, f"{first}.weight": weight.float().contiguous(), f"{first}.bias": bias.float()}
+
+
+def vgg16_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, Tensor]:
+    """VGG-16 classifier to SSD's base; fc6 and fc7 are subsampled into the atrous convolutions.
+
+    Takes pixels as the classifier did. Without `classifier.*` only the convolutions are given.
+    """
+    base: dict[str, Tensor] = {}
+    position, stage = 0, "1"
+    for name, _ in CONVOLUTIONS:
+        if name[4] != stage:  # behind each stage stands its pooling
+            position, stage = position + 1, name[4]
+        for part in ("weight", "bias"):
+            base[f"backbone.{name}.convolution.{part}"] = _take(state, f"features.{position}.{part}", origin)
+        position += 2  # the convolution and its ReLU
+    if "classifier.0.weight" in state:
+        weight = _take(state, "classifier.0.weight", origin)
+        if weight.shape[1] % 49:
+            raise ModelError(f"{origin}: classifier.0.weight must see 7x7 positions, got {tuple(weight.shape)}")
+        filters = weight.reshape(len(weight), -1, 7, 7)
+        base["backbone.fc6.convolution.weight"] = subsample(filters, _CHANNELS_KEPT, 1, _PIXELS_KEPT)
+        base["backbone.fc6.convolution.bias"] = _take(state, "classifier.0.bias", origin)[::_CHANNELS_KEPT].clone()
+        square = _take(state, "classifier.3.weight", origin)[:, :, None, None]
+        base["backbone.fc7.convolution.weight"] = subsample(square, _CHANNELS_KEPT, _CHANNELS_KEPT, 1)
+        base["backbone.fc7.convolution.bias"] = _take(state, "classifier.3.bias", origin)[::_CHANNELS_KEPT].clone()
+    return base
+
+
+def subsample(weight: Float[Tensor, "O I h w"], outputs: int, inputs: int, pixels: int) -> Float[Tensor, "o i y x"]:
+    """Every n-th filter, input channel and pixel, from the first on: 4096 x 512 x 7 x 7 -> 1024 x 512 x 3 x 3.
+
+    DeepLab-LargeFOV's decimation (paper section 3): taps 0, 3, 6 of 7 pixels, six pixels apart in the picture of
+    dilation 6 once pool5 keeps the resolution.
+    """
+    return weight[::outputs, ::inputs, ::pixels, ::pixels].contiguous()
+
+
+def mobilenetv2_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, Tensor]:
+    """MobileNetV2 classifier to our base without batch normalisation, which is folded into the convolutions."""
+    base: dict[str, Tensor] = {}
+
+    def fold(ours: str, convolution: str, norm: str) -> None:
+        weight = _take(state, f"{convolution}.weight", origin)
+        parts = [_take(state, f"{norm}.{part}", origin) for part in ("weight", "bias", "running_mean", "running_var")]
+        folded = fold_norm(weight, None, *parts, epsilon=BASE_NORM_EPSILON)
+        base[f"backbone.{ours}.convolution.weight"], base[f"backbone.{ours}.convolution.bias"] = folded
+
+    fold("stem", "features.0.0", "features.0.1")
+    for number, (expansion, _, _) in enumerate(BLOCKS, 1):
+        place, part = f"features.{number}.conv", 0
+        if expansion != 1:
+            fold(f"block{number}.expand", f"{place}.0.0", f"{place}.0.1")
+            part = 1
+        fold(f"block{number}.depthwise", f"{place}.{part}.0", f"{place}.{part}.1")
+        fold(f"block{number}.project", f"{place}.{part + 1}", f"{place}.{part + 2}")
+    fold("last", "features.18.0", "features.18.1")
+    return base
+
+
+def fold_norm(
+    weight: Float[Tensor, "O I h w"],
+    bias: Float[Tensor, " O"] | None,
+    gamma: Float[Tensor, " O"],
+    beta: Float[Tensor, " O"],
+    mean: Float[Tensor, " O"],
+    variance: Float[Tensor, " O"],
+    *,
+    epsilon: float,
+) -> tuple[Float[Tensor, "O I h w"], Float[Tensor, " O"]]:
+    """Weight and bias of one convolution that does what convolution and batch normalisation did.
+
+    gamma (w x + b - mean) / sqrt(variance + eps) + beta; computed in float64, returned in float32.
+    """
+    factor = gamma.double() / torch.sqrt(variance.double() + epsilon)
+    shift = -mean.double() if bias is None else bias.double() - mean.double()
+    return (weight.double() * factor.view(-1, 1, 1, 1)).float(), (beta.double() + shift * factor).float()
+
+
+def _take(state: Mapping[str, Tensor], name: str, origin: str) -> Tensor:
+    if name not in state:
+        raise ModelError(f"{origin} has no {name}, which this architecture has in torchvision's layout")
+    return state[name].float()

@@ -1,0 +1,203 @@
+"""Model folders: what is written comes back, and whatever is damaged or invalid is refused by name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from singleshot.errors import HashError, MachineError, ModelError, RequestError
+from singleshot.spec import SSD300_VGG16, VARIANTS
+from singleshot.weights import folder
+from singleshot.weights import replace as replacing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TENSORS = {
+    "backbone.conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2) / 7,
+    "backbone.conv.norm.running_var": np.array([1e-9, 70000], np.float32),
+    "backbone.conv.norm.num_batches_tracked": np.array(3, np.int64),
+}
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    folder.save_folder(tmp_path / "model", SSD300_VGG16, TENSORS, card="# A model\n", provenance={"epochs": 3})
+    return tmp_path / "model"
+
+
+@pytest.mark.parametrize("spec", VARIANTS.values(), ids=list(VARIANTS))
+def test_round_trip(tmp_path: Path, spec: Any) -> None:
+    provenance = {"mAP": float("nan"), "rates": (0.1, 2), "note": "ü"}
+    folder.save_folder(tmp_path / "m", spec, TENSORS, card="card", provenance=provenance)
+    found = folder.read_folder(tmp_path / "m")
+    assert found.spec == spec
+    assert folder.read_spec(tmp_path / "m") == spec
+    assert found.provenance == {"mAP": None, "rates": [0.1, 2], "note": "ü"}
+    assert found.tensors.keys() == TENSORS.keys()
+    for name, array in TENSORS.items():
+        np.testing.assert_array_equal(found.tensors[name], array, strict=True)
+    folder.verify(tmp_path / "m")
+    assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [
+        "README.md",
+        "SHA256SUMS",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_transposed_arrays_keep_their_values(tmp_path: Path) -> None:
+    array = np.arange(6, dtype=np.float32).reshape(2, 3).T
+    folder.save_folder(tmp_path / "m", SSD300_VGG16, {"a": array}, card="")
+    np.testing.assert_array_equal(folder.read_folder(tmp_path / "m").tensors["a"], array)
+
+
+def test_half_precision_halves_weights_but_not_statistics(tmp_path: Path) -> None:
+    huge = {"heads.x.weight": np.array([1e6, 1], np.float32)}
+    folder.save_folder(tmp_path / "m", SSD300_VGG16, {**TENSORS, **huge}, card="", half=True)
+    found = folder.read_folder(tmp_path / "m").tensors
+    weight = TENSORS["backbone.conv.weight"]
+    assert found["backbone.conv.weight"].dtype == np.float32
+    np.testing.assert_array_equal(found["backbone.conv.weight"], weight.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(found["backbone.conv.norm.running_var"], TENSORS["backbone.conv.norm.running_var"])
+    np.testing.assert_array_equal(found["heads.x.weight"], huge["heads.x.weight"])
+
+
+def test_every_flipped_bit_is_refused_and_its_file_named(stored: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("config.json", "model.safetensors", "README.md", "SHA256SUMS"):
+        path = stored / name
+        content = path.read_bytes()
+        for position in random.integers(0, 8 * len(content), size=60):
+            damaged = bytearray(content)
+            damaged[position // 8] ^= 1 << (position % 8)
+            path.write_bytes(damaged)
+            with pytest.raises((HashError, ModelError), match=r"\.json|\.safetensors|\.md|SHA256SUMS") as caught:
+                folder.verify(stored)
+            if name != "SHA256SUMS":
+                assert name in str(caught.value)
+                assert isinstance(caught.value, HashError)
+        path.write_bytes(content)
+    folder.verify(stored)
+
+
+def test_a_cut_file_is_refused(stored: Path) -> None:
+    path = stored / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(HashError, match=r"model\.safetensors is damaged"):
+        folder.read_folder(stored)
+
+
+def test_missing_files_are_named(stored: Path, tmp_path: Path) -> None:
+    (stored / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors cannot be read"):
+        folder.read_folder(stored)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match="is no model folder"):
+        folder.read_spec(tmp_path / "empty")
+
+
+def with_configuration(stored: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change config.json and make its hash fit, as a hostile author would."""
+    value = json.loads((stored / "config.json").read_text())
+    change(value)
+    with_text(stored, json.dumps(value))
+
+
+def with_text(stored: Path, text: str) -> None:
+    old = hashlib.sha256((stored / "config.json").read_bytes()).hexdigest()
+    (stored / "config.json").write_text(text)
+    sums = (stored / "SHA256SUMS").read_text().replace(old, hashlib.sha256(text.encode()).hexdigest())
+    (stored / "SHA256SUMS").write_text(sums)
+
+
+CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "unknown field": (lambda c: c["model"].update(extra=1), r"model\.extra"),
+    "unknown field above": (lambda c: c.update(code="x"), "code"),
+    "unknown field in a map": (lambda c: c["model"]["boxes"]["maps"][1].update(size=1), r"maps\.1\.size"),
+    "missing field": (lambda c: c["model"].pop("sources"), r"model\.sources"),
+    "NaN": (lambda c: c["model"].update(width=float("nan")), r"model\.width"),
+    "infinite step": (lambda c: c["model"]["boxes"]["maps"][0].update(step=float("inf")), r"maps\.0\.step"),
+    "infinite variance": (lambda c: c["model"]["boxes"].update(variances=[1, 1, 1, float("inf")]), r"variances\.3"),
+    "text for a number": (lambda c: c["model"].update(width="1.0"), r"model\.width"),
+    "number for truth": (lambda c: c["model"].update(batch_norm=1), r"model\.batch_norm"),
+    "float for whole": (lambda c: c["model"].update(head_kernel=3.5), r"model\.head_kernel"),
+    "short tuple": (lambda c: c["model"].update(input_size_hw=[300]), r"model\.input_size_hw"),
+    "same names": (lambda c: c["model"].update(class_names=["a", "a"]), "class names"),
+    "no names": (lambda c: c["model"].update(class_names=[]), "class names"),
+    "channel order": (lambda c: c["model"]["preprocess"].update(channel_order="gbr"), "channel order"),
+    "future format": (lambda c: c.update(format=99), "format 99"),
+    "huge input": (lambda c: c["model"].update(input_size_hw=[10**6, 10**6]), "input_size_hw"),
+    "huge channels": (lambda c: c["model"]["extras"][0].update(channels=10**9), "channels"),
+    "zero deviation": (lambda c: c["model"]["preprocess"].update(std_rgb=[0, 1, 1]), "std_rgb"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_invalid_configurations_are_refused_with_the_place(stored: Path, case: str) -> None:
+    change, place = CHANGES[case]
+    with_configuration(stored, change)
+    with pytest.raises(ModelError, match=place) as caught:
+        folder.read_spec(stored)
+    assert "config.json" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "null", '{"format": 1e999}', "\x00"])
+def test_what_is_no_configuration_is_refused(stored: Path, text: str) -> None:
+    with_text(stored, text)
+    with pytest.raises(ModelError, match=r"config\.json"):
+        folder.read_spec(stored)
+
+
+@pytest.mark.parametrize("name", ["../secret", "a/b", "a\\b", ""])
+def test_sums_cannot_point_outside_the_folder(stored: Path, name: str) -> None:
+    (stored / "SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")
+    with pytest.raises(HashError, match="SHA256SUMS is damaged"):
+        folder.verify(stored)
+
+
+def test_a_full_disk_leaves_the_old_folder(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = folder.read_folder(stored)
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(replacing, "sync", full)
+    other = replace(SSD300_VGG16, class_names=("cell",))
+    with pytest.raises(MachineError, match="No space left on device"):
+        folder.save_folder(stored, other, TENSORS, card="")
+    assert folder.read_folder(stored).spec == before.spec
+    assert [p.name for p in stored.parent.iterdir()] == [stored.name]
+
+
+def test_a_place_that_cannot_be_written_is_a_wrong_request(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RequestError, match="cannot write"):
+        folder.save_folder(tmp_path / "file" / "model", SSD300_VGG16, TENSORS, card="")
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_an_old_folder_is_replaced_whole(stored: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
+    if not exchange:
+        monkeypatch.setattr(replacing, "_exchange", lambda _a, _b: False)
+    (stored / "left-over.txt").write_text("old")
+    folder.save_folder(stored, replace(SSD300_VGG16, class_names=("cell",)), {}, card="new")
+    assert folder.read_spec(stored).class_names == ("cell",)
+    assert not (stored / "left-over.txt").exists()
+    assert [p.name for p in stored.parent.iterdir()] == [stored.name]
+
+
+def test_reading_needs_no_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; import singleshot.weights.folder"
+    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
