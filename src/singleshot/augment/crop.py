@@ -74,7 +74,7 @@ def successful_patches(
     """
     if not samplers:
         return np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
-    trials = _trials(samplers)
+    trials = trials_of(samplers)
     patches = draw_boxes(trials, generator)
     overlaps = pairwise_iou(patches, boxes_xyxy)
     meets = (overlaps >= trials.min_iou[:, None]) & (overlaps <= trials.max_iou[:, None])
@@ -100,21 +100,22 @@ class Trials:
 def draw_boxes(trials: Trials, generator: np.random.Generator) -> Float32[np.ndarray, "n 4"]:
     """A random patch a trial, in fractions of the picture (SampleBBox).
 
-    Scale s is uniform, then the aspect ratio is uniform within its limits and [s^2, 1 / s^2], so that the patch fits:
-    w = s sqrt(a), h = s / sqrt(a); then the place. Both sides are cut to 1: unpatched Caffe aborts on 1 + 1e-7.
+    Scale s and aspect ratio a are uniform, then a is cut to [s^2, 1 / s^2], so that the patch fits: w = s sqrt(a),
+    h = s / sqrt(a); then the place. The cut makes patches of full width or height frequent; redrawing would not. Both
+    sides are limited to 1: unpatched Caffe aborts on 1 + 1e-7.
     """
     draws = generator.random((4, len(trials.sampler)))
     scale = trials.min_scale + draws[0] * (trials.max_scale - trials.min_scale)
-    least = np.maximum(trials.min_aspect_ratio, scale**2)
-    most = np.minimum(trials.max_aspect_ratio, scale**-2)
-    root = np.sqrt(least + draws[1] * (most - least))
+    ratio = trials.min_aspect_ratio + draws[1] * (trials.max_aspect_ratio - trials.min_aspect_ratio)
+    root = np.sqrt(np.clip(ratio, scale**2, scale**-2))
     width, height = np.minimum(scale * root, 1), np.minimum(scale / root, 1)
     left, top = draws[2] * (1 - width), draws[3] * (1 - height)
     return np.stack([left, top, left + width, top + height], axis=1).astype(np.float32)
 
 
 @lru_cache(maxsize=8)
-def _trials(samplers: tuple[BatchSampler, ...]) -> Trials:
+def trials_of(samplers: tuple[BatchSampler, ...]) -> Trials:
+    """The samplers' numbers, repeated for each trial; made once for each set of samplers."""
     repeats = [sampler.trials for sampler in samplers]
 
     def column(values: list[float], kind: type = np.float64) -> np.ndarray:
