@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +23,8 @@ def evaluate_coco(annotations: Annotations, detections: Sequence[Detections]) ->
     """COCO's evaluation of boxes: AP averaged over IoU 0.5, 0.55 ... 0.95 and 101 recalls; 100 a picture and class.
 
     Crowd regions are ignored and may swallow several detections; sizes s, m, l are by `Annotations.areas` with the
-    borders 32^2 and 96^2 pixels. VOC's difficult truths are treated as crowd. `curves` and `hits` are at IoU 0.5.
+    borders 32^2 and 96^2 pixels. VOC's difficult truths and boxes that are not finite are treated
+    as crowd. `curves` and `hits` are those at IoU 0.5.
 
     Raises:
         DataError: see `flat_detections`.
@@ -37,7 +36,7 @@ def evaluate_coco(annotations: Annotations, detections: Sequence[Detections]) ->
     per_class: dict[str, float | None] = {}
     curves: dict[str, ClassCurve] = {}
     counts: dict[str, ClassCounts] = {}
-    crowd = annotations.crowd | annotations.difficult
+    crowd = _ignored(annotations)
     for label, name in enumerate(annotations.class_names):
         truths = int(((annotations.labels == label) & ~crowd).sum())
         ignored = int(((annotations.labels == label) & crowd).sum())
@@ -63,21 +62,25 @@ def evaluate_coco(annotations: Annotations, detections: Sequence[Detections]) ->
     )
 
 
+def _ignored(annotations: Annotations) -> np.ndarray:
+    """Truths that are handed over as crowd: crowd itself, VOC's difficult ones, and boxes that are not finite."""
+    not_finite = ~np.isfinite(annotations.boxes_xyxy).all(-1)
+    ignored: np.ndarray = annotations.crowd | annotations.difficult | not_finite
+    return ignored
+
+
 def _run(annotations: Annotations, found: Flat, scores: np.ndarray) -> Any:
-    """The finished evaluator; what the library prints is kept from the user's output."""
+    """The finished evaluator, silent and without files."""
     try:
         from faster_coco_eval import COCO, COCOeval_faster
     except ImportError as error:
         raise RequestError(
             "the coco protocol needs faster-coco-eval: pip install 'singleshot[evaluate]', or take --protocol voc07"
         ) from error
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(_truth_document(annotations))
-        truth_of_results = COCO(_result_document(annotations, found, scores))
-        evaluator = COCOeval_faster(truth, truth_of_results, iouType="bbox", print_function=lambda *_: None)
-        evaluator.evaluate()
-        evaluator.accumulate()
-        evaluator.summarize()
+    truth = COCO(_truth_document(annotations))
+    results = COCO(_result_document(annotations, found, scores))
+    evaluator = COCOeval_faster(truth, results, iouType="bbox", print_function=lambda *_: None, extra_calc=False)
+    evaluator.run()
     return evaluator
 
 
@@ -93,9 +96,9 @@ def _base(annotations: Annotations) -> dict[str, Any]:
 def _truth_document(annotations: Annotations) -> dict[str, Any]:
     """The truths as an instances file would state them."""
     truths = flat_truths(annotations)
-    crowd = annotations.crowd | annotations.difficult
-    columns = (truths.pictures, truths.labels, annotations.areas, crowd)
-    rows = zip(*(column.tolist() for column in columns), _xywh(truths.boxes_xyxy), strict=True)
+    columns = (truths.pictures, truths.labels, annotations.areas, _ignored(annotations))
+    boxes = np.nan_to_num(truths.boxes_xyxy, posinf=0, neginf=0)
+    rows = zip(*(column.tolist() for column in columns), _xywh(boxes), strict=True)
     return _base(annotations) | {
         "annotations": [
             {"id": i, "image_id": p + 1, "category_id": c + 1, "bbox": box, "area": size, "iscrowd": int(many)}

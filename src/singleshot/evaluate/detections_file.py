@@ -1,0 +1,278 @@
+"""Read detections that somebody else made: COCO results, our own JSON, or VOC devkit text.
+
+Pictures are matched to the data set by file name or id, classes by name (COCO: by category id). What cannot be matched
+is refused, never passed over; a picture of the set that the file does not mention has no detections, which is said.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import numpy as np
+
+from singleshot.errors import DataError, RequestError, UnknownNameError
+from singleshot.types import Detections
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from singleshot.types import Annotations
+
+
+class Row(NamedTuple):
+    """One detection: position of its picture in the set, label, score, and box in pixels."""
+
+    picture: int
+    label: int
+    score: float
+    box_xyxy: Sequence[float]
+
+
+def read_detections(
+    path: Path | str, annotations: Annotations, *, on_note: Callable[[str], None] = lambda _text: None
+) -> list[Detections]:
+    """The detections of each picture of the set, in the set's order, best first.
+
+    Args:
+        path: a `.json` file (COCO results are a list, our own an object), a devkit file such as
+            `comp4_det_test_car.txt`, a folder of such files, or a glob for them (quote it: `"dets/comp4_*.txt"`).
+        annotations: the set they belong to. COCO ids are its `category_ids`, boxes are in its pixels.
+        on_note: called with a line about pictures that the file does not mention.
+
+    Raises:
+        RequestError: there is nothing at `path`.
+        DataError: unreadable, or an unknown picture or class, or a value that is not a finite number; says where.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".json" and path.is_file():
+        rows, mentioned = _read_json(path, annotations)
+    else:
+        rows, mentioned = _read_devkit(_devkit_files(path), annotations)
+    missing = [file for i, file in enumerate(annotations.files) if i not in mentioned]
+    if missing:
+        on_note(
+            f"{len(missing)} of {len(annotations)} pictures are not in {path.name}: counted as without detections "
+            f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''})"
+        )
+    return _by_picture(rows, annotations)
+
+
+def _by_picture(rows: list[Row], annotations: Annotations) -> list[Detections]:
+    """Rows sorted into one `Detections` a picture, best first; equal scores keep the file's order."""
+    pictures = np.array([row.picture for row in rows], np.int64)
+    labels = np.array([row.label for row in rows], np.int64)
+    scores = np.array([row.score for row in rows], np.float32)
+    boxes = np.array([row.box_xyxy for row in rows], np.float32).reshape(-1, 4)
+    order = np.lexsort((-scores, pictures))
+    ends = np.searchsorted(pictures[order], np.arange(len(annotations) + 1))
+    return [
+        Detections(boxes[mine], scores[mine], labels[mine], annotations.class_names)
+        for mine in (order[ends[i] : ends[i + 1]] for i in range(len(annotations)))
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------- names
+
+
+class PictureNames:
+    """Finds a picture of the set by path, file name, stem or id; numbers match whatever their leading zeros."""
+
+    def __init__(self, annotations: Annotations) -> None:
+        self._annotations = annotations
+        self._ids = _unique(_plain_id(identity) for identity in annotations.ids)
+        self._stems = _unique(Path(file).stem for file in annotations.files)
+        self._names = _unique(Path(file).name for file in annotations.files)
+        self._files = _unique(annotations.files)
+
+    def by_id(self, identity: object) -> int | None:
+        """Of a COCO image id or a VOC id, else of a file's stem."""
+        text = str(identity)
+        return self._ids.get(_plain_id(text), self._stems.get(text))
+
+    def by_file(self, file: str) -> int | None:
+        """Of a path, relative to the set or not: the longest ending that names one picture."""
+        parts = Path(file.replace("\\", "/")).parts
+        for begin in range(len(parts)):
+            found = self._files.get("/".join(parts[begin:]))
+            if found is not None:
+                return found
+        return self._names.get(parts[-1]) if parts else None
+
+
+def _plain_id(identity: str) -> str:
+    """`000012` and `12` are the same picture."""
+    return str(int(identity)) if identity.isascii() and identity.isdigit() else identity
+
+
+def _unique(names: Iterable[str]) -> dict[str, int]:
+    """Position of each name; names that occur twice name nothing."""
+    listed = list(names)
+    counts = Counter(listed)
+    return {name: i for i, name in enumerate(listed) if counts[name] == 1}
+
+
+# -------------------------------------------------------------------------------------------------------------- JSON
+
+
+def _read_json(path: Path, annotations: Annotations) -> tuple[list[Row], set[int]]:
+    """COCO results (a list) or our own document (an object)."""
+    document = load_json(path)
+    if isinstance(document, list):
+        rows = list(_coco_rows(document, path, annotations))
+        return rows, {row.picture for row in rows}
+    if isinstance(document, dict) and isinstance(document.get("images"), list):
+        return _our_rows(document["images"], path, annotations)
+    raise DataError(
+        f'{path}: expected a list of COCO results or an object with "images", got {type(document).__name__}; '
+        "a COCO instances file holds truths, not detections"
+    )
+
+
+def load_json(path: Path) -> Any:
+    """The document; NaN, Infinity, bad syntax and endless nesting are refused with the place."""
+
+    def refuse(constant: str) -> NoReturn:
+        raise DataError(f"{path}: {constant} is not a number that can be evaluated")
+
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: nested too deeply") from error
+
+
+def _coco_rows(document: list[Any], path: Path, annotations: Annotations) -> Iterator[Row]:
+    """{"image_id", "category_id", "bbox": [left, top, width, height], "score"} a detection."""
+    names = PictureNames(annotations)
+    labels = {category: label for label, category in enumerate(annotations.category_ids)}
+    for number, entry in enumerate(document, 1):
+        where = f"{path}, result {number}"
+        picture = names.by_id(_field(entry, "image_id", where))
+        if picture is None:
+            raise DataError(f"{where}: image_id {entry['image_id']!r} is not in the data set; is it the right split?")
+        category = _field(entry, "category_id", where)
+        label = labels.get(category) if isinstance(category, int) else None
+        if label is None:
+            known = ", ".join(map(str, annotations.category_ids[:5]))
+            raise DataError(f"{where}: category_id {category!r} is not in the data set (it has {known} ...)")
+        left, top, width, height = _numbers(_field(entry, "bbox", where), 4, f"{where}, bbox")
+        (score,) = _numbers([_field(entry, "score", where)], 1, f"{where}, score")
+        yield Row(picture, label, score, (left, top, left + width, top + height))
+
+
+def _our_rows(images: list[Any], path: Path, annotations: Annotations) -> tuple[list[Row], set[int]]:
+    """{"file", "detections": [{"box": [left, top, right, bottom], "label", "score"}]} a picture."""
+    names = PictureNames(annotations)
+    labels = {name: label for label, name in enumerate(annotations.class_names)}
+    rows: list[Row] = []
+    mentioned: set[int] = set()
+    for image in images:
+        file = _field(image, "file", f"{path}, images")
+        picture = names.by_file(str(file))
+        if picture is None:
+            raise DataError(f"{path}: picture {file!r} is not in the data set; is it the right split?")
+        if picture in mentioned:
+            raise DataError(f"{path}: picture {file!r} is there twice")
+        mentioned.add(picture)
+        entries = _field(image, "detections", f"{path}, {file}")
+        if not isinstance(entries, list):
+            raise DataError(f'{path}, {file}: "detections" must be a list, got {type(entries).__name__}')
+        for number, entry in enumerate(entries, 1):
+            where = f"{path}, {file}, detection {number}"
+            label = labels.get(str(_field(entry, "label", where)))
+            if label is None:
+                raise DataError(f"{where}: {UnknownNameError('class', str(entry['label']), labels)}")
+            box = _numbers(_field(entry, "box", where), 4, f"{where}, box")
+            (score,) = _numbers([_field(entry, "score", where)], 1, f"{where}, score")
+            rows.append(Row(picture, label, score, box))
+    return rows, mentioned
+
+
+def _field(entry: Any, name: str, where: str) -> Any:
+    """A field of a JSON object, which must be there."""
+    if not isinstance(entry, dict) or name not in entry:
+        raise DataError(f'{where}: "{name}" is missing')
+    return entry[name]
+
+
+def _numbers(values: Any, count: int, where: str) -> list[float]:
+    """So many finite numbers."""
+    if not isinstance(values, list) or len(values) != count:
+        raise DataError(f"{where}: expected {count} numbers, got {str(values)[:60]}")
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise DataError(f"{where}: expected a finite number, got {value!r}")
+    return [float(value) for value in values]
+
+
+# ------------------------------------------------------------------------------------------------------- devkit text
+
+
+def _devkit_files(path: Path) -> list[Path]:
+    """The text files that a path, a folder or a glob names."""
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(path.glob("*.txt"))
+    else:
+        found = sorted(path.parent.glob(path.name)) if any(sign in path.name for sign in "*?[") else []
+    if not found:
+        wanted = "COCO results or our JSON (.json), or VOC devkit text such as comp4_det_test_car.txt"
+        raise RequestError(f"no detections at {path}: expected {wanted}")
+    return found
+
+
+def _read_devkit(files: list[Path], annotations: Annotations) -> tuple[list[Row], set[int]]:
+    """`id score left top right bottom` a line; the class is the end of the file's name."""
+    names = PictureNames(annotations)
+    rows: list[Row] = []
+    for file in files:
+        label = _devkit_label(file, annotations)
+        for number, line in enumerate(_lines(file), 1):
+            where = f"{file}, line {number}"
+            words = line.split()
+            if not words:
+                continue
+            if len(words) != 6:
+                raise DataError(f"{where}: expected `id score left top right bottom`, got {len(words)} words")
+            picture = names.by_id(words[0])
+            if picture is None:
+                raise DataError(f"{where}: picture {words[0]!r} is not in the data set; is it the right split?")
+            score, *box = (_number(word, where) for word in words[1:])
+            rows.append(Row(picture, label, score, box))
+    return rows, {row.picture for row in rows}
+
+
+def _lines(file: Path) -> list[str]:
+    """A text file's lines."""
+    try:
+        return file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not UTF-8 text (byte {error.start})") from error
+
+
+def _number(word: str, where: str) -> float:
+    """A finite number."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{where}: expected a finite number, got {word!r}")
+    return value
+
+
+def _devkit_label(file: Path, annotations: Annotations) -> int:
+    """The class that `comp4_det_test_car.txt` is about: the longest class name that the stem ends with."""
+    fitting = [name for name in annotations.class_names if file.stem == name or file.stem.endswith(f"_{name}")]
+    if not fitting:
+        known = ", ".join(annotations.class_names[:5])
+        raise DataError(f"{file}: expected a name like comp4_det_test_CLASS.txt, CLASS one of the set's ({known} ...)")
+    return annotations.class_names.index(max(fitting, key=len))

@@ -1,0 +1,67 @@
+"""Write detections in the forms that other tools evaluate; `detections_file.read_detections` reads each back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from singleshot.types import Annotations, Detections
+
+
+def to_coco_results(annotations: Annotations, detections: Sequence[Detections]) -> list[dict[str, Any]]:
+    """COCO's results: image_id, category_id, bbox [left, top, width, height] in pixels, score.
+
+    Detections of classes that the set does not have are left out: COCO has no number for them. Picture ids that are no
+    numbers stay text.
+    """
+    categories = dict(zip(annotations.class_names, annotations.category_ids, strict=True))
+    return [
+        {"image_id": identity, "category_id": categories[name], "bbox": _xywh(box), "score": float(score)}
+        for identity, found in zip(map(_number_or_text, annotations.ids), detections, strict=True)
+        for box, name, score in zip(found.boxes.tolist(), found.names, found.scores, strict=True)
+        if name in categories
+    ]
+
+
+def _xywh(box_xyxy: list[float]) -> list[float]:
+    left, top, right, bottom = box_xyxy
+    return [left, top, right - left, bottom - top]
+
+
+def _number_or_text(identity: str) -> int | str:
+    return int(identity) if identity.isascii() and identity.isdigit() else identity
+
+
+def to_document(annotations: Annotations, detections: Sequence[Detections], *, model: str) -> dict[str, Any]:
+    """Our own JSON, as `ssd detect --json` writes it; files are relative to the set."""
+    return {
+        "model": model,
+        "images": [
+            {"file": file, "width": int(width), "height": int(height), "detections": found.to_dicts()}
+            for file, (width, height), found in zip(annotations.files, annotations.sizes_wh, detections, strict=True)
+        ],
+    }
+
+
+def write_devkit(
+    folder: Path, annotations: Annotations, detections: Sequence[Detections], *, prefix: str = "comp4_det_test"
+) -> list[Path]:
+    """VOC devkit text: one file a class of the set, `id score left top right bottom` a line; empty for no detections.
+
+    Scores have 6 digits, boxes hundredths of a pixel.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in annotations.class_names:
+        lines = [
+            f"{identity} {score:.6f} " + " ".join(f"{v:.2f}" for v in box)
+            for identity, found in zip(annotations.ids, detections, strict=True)
+            for box, label, score in zip(found.boxes, found.names, found.scores, strict=True)
+            if label == name
+        ]
+        written.append(folder / f"{prefix}_{name}.txt")
+        written[-1].write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return written
