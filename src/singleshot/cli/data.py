@@ -1,0 +1,118 @@
+"""`ssd data`: look at a data set before training does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from singleshot.data.check import CheckReport
+
+app = App(name="data", help="Check and describe data sets (VOC, COCO, YOLO or CSV).")
+
+
+@app.command
+def check(*data: Path, split: str | None = None, classes: list[str] | None = None, json: Path | None = None) -> int:
+    """Find every fault: bad boxes, unknown classes, unreadable or missing pictures, splits that overlap.
+
+    Args:
+        data: one or more data sets.
+        split: look at this split only.
+        classes: the classes there may be; left out, any.
+        json: file for all faults found.
+    """
+    from rich.console import Console
+
+    from singleshot.data.check import check as find_faults
+
+    people = Console(stderr=True, highlight=False, soft_wrap=True)
+    with people.status("decoding pictures") as status:
+        report = find_faults(
+            _some(data), split=split, class_names=classes, on_picture=lambda done: status.update(f"{done} pictures")
+        )
+    _write_json(json, report.to_dict())
+    _print_report(Console(highlight=False, soft_wrap=True), report)
+    return 1 if report.faults else 0
+
+
+@app.command
+def stats(*data: Path, split: str | None = None, json: Path | None = None, out: Path | None = None) -> int:
+    """Describe a data set in numbers and, with --out, in pictures.
+
+    Args:
+        data: one or more data sets; several are joined.
+        split: describe this split only.
+        json: file for the numbers.
+        out: folder for class counts, box sizes and shapes, and a contact sheet, as PNG.
+    """
+    from rich.console import Console
+
+    from singleshot.data.recognise import join, open_data
+    from singleshot.data.stats import stats as count
+    from singleshot.data.stats import write_stats
+
+    annotations = join([open_data(path, split=split, headers=False) for path in _some(data)])
+    found = count(annotations) if out is None else write_stats(annotations, out)
+    _write_json(json, found)
+    console = Console(highlight=False, soft_wrap=True)
+    _print_stats(console, found)
+    if out is not None:
+        console.print(f"classes.png, boxes.png, contact_sheet.png and stats.json in {out}", markup=False)
+    return 0
+
+
+def _some(data: tuple[Path, ...]) -> tuple[Path, ...]:
+    from singleshot.errors import RequestError
+
+    if not data:
+        raise RequestError("which data? Give a folder or file: ssd data check DATA")
+    return data
+
+
+def _write_json(path: Path | None, content: dict[str, Any]) -> None:
+    import json
+
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _print_report(console: Console, report: CheckReport) -> None:
+    from singleshot.data.faults import SHOWN
+
+    names = ", ".join(f"{name or 'no split'} {count}" for name, count in report.splits.items())
+    console.print(f"{report.pictures} pictures, {report.boxes} boxes ({names})", markup=False)
+    for kind, faults in report.by_kind().items():
+        console.print(f"{kind}: {len(faults)} ({faults[0].consequence})", markup=False)
+        for fault in faults[:SHOWN]:
+            console.print(f"  {fault}", markup=False)
+        if len(faults) > SHOWN:
+            console.print(f"  and {len(faults) - SHOWN} more (--json lists all)", markup=False)
+    console.print("no faults" if not report.faults else f"{len(report.faults)} faults", markup=False)
+
+
+def _print_stats(console: Console, found: dict[str, Any]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console.print(
+        f"{found['pictures']} pictures ({found['background_pictures']} without objects), {found['boxes']} boxes "
+        f"({found['difficult']} difficult, {found['crowd']} crowd)"
+    )
+    table = Table("class", box=box.SIMPLE)
+    for title in ("boxes", "pictures"):
+        table.add_column(title, justify="right")
+    for name, numbers in found["classes"].items():
+        table.add_row(name.replace("[", r"\["), str(numbers["boxes"]), str(numbers["pictures"]))
+    console.print(table)
+    for key in ("size_pixels", "size_relative", "aspect_ratio", "boxes_per_picture"):
+        spread = found[key]
+        if spread["p50"] is not None:
+            middle = f"half between {spread['p25']:g} and {spread['p75']:g}, median {spread['p50']:g}"
+            console.print(f"{key.replace('_', ' ')}: {middle}")
+    for kind, count in found["bad_boxes"].items():
+        console.print(f"{kind}: {count} boxes (see `ssd data check`)")

@@ -1,0 +1,51 @@
+"""`ssd detect`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from singleshot.errors import RequestError
+
+
+def detect(
+    *source: str,
+    model: str | None = None,
+    score: float = 0.5,
+    out: Path | None = None,
+    json: Path | None = None,
+    device: str = "auto",
+) -> int:
+    """Find objects in pictures.
+
+    Args:
+        source: files, folders or patterns.
+        model: a model folder or the name of a shipped model; left out, the shipped default.
+        score: leave out detections below this, 0 to 1.
+        out: folder for copies with the boxes drawn.
+        json: file for the detections.
+        device: `auto`, `cpu` or `cuda`.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from singleshot.runtime.detect_files import detect_files, picture_files
+    from singleshot.runtime.detector import Detector
+
+    if not 0 <= score <= 1:
+        raise RequestError(f"--score is between 0 and 1, got {score}")
+    files = picture_files(source)
+    console, people = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+    detector = Detector.load(model, device=device)
+    bar = iter(track(range(len(files)), "detecting", console=people, disable=len(files) < 20 or not people.is_terminal))
+    next(bar, None)
+    result = detect_files(detector, files, score=score, out=out, on_picture=lambda _done: next(bar, None) and None)
+    for image in result.images:
+        found = ", ".join(f"{d['label']} {d['score']:.0%}" for d in image["detections"]) or "nothing"
+        console.print(f"{image['file']}: {found}", markup=False)
+    for line in result.failed:
+        people.print(f"ssd: {line}", markup=False)
+    if result.copies:
+        console.print(f"{len(result.copies)} annotated in {out}", markup=False)
+    if json is not None:
+        result.write_json(json)
+    return 1 if result.failed else 0

@@ -1,0 +1,48 @@
+"""`ssd evaluate`."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+
+
+def evaluate(
+    data: str,
+    *,
+    model: str | None = None,
+    detections: Path | None = None,
+    split: str | None = None,
+    protocol: str | None = None,
+    json: Path | None = None,
+    report: Path | None = None,
+    device: str = "auto",
+) -> int:
+    """Measure how good a model, or a file of detections, is on a labelled set.
+
+    Args:
+        data: the data set.
+        model: a model folder or the name of a shipped model.
+        detections: a file to evaluate instead: COCO results, our JSON, or VOC devkit text.
+        split: which split; left out, the test split, else the validation split.
+        protocol: `voc07`, `voc12` or `coco`; left out, coco for COCO data, else voc07.
+        json: file for the figures.
+        report: file for a page with curves and pictures.
+        device: `auto`, `cpu` or `cuda`.
+    """
+    from rich.console import Console
+
+    from singleshot.runtime.evaluate_set import evaluate_set
+
+    people = Console(stderr=True, highlight=False)
+    result = evaluate_set(
+        data, model=model, detections_file=detections, split=split, protocol=protocol, device=device,
+        console=people, report=report,
+    )  # fmt: skip
+    console = Console(highlight=False)
+    for name, ap in result.per_class.items():
+        console.print(f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}", markup=False)
+    console.print(f"{'mAP ' + result.protocol:>16}  {100 * (result.mean_ap or 0):5.1f}%", markup=False)
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return 0

@@ -1,0 +1,63 @@
+"""The `ssd` command: verbs are imported when they are called, errors end as one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError
+
+from singleshot.errors import SingleshotError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERBS = {
+    "detect": "singleshot.cli.detect:detect",
+    "train": "singleshot.cli.train:train",
+    "evaluate": "singleshot.cli.evaluate:evaluate",
+    "data": "singleshot.cli.data:app",
+    "models": "singleshot.cli.models:models",
+}
+
+app = App(
+    name="ssd",
+    help="SSD object detection: train on your own pictures, know how good it is, run it anywhere.",
+    version=lambda: metadata.version("singleshot"),
+    help_on_error=False,
+)
+for verb, where in VERBS.items():
+    app.command(where, name=verb)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code of DESIGN's contract."""
+    try:
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
+            raise UnknownNameError("command", arguments[0], VERBS)
+        result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(" ".join(str(error).split()), 2)
+    except SingleshotError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("stopped", 130)
+    except MemoryError:
+        return _fail("not enough memory; a smaller --batch-size or --accumulate helps in training", 4)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _fail(f"the disk is full: {error.filename or error}", 4)
+    return result if isinstance(result, int) else 0
+
+
+def _fail(message: str, exit_code: int) -> int:
+    print(f"ssd: {message}", file=sys.stderr)
+    return exit_code
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))

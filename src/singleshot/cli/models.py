@@ -1,0 +1,29 @@
+"""`ssd models`."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+
+
+def models(name: str | None = None, *, json: Path | None = None) -> int:
+    """List the models there are, or the layers of one.
+
+    Args:
+        name: an architecture, a shipped model or a model folder.
+        json: file for the same as data.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from singleshot.runtime.catalogue import catalogue, layers
+
+    rows = catalogue() if name is None else layers(name)
+    table = Table(*rows[0], box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    Console().print(table)
+    if json is not None:
+        json.parent.mkdir(parents=True, exist_ok=True)
+        json.write_text(json_format.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0

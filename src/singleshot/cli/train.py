@@ -1,0 +1,20 @@
+"""`ssd train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from singleshot.train.options import TrainOptions
+
+
+def train(*data: str, options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions()) -> int:  # noqa: B008
+    """Train a detector on labelled pictures.
+
+    Args:
+        data: one or more data sets (VOC, COCO, YOLO or CSV); several are joined.
+    """
+    from singleshot.train.command import train_command
+
+    return train_command(data, options)

@@ -1,0 +1,127 @@
+"""Batches for training: every sample's randomness is a function of (seed, epoch, picture), never of the worker that made it.
+
+The stream of samples is the epochs' shuffles one behind the other, cut into batches: each picture is seen equally often,
+and a run can go on from any step without replaying what came before.
+"""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from singleshot.data.sample import to_sample
+from singleshot.errors import DataError
+from singleshot.tensors import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from singleshot.types import Annotations, Sample
+
+Visit = tuple[int, int]  # epoch, picture
+
+
+@dataclass(frozen=True)
+class VisitOrder:
+    """Which pictures each step takes: shuffles of `pictures` one behind the other, `batch_size` at a time.
+
+    >>> [len(step) for step in VisitOrder(pictures=5, batch_size=2, seed=0, first_step=0, last_step=3)]
+    [2, 2, 2]
+    """
+
+    pictures: int
+    batch_size: int
+    seed: int
+    first_step: int
+    last_step: int
+
+    def __len__(self) -> int:
+        return self.last_step - self.first_step
+
+    def __iter__(self) -> Iterator[list[Visit]]:
+        epoch, order = -1, np.zeros(0, np.int64)
+        for step in range(self.first_step, self.last_step):
+            visits = []
+            for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+                if position // self.pictures != epoch:
+                    epoch = position // self.pictures
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self.pictures)
+                visits.append((epoch, int(order[position % self.pictures])))
+            yield visits
+
+
+class TrainingSet(Dataset[tuple["Sample", str]]):
+    """Augmented samples of a data set, by (epoch, picture)."""
+
+    def __init__(
+        self,
+        annotations: Annotations,
+        augmentation: Callable[[Sample, np.random.Generator], Sample],
+        *,
+        seed: int,
+    ) -> None:
+        self.annotations = annotations
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, visit: Visit) -> tuple[Sample, str]:
+        epoch, picture = visit
+        generator = np.random.default_rng([self.seed, epoch, picture])
+        sample = to_sample(self.annotations, picture)
+        return self.augmentation(sample, generator), self.annotations.files[picture]
+
+
+def collate(samples: list[tuple[Sample, str]]) -> Batch:
+    """Stack samples of one picture size into a batch of raw pixels, truths padded to the longest list."""
+    longest = max(1, *(len(sample.labels) for sample, _ in samples)) if samples else 1
+    boxes = np.zeros((len(samples), longest, 4), np.float32)
+    classes = np.zeros((len(samples), longest), np.int64)
+    for row, (sample, _) in enumerate(samples):
+        boxes[row, : len(sample.labels)] = sample.boxes_xyxy
+        classes[row, : len(sample.labels)] = sample.labels + 1
+    pictures = np.stack([sample.picture for sample, _ in samples])
+    return Batch(
+        torch.from_numpy(pictures).permute(
+            0, 3, 1, 2
+        ),  # channels-last in memory: no copy here, and none in the network
+        torch.from_numpy(boxes),
+        torch.from_numpy(classes),
+        tuple(name for _, name in samples),
+    )
+
+
+def _calm_worker(_worker: int) -> None:
+    """One thread a worker, for the cores are shared with the network; Ctrl-C is the main process's to handle."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
+
+
+def training_loader(samples: TrainingSet, order: VisitOrder, *, workers: int, pin: bool = False) -> DataLoader[Batch]:
+    """Batches in the given order, made by `workers` processes (0: in this one).
+
+    Raises:
+        DataError: the set has no pictures.
+    """
+    if len(samples) == 0:
+        raise DataError("the training set has no pictures")
+    return DataLoader(
+        samples,  # type: ignore[arg-type]  # torch types samplers of int only
+        batch_sampler=order,  # type: ignore[arg-type]
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_calm_worker,
+        multiprocessing_context="spawn" if workers else None,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin,
+    )

@@ -1,0 +1,38 @@
+"""What models there are, and what one is made of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from singleshot.runtime.detector import find_model
+from singleshot.runtime.shipped import shipped_models
+from singleshot.spec import VARIANTS
+from singleshot.weights.folder import read_spec
+
+if TYPE_CHECKING:
+    from singleshot.spec import ModelSpec
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """One row for each shipped model and each architecture."""
+    rows = [_row(name, read_spec(folder), "shipped") for name, folder in shipped_models().items()]
+    return rows + [_row(name, spec, "none: train it") for name, spec in VARIANTS.items()]
+
+
+def layers(name: str) -> list[dict[str, Any]]:
+    """The layer table of an architecture, a shipped model or a model folder (needs torch)."""
+    from singleshot.models.describe import describe
+
+    return describe(VARIANTS[name] if name in VARIANTS else read_spec(find_model(name)))
+
+
+def _row(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:
+    height, width = spec.input_size_hw
+    return {
+        "name": name,
+        "input": f"{width}x{height}",
+        "base": spec.backbone,
+        "maps": len(spec.sources),
+        "classes": len(spec.class_names),
+        "weights": weights,
+    }

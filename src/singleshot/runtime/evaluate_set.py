@@ -1,0 +1,77 @@
+"""Evaluate a model, or a file of detections, on a labelled set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.progress import Progress
+
+from singleshot.data.recognise import default_splits, open_data
+from singleshot.errors import DataError, RequestError
+from singleshot.evaluate.detections_file import read_detections
+from singleshot.evaluate.protocols import evaluate
+from singleshot.report.page import ReportContent, write_report
+from singleshot.runtime.detector import Detector
+from singleshot.runtime.over_set import detect_in_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from singleshot.evaluate.protocols import Evaluation
+    from singleshot.types import Annotations, Detections
+
+
+def evaluate_set(
+    data: str,
+    *,
+    model: str | None,
+    detections_file: Path | None,
+    split: str | None,
+    protocol: str | None,
+    device: str,
+    console: Console,
+    report: Path | None = None,
+) -> Evaluation:
+    """The figures of a model or of a file of detections on one split.
+
+    Raises:
+        RequestError: both a model and detections were given.
+        DataError: the split is empty, or the model knows none of its classes.
+    """
+    if model is not None and detections_file is not None:
+        raise RequestError("give --model or --detections, not both")
+    if split is None:
+        _, validation, test = default_splits(data)
+        split = test or validation
+    annotations = open_data(data, split=split)
+    console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
+    if detections_file is not None:
+        name, detections = str(detections_file), read_detections(detections_file, annotations)
+    else:
+        detector = Detector.load(model, device=device)
+        name, detections = detector.name, detect_with_progress(detector, annotations, console)
+    result = evaluate(annotations, detections, protocol=protocol)
+    if report is not None:
+        write_report(
+            report,
+            ReportContent(title=f"{name} on {data}", evaluation=result, annotations=annotations, detections=detections),
+        )
+    return result
+
+
+def detect_with_progress(detector: Detector, annotations: Annotations, console: Console) -> list[Detections]:
+    """`detect_in_set` with a bar.
+
+    Raises:
+        DataError: the model and the set have no class in common.
+    """
+    if not set(detector.spec.class_names) & set(annotations.class_names):
+        raise DataError(
+            f"{detector.name} detects {', '.join(detector.spec.class_names)}; "
+            f"the data has {', '.join(annotations.class_names)}: no class in common"
+        )
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("detecting", total=len(annotations))
+        return detect_in_set(detector, annotations, on_picture=lambda done: progress.update(task, completed=done))

@@ -1,0 +1,163 @@
+"""Checkpoints that survive a crash: written beside, synced, hashed, renamed; the last two good ones are kept."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from singleshot.errors import HashError, MachineError, ModelError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import nn
+
+    from singleshot.train.solver import CaffeSGD
+
+KEPT = 2
+_MODEL, _SOLVER, _STATE, _SUMS = "model.safetensors", "solver.safetensors", "state.json", "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a run stands.
+
+    Attributes:
+        step: updates done.
+        settings: what must be equal for a run to go on (data, model, recipe, seed, length), as plain values.
+        best_map: best validation mAP so far, None before the first.
+    """
+
+    step: int
+    settings: dict[str, Any]
+    best_map: float | None = None
+
+
+def save(folder: Path, state: RunState, model: nn.Module, solver: CaffeSGD) -> Path:
+    """Write checkpoint `step-N` into the folder and remove all but the newest `KEPT`.
+
+    Raises:
+        MachineError: the disk is full; earlier checkpoints are untouched.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"step-{state.step:08d}"
+    beside = folder / f".writing-{state.step:08d}"
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir()
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, beside / _MODEL)
+        save_file(_velocities(model, solver), beside / _SOLVER)
+        (beside / _STATE).write_text(json.dumps(asdict(state), indent=1))
+        names = (_MODEL, _SOLVER, _STATE)
+        (beside / _SUMS).write_text("".join(f"{_digest(beside / name)}  {name}\n" for name in names))
+        for name in (*names, _SUMS):
+            _sync(beside / name)
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+        _sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
+        reason = "the disk is full" if full else str(error)
+        raise MachineError(f"cannot write checkpoint {target}: {reason}; earlier checkpoints are untouched") from error
+    for old in checkpoints(folder)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints in the folder, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def load_latest(folder: Path) -> tuple[RunState, dict[str, torch.Tensor], dict[str, torch.Tensor], list[str]] | None:
+    """The newest checkpoint whose hashes hold: state, model tensors, velocities, and notes on damaged ones passed over.
+
+    None where the folder has no checkpoint at all.
+
+    Raises:
+        HashError: there are checkpoints, but every one is damaged.
+    """
+    notes: list[str] = []
+    for path in reversed(checkpoints(folder)):
+        try:
+            _verify(path)
+        except (HashError, OSError) as error:
+            notes.append(str(error))
+            continue
+        state = RunState(**json.loads((path / _STATE).read_text()))
+        return state, load_file(path / _MODEL), load_file(path / _SOLVER), notes
+    if notes:
+        raise HashError(f"no checkpoint in {folder} is whole: {'; '.join(notes)}")
+    return None
+
+
+def restore(
+    model: nn.Module, solver: CaffeSGD, tensors: dict[str, torch.Tensor], velocities: dict[str, torch.Tensor]
+) -> None:
+    """Put a checkpoint's tensors into model and solver.
+
+    Raises:
+        ModelError: the checkpoint is of another architecture.
+    """
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelError(f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}") from error
+    for name, parameter in model.named_parameters():
+        if name in velocities:
+            velocity = torch.empty_like(parameter).copy_(velocities[name])
+            solver.state[parameter]["velocity"] = velocity
+
+
+def differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """What differs between two trees of plain values, one line each: `recipe.seed was 0, is 1`."""
+    before, now = (json.loads(json.dumps(value)) for value in (before, now))  # tuples and lists are the same
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [*before, *(key for key in now if key not in before)]
+        return [
+            line
+            for key in keys
+            for line in differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
+        ]
+    return [] if before == now else [f"{where} was {before}, is {now}"]
+
+
+def _velocities(model: nn.Module, solver: CaffeSGD) -> dict[str, torch.Tensor]:
+    return {
+        name: solver.state[parameter]["velocity"].contiguous()
+        for name, parameter in model.named_parameters()
+        if "velocity" in solver.state.get(parameter, {})
+    }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _verify(path: Path) -> None:
+    for line in (path / _SUMS).read_text().splitlines():
+        digest, name = line.split("  ", 1)
+        if _digest(path / name) != digest:
+            raise HashError(f"{path / name} is damaged: its SHA-256 is not the one in {_SUMS}")
+
+
+def _sync(path: Path) -> None:
+    """Make the file or folder reach the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot sync a folder
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

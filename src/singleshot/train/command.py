@@ -1,0 +1,65 @@
+"""`ssd train` from the user's words to the last file."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from singleshot.errors import RequestError
+from singleshot.train import checkpoint
+from singleshot.train.journal import Journal
+from singleshot.train.loop import run
+from singleshot.train.plan import prepare
+from singleshot.train.run_report import write_run_report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singleshot.train.options import TrainOptions
+    from singleshot.train.plan import Plan
+
+
+def train_command(data: Sequence[str], options: TrainOptions) -> int:
+    """Train; returns the exit code."""
+    console = Console(stderr=True)
+    plan = prepare(data, options)
+    for note in plan.notes:
+        console.print(note, highlight=False)
+    start = _start(plan, console)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with Journal(plan.folder, steps=plan.steps, done=start.step, console=console) as journal:
+        validation = run(plan, journal, start)
+    report = write_run_report(plan, validation, command=" ".join(["ssd", *sys.argv[1:]]))
+    best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
+    console.print(f"model: {best}\nreport: {report}", highlight=False)
+    return 0
+
+
+def _start(plan: Plan, console: Console) -> checkpoint.RunState:
+    """Where to begin: at the newest checkpoint when resuming, else at 0 in a folder that holds no other run.
+
+    Raises:
+        RequestError: the folder holds another run, or its checkpoint has other settings; what differs is named.
+    """
+    folder = plan.folder / "checkpoints"
+    settings = plan.settings()
+    fresh = checkpoint.RunState(0, settings)
+    if not plan.options.resume:
+        if checkpoint.checkpoints(folder):
+            raise RequestError(f"{plan.folder} holds a run already: --resume goes on with it, --out begins another")
+        return fresh
+    found = checkpoint.load_latest(folder)
+    if found is None:
+        console.print(f"no checkpoint in {plan.folder}: starting afresh")
+        return fresh
+    state, tensors, velocities, notes = found
+    for note in notes:
+        console.print(f"passed over: {note}", highlight=False)
+    differing = checkpoint.differences(state.settings, settings)
+    if differing:
+        raise RequestError(f"cannot resume {plan.folder}: {'; '.join(differing)}")
+    checkpoint.restore(plan.model, plan.solver, tensors, velocities)
+    console.print(f"going on after step {state.step} of {plan.steps}")
+    return state

@@ -1,0 +1,52 @@
+"""The network with the weights that a run starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from singleshot.models.ssd import SSD
+from singleshot.runtime.shipped import shipped_models
+from singleshot.weights.build import start_from_file
+from singleshot.weights.folder import read_spec
+
+if TYPE_CHECKING:
+    from singleshot.spec import ModelSpec
+
+NO = "none"
+
+
+def initial_network(spec: ModelSpec, *, init: str | None, model: str | None, seed: int) -> tuple[SSD, str]:
+    """A network of this spec and a line that says where its weights come from.
+
+    Args:
+        spec: with the data's classes and boxes.
+        init: a model folder, a file of base weights, `none` for fresh weights, or None for the default: the folder
+            named by `model`, else shipped weights of the same base, else fresh ones.
+        model: what the user named as model.
+        seed: of fresh weights.
+
+    Raises:
+        RequestError: there is no such file, or it is of a kind that is not read.
+        ModelError: weights of another architecture; both sides are named.
+    """
+    network = SSD(spec, seed=seed)
+    source = _source(spec, init, model)
+    if source is None:
+        return network, "fresh weights (no pretrained base: expect to need many more pictures and epochs)"
+    transfer = start_from_file(network, source)
+    return network, f"weights from {source}: {transfer.summary}"
+
+
+def _source(spec: ModelSpec, init: str | None, model: str | None) -> Path | None:
+    if init == NO:
+        return None
+    if init is not None:
+        return Path(init)
+    if model is not None and Path(model).is_dir():
+        return Path(model)
+    for folder in shipped_models().values():
+        shipped = read_spec(folder)
+        if (shipped.backbone, shipped.width, shipped.batch_norm) == (spec.backbone, spec.width, spec.batch_norm):
+            return folder
+    return None

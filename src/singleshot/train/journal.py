@@ -1,0 +1,90 @@
+"""What a run writes down while it goes: `metrics.jsonl`, TensorBoard events and the progress bar."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+
+class Journal:
+    """One run's record; a context manager. Lines are whole even if the run is killed: each is written at once.
+
+    Args:
+        folder: the run's folder; rows are appended to what is there, so that a resumed run keeps its history.
+        steps: updates of the whole run, for the bar.
+        done: updates already done.
+        console: where people look; tests pass a quiet one.
+    """
+
+    def __init__(self, folder: Path, *, steps: int, done: int = 0, console: Console | None = None) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.console = console or Console(stderr=True)
+        self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)  # type: ignore[no-untyped-call]
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[figures]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self._task = self._progress.add_task("training", total=steps, completed=done, figures="")
+        self._last_print = time.monotonic()
+
+    def __enter__(self) -> Journal:
+        if self.console.is_terminal:
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        self._file.close()
+        self._events.close()  # type: ignore[no-untyped-call]
+
+    def row(self, row: dict[str, Any]) -> None:
+        """Append a row of figures; numbers go to TensorBoard too, under `train/` or, with an mAP, `val/`."""
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        group = "val" if "mAP" in row else "train"
+        for key, value in row.items():
+            if isinstance(value, int | float) and key not in {"step", "epoch"}:
+                self._events.add_scalar(f"{group}/{key}", value, row["step"])  # type: ignore[no-untyped-call]
+
+    def advance(self, step: int, figures: str) -> None:
+        """Move the bar; where there is no terminal, print a line every half minute instead."""
+        self._progress.update(self._task, completed=step, figures=figures)
+        if not self.console.is_terminal and time.monotonic() - self._last_print > 30:
+            self._last_print = time.monotonic()
+            total = self._progress.tasks[self._task].total
+            self.console.print(f"step {step}/{total:.0f}  {figures}", highlight=False)
+
+    def say(self, text: str) -> None:
+        """A line for people, above the bar."""
+        self.console.print(text, highlight=False)
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; a last line cut by a crash is left out."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

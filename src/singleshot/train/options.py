@@ -1,0 +1,63 @@
+"""What a user may say about a training run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Everything has a useful default; None means: as the recipe or the data say.
+
+    Attributes:
+        model: architecture or model folder; None is the shipped model's architecture.
+        recipe: named recipe.
+        epochs: passes over the training set (30 when iterations is not given either).
+        iterations: updates, instead of epochs.
+        train_split: split to train on.
+        val_split: split to validate on; `none` for no validation.
+        init: weights to start from: a model folder, a safetensors or .npz file of a base, or `none`.
+        device: `auto`, `cpu`, `cuda`.
+        workers: processes that prepare pictures; None: the cores less one, eight at most.
+        checkpoint_every: updates between two checkpoints; None: an epoch.
+        validate_every: epochs between two validations.
+        out: the run's folder.
+        seed: of weights, order and augmentation.
+        resume: go on from the folder's newest checkpoint.
+        precision: `fp32`, `bf16`, or `auto`: bf16 where the processor multiplies it natively.
+        learning_rate: overrides the recipe's.
+        schedule: `step` or `cosine`, overrides the recipe's.
+        warmup: updates of linear warm-up, overrides the recipe's.
+        batch_size: pictures an update, overrides the recipe's.
+        accumulate: parts an update is cut into when memory is short, overrides the recipe's.
+        backbone_rate: factor on the learning rate of the pretrained base, overrides the recipe's.
+        input_size: `WxH` of the network input.
+        boxes: `adapt` fits the default boxes to the data where they do not cover it, `keep` leaves them.
+        threads: of torch on the CPU; None: all cores.
+    """
+
+    model: str | None = None
+    recipe: str = "caffe"
+    epochs: float | None = None
+    iterations: int | None = None
+    train_split: str | None = None
+    val_split: str | None = None
+    init: str | None = None
+    device: str = "auto"
+    workers: int | None = None
+    checkpoint_every: int | None = None
+    validate_every: float = 1.0
+    out: Path = Path("runs/train")
+    seed: int = 0
+    resume: bool = False
+    precision: str = "auto"
+    learning_rate: float | None = None
+    schedule: str | None = None
+    warmup: int | None = None
+    batch_size: int | None = None
+    accumulate: int | None = None
+    backbone_rate: float | None = None
+    input_size: str | None = None
+    boxes: str = "adapt"
+    threads: int | None = None

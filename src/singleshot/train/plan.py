@@ -1,0 +1,239 @@
+"""From what the user said to everything a run needs; whatever is wrong is found here, before anything starts."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from singleshot.augment.pipeline import CaffeAugmentation
+from singleshot.data.recognise import default_splits, join, open_data
+from singleshot.errors import DataError, RequestError
+from singleshot.models.ssd import SSD, grid_sizes
+from singleshot.coverage.adapt import adapt
+from singleshot.runtime.torch_backend import choose_device
+from singleshot.spec import VARIANTS, ModelSpec, variant
+from singleshot.train.initial import initial_network
+from singleshot.train.recipe import Recipe, recipe_for
+from singleshot.train.solver import CaffeSGD, parameter_groups
+from singleshot.weights.folder import read_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singleshot.train.options import TrainOptions
+    from singleshot.types import Annotations
+
+DEFAULT_MODEL = "ssdlite320-mobilenetv2"
+NO = "none"
+
+
+@dataclass
+class Plan:
+    """A run, ready to start.
+
+    Attributes:
+        data: the sets' paths as given.
+        options: what the user said.
+        train_set: pictures to learn from.
+        val_set: pictures to validate on, or None.
+        model: the network with its initial weights.
+        solver: the recipe's, on the model's parameters.
+        recipe: with the user's overrides.
+        augmentation: (sample, generator) -> sample of the input size.
+        device: where the network runs.
+        autocast: compute type of the network, None for float32.
+        workers: loader processes.
+        steps: updates of the whole run.
+        validation_steps: updates after which to validate.
+        checkpoint_every: updates between checkpoints.
+        log_every: updates between rows of figures.
+        protocol: of evaluation.
+        notes: lines that people read before the run starts: what was chosen and why.
+    """
+
+    data: tuple[str, ...]
+    options: TrainOptions
+    train_set: Annotations
+    val_set: Annotations | None
+    model: SSD
+    solver: CaffeSGD
+    recipe: Recipe
+    augmentation: CaffeAugmentation
+    device: torch.device
+    autocast: torch.dtype | None
+    workers: int
+    steps: int
+    validation_steps: frozenset[int]
+    checkpoint_every: int
+    log_every: int
+    protocol: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.options.out
+
+    def settings(self) -> dict[str, Any]:
+        """What must be equal for a run to be resumed, as plain values."""
+        return {
+            "model": asdict(self.model.spec),
+            "recipe": asdict(self.recipe),
+            "pictures": len(self.train_set),
+            "steps": self.steps,
+            "seed": self.options.seed,
+        }
+
+
+def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
+    """Read the data, choose the default boxes, build the network and its solver.
+
+    Raises:
+        RequestError, DataError, ModelError: before anything has been written.
+    """
+    if not data:
+        raise RequestError("which data? Give a folder or file: ssd train DATA")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    train_set, val_set, notes = _read(data, options)
+    spec, box_notes = _fit(_base_spec(options), train_set, options)
+    recipe = _recipe(options, spec, train_set)
+    model, weight_note = initial_network(spec, init=options.init, model=options.model, seed=options.seed)
+    model = model.to(device)
+    steps = _steps(options, recipe, len(train_set))
+    per_epoch = len(train_set) / recipe.batch_size
+    every = max(1, round(per_epoch * options.validate_every))
+    validations = frozenset([*range(every, steps + 1, every), steps]) if val_set is not None else frozenset[int]()
+    autocast = _precision(options.precision, device)
+    notes += [
+        f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
+        f"{len(model.default_boxes)} default boxes; {weight_note}",
+        *box_notes,
+        f"recipe {recipe.name}: {steps} updates of {recipe.batch_size} pictures, learning rate "
+        f"{recipe.learning_rate:g} ({recipe.schedule}), {'bf16' if autocast else 'fp32'} on {device.type}",
+    ]
+    return Plan(
+        data=tuple(data),
+        options=options,
+        train_set=train_set,
+        val_set=val_set,
+        model=model,
+        solver=CaffeSGD(
+            parameter_groups(model, recipe, model.backbone),
+            learning_rate=recipe.learning_rate,
+            momentum=recipe.momentum,
+        ),
+        recipe=recipe,
+        augmentation=CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, recipe.augment),
+        device=device,
+        autocast=autocast,
+        workers=default_workers() if options.workers is None else options.workers,
+        steps=steps,
+        validation_steps=validations,
+        checkpoint_every=options.checkpoint_every or max(1, round(per_epoch)),
+        log_every=max(1, min(20, round(per_epoch / 4))),
+        protocol=None,
+        notes=tuple(notes),
+    )
+
+
+def default_workers() -> int:
+    """The cores this process may use, less one for the network; at least 1, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores - 1))
+
+
+def _read(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Annotations | None, list[str]]:
+    train_sets, val_sets = [], []
+    for path in data:
+        train_split, val_split, _ = default_splits(path)
+        train_sets.append(open_data(path, split=options.train_split or train_split))
+        wanted = options.val_split or val_split
+        if wanted is not None and wanted != NO:
+            val_sets.append(open_data(path, split=wanted))
+    train_set = join(train_sets)
+    if len(train_set) == 0 or len(train_set.labels) == 0:
+        raise DataError(f"{', '.join(data)}: no labelled object in the training split; there is nothing to learn")
+    notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects"]
+    if not val_sets:
+        return train_set, None, [*notes, "no validation split: best/ is not written"]
+    val_set = join(val_sets)
+    if val_set.class_names != train_set.class_names:
+        raise DataError(
+            f"classes of the training split {list(train_set.class_names)} are not those of the validation split "
+            f"{list(val_set.class_names)}"
+        )
+    return train_set, val_set, [*notes, f"validating on {len(val_set)} pictures"]
+
+
+def _base_spec(options: TrainOptions) -> ModelSpec:
+    """The architecture asked for: a variant's, a model folder's, or the default."""
+    name = options.model or DEFAULT_MODEL
+    spec = variant(name) if name in VARIANTS or not Path(name).is_dir() else read_spec(Path(name))
+    if options.input_size is None:
+        return spec
+    width, _, height = options.input_size.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise RequestError(f"--input-size is WIDTHxHEIGHT such as 480x300, got {options.input_size!r}")
+    return spec.with_input_size(int(height), int(width))
+
+
+def _fit(spec: ModelSpec, train_set: Annotations, options: TrainOptions) -> tuple[ModelSpec, list[str]]:
+    """The data's classes, and default boxes that cover its objects."""
+    spec = replace(spec, class_names=train_set.class_names)
+    if options.boxes not in {"adapt", "keep"}:
+        raise RequestError(f"--boxes is adapt or keep, got {options.boxes!r}")
+    adaptation = adapt(spec, train_set, map_sizes_hw=grid_sizes)
+    lines = list(adaptation.before.lines())
+    if not adaptation.changed:
+        return spec, lines
+    if options.boxes == "keep":
+        return spec, [*lines, "default boxes kept as asked; --boxes adapt would fit them to the data"]
+    return adaptation.spec, [*lines, adaptation.reason, *adaptation.after.lines()]
+
+
+def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations) -> Recipe:
+    recipe = recipe_for(options.recipe, spec)
+    overrides = {
+        "learning_rate": options.learning_rate,
+        "schedule": options.schedule,
+        "warmup_steps": options.warmup,
+        "batch_size": options.batch_size,
+        "accumulate": options.accumulate,
+        "backbone_rate": options.backbone_rate,
+    }
+    if train_set.layout == "coco":  # the authors leave difficult objects out there
+        recipe = replace(recipe, augment=replace(recipe.augment, keep_difficult=False))
+    return replace(recipe, **{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+
+
+def _steps(options: TrainOptions, recipe: Recipe, pictures: int) -> int:
+    if options.iterations is not None and options.epochs is not None:
+        raise RequestError("give --epochs or --iterations, not both")
+    steps = options.iterations
+    if steps is None:
+        steps = math.ceil((30 if options.epochs is None else options.epochs) * pictures / recipe.batch_size)
+    if steps < 1:
+        raise RequestError("a run needs at least one update: raise --epochs or --iterations")
+    return steps
+
+
+def _precision(name: str, device: torch.device) -> torch.dtype | None:
+    if name not in {"auto", "fp32", "bf16"}:
+        raise RequestError(f"--precision is auto, fp32 or bf16, got {name!r}")
+    if name == "auto":
+        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bf16()
+        return torch.bfloat16 if native else None
+    return torch.bfloat16 if name == "bf16" else None
+
+
+def _cpu_multiplies_bf16() -> bool:
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check()) if check is not None and "AVX512" in capabilities else False

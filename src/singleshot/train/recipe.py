@@ -1,0 +1,84 @@
+"""How a model is trained: all that the paper's section 3 fixes, as one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from singleshot.augment.settings import AugmentSettings
+from singleshot.errors import RequestError, UnknownNameError
+
+if TYPE_CHECKING:
+    from singleshot.spec import ModelSpec
+
+SCHEDULES = ("step", "cosine")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Solver, loss and augmentation settings.
+
+    Attributes:
+        name: `caffe`.
+        learning_rate: base rate of an update of `batch_size` pictures.
+        schedule: `step` drops by 10 at 2/3 and 5/6 of the run; `cosine` falls smoothly to 0.
+        warmup_steps: updates over which the rate rises linearly from 0.
+        batch_size: pictures an update.
+        accumulate: parts into which an update's pictures are cut when memory is short; each part is normalised by its
+            own matched boxes, as by Caffe's `iter_size`.
+        momentum: fraction of the velocity kept.
+        weight_decay: pulls weights (not biases) to 0.
+        bias_rate: multiplies the rate of biases.
+        backbone_rate: multiplies the rate of the pretrained base.
+        clip_norm: gradients longer than this are shortened to it; None leaves them.
+        overlap_threshold: IoU from which a default box learns a truth.
+        negative_ratio: mined negatives a positive.
+        localisation_weight: alpha of eq. 1.
+        augment: the pipeline's settings.
+    """
+
+    name: str = "caffe"
+    learning_rate: float = 1e-3
+    schedule: str = "step"
+    warmup_steps: int = 0
+    batch_size: int = 32
+    accumulate: int = 1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    bias_rate: float = 2.0
+    backbone_rate: float = 1.0
+    clip_norm: float | None = None
+    overlap_threshold: float = 0.5
+    negative_ratio: float = 3.0
+    localisation_weight: float = 1.0
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise UnknownNameError("schedule", self.schedule, SCHEDULES)
+        if self.learning_rate <= 0:
+            raise RequestError(f"the learning rate must be above 0, got {self.learning_rate}")
+        if self.batch_size < 1 or self.accumulate < 1 or self.batch_size % self.accumulate:
+            raise RequestError(f"batch size {self.batch_size} cannot be cut into {self.accumulate} equal parts")
+
+
+CAFFE = Recipe()
+RECIPES = {"caffe": CAFFE}
+
+
+def recipe_for(name: str, spec: ModelSpec) -> Recipe:
+    """The named recipe with the rates that suit a model.
+
+    The paper's rates are for VGG-16 without batch normalisation, trained for 120,000 updates. The light models train
+    for a few hundred updates on small sets and carry batch normalisation in their new layers: they take a higher rate,
+    a warm-up and a cosine (`docs/results.md` has the figures they were chosen by, on train -> val).
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, RECIPES)
+    recipe = RECIPES[name]
+    if spec.separable:
+        return replace(recipe, learning_rate=0.02, schedule="cosine", warmup_steps=100, batch_size=16, clip_norm=10.0)
+    return recipe

@@ -1,0 +1,93 @@
+"""Caffe's stochastic gradient descent, its rates a parameter, and the learning rate over time."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from singleshot.train.recipe import Recipe
+
+
+class CaffeSGD(torch.optim.Optimizer):
+    """SGD with the learning rate inside the velocity (Caffe sgd_solver.cpp, ComputeUpdateValue).
+
+        g += weight_decay * w;  v = momentum * v + rate * g;  w -= v
+
+    torch's SGD keeps the rate outside: after a drop of the rate the two differ for some ten steps.
+
+    Args:
+        groups: parameter groups with `params`, `rate_factor` (multiplies the learning rate) and `weight_decay`.
+        learning_rate: base rate; set `learning_rate` on the object before a step to follow a schedule.
+        momentum: fraction of the velocity that is kept.
+    """
+
+    def __init__(self, groups: Sequence[dict[str, Any]], *, learning_rate: float, momentum: float = 0.9) -> None:
+        super().__init__(groups, {"rate_factor": 1.0, "weight_decay": 0.0})
+        self.learning_rate = learning_rate
+        self.momentum = momentum
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
+        if closure is not None:
+            raise TypeError("CaffeSGD takes no closure")
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            velocities = [self._velocity(p) for p in parameters]
+            gradients: list[torch.Tensor] = [p.grad for p in parameters if p.grad is not None]
+            if group["weight_decay"]:
+                gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))  # noqa: SLF001
+            torch._foreach_mul_(velocities, self.momentum)  # noqa: SLF001
+            torch._foreach_add_(velocities, gradients, alpha=self.learning_rate * group["rate_factor"])  # noqa: SLF001
+            torch._foreach_sub_(parameters, velocities)  # noqa: SLF001
+
+    def _velocity(self, parameter: torch.Tensor) -> torch.Tensor:
+        state = self.state[parameter]
+        if "velocity" not in state:
+            state["velocity"] = torch.zeros_like(parameter)
+        velocity: torch.Tensor = state["velocity"]
+        return velocity
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> list[dict[str, Any]]:
+    """Parameters by rate and decay: biases learn at `bias_rate` without decay; the L2 norm's scale is decayed (Caffe).
+
+    Batch normalisation is not decayed: it would only change the rate of the weights before it. Parameters of
+    `backbone` learn at `backbone_rate` times the rate.
+    """
+    of_backbone = {id(p) for p in backbone.parameters()} if backbone is not None else set()
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            norm = isinstance(module, nn.BatchNorm2d)
+            bias = name == "bias" and not norm
+            rate = recipe.bias_rate if bias else 1.0
+            decay = 0.0 if bias or norm else recipe.weight_decay
+            factor = rate * (recipe.backbone_rate if id(parameter) in of_backbone else 1.0)
+            groups.setdefault((factor, decay), []).append(parameter)
+    return [{"params": found, "rate_factor": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
+
+
+def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+    """The rate of update `step` (from 0) of a run of `steps` updates.
+
+    `step` schedule: the base rate, divided by 10 at 2/3 and again at 5/6 of the run (80k and 100k of the paper's 120k).
+    `cosine`: half a cosine to 0. Both begin with a linear warm-up over `warmup_steps`.
+    """
+    rate = recipe.learning_rate
+    if step < recipe.warmup_steps:
+        rate *= (step + 1) / recipe.warmup_steps
+    if recipe.schedule == "cosine":
+        return rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+    drops = (3 * step >= 2 * steps) + (6 * step >= 5 * steps)
+    return float(rate * 0.1**drops)

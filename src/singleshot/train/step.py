@@ -1,0 +1,117 @@
+"""One update of the weights: forward, match, loss, backward, solver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from singleshot.assign.targets import assign
+from singleshot.errors import NonFiniteLossError
+from singleshot.losses.multibox import multibox_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singleshot.models.ssd import SSD
+    from singleshot.tensors import Batch
+    from singleshot.train.recipe import Recipe
+    from singleshot.train.solver import CaffeSGD
+
+
+@dataclass(frozen=True)
+class StepFigures:
+    """What one update saw: the losses (already divided by the matched boxes, Caffe's VALID) and its positives."""
+
+    loss: float
+    location: float
+    confidence: float
+    matched: int
+
+
+class Normaliser:
+    """uint8 pictures to the network's input on the device, (pixel - mean) / std in the network's channel order."""
+
+    def __init__(self, model: SSD, device: torch.device) -> None:
+        preprocess = model.spec.preprocess
+        self.reverse = preprocess.channel_order == "bgr"
+        order = slice(None, None, -1) if self.reverse else slice(None)
+        self.mean = torch.tensor(preprocess.mean_rgb[order], device=device).view(3, 1, 1)
+        self.scale = 1 / torch.tensor(preprocess.std_rgb[order], device=device).view(3, 1, 1)
+
+    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+        """RGB uint8 (B, 3, H, W), channels last in memory, to float32 of the same layout."""
+        values = pictures.to(torch.float32, memory_format=torch.channels_last)
+        if self.reverse:
+            values = values.flip(1)
+        return values.sub_(self.mean).mul_(self.scale)
+
+
+def update(
+    model: SSD,
+    solver: CaffeSGD,
+    parts: Sequence[Batch],
+    *,
+    recipe: Recipe,
+    normalise: Normaliser,
+    autocast: torch.dtype | None,
+    step: int,
+) -> StepFigures:
+    """One update from the gradients of all parts of a batch, averaged (Caffe's iter_size).
+
+    Args:
+        model: in training mode, on the parts' device.
+        solver: its `learning_rate` already set for this step.
+        parts: batches of raw pictures.
+        recipe: loss and matching settings.
+        normalise: pixels to network input.
+        autocast: compute type of the network, None for float32; matching and loss are always float32.
+        step: for messages.
+
+    Raises:
+        NonFiniteLossError: names step, terms and pictures; the weights have not been touched.
+    """
+    solver.zero_grad(set_to_none=True)
+    device = model.default_boxes.device
+    figures = []
+    for part in parts:
+        batch = part.to(device)
+        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
+            predictions = model(normalise(batch.pictures))
+        targets = assign(
+            model.default_boxes,
+            batch.boxes_xyxy,
+            batch.classes,
+            model.spec.boxes.variances,
+            overlap_threshold=recipe.overlap_threshold,
+        )
+        loss = multibox_loss(
+            predictions, targets, negative_ratio=recipe.negative_ratio, alpha=recipe.localisation_weight
+        )
+        seen = StepFigures(
+            *(float(term.detach()) for term in (loss.total, loss.location, loss.confidence)), int(loss.num_matched)
+        )
+        _require_finite(seen, batch.names, step)
+        (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
+        figures.append(seen)
+    if recipe.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, error_if_nonfinite=False)
+    solver.step()
+    count = len(figures)
+    return StepFigures(
+        sum(f.loss for f in figures) / count,
+        sum(f.location for f in figures) / count,
+        sum(f.confidence for f in figures) / count,
+        sum(f.matched for f in figures),
+    )
+
+
+def _require_finite(figures: StepFigures, names: Sequence[str], step: int) -> None:
+    terms = {"location": figures.location, "confidence": figures.confidence}
+    bad = [f"{name} = {value}" for name, value in terms.items() if not torch.isfinite(torch.tensor(value))]
+    if bad or not torch.isfinite(torch.tensor(figures.loss)):
+        raise NonFiniteLossError(
+            f"step {step}: the loss is not finite ({', '.join(bad) or 'their sum'}) on {', '.join(names)}; "
+            "the last good checkpoint is kept. Check the data (ssd data check) or lower --learning-rate"
+        )

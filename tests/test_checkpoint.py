@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from singleshot.errors import HashError, MachineError, ModelError
+from singleshot.train import checkpoint
+from singleshot.train.solver import CaffeSGD
+
+
+def model_and_solver(seed: int = 0, width: int = 4) -> tuple[nn.Module, CaffeSGD]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width))
+    solver = CaffeSGD([{"params": list(model.parameters()), "rate_factor": 1.0}], learning_rate=0.1)
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    solver.step()
+    return model, solver
+
+
+def state(step: int) -> checkpoint.RunState:
+    return checkpoint.RunState(step, {"seed": 0, "sizes": (1, 2)}, best_map=0.5)
+
+
+def test_what_is_saved_comes_back(tmp_path: Path) -> None:
+    model, solver = model_and_solver(0)
+    checkpoint.save(tmp_path, state(3), model, solver)
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    other, other_solver = model_and_solver(1)
+    checkpoint.restore(other, other_solver, loaded[1], loaded[2])
+    assert loaded[0].step == 3
+    assert loaded[0].best_map == 0.5
+    for one, two in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(solver.state[one]["velocity"], other_solver.state[two]["velocity"])
+
+
+def test_the_newest_two_are_kept(tmp_path: Path) -> None:
+    model, solver = model_and_solver()
+    for step in (9, 10, 11):
+        checkpoint.save(tmp_path, state(step), model, solver)
+    assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000010", "step-00000011"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "solver.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path, name: str) -> None:
+    model, solver = model_and_solver()
+    for step in (1, 2):
+        checkpoint.save(tmp_path, state(step), model, solver)
+    damaged = tmp_path / "step-00000002" / name
+    content = bytearray(damaged.read_bytes())
+    content[-2] ^= 1
+    damaged.write_bytes(content)
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    assert loaded[0].step == 1
+    assert name in loaded[3][0]
+    (tmp_path / "step-00000001" / name).unlink()
+    with pytest.raises(HashError, match="no checkpoint"):
+        checkpoint.load_latest(tmp_path)
+
+
+def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, solver = model_and_solver()
+    checkpoint.save(tmp_path, state(1), model, solver)
+
+    def full(*_arguments: object, **_named: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(MachineError, match="the disk is full"):
+        checkpoint.save(tmp_path, state(2), model, solver)
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001"]
+    assert checkpoint.load_latest(tmp_path) is not None
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert checkpoint.load_latest(tmp_path) is None
+
+
+def test_another_architecture_is_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, state(1), *model_and_solver())
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    with pytest.raises(ModelError, match="does not fit the model"):
+        checkpoint.restore(*model_and_solver(width=5), loaded[1], loaded[2])
+
+
+def test_differences_are_named_by_their_place() -> None:
+    before = {"recipe": {"rate": 0.1, "sizes": (1, 2)}, "seed": 0}
+    assert checkpoint.differences(before, {"recipe": {"rate": 0.1, "sizes": [1, 2]}, "seed": 0}) == []
+    changed = {"recipe": {"rate": 0.2, "sizes": [1, 2]}, "seed": 0, "new": 1}
+    assert checkpoint.differences(before, changed) == ["recipe.rate was 0.1, is 0.2", "new was None, is 1"]
