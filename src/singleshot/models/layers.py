@@ -101,11 +101,16 @@ def pad_same(x: Float[Tensor, "B C H W"], *, kernel: int, stride: int) -> Float[
     return F.pad(x, (left, right, top, bottom))
 
 
-def max_pool(
-    x: Float[Tensor, "B C H W"], *, kernel: int = 2, stride: int = 2, padding: int = 0
-) -> Float[Tensor, "B C h w"]:
+class MaxPool(nn.Module):
     """Max pooling whose output size is rounded up (Caffe pooling_layer.cpp): 75 -> 38."""
-    return F.max_pool2d(x, kernel, stride, padding, ceil_mode=True)
+
+    def __init__(self, kernel: int = 2, *, stride: int = 2, padding: int = 0) -> None:
+        super().__init__()
+        self.kernel, self.stride, self.padding = kernel, stride, padding
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C h w"]:
+        """The largest value under each window."""
+        return F.max_pool2d(x, self.kernel, self.stride, self.padding, ceil_mode=True)
 
 
 class L2Norm(nn.Module):

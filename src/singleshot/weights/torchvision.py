@@ -10,7 +10,7 @@ import torch
 from singleshot.errors import ModelError
 from singleshot.models.layers import BASE_NORM_EPSILON
 from singleshot.models.mobilenetv2 import BLOCKS
-from singleshot.models.vgg import CONVOLUTIONS
+from singleshot.models.vgg import LAYERS
 from singleshot.spec import Preprocess
 
 if TYPE_CHECKING:
@@ -97,13 +97,14 @@ def vgg16_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, Tensor]
     Takes pixels as the classifier did. Without `classifier.*` only the convolutions are given.
     """
     base: dict[str, Tensor] = {}
-    position, stage = 0, "1"
-    for name, _ in CONVOLUTIONS:
-        if name[4] != stage:  # behind each stage stands its pooling
-            position, stage = position + 1, name[4]
-        for part in ("weight", "bias"):
-            base[f"backbone.{name}.convolution.{part}"] = _take(state, f"features.{position}.{part}", origin)
-        position += 2  # the convolution and its ReLU
+    position = 0
+    for name in LAYERS:
+        if name.startswith("pool"):
+            position += 1
+        elif name.startswith("conv"):
+            for part in ("weight", "bias"):
+                base[f"backbone.{name}.convolution.{part}"] = _take(state, f"features.{position}.{part}", origin)
+            position += 2  # the convolution and its ReLU
     if "classifier.0.weight" in state:
         weight = _take(state, "classifier.0.weight", origin)
         if weight.shape[1] % 49:

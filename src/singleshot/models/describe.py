@@ -1,0 +1,76 @@
+"""The layer table of a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from singleshot.models.layers import ConvBlock, L2Norm, MaxPool
+from singleshot.models.ssd import SSD
+
+if TYPE_CHECKING:
+    from singleshot.spec import ModelSpec
+
+    Layer = ConvBlock | MaxPool | L2Norm | nn.Conv2d
+
+
+def describe(spec: ModelSpec) -> list[dict[str, Any]]:
+    """One row a layer, in the order of execution, at the specification's input size.
+
+    Columns: `name`, `kind`, `output` (channels, height, width), `kernel`, `stride`, `dilation` (None where a layer has
+    none) and `parameters`; the last column's sum is the model's size. Layers of base and extra maps carry the paper's
+    names (`conv4_3`, `fc7`, `conv8_2`), the others the place where they stand (`norms.conv4_3`, `heads.location.fc7`).
+    """
+    model = SSD(spec).eval().to("meta")
+    rows: list[dict[str, Any]] = []
+
+    def note(layer: Any, _inputs: object, output: torch.Tensor) -> None:
+        rows.append(_row(names[layer], layer, output))
+
+    inside = {block.convolution for block in model.modules() if isinstance(block, ConvBlock)}
+    names = {
+        layer: name.removeprefix("backbone.").removeprefix("extras.")
+        for name, layer in model.named_modules()
+        if isinstance(layer, ConvBlock | MaxPool | L2Norm | nn.Conv2d) and layer not in inside
+    }
+    for layer in names:
+        layer.register_forward_hook(note)
+    with torch.no_grad():
+        model(torch.empty(1, 3, *spec.input_size_hw, device="meta"))
+    return rows
+
+
+def _row(name: str, layer: Layer, output: torch.Tensor) -> dict[str, Any]:
+    convolution = layer.convolution if isinstance(layer, ConvBlock) else layer
+    size: tuple[int | None, int | None, int | None] = (None, None, None)
+    if isinstance(convolution, nn.Conv2d):
+        size = (convolution.kernel_size[0], convolution.stride[0], convolution.dilation[0])
+    elif isinstance(convolution, MaxPool):
+        size = (convolution.kernel, convolution.stride, 1)
+    kernel, stride, dilation = size
+    return {
+        "name": name,
+        "kind": _kind(layer),
+        "output": list(output.shape[1:]),
+        "kernel": kernel,
+        "stride": stride,
+        "dilation": dilation,
+        "parameters": sum(parameter.numel() for parameter in layer.parameters()),
+    }
+
+
+def _kind(layer: Layer) -> str:
+    if isinstance(layer, MaxPool):
+        return "max pooling"
+    if isinstance(layer, L2Norm):
+        return "L2 normalisation"
+    if isinstance(layer, nn.Conv2d):
+        return "convolution"
+    parts = ["depthwise convolution" if layer.convolution.groups > 1 else "convolution"]
+    if layer.norm is not None:
+        parts.append("batch normalisation")
+    if layer.activation != "none":
+        parts.append(layer.activation)
+    return ", ".join(parts)
