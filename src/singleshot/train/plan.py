@@ -13,7 +13,7 @@ import torch
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.data.recognise import default_splits, join, open_data
 from singleshot.errors import DataError, RequestError
-from singleshot.models.ssd import SSD, grid_sizes
+from singleshot.models.ssd import SSD
 from singleshot.coverage.adapt import adapt
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import VARIANTS, ModelSpec, variant
@@ -189,7 +189,7 @@ def _fit(spec: ModelSpec, train_set: Annotations, options: TrainOptions) -> tupl
     spec = replace(spec, class_names=train_set.class_names)
     if options.boxes not in {"adapt", "keep"}:
         raise RequestError(f"--boxes is adapt or keep, got {options.boxes!r}")
-    adaptation = adapt(spec, train_set, map_sizes_hw=grid_sizes)
+    adaptation = adapt(spec, train_set, map_sizes_hw=lambda candidate: list(SSD(candidate).map_sizes_hw))
     lines = list(adaptation.before.lines())
     if not adaptation.changed:
         return spec, lines
