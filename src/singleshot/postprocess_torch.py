@@ -46,40 +46,40 @@ def postprocess_batch(
     Raises:
         ModelError: shapes that do not belong together.
     """
+    offsets, logits = predictions.offsets.float(), predictions.logits.float()
     in_order = settings.nms_eta < 1 or not 0 <= settings.top_k <= LONGEST_LIST
-    if predictions.offsets.device.type != "cpu" and not in_order:
-        return postprocess_on_device(predictions, default_boxes, variances, settings, code=code)
+    if offsets.device.type != "cpu" and not in_order:
+        return postprocess_on_device(offsets, logits.softmax(dim=-1), default_boxes, variances, settings, code=code)
     row_variances = variances.cpu().numpy() if isinstance(variances, torch.Tensor) else variances
     boxes = default_boxes.cpu().numpy()
-    pictures = zip(predictions.offsets.float().cpu().numpy(), predictions.logits.float().cpu().numpy(), strict=True)
-    return [
-        postprocess(offsets, softmax(logits), boxes, row_variances, settings, code=code) for offsets, logits in pictures
-    ]
+    pictures = zip(offsets.cpu().numpy(), logits.cpu().numpy(), strict=True)
+    return [postprocess(each, softmax(its), boxes, row_variances, settings, code=code) for each, its in pictures]
 
 
 @torch.no_grad()
 def postprocess_on_device(
-    predictions: Predictions,
+    offsets: Float[Tensor, "B K 4"],
+    scores: Float[Tensor, "B K C"],
     default_boxes: Float[Tensor, "K 4"],
     variances: Sequence[float] | Float[Tensor, "K 4"],
     settings: Postprocess,
     *,
     code: Code = "center_size",
 ) -> list[Found]:
-    """The same in batched tensor operations, for plain NMS (eta 1) and top_k from 0; three copies to the host in all.
+    """`postprocess` of a batch in tensor operations, for plain NMS (eta 1); `scores` are probabilities.
 
     Raises:
         ModelError: shapes that do not belong together.
     """
-    offsets, logits = predictions.offsets.float(), predictions.logits.float()
-    check_shapes(tuple(offsets.shape[1:]), tuple(logits.shape[1:]), tuple(default_boxes.shape))
+    assert settings.nms_eta >= 1, "adaptive NMS has no fixed point; postprocess_batch sends it elsewhere"  # noqa: S101
+    check_shapes(tuple(offsets.shape[1:]), tuple(scores.shape[1:]), tuple(default_boxes.shape))
     boxes = decode(offsets, default_boxes, variances, code=code)
-    all_scores = logits.softmax(dim=-1)
-    finite = boxes.isfinite().all(dim=-1) & all_scores.isfinite().all(dim=-1)
-    scores = all_scores[..., 1:].transpose(1, 2)  # (B, L, K)
-    wanted = (scores > float(np.float32(settings.score_threshold))) & finite[:, None]
-    longest = min(int(wanted.sum(dim=-1).max()) if wanted.numel() else 0, settings.top_k)
-    ranked, rows = scores.where(wanted, -torch.inf).sort(dim=-1, descending=True, stable=True)
+    finite = boxes.isfinite().all(dim=-1) & scores.isfinite().all(dim=-1)
+    by_class = scores[..., 1:].transpose(1, 2)  # (B, L, K)
+    wanted = (by_class > float(np.float32(settings.score_threshold))) & finite[:, None]
+    longest = int(wanted.sum(dim=-1).max()) if wanted.numel() else 0
+    longest = min(longest, settings.top_k) if settings.top_k >= 0 else longest
+    ranked, rows = by_class.where(wanted, -torch.inf).sort(dim=-1, descending=True, stable=True)
     ranked, rows = ranked[..., :longest], rows[..., :longest]
     kept = _nms_in_chunks(boxes, rows, ranked > -torch.inf, float(np.float32(settings.nms_threshold)))
     dropped = (~finite).sum(dim=-1).tolist()

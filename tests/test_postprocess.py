@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from singleshot import postprocess as module
+from singleshot.box_coder import decode
+from singleshot.errors import ModelError
+from singleshot.postprocess import ClassNms, Found, caffe_rows, postprocess, softmax, to_detections
+from singleshot.postprocess_torch import nms_lists, postprocess_batch, postprocess_on_device
+from singleshot.spec import Postprocess
+from singleshot.tensors import Predictions
+
+VARIANCES = (0.1, 0.1, 0.2, 0.2)
+EVERYTHING = Postprocess(score_threshold=0.0, nms_threshold=0.5, top_k=-1, keep_top_k=-1)
+
+
+def slow_iou(first, second):
+    width = min(first[2], second[2]) - max(first[0], second[0])
+    height = min(first[3], second[3]) - max(first[1], second[1])
+    if width <= 0 or height <= 0:
+        return np.float32(0)
+    common = width * height
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (first, second)]
+    return common / (areas[0] + areas[1] - common)
+
+
+def slow_nms(boxes, threshold, eta):
+    """Greedy NMS as Caffe's ApplyNMSFast reads; boxes come best first."""
+    threshold, kept = np.float32(threshold), []
+    for candidate in range(len(boxes)):
+        keep = True
+        for better in kept:
+            if not slow_iou(boxes[candidate], boxes[better]) <= threshold:
+                keep = False
+        if keep:
+            kept.append(candidate)
+            if eta < 1 and threshold > 0.5:
+                threshold *= np.float32(eta)
+    return kept
+
+
+def slow_postprocess(boxes, scores, settings):
+    """One class after another, then the best of all: rows of (label, default box)."""
+    chosen = []
+    for label in range(scores.shape[1] - 1):
+        of_class = scores[:, label + 1]
+        candidates = [k for k in range(len(boxes)) if of_class[k] > np.float32(settings.score_threshold)]
+        candidates.sort(key=lambda k: (-of_class[k], k))
+        if settings.top_k >= 0:
+            candidates = candidates[: settings.top_k]
+        kept = slow_nms([boxes[k] for k in candidates], settings.nms_threshold, settings.nms_eta)
+        chosen += [(-of_class[candidates[i]], label, candidates[i]) for i in kept]
+    chosen.sort()
+    if settings.keep_top_k >= 0:
+        chosen = chosen[: settings.keep_top_k]
+    return [(label, k) for _, label, k in chosen]
+
+
+def check(found, default_boxes, scores, settings):
+    rows = slow_postprocess(default_boxes, scores, settings)
+    assert found.labels.tolist() == [label for label, _ in rows]
+    assert found.scores.tolist() == [float(scores[k, label + 1]) for label, k in rows]
+    np.testing.assert_array_equal(found.boxes_xyxy, np.array([default_boxes[k] for _, k in rows]).reshape(-1, 4))
+    assert (found.boxes_xyxy.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
+
+
+@st.composite
+def scenes(draw):
+    """Boxes on a grid of eighths and scores of a few values: exact arithmetic, and ties and exact thresholds abound."""
+    count, labels = draw(st.integers(0, 12)), draw(st.integers(1, 3))
+    corner, size = st.integers(-2, 5), st.sampled_from([1, 2, 4])
+    rows = [(draw(corner), draw(corner), draw(size), draw(size)) for _ in range(count)]
+    boxes = np.array([[x, y, x + w, y + h] for x, y, w, h in rows], np.float32).reshape(-1, 4) / 8
+    few = st.sampled_from([np.float32(n) / 8 for n in range(8)])
+    scores = draw(arrays(np.float32, (count, labels + 1), elements=few))
+    limits = st.sampled_from([-1, 0, 1, 2, 5])
+    settings = Postprocess(
+        score_threshold=draw(st.sampled_from([-1.0, 0.0, 0.25, 0.5])),
+        nms_threshold=draw(st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 0.6, 0.75, 1.0])),
+        top_k=draw(limits),
+        keep_top_k=draw(limits),
+        nms_eta=draw(st.sampled_from([1.0, 1.0, 0.9, 0.5])),
+    )
+    return boxes, scores, settings
+
+
+@given(scene=scenes(), block=st.integers(1, 4), head=st.integers(1, 3))
+def test_equals_the_slow_loops_however_the_walk_is_cut_into_blocks(scene, block, head):
+    boxes, scores, settings = scene
+    with mock.patch.multiple(module, BLOCK=block, HEAD=head):
+        found = postprocess(np.zeros_like(boxes), scores, boxes, VARIANCES, settings)
+    check(found, boxes, scores, settings)
+
+
+@given(scene=scenes())
+def test_the_device_version_equals_the_slow_loops(scene):
+    boxes, scores, settings = scene
+    if settings.nms_eta < 1:
+        return
+    offsets = torch.zeros(2, *boxes.shape)
+    two = torch.tensor(np.stack([scores, scores[::-1].copy()]))
+    first, second = postprocess_on_device(offsets, two, torch.tensor(boxes), VARIANCES, settings)
+    check(first, boxes, scores, settings)
+    check(second, boxes, scores[::-1], settings)
+
+
+@pytest.mark.parametrize("settings", [Postprocess(), Postprocess(top_k=50, keep_top_k=-1), Postprocess(nms_eta=0.8)])
+def test_thousands_of_candidates(settings):
+    """More than the head and several blocks, in random real numbers."""
+    random = np.random.default_rng(7)
+    centres, sizes = random.random((1500, 2)), random.random((1500, 2)) * 0.3 + 0.02
+    defaults = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
+    offsets = random.normal(size=(1500, 4)).astype(np.float32)
+    scores = softmax(random.normal(size=(1500, 6)).astype(np.float32))
+    found = postprocess(offsets, scores, defaults, VARIANCES, settings)
+    boxes = decode(offsets, defaults, VARIANCES)
+    rows = slow_postprocess(boxes, scores, settings)
+    assert found.labels.tolist() == [label for label, _ in rows]
+    np.testing.assert_allclose(found.boxes_xyxy, boxes[[k for _, k in rows]], atol=1e-6)
+    if settings.nms_eta == 1:
+        tensors = [torch.tensor(array) for array in (offsets[None], scores[None], defaults)]
+        (on_device,) = postprocess_on_device(*tensors, VARIANCES, settings)
+        np.testing.assert_array_equal(on_device.labels, found.labels)
+        np.testing.assert_array_equal(on_device.scores, found.scores)
+        np.testing.assert_allclose(on_device.boxes_xyxy, found.boxes_xyxy, atol=1e-6)
+
+
+def test_a_worked_example():
+    """Two classes, three boxes: the second overlaps the first by exactly a half and is kept at 0.5, not below."""
+    boxes = np.array([[0, 0, 0.5, 0.5], [0, 0, 0.25, 0.5], [0.5, 0.5, 1, 1]], np.float32)
+    scores = np.array([[0.0, 0.9, 0.1], [0.2, 0.8, 0.0], [0.3, 0.1, 0.6]], np.float32)
+    settings = Postprocess(score_threshold=0.1, nms_threshold=0.5)
+    found = postprocess(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, settings)
+    assert found.labels.tolist() == [0, 0, 1]  # 0.1 is not above 0.1
+    assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
+    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[0, 1, 2]])
+    below = Postprocess(score_threshold=0.1, nms_threshold=0.49)
+    found = postprocess(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, below)
+    assert found.labels.tolist() == [0, 1]
+
+
+def test_classes_do_not_suppress_each_other():
+    boxes = np.array([[0, 0, 1, 1]] * 2, np.float32)
+    scores = np.array([[0, 0.9, 0.8], [0, 0.7, 0.85]], np.float32)
+    found = postprocess(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess())
+    assert found.labels.tolist() == [0, 1]
+    assert found.scores.tolist() == pytest.approx([0.9, 0.85])
+
+
+def test_equal_scores_go_to_the_lower_class_then_the_lower_box():
+    boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
+    scores = np.full((2, 3), 0.5, np.float32)
+    found = postprocess(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess(keep_top_k=3))
+    assert found.labels.tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[0, 1, 0]])
+
+
+def grid_boxes(count):
+    corners = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(1, 4)] * 2)
+    rows = st.lists(corners, min_size=count, max_size=count)
+    return rows.map(lambda r: np.array([[x, y, x + w, y + h] for x, y, w, h in r], np.float32).reshape(-1, 4) / 8)
+
+
+@given(boxes=st.integers(0, 10).flatmap(grid_boxes), threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7]))
+def test_nms_is_idempotent(boxes, threshold):
+    def keep(candidates):
+        return candidates[ClassNms(np.float32(threshold), np.float32(1), -1).visit(candidates)]
+
+    def keep_on_device(candidates):
+        tensor = torch.tensor(candidates)[None]
+        valid = torch.ones(tensor.shape[:2], dtype=torch.bool)
+        return candidates[nms_lists(tensor, valid, float(np.float32(threshold)))[0].numpy()]
+
+    once = keep(boxes)
+    np.testing.assert_array_equal(keep(once), once)
+    np.testing.assert_array_equal(keep_on_device(boxes), once)
+    np.testing.assert_array_equal(keep_on_device(once), once)
+
+
+@given(boxes=grid_boxes(9), first=st.integers(0, 9), room=st.integers(-1, 9), eta=st.sampled_from([1.0, 0.8]))
+def test_nms_in_pieces_is_nms(boxes, first, room, eta):
+    whole = ClassNms(np.float32(0.7), np.float32(eta), room).visit(boxes)
+    pieces = ClassNms(np.float32(0.7), np.float32(eta), room)
+    assert pieces.visit(boxes[:first]) + [first + i for i in pieces.visit(boxes[first:])] == whole
+    np.testing.assert_array_equal(pieces.boxes_xyxy, boxes[whole])
+
+
+def test_a_chain_of_suppressions_settles_one_by_one():
+    """Each box overlaps only its neighbours, so that every second is kept; the fixed point needs many rounds for it."""
+    starts = np.arange(12, dtype=np.float32)
+    chain = np.stack([starts, starts * 0, starts + 2, starts * 0 + 1], axis=1) / 16
+    assert ClassNms(np.float32(0.3), np.float32(1), -1).visit(chain) == list(range(0, 12, 2))
+    kept = nms_lists(torch.tensor(chain)[None], torch.ones(1, 12, dtype=torch.bool), 0.3)
+    assert kept[0].nonzero().flatten().tolist() == list(range(0, 12, 2))
+
+
+def sick_predictions():
+    boxes = np.array([[i / 8, 0, (i + 1) / 8, 1] for i in range(6)], np.float32)
+    offsets, logits = np.zeros((6, 4), np.float32), np.zeros((6, 3), np.float32)
+    offsets[0, 1] = np.nan
+    offsets[1, 2] = np.inf
+    offsets[2, 3] = 1e4  # exp(2000) overflows
+    logits[3, 1] = np.nan
+    logits[4, 0] = np.inf
+    return boxes, offsets, logits
+
+
+def test_what_is_not_finite_is_dropped_and_counted():
+    boxes, offsets, logits = sick_predictions()
+    found = postprocess(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
+    assert found.dropped == 5
+    assert found.labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[5, 5]])
+    tensors = [torch.tensor(array) for array in (offsets[None], softmax(logits)[None], boxes)]
+    (on_device,) = postprocess_on_device(*tensors, VARIANCES, EVERYTHING)
+    assert on_device.dropped == 5
+    np.testing.assert_array_equal(on_device.boxes_xyxy, found.boxes_xyxy)
+
+
+def test_huge_finite_boxes_are_no_trouble():
+    """Their areas overflow; as in Caffe an IoU that is not a number suppresses."""
+    boxes = np.array([[0, 0, 1, 1]] * 3, np.float32)
+    offsets = np.full((3, 4), 400, np.float32)  # exp(80)
+    offsets[:, :2] = 0
+    scores = np.array([[0, 0.9], [0, 0.8], [0, 0.7]], np.float32)
+    found = postprocess(offsets, scores, boxes, VARIANCES, Postprocess())
+    assert (len(found), found.dropped) == (1, 0)
+    tensors = [torch.tensor(array) for array in (offsets[None], scores[None], boxes)]
+    assert len(postprocess_on_device(*tensors, VARIANCES, Postprocess())[0]) == 1
+
+
+@pytest.mark.parametrize(("boxes", "classes"), [(0, 3), (2, 1), (0, 1)])
+def test_nothing_to_find(boxes, classes):
+    defaults = np.array([[0, 0, 1, 1]] * boxes, np.float32).reshape(-1, 4)
+    scores = np.ones((boxes, classes), np.float32)
+    found = postprocess(np.zeros_like(defaults), scores, defaults, VARIANCES, EVERYTHING)
+    assert (len(found), found.boxes_xyxy.shape, found.dropped) == (0, (0, 4), 0)
+    tensors = [torch.tensor(array) for array in (np.zeros_like(defaults)[None], scores[None], defaults)]
+    (on_device,) = postprocess_on_device(*tensors, VARIANCES, EVERYTHING)
+    assert (len(on_device), on_device.boxes_xyxy.shape) == (0, (0, 4))
+
+
+def test_a_batch_is_its_pictures_one_by_one():
+    random = np.random.default_rng(3)
+    defaults = np.sort(random.random((40, 2, 2)), axis=1).reshape(40, 4).astype(np.float32)
+    offsets, logits = random.normal(size=(3, 40, 4)), random.normal(size=(3, 40, 4)) * 2
+    logits[1, :, 0] += 50  # nothing but background
+    offsets, logits = offsets.astype(np.float32), logits.astype(np.float32)
+    predictions = Predictions(torch.tensor(offsets), torch.tensor(logits))
+    settings = Postprocess(score_threshold=0.2)
+    batch = postprocess_batch(predictions, torch.tensor(defaults), VARIANCES, settings)
+    on_device = postprocess_on_device(
+        predictions.offsets, predictions.logits.softmax(-1), torch.tensor(defaults), VARIANCES, settings
+    )
+    assert [len(one) > 0 for one in batch] == [True, False, True]
+    for picture in range(3):
+        alone = postprocess(offsets[picture], softmax(logits[picture]), defaults, VARIANCES, settings)
+        for one in (batch[picture], on_device[picture]):
+            np.testing.assert_array_equal(one.labels, alone.labels)
+            np.testing.assert_allclose(one.scores, alone.scores, atol=1e-6)
+            np.testing.assert_allclose(one.boxes_xyxy, alone.boxes_xyxy, atol=1e-5)
+
+
+def test_bfloat16_predictions_and_gradients_are_welcome():
+    offsets = torch.zeros(1, 1, 4, dtype=torch.bfloat16, requires_grad=True)
+    logits = torch.tensor([[[0.0, 2.0]]], dtype=torch.bfloat16)
+    (found,) = postprocess_batch(Predictions(offsets, logits), torch.tensor([[0, 0, 1.0, 1]]), VARIANCES, Postprocess())
+    assert found.scores.tolist() == pytest.approx([np.exp(2) / (1 + np.exp(2))])
+
+
+def test_lists_too_many_for_memory_are_taken_in_chunks(monkeypatch):
+    random = np.random.default_rng(5)
+    defaults = torch.tensor(np.sort(random.random((30, 2, 2)), axis=1).reshape(30, 4), dtype=torch.float32)
+    scores = torch.tensor(random.random((2, 30, 5)), dtype=torch.float32)
+    at_once = postprocess_on_device(torch.zeros(2, 30, 4), scores, defaults, VARIANCES, Postprocess())
+    monkeypatch.setattr("singleshot.postprocess_torch.PAIRS_AT_ONCE", 1)
+    one_by_one = postprocess_on_device(torch.zeros(2, 30, 4), scores, defaults, VARIANCES, Postprocess())
+    np.testing.assert_array_equal(caffe_rows(at_once), caffe_rows(one_by_one))
+
+
+def test_shapes_that_do_not_fit_are_named():
+    boxes, scores = np.zeros((3, 4), np.float32), np.zeros((3, 2), np.float32)
+    for offsets, wrong in [(np.zeros((2, 4), np.float32), scores), (boxes, scores[:2])]:
+        with pytest.raises(ModelError, match="do not fit the 3 default boxes: expected offsets"):
+            postprocess(offsets, wrong, boxes, VARIANCES, Postprocess())
+        with pytest.raises(ModelError, match="do not fit the 3 default boxes"):
+            postprocess_on_device(
+                torch.tensor(offsets)[None], torch.tensor(wrong)[None], torch.tensor(boxes), VARIANCES, Postprocess()
+            )
+
+
+def test_softmax():
+    logits = np.array([[0, 0, 0, 0], [1000, 1000, -1000, 0]], np.float32)
+    np.testing.assert_allclose(softmax(logits), [[0.25] * 4, [0.5, 0.5, 0, 0]])
+    many = np.random.default_rng(1).normal(size=(2, 5, 21)).astype(np.float32) * 5
+    assert softmax(many).shape == many.shape
+    np.testing.assert_allclose(softmax(many), torch.tensor(many).softmax(-1).numpy(), atol=1e-6)
+    np.testing.assert_allclose(softmax(many).sum(-1), 1, atol=1e-6)
+
+
+def test_softmax_leaves_its_input_alone():
+    logits = np.asfortranarray(np.ones((3, 2), np.float32))
+    softmax(logits)
+    assert (logits == 1).all()
+
+
+def found_of(rows):
+    table = np.array(rows, np.float32).reshape(-1, 6)
+    return Found(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
+
+
+def test_caffes_rows_go_by_image_class_and_score():
+    first = found_of([[0, 0, 1, 1, 0.9, 1], [0, 0, 0.5, 1, 0.8, 0], [0, 0, 0.25, 1, 0.7, 1]])
+    rows = caffe_rows([first, found_of([]), found_of([[0, 0, 1, 1, 0.5, 2]])])
+    np.testing.assert_allclose(rows[:, :3], [[0, 1, 0.8], [0, 2, 0.9], [0, 2, 0.7], [2, 3, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(rows[0, 3:], [0, 0, 0.5, 1])
+
+
+def test_caffes_rows_where_nothing_was_found():
+    np.testing.assert_array_equal(caffe_rows([found_of([])] * 2), [[0] + [-1] * 6, [1] + [-1] * 6])
+    assert caffe_rows([]).shape == (0, 7)
+
+
+def test_detections_are_pixels_inside_the_picture():
+    found = found_of([[-0.5, 0.25, 0.5, 1.5, 0.9, 1], [0.1, 0.1, 0.2, 0.2, 0.8, 0]])
+    detections = to_detections(found, width=200, height=100, class_names=["cat", "dog"])
+    np.testing.assert_allclose(detections.boxes, [[0, 25, 100, 100], [20, 10, 40, 20]], rtol=1e-6)
+    assert detections.names == ["dog", "cat"]
+    assert detections.boxes.dtype == np.float32
+    assert len(to_detections(found_of([]), 200, 100, ["cat"])) == 0
