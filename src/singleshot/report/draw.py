@@ -1,0 +1,161 @@
+"""Draw boxes on a picture so that they are read at a glance, on a stamp as on a poster.
+
+Lines, letters and dashes scale with the picture; every line has a dark seam, so that it shows on any ground.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import UInt8
+
+    from singleshot.types import Detections, Truths
+
+Colour = tuple[int, int, int]
+Rectangle = tuple[float, float, float, float]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+SEAM: Colour = (0, 0, 0)
+TRUTH: Colour = (255, 255, 255)
+GOLDEN_ANGLE = 0.381966
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A box to draw.
+
+    Attributes:
+        box_xyxy: pixels of the picture; may stick out.
+        colour: of line and caption.
+        caption: text on a plate at the box; none where empty.
+        dashed: how truths are told from detections.
+    """
+
+    box_xyxy: Sequence[float]
+    colour: Colour
+    caption: str = ""
+    dashed: bool = False
+
+
+def class_colour(label: int) -> Colour:
+    """A bright colour for a class, the same in every picture; neighbours in number lie far apart on the wheel."""
+    hue = (0.58 + label * GOLDEN_ANGLE) % 1
+    lightness = (0.60, 0.52, 0.68)[label // 8 % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw(
+    picture: UInt8[np.ndarray, "H W 3"], detections: Detections, *, truths: Truths | None = None
+) -> UInt8[np.ndarray, "H W 3"]:
+    """A copy of the picture with every detection in its class's colour, with name and score; truths are dashed white.
+
+    Args:
+        picture: RGB.
+        detections: boxes in pixels of this picture; the best is drawn last, on top.
+        truths: what should have been found.
+    """
+    marks = [Mark(box, TRUTH, dashed=True) for box in (truths.boxes_xyxy.tolist() if truths is not None else [])]
+    for row in np.argsort(detections.scores, kind="stable"):
+        label = int(detections.labels[row])
+        caption = f"{detections.class_names[label]} {100 * detections.scores[row]:.0f}%"
+        marks.append(Mark(detections.boxes[row].tolist(), class_colour(label), caption))
+    return draw_marks(picture, marks)
+
+
+def draw_marks(picture: UInt8[np.ndarray, "H W 3"], marks: Sequence[Mark]) -> UInt8[np.ndarray, "H W 3"]:
+    """A copy of the picture with the marks, later ones on top; captions lie above all boxes and avoid each other.
+
+    Boxes that are not finite are left out.
+    """
+    image = Image.fromarray(np.ascontiguousarray(picture))
+    pen = ImageDraw.Draw(image)
+    scale = math.sqrt(image.width * image.height)
+    thickness = max(1, round(scale / 260))
+    font = _font(max(10, round(scale / 42)))
+    drawn = [mark for mark in marks if all(math.isfinite(value) for value in mark.box_xyxy)]
+    for mark in drawn:
+        _outline(pen, _inside(mark.box_xyxy, image.size), mark.colour, thickness=thickness, dashed=mark.dashed)
+    captioned = [mark for mark in reversed(drawn) if mark.caption]  # the uppermost box has the first choice of a place
+    plates: list[Rectangle] = []
+    for mark in captioned:
+        plates.append(_place(pen, mark, font, plates, image.size))
+    for mark, plate in zip(reversed(captioned), reversed(plates), strict=True):
+        _write(pen, mark, font, plate)
+    return np.asarray(image)
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> Font:
+    """The font that ships with Pillow."""
+    return ImageFont.load_default(size)
+
+
+def _inside(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> Rectangle:
+    """The box cut to the picture, corners in order."""
+    left, right = sorted(min(max(v, 0), size_wh[0] - 1) for v in (box_xyxy[0], box_xyxy[2]))
+    top, bottom = sorted(min(max(v, 0), size_wh[1] - 1) for v in (box_xyxy[1], box_xyxy[3]))
+    return round(left), round(top), round(right), round(bottom)
+
+
+def _outline(pen: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, *, thickness: int, dashed: bool) -> None:
+    """A coloured line between two dark seams; dashes alternate colour and seam."""
+    left, top, right, bottom = box
+    seam = max(1, thickness // 3)
+    pen.rectangle((left - seam, top - seam, right + seam, bottom + seam), outline=SEAM, width=thickness + 2 * seam)
+    if not dashed:
+        pen.rectangle(box, outline=colour, width=thickness)
+        return
+    dash = 5 * thickness
+    inner = thickness - 1
+    for x in np.arange(left, right + 1, 2 * dash).tolist():
+        end = min(x + dash, right)
+        pen.rectangle((x, top, end, min(top + inner, bottom)), fill=colour)
+        pen.rectangle((x, max(bottom - inner, top), end, bottom), fill=colour)
+    for y in np.arange(top, bottom + 1, 2 * dash).tolist():
+        end = min(y + dash, bottom)
+        pen.rectangle((left, y, min(left + inner, right), end), fill=colour)
+        pen.rectangle((max(right - inner, left), y, right, end), fill=colour)
+
+
+def _place(
+    pen: ImageDraw.ImageDraw, mark: Mark, font: Font, taken: Sequence[Rectangle], size_wh: tuple[int, int]
+) -> Rectangle:
+    """The plate of a caption where there is room for it: above the box, inside it, or below."""
+    _, text_top, text_right, text_bottom = pen.textbbox((0, 0), mark.caption, font=font)
+    pad = _pad(text_bottom - text_top)
+    width, height = text_right + 2 * pad, text_bottom - text_top + 2 * pad
+    left, top, _, bottom = _inside(mark.box_xyxy, size_wh)
+    x = max(0, min(left, size_wh[0] - width))
+    places = [y for y in (top - height, top, bottom, bottom - height) if 0 <= y <= size_wh[1] - height] or [max(0, top)]
+    plates = [(x, y, x + width, y + height) for y in places]
+    return next((plate for plate in plates if not any(_overlap(plate, other) for other in taken)), plates[0])
+
+
+def _write(pen: ImageDraw.ImageDraw, mark: Mark, font: Font, plate: Rectangle) -> None:
+    """A caption on its plate, dark on bright colours and bright on dark ones."""
+    _, text_top, _, text_bottom = pen.textbbox((0, 0), mark.caption, font=font)
+    pad = _pad(text_bottom - text_top)
+    pen.rectangle((plate[0], plate[1], plate[2] - 1, plate[3] - 1), fill=mark.colour)
+    ink = (0, 0, 0) if np.dot(mark.colour, (0.299, 0.587, 0.114)) > 128 else (255, 255, 255)
+    pen.text((plate[0] + pad, plate[1] + pad - text_top), mark.caption, fill=ink, font=font)
+
+
+def _pad(text_height: float) -> int:
+    """Room around a text, in pixels."""
+    return max(1, round(text_height / 4))
+
+
+def _overlap(first: Rectangle, second: Rectangle) -> bool:
+    """Whether two rectangles share area."""
+    return first[0] < second[2] and second[0] < first[2] and first[1] < second[3] and second[1] < first[3]
