@@ -79,8 +79,9 @@ def successful_patches(
     overlaps = pairwise_iou(patches, boxes_xyxy)
     meets = (overlaps >= trials.min_iou[:, None]) & (overlaps <= trials.max_iou[:, None])
     accepted = np.flatnonzero(trials.free | meets.any(axis=1))
-    found, first = np.unique(trials.sampler[accepted], return_index=True)
-    return found, patches[accepted[first]]
+    of_sampler = trials.sampler[accepted]
+    first = np.flatnonzero(np.diff(of_sampler, prepend=-1))
+    return of_sampler[first], patches[accepted[first]]
 
 
 @dataclass(frozen=True, eq=False)

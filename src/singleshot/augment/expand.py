@@ -45,6 +45,11 @@ class Canvas:
         pixels = np.array([-self.left, -self.top, right, bottom], np.float32)
         return pixels / np.array([width, height, width, height], np.float32)
 
+    @property
+    def frames(self) -> tuple[Float32[np.ndarray, " 4"], ...]:
+        """The canvas as a frame that truths are seen from; none where the picture was not expanded."""
+        return () if self.size_hw == self.picture_hw else (self.frame_xyxy,)
+
 
 def draw_canvas(picture_hw: tuple[int, int], generator: np.random.Generator, settings: AugmentSettings) -> Canvas:
     """The picture itself, or with `expand_probability` a canvas of 1 to `max_expand_ratio` times its sides."""

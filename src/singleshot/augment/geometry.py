@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singleshot.boxes import area, clip_boxes, intersection
+from singleshot.boxes import area, intersection
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32
@@ -22,10 +22,11 @@ def project(
 
     A box that only touches the frame, or has no area after clipping, is none. `locate` inverts it but for the clipping.
     """
-    origin = np.concatenate([frame_xyxy[..., :2]] * 2, axis=-1)
-    size = frame_xyxy[..., 2:] - frame_xyxy[..., :2]
+    corners = boxes_xyxy.reshape(*boxes_xyxy.shape[:-1], 2, 2)
+    origin, size = frame_xyxy[..., None, :2], frame_xyxy[..., None, 2:] - frame_xyxy[..., None, :2]
     with np.errstate(divide="ignore", invalid="ignore"):  # a frame without area holds no box
-        projected = clip_boxes((boxes_xyxy - origin) / np.concatenate([size] * 2, axis=-1), width=1, height=1)
+        projected = ((corners - origin) / size).clip(0, 1)
+    projected = projected.reshape(*projected.shape[:-2], 4)
     apart = (boxes_xyxy[..., :2] >= frame_xyxy[..., 2:]) | (boxes_xyxy[..., 2:] <= frame_xyxy[..., :2])
     return projected, ~apart.any(axis=-1) & (area(projected) > 0)
 

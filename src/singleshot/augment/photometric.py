@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import UInt8
 
     from singleshot.augment.settings import AugmentSettings
-
-_VALUES = np.arange(256, dtype=np.float32)
 
 Step = tuple[str, float]  # which adjustment, and by how much
 
@@ -55,32 +55,25 @@ def draw_distortion(generator: np.random.Generator, settings: AugmentSettings) -
 
 
 def apply_distortion(picture: UInt8[np.ndarray, "H W 3"], steps: tuple[Step, ...]) -> UInt8[np.ndarray, "H W 3"]:
-    """The adjustments one after the other; brightness and contrast next to each other share one pass."""
-    table = None
+    """The adjustments one after the other."""
     for name, amount in steps:
-        if name in {"brightness", "contrast"}:
-            step = brightness_table(amount) if name == "brightness" else contrast_table(amount)
-            table = step if table is None else step[table]
-            continue
-        if table is not None:
-            picture, table = cv2.LUT(picture, table), None
         picture = _ADJUSTMENTS[name](picture, amount)
-    return picture if table is None else cv2.LUT(picture, table)
+    return picture
 
 
 def adjust_brightness(picture: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.ndarray, "H W 3"]:
     """Pixel + delta, rounded and saturated."""
-    return np.asarray(cv2.LUT(picture, brightness_table(delta)))
+    return _shifted(picture, delta)
 
 
 def adjust_contrast(picture: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
     """Pixel x factor: about black, not about the mean; nothing within 1e-3 of 1."""
-    return np.asarray(cv2.LUT(picture, contrast_table(factor)))
+    return picture if abs(factor - 1) <= 1e-3 else _scaled(picture, factor)
 
 
 def adjust_saturation(picture: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
     """S x factor in 8-bit HSV. A factor of 1 is no identity: the way to HSV and back rounds."""
-    return _in_hsv(picture, 1, _table(_VALUES * np.float32(factor)))
+    return _in_hsv(picture, 1, lambda saturation: _scaled(saturation, factor))
 
 
 def adjust_hue(picture: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.ndarray, "H W 3"]:
@@ -88,39 +81,40 @@ def adjust_hue(picture: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.nd
 
     Caffe adds in 8 bits: what falls below 0 becomes 0 (red) and does not wrap, what rises above 180 wraps.
     """
-    return picture if delta == 0 else _in_hsv(picture, 0, _table(_VALUES + np.float32(delta)))
+    return picture if delta == 0 else _in_hsv(picture, 0, lambda hue: _shifted(hue, delta))
 
 
 def shuffle_channels(picture: UInt8[np.ndarray, "H W 3"], number: float) -> UInt8[np.ndarray, "H W 3"]:
-    """One of the six orders of the channels (RandomOrderChannels)."""
+    """One of the six orders of the channels, numbered 0 up to 6 (RandomOrderChannels)."""
     orders = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
     return np.asarray(np.stack([picture[..., channel] for channel in orders[int(number)]], axis=-1))
 
 
-def brightness_table(delta: float) -> UInt8[np.ndarray, " 256"]:
-    """What each pixel value becomes."""
-    return _table(_VALUES + np.float32(delta))
+_ADJUSTMENTS = {
+    "brightness": adjust_brightness,
+    "contrast": adjust_contrast,
+    "saturation": adjust_saturation,
+    "hue": adjust_hue,
+    "shuffle": shuffle_channels,
+}
 
 
-def contrast_table(factor: float) -> UInt8[np.ndarray, " 256"]:
-    """What each pixel value becomes."""
-    return _table(_VALUES * np.float32(1 if abs(factor - 1) <= 1e-3 else factor))
+def _shifted(values: UInt8[np.ndarray, "..."], delta: float) -> UInt8[np.ndarray, "..."]:
+    """Values + delta, rounded half to even and saturated (cv::Mat::convertTo); twice as fast as a table."""
+    return np.asarray(cv2.addWeighted(values, 1, values, 0, delta))
 
 
-_ADJUSTMENTS = {"saturation": adjust_saturation, "hue": adjust_hue, "shuffle": shuffle_channels}
-
-
-def _table(values: np.ndarray) -> UInt8[np.ndarray, " 256"]:
-    """Round half to even and saturate, as OpenCV's saturate_cast does."""
-    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+def _scaled(values: UInt8[np.ndarray, "..."], factor: float) -> UInt8[np.ndarray, "..."]:
+    """Values x factor, not negative, rounded half to even and saturated."""
+    return np.asarray(cv2.convertScaleAbs(values, alpha=factor))
 
 
 def _in_hsv(
-    picture: UInt8[np.ndarray, "H W 3"], channel: int, table: UInt8[np.ndarray, " 256"]
+    picture: UInt8[np.ndarray, "H W 3"],
+    channel: int,
+    change: Callable[[UInt8[np.ndarray, "H W"]], UInt8[np.ndarray, "H W"]],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture with one channel of its 8-bit HSV sent through a table."""
-    tables = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
-    tables[:, channel] = table
+    """The picture with one channel of its 8-bit HSV changed."""
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-    cv2.LUT(hsv, tables.reshape(1, 256, 3), dst=hsv)
+    cv2.insertChannel(change(cv2.extractChannel(hsv, channel)), hsv, channel)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv))

@@ -72,8 +72,8 @@ class CaffeAugmentation:
         height, width = sample.picture.shape[:2]
         distortion = draw_distortion(generator, settings)
         canvas = draw_canvas((height, width), generator, settings)
-        on_canvas, kept = project(sample.boxes_xyxy, canvas.frame_xyxy)
-        patch = draw_patch(settings.samplers, on_canvas[kept], generator)
+        boxes, kept = self._seen_from(canvas.frames, sample.boxes_xyxy)
+        patch = draw_patch(settings.samplers, boxes[kept], generator)
         interpolation = settings.interpolations[generator.integers(len(settings.interpolations))]
         return Choices(distortion, canvas, patch, interpolation, bool(generator.random() < settings.mirror_probability))
 
@@ -81,22 +81,22 @@ class CaffeAugmentation:
         """The sample under these choices; the same choices give the same result."""
         cut_out = self._cut if self.settings.jpeg_quality is None else self._cut_literally
         picture = resize(cut_out(sample.picture, choices), self.input_size_hw, choices.interpolation)
-        boxes, kept = self._truths(sample.boxes_xyxy, choices)
+        patch = _WHOLE if choices.patch_xyxy is None else choices.patch_xyxy
+        boxes, kept = self._seen_from((*choices.canvas.frames, patch), sample.boxes_xyxy)
         if not self.settings.keep_difficult:
             kept &= ~sample.difficult
         result = Sample(picture, boxes[kept], sample.labels[kept], sample.difficult[kept])
         return mirror(result) if choices.mirrored else result
 
-    def _truths(
-        self, boxes_xyxy: Float32[np.ndarray, "R 4"], choices: Choices
+    def _seen_from(
+        self, frames_xyxy: tuple[Float32[np.ndarray, " 4"], ...], boxes_xyxy: Float32[np.ndarray, "R 4"]
     ) -> tuple[Float32[np.ndarray, "R 4"], Bool[np.ndarray, " R"]]:
-        """Truths in fractions of canvas, then patch, and which of them stay (TransformAnnotation, twice)."""
+        """Truths in fractions of one frame after the other, and which of them stay (TransformAnnotation)."""
         boxes, kept = boxes_xyxy, np.ones(len(boxes_xyxy), np.bool_)
-        for frame in (choices.canvas.frame_xyxy, choices.patch_xyxy):
-            if frame is not None:
-                kept &= self._emitted(frame, boxes)
-                boxes, inside = project(boxes, frame)
-                kept &= inside
+        for frame in frames_xyxy:
+            kept &= self._emitted(frame, boxes)
+            boxes, inside = project(boxes, frame)
+            kept &= inside
         return boxes, kept
 
     def _emitted(
@@ -118,7 +118,7 @@ class CaffeAugmentation:
         """The same, with Caffe's JPEG coding behind every step that changed the picture's data."""
         picture = self._recode(apply_distortion(picture, choices.distortion))
         canvas = choices.canvas
-        if canvas.size_hw != canvas.picture_hw:
+        if canvas.frames:
             picture = self._recode(expand(picture, canvas, self.mean_rgb))
         if choices.patch_xyxy is not None:
             picture = self._recode(window_of_patch(choices.patch_xyxy, canvas.size_hw).of(picture))
