@@ -81,7 +81,7 @@ def detection_evaluate(
     found = Flat(detections[:, 0].astype(np.int64), detections[:, 1].astype(np.int64), found_boxes)
     ignored = (truths[:, 7] > 0) & (not evaluate_difficult)
     pixels = sizes_hw is not None and len(sizes_hw) > 0
-    verdicts = judge(found, scores, wanted, ignored, iou_threshold=overlap_threshold, plus_one=pixels)
+    verdicts, _ = judge(found, scores, wanted, ignored, iou_threshold=overlap_threshold, plus_one=pixels)
     positives = np.bincount(wanted.labels[~ignored], minlength=num_classes)
     heads = np.array([(-1, label, positives[label], -1, -1) for label in range(1, num_classes)], np.float32)
     # Within a picture and a class Caffe sorts only where that class has a truth in that picture.

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from singleshot.evaluate.pictures import Pictures
+
 
 @dataclass(frozen=True, eq=False)
 class ClassCurve:
@@ -51,6 +53,7 @@ class Evaluation:
         iou_threshold: overlap at which a detection is a hit; None for COCO, which averages ten thresholds.
         numbers: further figures by their usual names (COCO's 12); None where a figure has nothing to measure.
         foreign: detections of classes that the data set does not have, by class name; they count nowhere.
+        pictures: how each picture went, at an overlap of 0.5 whatever the protocol; None where nobody asked.
     """
 
     protocol: str
@@ -61,6 +64,7 @@ class Evaluation:
     iou_threshold: float | None
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     foreign: Mapping[str, int] = field(default_factory=dict)
+    pictures: Pictures | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`: protocol, mAP, per_class, the protocol's own numbers, counts. Never NaN."""

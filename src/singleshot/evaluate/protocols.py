@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from singleshot.errors import UnknownNameError
 from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation
+from singleshot.evaluate.pictures import PictureResult, Pictures, judge_pictures
 from singleshot.evaluate.voc import AP_VERSIONS, evaluate_voc
 
 if TYPE_CHECKING:
@@ -13,7 +15,16 @@ if TYPE_CHECKING:
 
     from singleshot.types import Annotations, Detections
 
-__all__ = ["PROTOCOLS", "ClassCounts", "ClassCurve", "Evaluation", "default_protocol", "evaluate"]
+__all__ = [
+    "PROTOCOLS",
+    "ClassCounts",
+    "ClassCurve",
+    "Evaluation",
+    "PictureResult",
+    "Pictures",
+    "default_protocol",
+    "evaluate",
+]
 
 PROTOCOLS = ("voc07", "voc12", "coco")
 
@@ -37,9 +48,11 @@ def evaluate(annotations: Annotations, detections: Sequence[Detections], protoco
     """
     name = protocol or default_protocol(annotations)
     if name in AP_VERSIONS:
-        return evaluate_voc(annotations, detections, protocol=name)
-    if name == "coco":
+        result = evaluate_voc(annotations, detections, protocol=name)
+    elif name == "coco":
         from singleshot.evaluate.coco import evaluate_coco
 
-        return evaluate_coco(annotations, detections)
-    raise UnknownNameError("protocol", name, PROTOCOLS)
+        result = evaluate_coco(annotations, detections)
+    else:
+        raise UnknownNameError("protocol", name, PROTOCOLS)
+    return replace(result, pictures=judge_pictures(annotations, detections))

@@ -19,7 +19,7 @@ from singleshot.evaluate.flat import Flat, flat_detections, flat_truths
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Bool, Float, Int8
+    from jaxtyping import Bool, Float, Int8, Int64
 
     from singleshot.evaluate.average_precision import ApVersion
     from singleshot.types import Annotations, Detections
@@ -55,9 +55,8 @@ def evaluate_voc(
     """
     truths = flat_truths(annotations)
     found, scores, foreign = flat_detections(annotations, detections)
-    usable = np.isfinite(truths.boxes_xyxy).all(-1) & (area(truths.boxes_xyxy) > 0)
-    ignored = annotations.difficult | annotations.crowd | ~usable
-    verdicts = judge(found, scores, truths, ignored, iou_threshold=iou_threshold, plus_one=plus_one)
+    ignored = annotations.difficult | annotations.crowd | unusable(truths)
+    verdicts, _ = judge(found, scores, truths, ignored, iou_threshold=iou_threshold, plus_one=plus_one)
     per_class: dict[str, float | None] = {}
     curves: dict[str, ClassCurve] = {}
     counts: dict[str, ClassCounts] = {}
@@ -79,6 +78,12 @@ def evaluate_voc(
     )
 
 
+def unusable(truths: Flat) -> Bool[np.ndarray, " m"]:
+    """Truths that no detection can overlap: not finite, inverted or without area."""
+    bad: np.ndarray = ~(np.isfinite(truths.boxes_xyxy).all(-1) & (area(truths.boxes_xyxy) > 0))
+    return bad
+
+
 def ranked(rows: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """The rows by falling score; equal scores stay in their order (Caffe bbox_util.cpp, CumSum: stable_sort)."""
     return rows[np.argsort(-scores[rows], kind="stable")]
@@ -92,8 +97,8 @@ def judge(
     *,
     iou_threshold: float,
     plus_one: bool = False,
-) -> Int8[np.ndarray, " n"]:
-    """The verdict on every detection, `HIT`, `MISS` or `IGNORED`, of all pictures and classes at once.
+) -> tuple[Int8[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """The verdict on every detection, `HIT`, `MISS` or `IGNORED`, and the truth it overlaps most (-1: there is none).
 
     A detection is compared with the truths of its picture and class only: those pairs lie flat, one detection after
     another, and reductions over each detection's stretch replace the loops of detection_evaluate_layer.cpp.
@@ -105,7 +110,7 @@ def judge(
     candidates = ranked(over[~ignored[best_truth[over]]], scores)
     _, first = np.unique(best_truth[candidates], return_index=True)
     verdicts[candidates[first]] = HIT
-    return verdicts
+    return verdicts, best_truth
 
 
 def _best_truths(found: Flat, truths: Flat, *, plus_one: bool) -> tuple[np.ndarray, np.ndarray]:
