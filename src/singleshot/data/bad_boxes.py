@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 VERDICTS = ("good", "not finite", "inverted", "zero area", "outside", "partly outside")
 GOOD, NOT_FINITE, INVERTED, ZERO_AREA, OUTSIDE, PARTLY_OUTSIDE = range(6)
+SLACK = 1e-4  # of the side: rounded fractions that end a hair beyond the edge are no fault
 
 
 def judge_boxes(
@@ -35,15 +36,21 @@ def judge_boxes(
     finite = np.isfinite(boxes_xyxy).all(-1)
     boxes = np.where(finite[:, None], boxes_xyxy, 0)
     limits = np.stack(np.broadcast_arrays(width, height, width, height), axis=-1)
-    clipped = boxes.clip(0, limits)
+    slack = np.where(np.isfinite(limits), SLACK * limits, 0)
     inverted = (boxes[:, 2] < boxes[:, 0]) | (boxes[:, 3] < boxes[:, 1])
-    conditions = [~finite, inverted, area(boxes) == 0, area(clipped) == 0, (clipped != boxes).any(-1)]
-    return np.asarray(np.select(conditions, list(range(1, len(VERDICTS))), default=GOOD), np.int8)
+    sticks_out = ((boxes < -slack) | (boxes > limits + slack)).any(-1)
+    verdicts = np.full(len(boxes), GOOD, np.int8)
+    verdicts[sticks_out] = PARTLY_OUTSIDE
+    verdicts[area(boxes.clip(0, limits)) == 0] = OUTSIDE
+    verdicts[area(boxes) == 0] = ZERO_AREA
+    verdicts[inverted] = INVERTED
+    verdicts[~finite] = NOT_FINITE
+    return verdicts
 
 
 def usable(verdicts: Int8[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
     """Boxes that training keeps, after clipping."""
-    return (verdicts == GOOD) | (verdicts == PARTLY_OUTSIDE)
+    return np.isin(verdicts, (GOOD, PARTLY_OUTSIDE))
 
 
 def judge_set(annotations: Annotations) -> Int8[np.ndarray, " M"]:

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 SHOWN = 20  # of each kind
 
 # The one place where the rule about bad boxes is written down: `bad_boxes.py` carries it out.
-CLIPPED, DROPPED, NOTHING, REFUSED = (
-    "training clips the box to the picture",
-    "training drops the box",
-    "training goes on",
-    "training refuses to start",
-)
+CLIPPED = "training clips the box to the picture"
+DROPPED = "training drops the box"
+FIRST_FRAME = "training takes the first frame"
+NOTHING = "training goes on"
+REFUSED = "training refuses to start"
 CONSEQUENCES = {
     "not finite": DROPPED,
     "inverted": DROPPED,
@@ -39,6 +38,7 @@ CONSEQUENCES = {
     "missing picture": REFUSED,
     "wrong size": REFUSED,
     "unreadable picture": REFUSED,
+    "several frames": FIRST_FRAME,
     "duplicate picture": NOTHING,
     "in two splits": NOTHING,
 }

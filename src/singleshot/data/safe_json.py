@@ -32,6 +32,8 @@ def parse_json(content: bytes, *, each_object: Callable[[dict[str, Any]], Any] |
         raise ValueError(f"not JSON: {error}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"not JSON: {error.reason} at byte {error.start}") from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise ValueError(f"not JSON: {str(error).partition(';')[0]}") from None
     except RecursionError:
         raise ValueError(f"nested too deep (first at {_deepest(content)})") from None
 

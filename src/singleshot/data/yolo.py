@@ -1,7 +1,8 @@
 """Read YOLO: a `data.yaml`, or folders `images/` and `labels/`; a text file a picture, a line an object.
 
-A line is `class cx cy width height`, fractions of the picture as displayed; pixels come from its header. A line of more numbers is an outline
-(`class x1 y1 x2 y2 ...`) and becomes the box around it. A picture without a text file is background.
+A line is `class cx cy width height`, fractions of the picture as displayed; pixels come from its header. A line of more
+numbers is an outline (`class x1 y1 x2 y2 ...`) and becomes the box around it. A picture without a text file is
+background.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 YAML_LIMIT_BYTES = 2**20
+YAML_LIMIT_DEPTH = 20
 _YAML_KEYS = re.compile(rb"^(train|val)\s*:", re.MULTILINE)
 _SPLITS = ("train", "val", "test")
 _CLASS_FILES = ("classes.txt", "labels/classes.txt", "obj.names")
@@ -108,7 +111,10 @@ def _from_yaml(file: Path) -> YoloSet:
     if file.stat().st_size > YAML_LIMIT_BYTES:
         raise DataError(f"{file}: at most {YAML_LIMIT_BYTES} bytes of yaml, got {file.stat().st_size}")
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        text = file.read_text(encoding="utf-8-sig")
+        if _depth(text) > YAML_LIMIT_DEPTH:
+            raise DataError(f"{file}: nested too deep")
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise DataError(f"{file}: not yaml: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict) or not any(content.get(split) for split in _SPLITS):
@@ -122,6 +128,12 @@ def _from_yaml(file: Path) -> YoloSet:
         if content.get(split)
     }
     return YoloSet(file.parent, _yaml_names(content.get("names"), file), sources)
+
+
+def _depth(text: str) -> int:
+    """How deep brackets nest at most; the yaml parser takes quadratic time over them."""
+    steps = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[\[\]{}]", text))
+    return max(accumulate(steps), default=0)
 
 
 def _as_list(value: Any) -> Sequence[Any]:

@@ -1,0 +1,244 @@
+"""Find every fault of a data set before training does: in the annotations, in the pictures, and between the splits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import permutations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from singleshot.data.bad_boxes import GOOD, VERDICTS, judge_boxes
+from singleshot.data.faults import Fault, Reading
+from singleshot.data.headers import size_fault, without_path
+from singleshot.data.recognise import read_splits
+from singleshot.errors import DataError, PictureError
+from singleshot.preprocess import decode_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from singleshot.types import Annotations
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a check found.
+
+    Attributes:
+        pictures: how many different pictures were looked at.
+        boxes: and how many boxes on them.
+        splits: pictures of each split; one nameless split where the set has none.
+        faults: everything found, those of one kind together, in the order of the pictures.
+    """
+
+    pictures: int
+    boxes: int
+    splits: dict[str, int]
+    faults: tuple[Fault, ...]
+
+    def by_kind(self) -> dict[str, list[Fault]]:
+        """The faults of each kind."""
+        found: dict[str, list[Fault]] = {}
+        for fault in self.faults:
+            found.setdefault(fault.kind, []).append(fault)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as `ssd data check --json` writes them."""
+        return {
+            "pictures": self.pictures,
+            "boxes": self.boxes,
+            "splits": self.splits,
+            "counts": dict(Counter(fault.kind for fault in self.faults)),
+            "faults": [
+                {
+                    "kind": fault.kind,
+                    "file": fault.file,
+                    "object": fault.number or None,
+                    "detail": fault.detail,
+                    "consequence": fault.consequence,
+                }
+                for fault in self.faults
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """What decoding one picture told: its size and the hash of its bytes, or why it failed, and a warning."""
+
+    size_wh: tuple[int, int] = (0, 0)
+    digest: bytes = b""
+    message: str = ""
+    warning: str = ""
+
+
+def check(
+    data: Path | str | Sequence[Path | str],
+    *,
+    split: str | None = None,
+    class_names: Sequence[str] | None = None,
+    on_picture: Callable[[int], None] = lambda _done: None,
+) -> CheckReport:
+    """Look at every annotation and decode every picture, on all cores.
+
+    Args:
+        data: one set, or several that will be joined (files are then named with their set).
+        split: look at this split only; left out, at all of them and at what they share.
+        class_names: the classes there may be; left out, any.
+        on_picture: called with the number of pictures decoded.
+
+    Raises:
+        RequestError, DataError: there is no set to look at.
+    """
+    paths = [data] if isinstance(data, (str, Path)) else list(data)
+    reports = [_check_one(Path(path), split, class_names, on_picture) for path in paths]
+    if not reports:
+        raise DataError("no data set was given")
+    if len(reports) == 1:
+        return reports[0]
+    named = list(zip(paths, reports, strict=True))
+    return CheckReport(
+        sum(report.pictures for report in reports),
+        sum(report.boxes for report in reports),
+        {f"{path}:{name}": count for path, report in named for name, count in report.splits.items()},
+        _sorted(replace(fault, file=f"{path}: {fault.file}") for path, report in named for fault in report.faults),
+    )
+
+
+def _check_one(
+    path: Path, split: str | None, class_names: Sequence[str] | None, on_picture: Callable[[int], None]
+) -> CheckReport:
+    readings = read_splits(path, split=split)
+    seen: dict[str, _Picture] = {}
+    faults: dict[Fault, None] = {}  # a picture in two splits has its faults once
+    boxes = 0
+    for reading in readings.values():
+        new = [i for i, file in enumerate(reading.annotations.files) if file not in seen]
+        _look(reading.annotations, new, seen, on_picture)
+        boxes += int(np.diff(reading.annotations.starts)[new].sum())
+        faults |= dict.fromkeys(reading.faults)
+        faults |= dict.fromkeys(_picture_faults(reading, seen))
+        faults |= dict.fromkeys(_box_faults(reading, seen))
+        faults |= dict.fromkeys(_class_faults(reading, class_names))
+        faults |= dict.fromkeys(_copies(reading.annotations, seen))
+    faults |= dict.fromkeys(_shared_pictures(readings, seen))
+    sizes = {name: len(reading.annotations) for name, reading in readings.items()}
+    if not seen and not faults:
+        raise DataError(f"{path}: the set is empty: no pictures")
+    return CheckReport(len(seen), boxes, sizes, _sorted(faults))
+
+
+def _sorted(faults: Iterable[Fault]) -> tuple[Fault, ...]:
+    """Those of one kind together, kinds in the order of their first fault."""
+    grouped: dict[str, list[Fault]] = {}
+    for fault in faults:
+        grouped.setdefault(fault.kind, []).append(fault)
+    return tuple(fault for group in grouped.values() for fault in group)
+
+
+def _look(
+    annotations: Annotations, indices: list[int], seen: dict[str, _Picture], on_picture: Callable[[int], None]
+) -> None:
+    """Decode these pictures and remember what they told; decoding warns of animations, and these become faults."""
+    with warnings.catch_warnings(record=True) as warned, ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("always")
+        for index, picture in zip(indices, pool.map(lambda i: _decode(annotations, i), indices), strict=True):
+            seen[annotations.files[index]] = picture
+            on_picture(len(seen))
+    messages = [str(warning.message) for warning in warned]
+    for index in indices if messages else ():
+        start = f"{annotations.path(index)}: "
+        told = next((message.removeprefix(start) for message in messages if message.startswith(start)), "")
+        seen[annotations.files[index]] = replace(seen[annotations.files[index]], warning=told)
+
+
+def _decode(annotations: Annotations, index: int) -> _Picture:
+    path = annotations.path(index)
+    try:
+        height, width = decode_picture(path).shape[:2]
+        return _Picture((width, height), hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+    except PictureError as error:
+        return _Picture(message=without_path(error, annotations, index))
+
+
+def _picture_faults(reading: Reading, seen: dict[str, _Picture]) -> Iterator[Fault]:
+    annotations = reading.annotations
+    for index, file in enumerate(annotations.files):
+        picture = seen[file]
+        if not picture.message:
+            if picture.warning:
+                yield Fault("several frames", file, picture.warning)
+            fault = size_fault(annotations, index, picture.size_wh)
+            if fault is not None:
+                yield fault
+        elif annotations.path(index).exists():  # the reader names those that are missing
+            yield Fault("unreadable picture", file, picture.message)
+
+
+def _box_faults(reading: Reading, seen: dict[str, _Picture]) -> Iterator[Fault]:
+    """Bad boxes, judged by the real size of the picture, else by the size that the annotation states."""
+    annotations = reading.annotations
+    real = np.array([seen[file].size_wh for file in annotations.files], np.int64).reshape(-1, 2)
+    sizes = np.where(real > 0, real, annotations.sizes_wh)
+    counts = np.diff(annotations.starts)
+    limits = np.where(sizes > 0, sizes, np.inf).repeat(counts, axis=0)
+    verdicts = judge_boxes(annotations.boxes_xyxy, width=limits[:, 0], height=limits[:, 1])
+    pictures = np.arange(len(annotations)).repeat(counts)
+    for row in np.flatnonzero(verdicts != GOOD):
+        picture = pictures[row]
+        name = annotations.class_names[annotations.labels[row]]
+        box = ", ".join(f"{value:g}" for value in annotations.boxes_xyxy[row])
+        width, height = sizes[picture]
+        detail = f"{name} [{box}]" + (f" in a picture of {width}x{height}" if width else "")
+        yield Fault(VERDICTS[verdicts[row]], annotations.files[picture], detail, int(reading.numbers[row]))
+
+
+def _class_faults(reading: Reading, class_names: Sequence[str] | None) -> Iterator[Fault]:
+    if class_names is None:
+        return
+    annotations = reading.annotations
+    unknown = np.array([name not in class_names for name in annotations.class_names], bool)
+    pictures = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
+    for row in np.flatnonzero(unknown[annotations.labels]) if len(unknown) else ():
+        name = annotations.class_names[annotations.labels[row]]
+        detail = f"{name}; expected {', '.join(class_names)}"
+        yield Fault("unknown class", annotations.files[pictures[row]], detail, int(reading.numbers[row]))
+
+
+def _copies(annotations: Annotations, seen: dict[str, _Picture]) -> Iterator[Fault]:
+    """Pictures of one split that are byte for byte the same."""
+    first: dict[bytes, str] = {}
+    for file in annotations.files:
+        digest = seen[file].digest
+        if digest and digest in first and first[digest] != file:
+            yield Fault("duplicate picture", file, f"the same bytes as {first[digest]}")
+        first.setdefault(digest, file)
+
+
+def _shared_pictures(readings: dict[str, Reading], seen: dict[str, _Picture]) -> Iterator[Fault]:
+    """Pictures to learn from that are also there to measure with, under the same name or another."""
+    members = {
+        name: {seen[file].digest or file.encode(): file for file in reading.annotations.files}
+        for name, reading in readings.items()
+    }
+    for learnt, measured in permutations(members, 2):
+        if _must_be_apart(learnt.lower(), measured.lower()):
+            for key in sorted(members[learnt].keys() & members[measured].keys()):
+                detail = f"in {learnt} and in {measured}"
+                file, other = members[measured][key], members[learnt][key]
+                yield Fault("in two splits", file, detail + (f" as {other}" if other != file else ""))
+
+
+def _must_be_apart(learnt: str, measured: str) -> bool:
+    """VOC's trainval holds train and val; the others share nothing."""
+    if measured.startswith("test"):
+        return learnt.startswith(("train", "val"))
+    return measured.startswith("val") and learnt.startswith("train") and not learnt.startswith("trainval")

@@ -1,0 +1,30 @@
+"""Split a set that comes without splits."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from singleshot.errors import DataError
+
+if TYPE_CHECKING:
+    from singleshot.types import Annotations
+
+
+def split(annotations: Annotations, *, seed: int = 0, fraction: float = 0.2) -> tuple[Annotations, Annotations]:
+    """Pictures to train on, and `fraction` of them to validate on, at least one each.
+
+    A picture's side depends on its own name and the seed (their hash is ranked), so that the order of the set does not
+    matter and a few pictures more move few others. Each part keeps the order of the set.
+
+    Raises:
+        DataError: fewer than two pictures, or a fraction outside (0, 1).
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"the fraction to validate on must be between 0 and 1, got {fraction}")
+    if len(annotations) < 2:
+        raise DataError(f"{annotations.root}: {len(annotations)} picture cannot be split in two")
+    keys = [hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest() for name in annotations.files]
+    ranked = sorted(range(len(annotations)), key=lambda index: (keys[index], index))
+    count = min(max(round(fraction * len(annotations)), 1), len(annotations) - 1)
+    return annotations.subset(sorted(ranked[count:])), annotations.subset(sorted(ranked[:count]))

@@ -1,0 +1,98 @@
+"""The numbers that describe a set: how many, how large, of what shape."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from singleshot.data.bad_boxes import count_bad_boxes, judge_set, usable
+from singleshot.errors import RequestError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from singleshot.types import Annotations
+
+
+def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
+    """Widths and heights in pixels of the boxes that training keeps, and their pictures' sizes, both (m, 2)."""
+    keep = usable(judge_set(annotations)) & ~annotations.crowd
+    boxes = annotations.boxes_xyxy[keep]
+    sizes = annotations.sizes_wh.repeat(np.diff(annotations.starts), axis=0)[keep]
+    return boxes[:, 2:] - boxes[:, :2], sizes
+
+
+def stats(annotations: Annotations) -> dict[str, Any]:
+    """Plain numbers of a set.
+
+    `size_pixels` is the square root of a box's area; `size_relative` the same as a fraction of the picture (the square
+    root of the area's share); `aspect_ratio` is width / height. Each is given by its 0, 5, 25, 50, 75, 95 and 100th
+    percentile, over the boxes that training keeps, without crowd regions. Pictures without a stated size have no
+    relative sizes.
+    """
+    sides, sizes = box_sides(annotations)
+    per_picture = np.diff(annotations.starts)
+    size_pixels = np.sqrt(sides.prod(axis=1))
+    known = (sizes > 0).all(axis=1)
+    pictures_of_class = _pictures_of_class(annotations)
+    boxes_of_class = np.bincount(annotations.labels, minlength=len(annotations.class_names))
+    return {
+        "layout": annotations.layout,
+        "pictures": len(annotations),
+        "boxes": len(annotations.labels),
+        "background_pictures": int((per_picture == 0).sum()),
+        "difficult": int((annotations.difficult & ~annotations.crowd).sum()),
+        "crowd": int(annotations.crowd.sum()),
+        "bad_boxes": count_bad_boxes(annotations),
+        "classes": {
+            name: {"boxes": int(boxes), "pictures": int(pictures)}
+            for name, boxes, pictures in zip(annotations.class_names, boxes_of_class, pictures_of_class, strict=True)
+        },
+        "boxes_per_picture": _percentiles(per_picture),
+        "size_pixels": _percentiles(size_pixels),
+        "size_relative": _percentiles(size_pixels[known] / np.sqrt(sizes[known].prod(axis=1))),
+        "aspect_ratio": _percentiles(sides[:, 0] / sides[:, 1]),
+    }
+
+
+def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> dict[str, Any]:
+    """Write `stats.json`, `classes.png`, `boxes.png` and `contact_sheet.png` into a folder; the numbers.
+
+    Args:
+        annotations: the set.
+        out_dir: made where it is not there.
+        seed: which pictures stand on the contact sheet.
+
+    Raises:
+        RequestError: matplotlib, of the extra `evaluate`, is not installed.
+    """
+    try:
+        from singleshot.data.stats_pictures import box_plots, class_plot, contact_sheet
+    except ModuleNotFoundError as error:
+        raise RequestError(f"plots need {error.name}: pip install 'singleshot[evaluate]'") from error
+
+    found = stats(annotations)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    (out_dir / "stats.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    class_plot(found).savefig(out_dir / "classes.png")
+    box_plots(annotations).savefig(out_dir / "boxes.png")
+    contact_sheet(annotations, rng=np.random.default_rng(seed)).savefig(out_dir / "contact_sheet.png")
+    return found
+
+
+def _pictures_of_class(annotations: Annotations) -> np.ndarray:
+    """On how many pictures each class occurs."""
+    pictures = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
+    pairs = np.unique(np.stack([pictures, annotations.labels]), axis=1)
+    return np.bincount(pairs[1], minlength=len(annotations.class_names))
+
+
+def _percentiles(values: np.ndarray) -> dict[str, float | None]:
+    points = (0, 5, 25, 50, 75, 95, 100)
+    found = np.percentile(values, points) if len(values) else [None] * len(points)
+    return {
+        f"p{point}": None if value is None else round(float(value), 4)
+        for point, value in zip(points, found, strict=True)
+    }

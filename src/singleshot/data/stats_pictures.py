@@ -1,0 +1,163 @@
+"""Plots of a set and a sheet of its pictures, as matplotlib figures that touch no global state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from singleshot.data.stats import box_sides
+from singleshot.errors import PictureError
+from singleshot.preprocess import decode_picture
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from singleshot.types import Annotations
+
+INK, GRID, BAR = "#1b1f24", "#d9dde2", "#3b6fb6"
+# Twelve colours that differ in hue and lightness; classes beyond take them again.
+COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324", "#808000", "#000075",
+           "#00a5e0", "#800000")  # fmt: skip
+LARGEST_PLOT = 40  # classes; the rarest are summed up
+
+
+def class_plot(found: dict[str, Any]) -> Figure:
+    """Boxes of each class, the most frequent first; `found` is what `stats` gives."""
+    counts = sorted(((numbers["boxes"], name) for name, numbers in found["classes"].items()), key=lambda pair: -pair[0])
+    rest = counts[LARGEST_PLOT:]
+    counts = counts[:LARGEST_PLOT]
+    if rest:
+        counts.append((sum(count for count, _ in rest), f"{len(rest)} other classes"))
+    figure = _figure(8, 1.2 + 0.28 * max(len(counts), 1))
+    axes = _axes(figure, f"{found['boxes']:,} boxes on {found['pictures']:,} pictures")
+    rows = np.arange(len(counts))
+    axes.barh(rows, [count for count, _ in counts], color=BAR, height=0.72)
+    axes.set_yticks(rows, [_plain(name) for _, name in counts])
+    axes.set_ylim(len(counts) - 0.4, -0.6)
+    axes.set_xlabel("boxes")
+    axes.grid(visible=False, axis="y")
+    largest = max((count for count, _ in counts), default=0)
+    for row, (count, _) in enumerate(counts):
+        axes.text(count + largest * 0.01, row, f"{count:,}", va="center", fontsize=8, color=INK)
+    axes.set_xlim(0, max(largest * 1.12, 1))
+    return figure
+
+
+def box_plots(annotations: Annotations) -> Figure:
+    """Four plots: widths against heights, sizes, aspect ratios, boxes a picture."""
+    sides, sizes = box_sides(annotations)
+    figure = _figure(11, 8)
+    cloud = _axes(figure, "Width and height", (2, 2, 1))
+    known = (sizes > 0).all(axis=1)
+    relative = bool(known.any())
+    shown = sides[known] / sizes[known] if relative else sides
+    cloud.scatter(shown[:, 0], shown[:, 1], s=6, alpha=_alpha(len(shown)), color=BAR, linewidths=0, rasterized=True)
+    unit = "fraction of the picture" if relative else "pixels"
+    cloud.set_xlabel(f"width, {unit}")
+    cloud.set_ylabel(f"height, {unit}")
+    if relative:
+        cloud.set_xlim(0, 1.02)
+        cloud.set_ylim(0, 1.02)
+    _logarithmic(_axes(figure, "Size", (2, 2, 2)), np.sqrt(sides.prod(axis=1)), "square root of the area, pixels")
+    ratios = _axes(figure, "Aspect ratio", (2, 2, 3))
+    _logarithmic(ratios, sides[:, 0] / sides[:, 1], "width / height", lines=(1 / 3, 1 / 2, 1, 2, 3))
+    _counts(_axes(figure, "Boxes a picture", (2, 2, 4)), np.diff(annotations.starts))
+    return figure
+
+
+def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns: int = 5, rows: int = 4) -> Figure:
+    """Some pictures, drawn at random, with their boxes; difficult and crowd ones dashed."""
+    chosen = rng.permutation(len(annotations))[: columns * rows]
+    rows = max(1, -(-len(chosen) // columns))
+    figure = _figure(columns * 3.2, rows * 2.75)
+    for place, index in enumerate(chosen, 1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.set_axis_off()
+        axes.set_title(_plain(_short(annotations.files[index].rpartition("/")[2])), fontsize=8, color=INK, pad=3)
+        try:
+            picture = decode_picture(annotations.path(int(index)))
+        except PictureError:
+            axes.text(0.5, 0.5, "cannot be read", ha="center", va="center", color=COLOURS[0])
+            continue
+        axes.imshow(picture, interpolation="antialiased")
+        _draw_boxes(axes, annotations, int(index), picture.shape[:2])
+    return figure
+
+
+def _draw_boxes(axes: Axes, annotations: Annotations, index: int, size_hw: tuple[int, ...]) -> None:
+    truths = annotations.truths(index)
+    text = len(truths) <= 12  # more names than that hide the picture
+    for box, label, dashed in zip(truths.boxes_xyxy, truths.labels, truths.difficult | truths.crowd, strict=True):
+        if not np.isfinite(box).all():
+            continue
+        left, top, right, bottom = (float(value) for value in box)
+        colour = COLOURS[int(label) % len(COLOURS)]
+        style = (0, (3, 2)) if dashed else "solid"
+        axes.add_patch(
+            Rectangle(
+                (left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=1.2, linestyle=style
+            )
+        )
+        if text:
+            name = _plain(_short(annotations.class_names[int(label)]))
+            at = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
+            axes.text(max(left, 0), max(top, 0), name, fontsize=5.5, color="white", va="top", bbox=at, clip_on=True)
+    axes.set_xlim(-0.5, size_hw[1] - 0.5)
+    axes.set_ylim(size_hw[0] - 0.5, -0.5)
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _axes(figure: Figure, title: str, place: tuple[int, int, int] = (1, 1, 1)) -> Axes:
+    axes = figure.add_subplot(*place)
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.grid(visible=True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9)
+    return axes
+
+
+def _logarithmic(axes: Axes, values: np.ndarray, label: str, lines: tuple[float, ...] = ()) -> None:
+    """A histogram over a logarithmic axis with plain numbers on it."""
+    axes.set_xlabel(label)
+    axes.set_ylabel("boxes")
+    if not len(values):
+        return
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        low, high = low / 2, high * 2
+    axes.hist(values, bins=list(np.geomspace(low, high, 41)), color=BAR)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(lambda value, _position: f"{value:g}" if value >= 1 else f"1/{1 / value:g}")
+    for line in lines:
+        axes.axvline(line, color=COLOURS[3], linewidth=0.9, linestyle=(0, (3, 2)))
+
+
+def _counts(axes: Axes, values: np.ndarray) -> None:
+    axes.set_xlabel("boxes")
+    axes.set_ylabel("pictures")
+    if len(values):
+        step = max(1, int(values.max()) // 40)
+        axes.hist(values, bins=list(np.arange(-0.5, values.max() + step + 0.5, step)), color=BAR)
+
+
+def _alpha(count: int) -> float:
+    return float(np.clip(300 / max(count, 1), 0.15, 0.6))
+
+
+def _short(name: str, length: int = 28) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def _plain(text: str) -> str:
+    """Text that matplotlib shall not read as mathematics."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,77 @@
+"""Small data sets, drawn and written for one test."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Object = tuple[str, tuple[object, object, object, object]]
+
+
+def picture(path: Path, *, width: int = 40, height: int = 30, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def xml(objects: list[Object], *, size: tuple[int, int] | None = (40, 30), difficult: tuple[int, ...] = ()) -> str:
+    parts = ["<annotation>"]
+    if size is not None:
+        parts.append(f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>")
+    for number, (name, box) in enumerate(objects, 1):
+        sides = "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+        flag = int(number in difficult)
+        parts.append(f"<object><name>{name}</name><difficult>{flag}</difficult><bndbox>{sides}</bndbox></object>")
+    return "\n".join([*parts, "</annotation>"])
+
+
+def voc(root: Path, pictures: dict[str, str | list[Object]], splits: dict[str, list[str]] | None = None) -> Path:
+    """A VOC folder; a value is the xml itself or its objects."""
+    (root / "Annotations").mkdir(parents=True)
+    for seed, (name, content) in enumerate(pictures.items()):
+        picture(root / "JPEGImages" / f"{name}.png", seed=seed)
+        text = content if isinstance(content, str) else xml(content)
+        (root / "Annotations" / f"{name}.xml").write_text(text, encoding="utf-8")
+    for split, names in (splits or {}).items():
+        (root / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+        (root / f"ImageSets/Main/{split}.txt").write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+    return root
+
+
+def coco_content(count: int = 2) -> dict[str, list[dict[str, object]]]:
+    """`count` pictures 40x30 with one object each, categories 3 dog and 1 cat (in this order in the file)."""
+    return {
+        "images": [{"id": 10 + i, "file_name": f"p{i}.png", "width": 40, "height": 30} for i in range(count)],
+        "annotations": [
+            {"id": 100 + i, "image_id": 10 + i, "category_id": 3, "bbox": [1, 2, 10, 20], "area": 150, "iscrowd": 0}
+            for i in range(count)
+        ],
+        "categories": [{"id": 3, "name": "dog"}, {"id": 1, "name": "cat"}],
+    }
+
+
+def coco(root: Path, content: dict[str, list[dict[str, object]]], split: str = "train2017") -> Path:
+    (root / "annotations").mkdir(parents=True, exist_ok=True)
+    for image in content["images"]:
+        picture(root / split / str(image["file_name"]), seed=len(split) * 100 + int(str(image["id"])))
+    (root / f"annotations/instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
+    return root
+
+
+def yolo(root: Path, labels: dict[str, str | None], *, yaml: str | None = None) -> Path:
+    """`labels`: "train/a" -> the lines of its text file, None for no text file."""
+    for seed, (name, text) in enumerate(labels.items()):
+        picture(root / "images" / f"{name}.png", seed=seed)
+        (root / "labels" / name).parent.mkdir(parents=True, exist_ok=True)
+        if text is not None:
+            (root / "labels" / f"{name}.txt").write_text(text, encoding="utf-8")
+    if yaml is not None:
+        (root / "data.yaml").write_text(yaml, encoding="utf-8")
+    return root

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from data_fixtures import coco, coco_content, picture, voc, xml, yolo
+from golden import SHARED, needs_shared
+from singleshot.data.classes import join, relabel, with_classes
+from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
+from singleshot.data.recognise import DefaultSplits, default_splits, open_data, recognise, splits
+from singleshot.data.splitting import split
+from singleshot.errors import DataError, RequestError
+from singleshot.spec import VOC_CLASSES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAT = ("cat", (1, 2, 11, 22))
+
+
+def test_formats(tmp_path: Path) -> None:
+    assert recognise(voc(tmp_path / "v", {"a": [CAT]})) == "voc"
+    assert recognise(coco(tmp_path / "c", coco_content())) == "coco"
+    assert recognise(yolo(tmp_path / "y", {"a": ""})) == "yolo"
+    for name, layout in {"x.json": "coco", "x.YAML": "yolo", "x.csv": "csv"}.items():
+        (tmp_path / name).touch()
+        assert recognise(tmp_path / name) == layout
+
+
+@pytest.mark.parametrize("name", ["nowhere", "note.txt", "empty"])
+def test_what_is_no_set_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "note.txt").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RequestError, match=name) as caught:
+        open_data(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_folder_of_sets_offers_them(tmp_path: Path) -> None:
+    voc(tmp_path / "devkit/VOC2007", {"a": [CAT]})
+    with pytest.raises(RequestError, match=r"did you mean .*VOC2007"):
+        open_data(tmp_path / "devkit")
+
+
+def test_mixed_formats_name_the_markers(tmp_path: Path) -> None:
+    root = coco(voc(tmp_path / "v", {"a": [CAT]}), coco_content())
+    with pytest.raises(
+        RequestError, match=r"mixed formats, found Annotations/\*\.xml \(voc\) and annotations/instances_"
+    ):
+        open_data(root)
+    assert len(open_data(root / "annotations/instances_train2017.json")) == 2
+
+
+def test_other_tables_and_settings_do_not_confuse(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT]})
+    (root / "test.csv").write_text("filename,cell_type,xmin,xmax,ymin,ymax\na,RBC,1,2,3,4\n")
+    (root / "settings.yaml").write_text("colour: red\n")
+    assert recognise(root) == "voc"
+
+
+def test_empty_sets_are_refused(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT], "b": []}, {"none": [], "background": ["b"]})
+    with pytest.raises(DataError, match="the set is empty"):
+        open_data(root, split="none")
+    with pytest.raises(DataError, match="1 pictures, but not one labelled object"):
+        open_data(root, split="background")
+
+
+def test_class_names_given(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT, ("dog", (1, 1, 5, 5))]})
+    found = open_data(root, class_names=["dog", "bird", "cat"])
+    assert found.class_names == ("dog", "bird", "cat")
+    assert found.labels.tolist() == [2, 0]
+    with pytest.raises(DataError, match="unknown classes dog; expected cat"):
+        open_data(root, class_names=["cat"])
+
+
+def test_faults_stop_before_training_and_the_first_are_shown(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {f"p{i:02}": [CAT] for i in range(25)})
+    for file in (root / "JPEGImages").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match="25 faults") as caught:
+        open_data(root)
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 22
+    assert "Annotations/p00.xml" in lines[1]
+    assert lines[-1] == "  and 5 more; `ssd data check` lists them all"
+
+
+def test_headers_are_compared_unless_told_not_to(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": xml([CAT], size=(41, 30)), "b": [CAT]})
+    (root / "JPEGImages/b.png").write_text("<html>")
+    with pytest.raises(DataError, match="the annotation says 41x30, the picture is 40x30") as caught:
+        open_data(root)
+    assert "unreadable picture: JPEGImages/b.png: expected JPEG" in str(caught.value)
+    assert len(open_data(root, headers=False)) == 2
+
+
+def test_bad_boxes_alone_do_not_stop(tmp_path: Path) -> None:
+    assert len(open_data(voc(tmp_path / "v", {"a": [CAT, ("cat", ("nan", 1, 2, 3))]})).labels) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["train", "val", "trainval", "test"], DefaultSplits("train", "val", "test")),
+        (["trainval", "test"], DefaultSplits("trainval", None, "test")),
+        (["training", "validation"], DefaultSplits("training", "validation", None)),
+        (["fold1", "fold2"], DefaultSplits(None, None, None)),
+        ([], DefaultSplits(None, None, None)),
+    ],
+)
+def test_default_splits(tmp_path: Path, names: list[str], expected: DefaultSplits) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT]}, {name: ["a"] for name in names})
+    assert default_splits(root) == expected
+    assert splits(root) == dict.fromkeys(sorted(names), 1)
+
+
+def test_default_splits_of_coco(tmp_path: Path) -> None:
+    root = coco(coco(tmp_path / "c", coco_content()), coco_content(1), split="val2017")
+    assert default_splits(root) == ("train2017", "val2017", None)
+    assert splits(root) == {"train2017": 2, "val2017": 1}
+    assert splits(root / "annotations/instances_val2017.json") == {}
+
+
+def test_join_unites_classes_and_paths(tmp_path: Path) -> None:
+    first = open_data(voc(tmp_path / "v", {"a": [("sheep", (1, 1, 5, 5)), CAT], "b": []}))
+    second = open_data(coco(tmp_path / "c", coco_content()))
+    both = join([first, second])
+    assert both.class_names == ("cat", "sheep", "dog")
+    assert both.labels.tolist() == [1, 0, 2, 2]
+    assert both.starts.tolist() == [0, 2, 2, 3, 4]
+    assert both.layout == "joined"
+    assert both.category_ids == (1, 2, 3)
+    assert both.ids == ("a", "b", "10", "11")
+    assert [both.path(i) for i in range(4)] == [one.path(i) for one in (first, second) for i in range(2)]
+    for index, (one, i) in enumerate([(first, 0), (first, 1), (second, 0), (second, 1)]):
+        np.testing.assert_array_equal(both.truths(index).boxes_xyxy, one.truths(i).boxes_xyxy)
+
+
+def test_join_keeps_what_agrees(tmp_path: Path) -> None:
+    root = coco(coco(tmp_path / "c", coco_content()), coco_content(1), split="val2017")
+    both = join([open_data(root, split="train2017"), open_data(root, split="val2017")])
+    assert (both.layout, both.category_ids) == ("coco", (1, 3))
+    assert both.ids == ("1/10", "1/11", "2/10")  # both name a picture 10
+    assert join([both]) is both
+    with pytest.raises(DataError, match="no data set"):
+        join([])
+
+
+def test_relabel_renames_merges_and_drops(tmp_path: Path) -> None:
+    boxes = [(name, (i, i, i + 5, i + 5)) for i, name in enumerate(["a", "b", "c", "d", "a"])]
+    found = relabel(open_data(voc(tmp_path / "v", {"p": boxes, "q": boxes[1:2]})), {"a": "x", "c": "x", "b": None})
+    assert found.class_names == ("x", "d")
+    assert found.labels.tolist() == [0, 0, 1, 0]
+    assert found.boxes_xyxy[:, 0].tolist() == [0, 2, 3, 4]
+    assert found.starts.tolist() == [0, 4, 4]
+
+
+def test_coco_names_as_voc_names() -> None:
+    assert len(COCO_CLASSES) == len(set(COCO_CLASSES)) == len(COCO_TO_VOC) == 80
+    assert sorted(name for name in COCO_TO_VOC.values() if name) == sorted(VOC_CLASSES)
+
+
+@needs_shared
+def test_coco_tiny_as_voc() -> None:
+    coco_set = open_data(SHARED / "data/coco_tiny", headers=False)
+    assert coco_set.class_names == COCO_CLASSES
+    found = relabel(coco_set, COCO_TO_VOC)
+    assert set(found.class_names) == set(VOC_CLASSES)
+    assert len(found) == 160
+    people = coco_set.labels == coco_set.class_names.index("person")
+    assert (found.labels == found.class_names.index("person")).sum() == people.sum() == 359
+    united = join([open_data(SHARED / "data/voc2007", split="train", headers=False), found])
+    assert united.class_names == VOC_CLASSES
+
+
+def test_with_classes_keeps_coco_ids(tmp_path: Path) -> None:
+    found = with_classes(open_data(coco(tmp_path / "c", coco_content())), ["dog"])
+    assert (found.category_ids, found.labels.tolist()) == ((3,), [0, 0])
+
+
+def test_split_is_by_picture_and_repeatable(tmp_path: Path) -> None:
+    for i in range(10):
+        picture(tmp_path / f"{i}.png", seed=i)
+    rows = [f"{i}.png,1,1,5,5,cat\n" for i in range(10)]
+    (tmp_path / "x.csv").write_text("".join(rows))
+    whole = open_data(tmp_path / "x.csv")
+    train, val = split(whole, seed=1, fraction=0.3)
+    assert (len(train), len(val)) == (7, 3)
+    assert sorted(train.files + val.files) == sorted(whole.files)
+    assert list(train.files) == sorted(train.files)
+    (tmp_path / "x.csv").write_text("".join(reversed(rows)))
+    assert set(split(open_data(tmp_path / "x.csv"), seed=1, fraction=0.3)[1].files) == set(val.files)
+    assert {split(whole, seed=seed, fraction=0.3)[1].files for seed in range(5)} != {val.files}
+    assert [len(part) for part in split(whole, fraction=0.001)] == [9, 1]
+    with pytest.raises(DataError, match="cannot be split"):
+        split(whole.subset([0]))
+    with pytest.raises(DataError, match="between 0 and 1"):
+        split(whole, fraction=1)

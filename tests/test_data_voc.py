@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from data_fixtures import picture, voc, xml
+from golden import SHARED, needs_shared
+from singleshot.data.safe_xml import LIMIT_BYTES, parse_xml
+from singleshot.data.voc import read_voc, voc_splits
+from singleshot.errors import DataError, UnknownNameError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAT = ("cat", (1, 2, 11.5, 22))
+
+
+def kinds(reading):
+    return [fault.kind for fault in reading.faults]
+
+
+def test_boxes_are_as_the_file_states_them(tmp_path: Path) -> None:
+    text = xml([CAT, ("dog", (0, 0, 40, 30))], difficult=(2,))
+    found = read_voc(voc(tmp_path / "v", {"a": text})).annotations
+    np.testing.assert_array_equal(found.boxes_xyxy, np.float32([[1, 2, 11.5, 22], [0, 0, 40, 30]]))
+    assert found.class_names == ("cat", "dog")
+    assert found.category_ids == (1, 2)
+    assert found.labels.tolist() == [0, 1]
+    assert found.difficult.tolist() == [False, True]
+    assert found.areas.tolist() == [210, 1200]
+    assert found.sizes_wh.tolist() == [[40, 30]]
+    assert found.files == ("JPEGImages/a.png",)
+    assert found.ids == ("a",)
+    assert found.path(0).is_file()
+
+
+def test_splits_take_their_pictures_in_order_and_share_class_names(tmp_path: Path) -> None:
+    root = voc(
+        tmp_path / "v",
+        {"a": [("zebra", (1, 1, 5, 5))], "b": [], "c": [("ant", (2, 2, 9, 9)), ("zebra", (1, 1, 4, 4))]},
+        {"train": ["c", "b"], "test": ["a"]},
+    )
+    train, test = read_voc(root, split="train").annotations, read_voc(root, split="test").annotations
+    assert train.ids == ("c", "b")
+    assert train.starts.tolist() == [0, 2, 2]
+    assert train.class_names == test.class_names == ("ant", "zebra")
+    assert test.labels.tolist() == [1]
+    assert len(read_voc(root).annotations) == 3
+    assert voc_splits(root) == {"test": 1, "train": 2}
+
+
+def test_voc_names_stand_in_voc_order_and_only_those_that_occur(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [("person", (1, 1, 5, 5)), ("car", (1, 1, 5, 5)), ("train", (1, 1, 5, 5))]})
+    assert read_voc(root).annotations.class_names == ("car", "person", "train")
+
+
+def test_unknown_split_offers_the_nearest(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT]}, {"train": ["a"], "val": ["a"]})
+    with pytest.raises(UnknownNameError, match="'trian'; did you mean train"):
+        read_voc(root, split="trian")
+    with pytest.raises(DataError, match="has no lists"):
+        read_voc(voc(tmp_path / "w", {"a": [CAT]}), split="train")
+
+
+def test_the_lists_of_one_class_are_no_splits(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT], "b": []}, {"train": ["a", "b"], "cat_train": ["a  1", "b -1"]})
+    assert voc_splits(root) == {"train": 2}
+
+
+def test_windows_newlines_marks_spaces_and_upper_case(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"my picture 1": [CAT]})
+    (root / "JPEGImages/my picture 1.png").unlink()
+    picture(root / "JPEGImages/my picture 1.JPG")
+    lists = root / "ImageSets/Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_bytes("\ufeffmy picture 1\r\n\r\n".encode())
+    marked = "\ufeff" + '<?xml version="1.0" encoding="UTF-8"?>\r\n' + xml([CAT]).replace("\n", "\r\n")
+    (root / "Annotations/my picture 1.xml").write_bytes(marked.encode())
+    reading = read_voc(root, split="train")
+    assert reading.faults == ()
+    assert reading.annotations.files == ("JPEGImages/my picture 1.JPG",)
+    assert len(reading.annotations.labels) == 1
+
+
+def test_two_pictures_of_one_stem_are_told_apart_by_filename(tmp_path: Path) -> None:
+    text = xml([CAT]).replace("<annotation>", "<annotation><filename>a.png</filename>")
+    root = voc(tmp_path / "v", {"a": text})
+    picture(root / "JPEGImages/a.jpg")
+    assert read_voc(root).annotations.files == ("JPEGImages/a.png",)
+
+
+def test_no_size_no_objects(tmp_path: Path) -> None:
+    found = read_voc(voc(tmp_path / "v", {"a": xml([], size=None), "b": [CAT]})).annotations
+    assert found.sizes_wh.tolist() == [[0, 0], [40, 30]]
+    assert len(found.truths(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation><object><name>cat</name></object></annotation>", "no <bndbox><xmin>"),
+        (xml([("cat", ("left", 1, 2, 3))]), "<xmin> must be a number, got 'left'"),
+        (xml([("", (1, 1, 2, 3))]), "no <name>"),
+        ("<html></html>", "expected <annotation>, got <html>"),
+        ("not xml", "not XML"),
+        ("", "not XML"),
+    ],
+)
+def test_what_cannot_be_understood_is_a_fault(tmp_path: Path, text: str, message: str) -> None:
+    reading = read_voc(voc(tmp_path / "v", {"a": text, "b": [CAT]}))
+    assert kinds(reading) == ["malformed"]
+    assert message in reading.faults[0].detail
+    assert reading.faults[0].file == "Annotations/a.xml"
+    assert len(reading.annotations) == 2
+
+
+def test_numbers_count_objects_that_were_left_out(tmp_path: Path) -> None:
+    reading = read_voc(voc(tmp_path / "v", {"a": xml([("cat", ("?", 1, 2, 3)), CAT])}))
+    assert reading.faults[0].number == 1
+    assert reading.numbers.tolist() == [2]
+
+
+def test_missing_and_doubled_entries(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT], "b": [CAT]}, {"train": ["a", "a", "ghost"], "val": ["b"]})
+    (root / "JPEGImages/b.png").unlink()
+    assert kinds(read_voc(root, split="train")) == ["duplicate id", "missing annotation"]
+    assert kinds(read_voc(root, split="val")) == ["missing picture"]
+    assert len(read_voc(root, split="train").annotations) == 1
+
+
+BOMB = (
+    '<!DOCTYPE a [<!ENTITY x "ha">'
+    + "".join(f'<!ENTITY x{i} "{f"&x{i - 1 if i else str()};" * 10}">' for i in range(9))
+    + "]><annotation><object><name>&x8;</name></object></annotation>"
+)
+EXTERNAL = '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotation><filename>&x;</filename></annotation>'
+
+
+@pytest.mark.parametrize("payload", [BOMB, EXTERNAL, "<!DOCTYPE a SYSTEM 'http://localhost/x.dtd'><annotation/>"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp037"])
+def test_entities_are_refused_at_once_in_any_encoding(payload: str, encoding: str) -> None:
+    declared = f'<?xml version="1.0" encoding="{encoding}"?>'
+    content = (
+        declared.encode() + payload.encode(encoding) if encoding == "cp037" else (declared + payload).encode(encoding)
+    )
+    start = time.process_time()
+    with pytest.raises(ValueError, match=r"entities|not XML"):
+        parse_xml(content)
+    assert time.process_time() - start < 0.1
+
+
+def test_plain_files_and_commented_files_give_the_same() -> None:
+    plain = parse_xml(b"<annotation><filename>a</filename></annotation>")
+    guarded = parse_xml(b"<annotation><!-- by hand --><filename>a</filename></annotation>")
+    assert plain.findtext("filename") == guarded.findtext("filename") == "a"
+
+
+def test_huge_and_deep_files() -> None:
+    with pytest.raises(ValueError, match="at most"):
+        parse_xml(b" " * (LIMIT_BYTES + 1))
+    assert parse_xml(b"<a>" * 50_000 + b"</a>" * 50_000).tag == "a"
+
+
+@needs_shared
+def test_shared_sets() -> None:
+    bccd = read_voc(SHARED / "data/bccd").annotations
+    assert (len(bccd), len(bccd.labels), bccd.class_names) == (364, 4888, ("Platelets", "RBC", "WBC"))
+    root = SHARED / "data/voc2007"
+    assert len(read_voc(root, split="trainval").annotations) == 996
+    test = read_voc(root, split="test")
+    assert len(test.annotations) == 511
+    assert len(test.annotations.class_names) == 20
+    assert test.faults == ()
