@@ -1,1 +1,51 @@
-"""singleshot: the SSD family of object detectors, exact and fast."""
+"""singleshot: the SSD family of object detectors, exact and fast.
+
+    from singleshot import Detector
+    detector = Detector.load("runs/blood/best")
+    found = detector("slide.jpg")
+    found.boxes, found.names, found.scores
+
+Importing this package imports nothing heavy: each name is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from singleshot.data.recognise import open_data
+    from singleshot.errors import SingleshotError
+    from singleshot.evaluate.protocols import Evaluation
+    from singleshot.runtime.detector import Detector
+    from singleshot.types import Annotations, Detections, Truths
+
+__all__ = [
+    "Annotations",
+    "Detections",
+    "Detector",
+    "Evaluation",
+    "SingleshotError",
+    "Truths",
+    "open_data",
+]
+
+_HOMES = {
+    "Annotations": "singleshot.types",
+    "Detections": "singleshot.types",
+    "Detector": "singleshot.runtime.detector",
+    "Evaluation": "singleshot.evaluate.protocols",
+    "SingleshotError": "singleshot.errors",
+    "Truths": "singleshot.types",
+    "open_data": "singleshot.data.recognise",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'singleshot' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

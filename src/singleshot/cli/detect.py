@@ -26,7 +26,7 @@ def detect(
         device: `auto`, `cpu` or `cuda`.
     """
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
     from singleshot.runtime.detect_files import detect_files, picture_files
     from singleshot.runtime.detector import Detector
@@ -36,9 +36,11 @@ def detect(
     files = picture_files(source)
     console, people = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
     detector = Detector.load(model, device=device)
-    bar = iter(track(range(len(files)), "detecting", console=people, disable=len(files) < 20 or not people.is_terminal))
-    next(bar, None)
-    result = detect_files(detector, files, score=score, out=out, on_picture=lambda _done: next(bar, None) and None)
+    with Progress(console=people, disable=len(files) < 20 or not people.is_terminal) as progress:
+        task = progress.add_task("detecting", total=len(files))
+        result = detect_files(
+            detector, files, score=score, out=out, on_picture=lambda done: progress.update(task, completed=done)
+        )
     for image in result.images:
         found = ", ".join(f"{d['label']} {d['score']:.0%}" for d in image["detections"]) or "nothing"
         console.print(f"{image['file']}: {found}", markup=False)

@@ -1,7 +1,7 @@
-"""Batches for training: every sample's randomness is a function of (seed, epoch, picture), never of the worker that made it.
+"""Batches for training: a sample's randomness is a function of (seed, epoch, picture), never of its worker.
 
-The stream of samples is the epochs' shuffles one behind the other, cut into batches: each picture is seen equally often,
-and a run can go on from any step without replaying what came before.
+The stream of samples is the epochs' shuffles one behind the other, cut into batches: each picture is seen equally
+often, and a run can go on from any step without replaying what came before.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def training_loader(samples: TrainingSet, order: VisitOrder, *, workers: int, pi
         raise DataError("the training set has no pictures")
     return DataLoader(
         samples,  # type: ignore[arg-type]  # torch types samplers of int only
-        batch_sampler=order,  # type: ignore[arg-type]
+        batch_sampler=order,
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=_calm_worker,

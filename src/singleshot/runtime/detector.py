@@ -56,7 +56,8 @@ class Detector:
         """A detector from a model folder, or from the name of a shipped model (None: the default one).
 
         Raises:
-            RequestError: there is no such model; ModelError or HashError: the folder is not whole; the message says why.
+            RequestError: there is no such model.
+            ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
         try:
@@ -73,8 +74,8 @@ class Detector:
     @overload
     def __call__(self, pictures: Picture) -> Detections: ...
     @overload
-    def __call__(self, pictures: Sequence[Picture]) -> list[Detections]: ...
-    def __call__(self, pictures: Picture | Sequence[Picture]) -> Detections | list[Detections]:
+    def __call__(self, pictures: list[Picture] | tuple[Picture, ...]) -> list[Detections]: ...
+    def __call__(self, pictures: Picture | list[Picture] | tuple[Picture, ...]) -> Detections | list[Detections]:
         """Detect in one picture (a path, a PIL image or a numpy RGB uint8 array) or in a list of them.
 
         Raises:
@@ -82,7 +83,7 @@ class Detector:
         """
         if isinstance(pictures, list | tuple):
             return self._detect([as_array(picture) for picture in pictures])
-        return self._detect([as_array(pictures)])[0]  # type: ignore[arg-type]  # mypy cannot exclude sequences here
+        return self._detect([as_array(pictures)])[0]
 
     def stream(
         self, paths: Iterable[Path], *, batch_size: int = 8

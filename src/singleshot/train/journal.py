@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -29,7 +29,7 @@ class Journal:
 
         self.console = console or Console(stderr=True)
         self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)  # type: ignore[no-untyped-call]
+        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -43,7 +43,7 @@ class Journal:
         self._task = self._progress.add_task("training", total=steps, completed=done, figures="")
         self._last_print = time.monotonic()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> Self:
         if self.console.is_terminal:
             self._progress.start()
         return self
@@ -53,7 +53,7 @@ class Journal:
     ) -> None:
         self._progress.stop()
         self._file.close()
-        self._events.close()  # type: ignore[no-untyped-call]
+        self._events.close()
 
     def row(self, row: dict[str, Any]) -> None:
         """Append a row of figures; numbers go to TensorBoard too, under `train/` or, with an mAP, `val/`."""
@@ -62,7 +62,7 @@ class Journal:
         group = "val" if "mAP" in row else "train"
         for key, value in row.items():
             if isinstance(value, int | float) and key not in {"step", "epoch"}:
-                self._events.add_scalar(f"{group}/{key}", value, row["step"])  # type: ignore[no-untyped-call]
+                self._events.add_scalar(f"{group}/{key}", value, row["step"])
 
     def advance(self, step: int, figures: str) -> None:
         """Move the bar; where there is no terminal, print a line every half minute instead."""

@@ -55,8 +55,8 @@ def _catch_signals() -> Iterator[_Signals]:
         state.received = number
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        previous[stop] = signal.signal(stop, note)
     try:
         yield state
     finally:
@@ -73,7 +73,7 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
         Stopped: by a signal, after saving.
         NonFiniteLossError: after saving nothing: the last good checkpoint stays the newest.
     """
-    model = plan.model.to(plan.device, memory_format=torch.channels_last).train()
+    model = plan.model.to(plan.device).to(memory_format=torch.channels_last).train()
     solver = plan.solver
     normalise = Normaliser(model, plan.device)
     parts = plan.recipe.accumulate

@@ -15,8 +15,8 @@ class TrainOptions:
         recipe: named recipe.
         epochs: passes over the training set (30 when iterations is not given either).
         iterations: updates, instead of epochs.
-        train_split: split to train on.
-        val_split: split to validate on; `none` for no validation.
+        train_split: split to train on; None: the set's own.
+        val_split: split to validate on, `none` for no validation; None: the set's own, else a fifth is held out.
         init: weights to start from: a model folder, a safetensors or .npz file of a base, or `none`.
         device: `auto`, `cpu`, `cuda`.
         workers: processes that prepare pictures; None: the cores less one, eight at most.

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
-from singleshot.data.recognise import default_splits, join, open_data
-from singleshot.errors import DataError, RequestError
-from singleshot.models.ssd import SSD
 from singleshot.coverage.adapt import adapt
+from singleshot.data.classes import join, with_classes
+from singleshot.data.recognise import default_splits, open_data
+from singleshot.data.splitting import split as hold_out
+from singleshot.errors import RequestError
+from singleshot.models.ssd import SSD
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import VARIANTS, ModelSpec, variant
 from singleshot.train.initial import initial_network
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
 NO = "none"
+LEAST_TO_HOLD_OUT = 10
+"""Of a set without validation pictures a fifth is held out, if it has this many."""
 
 
 @dataclass
@@ -150,26 +154,28 @@ def default_workers() -> int:
 
 
 def _read(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Annotations | None, list[str]]:
-    train_sets, val_sets = [], []
-    for path in data:
-        train_split, val_split, _ = default_splits(path)
-        train_sets.append(open_data(path, split=options.train_split or train_split))
-        wanted = options.val_split or val_split
-        if wanted is not None and wanted != NO:
-            val_sets.append(open_data(path, split=wanted))
-    train_set = join(train_sets)
-    if len(train_set) == 0 or len(train_set.labels) == 0:
-        raise DataError(f"{', '.join(data)}: no labelled object in the training split; there is nothing to learn")
+    pairs = [_read_one(path, options) for path in data]
+    train_set = join([train for train, _ in pairs])
+    val_sets = [with_classes(val, train_set.class_names) for _, val in pairs if val is not None]
     notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects"]
     if not val_sets:
-        return train_set, None, [*notes, "no validation split: best/ is not written"]
+        return train_set, None, [*notes, "no validation: best/ is not written"]
     val_set = join(val_sets)
-    if val_set.class_names != train_set.class_names:
-        raise DataError(
-            f"classes of the training split {list(train_set.class_names)} are not those of the validation split "
-            f"{list(val_set.class_names)}"
-        )
     return train_set, val_set, [*notes, f"validating on {len(val_set)} pictures"]
+
+
+def _read_one(path: str, options: TrainOptions) -> tuple[Annotations, Annotations | None]:
+    """Pictures to train on and to validate on: the set's own splits, else a fifth of its pictures is held out."""
+    train_split, val_split, _ = default_splits(path)
+    annotations = open_data(path, split=options.train_split or train_split)
+    wanted = options.val_split or (None if options.train_split else val_split)
+    if wanted == NO:
+        return annotations, None
+    if wanted is not None:
+        return annotations, open_data(path, split=wanted)
+    if len(annotations) < LEAST_TO_HOLD_OUT:
+        return annotations, None
+    return hold_out(annotations, seed=options.seed)
 
 
 def _base_spec(options: TrainOptions) -> ModelSpec:

@@ -45,9 +45,9 @@ class CaffeSGD(torch.optim.Optimizer):
             gradients: list[torch.Tensor] = [p.grad for p in parameters if p.grad is not None]
             if group["weight_decay"]:
                 gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))  # noqa: SLF001
-            torch._foreach_mul_(velocities, self.momentum)  # noqa: SLF001
-            torch._foreach_add_(velocities, gradients, alpha=self.learning_rate * group["rate_factor"])  # noqa: SLF001
-            torch._foreach_sub_(parameters, velocities)  # noqa: SLF001
+            torch._foreach_mul_(velocities, self.momentum)
+            torch._foreach_add_(velocities, gradients, alpha=self.learning_rate * group["rate_factor"])
+            torch._foreach_sub_(parameters, velocities)
 
     def _velocity(self, parameter: torch.Tensor) -> torch.Tensor:
         state = self.state[parameter]

@@ -89,9 +89,9 @@ def update(
         loss = multibox_loss(
             predictions, targets, negative_ratio=recipe.negative_ratio, alpha=recipe.localisation_weight
         )
-        seen = StepFigures(
-            *(float(term.detach()) for term in (loss.total, loss.location, loss.confidence)), int(loss.num_matched)
-        )
+        terms = (loss.total, loss.location, loss.confidence)
+        total, location, confidence = torch.stack(terms).detach().tolist()
+        seen = StepFigures(total, location, confidence, int(loss.num_matched))
         _require_finite(seen, batch.names, step)
         (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
         figures.append(seen)

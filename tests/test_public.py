@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import singleshot
+from singleshot.cli.main import VERBS
+
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None; "
+
+
+def run_without_torch(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", WITHOUT_TORCH + code], capture_output=True, text=True, check=False)
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in singleshot.__all__:
+        assert getattr(singleshot, name).__doc__, name
+    assert sorted(singleshot.__all__) == sorted(singleshot._HOMES)
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Detectr'"):
+        _ = singleshot.Detectr  # type: ignore[attr-defined]
+
+
+def test_public_names_need_no_torch() -> None:
+    done = run_without_torch("import singleshot; [getattr(singleshot, name) for name in singleshot.__all__]")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_help_needs_no_torch(verb: str | None) -> None:
+    arguments = [verb, "--help"] if verb else ["--help"]
+    done = run_without_torch(f"from singleshot.cli.main import run; sys.exit(run({arguments!r}))")
+    assert done.returncode == 0, done.stderr
+    assert "Usage: ssd" in done.stdout
