@@ -192,6 +192,13 @@ def test_nms_in_pieces_is_nms(boxes, first, room, eta):
     np.testing.assert_array_equal(pieces.boxes_xyxy, boxes[whole])
 
 
+@pytest.mark.parametrize(("threshold", "kept"), [(0.5, [0, 1, 2]), (0.625, [0, 1])])
+def test_eta_lowers_the_threshold_only_while_it_is_above_a_half(threshold, kept):
+    """0.625 becomes 0.3125 after the first box; the third overlaps the first by 0.4."""
+    boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0, 0.2, 0.5]], np.float32)
+    assert ClassNms(np.float32(threshold), np.float32(0.5), -1).visit(boxes) == kept
+
+
 def test_a_chain_of_suppressions_settles_one_by_one():
     """Each box overlaps only its neighbours, so that every second is kept; the fixed point needs many rounds for it."""
     starts = np.arange(12, dtype=np.float32)
