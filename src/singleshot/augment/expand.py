@@ -84,7 +84,8 @@ def cut(
     """The window of the canvas, without making the canvas.
 
     Law: equal to `window.of(expand(change(picture), canvas, mean_rgb))` where `change` works on single pixels; it is
-    called with the visible part of the picture only.
+    called with the visible part of the picture only. (OpenCV's way back from HSV rounds the last pixels of a row, fewer
+    than 32, differently by a level: there the two differ, as two widths of the same picture do.)
     """
     height, width = canvas.picture_hw
     top, bottom = (min(max(row - canvas.top, 0), height) for row in (window.top, window.bottom))

@@ -24,7 +24,7 @@ def project(
     """
     corners = boxes_xyxy.reshape(*boxes_xyxy.shape[:-1], 2, 2)
     origin, size = frame_xyxy[..., None, :2], frame_xyxy[..., None, 2:] - frame_xyxy[..., None, :2]
-    with np.errstate(divide="ignore", invalid="ignore"):  # a frame without area holds no box
+    with np.errstate(divide="ignore", invalid="ignore"):  # Caffe divides by a frame without area, too
         projected = ((corners - origin) / size).clip(0, 1)
     projected = projected.reshape(*projected.shape[:-2], 4)
     apart = (boxes_xyxy[..., :2] >= frame_xyxy[..., 2:]) | (boxes_xyxy[..., 2:] <= frame_xyxy[..., :2])
