@@ -1,6 +1,6 @@
 """Expand: the picture somewhere on a larger canvas of the mean colour (Caffe data_transformer.cpp, ExpandImage).
 
-This is the zoom-out that makes small objects (the paper's section 3.6, "*" in its tables). The canvas has up to 16
+This is the zoom-out that makes small objects (the paper's section 3.6, "*" in its table 6). The canvas has up to 16
 times the picture's area, so `cut` builds only the part of it that the crop leaves over.
 """
 
