@@ -13,7 +13,7 @@ from singleshot.evaluate.voc import HIT, IGNORED, MISS, judge, ranked, unusable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxtyping import Bool, Float, Int8
+    from jaxtyping import Bool, Float, Int8, Int64
 
     from singleshot.types import Annotations, Detections
 
@@ -36,9 +36,19 @@ class PictureResult:
     ignored: Bool[np.ndarray, " R"]
 
     @property
+    def right(self) -> Int64[np.ndarray, " hits"]:
+        """Positions of the detections that found a truth."""
+        return np.flatnonzero(self.verdicts == HIT)
+
+    @property
+    def wrong(self) -> Int64[np.ndarray, " misses"]:
+        """Positions of the detections that count and found none."""
+        return np.flatnonzero(self.verdicts == MISS)
+
+    @property
     def errors(self) -> int:
         """Wrong detections and missed truths."""
-        return int((self.verdicts == MISS).sum() + (~self.found & ~self.ignored).sum())
+        return len(self.wrong) + int((~self.found & ~self.ignored).sum())
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,14 +73,16 @@ def draw(
     return draw_marks(picture, marks)
 
 
-def draw_marks(picture: UInt8[np.ndarray, "H W 3"], marks: Sequence[Mark]) -> UInt8[np.ndarray, "H W 3"]:
+def draw_marks(
+    picture: UInt8[np.ndarray, "H W 3"], marks: Sequence[Mark], *, zoom: float = 1.0
+) -> UInt8[np.ndarray, "H W 3"]:
     """A copy of the picture with the marks, later ones on top; captions lie above all boxes and avoid each other.
 
-    Boxes that are not finite are left out.
+    Boxes that are not finite are left out. `zoom` makes lines and letters larger, for a picture that is shown small.
     """
     image = Image.fromarray(np.ascontiguousarray(picture))
     pen = ImageDraw.Draw(image)
-    scale = math.sqrt(image.width * image.height)
+    scale = zoom * math.sqrt(image.width * image.height)
     thickness = max(1, round(scale / 260))
     font = _font(max(10, round(scale / 42)))
     drawn = [mark for mark in marks if all(math.isfinite(value) for value in mark.box_xyxy)]

@@ -1,0 +1,51 @@
+"""What a report is about. Every part but the title may be missing; its section is then left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from singleshot.decode import decode_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from singleshot.evaluate.evaluation import Evaluation
+    from singleshot.types import Annotations, Detections
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """What a report is about.
+
+    Attributes:
+        title: the page's heading.
+        command: the command that made it, to repeat it.
+        notes: lines for people, such as what was chosen and why.
+        coverage: lines on how well the default boxes cover the truths.
+        history: rows of `metrics.jsonl`: training rows with step, epoch, loss, loss_location, loss_confidence,
+            learning_rate; validation rows with step, epoch, mAP.
+        evaluation: how good the detections are.
+        before: the evaluation to compare with, such as before training.
+        annotations: the evaluated pictures and their truths; with `detections`, the best and worst are shown.
+        detections: what was found in each, in the same order.
+        configuration: settings by name; values may be nested.
+        pictures_shown: how many of the best, and of the worst.
+        open_picture: path to RGB array; called for the shown pictures only.
+    """
+
+    title: str
+    command: str = ""
+    notes: Sequence[str] = ()
+    coverage: Sequence[str] = ()
+    history: Sequence[Mapping[str, Any]] = ()
+    evaluation: Evaluation | None = None
+    before: Evaluation | None = None
+    annotations: Annotations | None = None
+    detections: Sequence[Detections] | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    pictures_shown: int = 6
+    open_picture: Callable[[Path], np.ndarray] = decode_picture

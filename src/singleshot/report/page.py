@@ -1,0 +1,78 @@
+"""The report: one HTML file that holds all it needs, opens anywhere and runs nothing.
+
+No script, no link, no request (a content security policy forbids them); every name is escaped; pictures are small JPEGs
+inside the page, which stays below 5 MB.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from html import escape
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+from singleshot.errors import MachineError
+from singleshot.report import sections
+from singleshot.report.content import ReportContent
+from singleshot.report.gallery import gallery_of
+from singleshot.report.style import STYLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ReportContent", "render", "write_report"]
+
+HEAD = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>{title}</title><style>{style}</style></head><body><main>
+"""
+
+
+def write_report(path: Path, content: ReportContent) -> None:
+    """Write the page to `path`: beside it first, then renamed, so that there is never half a page.
+
+    Raises:
+        MachineError: no space left on the disk.
+    """
+    page = render(content).encode("utf-8", errors="replace")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        beside.write_bytes(page)
+        beside.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise MachineError(f"no space left on the disk for {path}") from error
+        raise
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def render(content: ReportContent) -> str:
+    """The page as text."""
+    parts = [HEAD.format(title=escape(content.title), style=STYLE), f"<h1>{escape(content.title)}</h1>"]
+    parts.append(sections.headline(content))
+    parts.append(_section("Notes", sections.lines(content.notes)))
+    parts.append(_section("Training", sections.training(content.history)))
+    if content.evaluation is not None:
+        parts.append(_section("Average precision by class", sections.classes(content.evaluation, content.before)))
+        parts.append(_section("COCO's numbers", sections.numbers(content.evaluation, content.before)))
+        parts.append(_section("Precision and recall", sections.curves(content.evaluation, content.before)))
+    parts.append(_section("Default boxes and objects", sections.lines(content.coverage)))
+    gallery = gallery_of(content)
+    if gallery is not None:
+        best, worst = gallery.best_and_worst(content.pictures_shown)
+        parts.append(_section("Pictures that went best", sections.pictures(gallery, best)))
+        parts.append(_section("Pictures that went worst", sections.pictures(gallery, worst)))
+    parts.append(_section("Configuration", sections.configuration(content.configuration)))
+    if content.command:
+        parts.append(_section("Command", f'<div class="card"><pre>{escape(content.command)}</pre></div>'))
+    parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
+    return "\n".join(part for part in parts if part)
+
+
+def _section(title: str, body: str) -> str:
+    """A section with its heading; nothing where it has no body."""
+    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""

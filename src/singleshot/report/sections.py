@@ -1,0 +1,225 @@
+"""The sections of the report, each from its part of the content to HTML; empty text where there is nothing to say."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from singleshot.report.chart import Series, curve_chart, line_chart, smoothed
+from singleshot.report.gallery import LEGEND
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from singleshot.evaluate.evaluation import Evaluation
+    from singleshot.report.content import ReportContent
+    from singleshot.report.gallery import Gallery
+
+PROTOCOLS = {
+    "voc07": "PASCAL VOC2007: eleven points, IoU 0.5",
+    "voc12": "PASCAL VOC2012: area under the envelope, IoU 0.5",
+    "coco": "COCO: mean over IoU 0.5 to 0.95",
+}
+CURVES_SHOWN = 24
+
+
+# ---------------------------------------------------------------------------------------------------------- headline
+
+
+def headline(content: ReportContent) -> str:
+    """The figures that matter, first."""
+    tiles = list(_tiles(content))
+    protocol = ""
+    if content.evaluation is not None:
+        name = content.evaluation.protocol
+        protocol = f'<p class="quiet">{escape(PROTOCOLS.get(name, name))}</p>'
+    return protocol + (f'<div class="tiles">{"".join(tiles)}</div>' if tiles else "")
+
+
+def _tiles(content: ReportContent) -> Iterator[str]:
+    result, before = content.evaluation, content.before
+    if result is not None:
+        change = _change(result.mean_ap, before.mean_ap) if before is not None else ""
+        yield _tile(percent(result.mean_ap), f"mAP, {result.protocol}{change}", main=True)
+        if before is not None:
+            yield _tile(percent(before.mean_ap), "mAP before")
+        if "AP50" in result.numbers:
+            yield _tile(percent(result.numbers["AP50"]), "AP50")
+        if result.pictures is not None and not math.isnan(result.pictures.f1):
+            yield _tile(percent(result.pictures.f1), f"F1 at score {result.pictures.score_threshold:.2f}")
+        yield _tile(f"{sum(count.truths for count in result.counts.values()):,}", "objects")
+    if content.annotations is not None:
+        yield _tile(f"{len(content.annotations):,}", "pictures")
+    validated = [row for row in content.history if _number(row.get("mAP")) is not None]
+    if validated:
+        best = max(validated, key=lambda row: float(row["mAP"]))
+        yield _tile(percent(best["mAP"]), f"best validation mAP, {_when(best)}")
+    trained = [row for row in content.history if _number(row.get("loss")) is not None]
+    if trained:
+        yield _tile(f"{int(trained[-1]['step']):,}", "updates")
+
+
+def _tile(figure: str, words: str, *, main: bool = False) -> str:
+    """A figure and what it is; `words` is HTML of ours."""
+    return f'<div class="tile{" main" * main}"><b>{figure}</b><span>{words}</span></div>'
+
+
+def _when(row: Mapping[str, Any]) -> str:
+    epoch = _number(row.get("epoch"))
+    return f"epoch {epoch:.4g}" if epoch is not None else f"step {int(row['step']):,}"
+
+
+def percent(value: float | None) -> str:
+    """A fraction for people; a dash where there is none."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.1f}%"  # noqa: RUF001 (a dash)
+
+
+def _change(now: float | None, before: float | None) -> str:
+    """The difference in points, coloured."""
+    if now is None or before is None:
+        return ""
+    points = 100 * (now - before)
+    return f' <em class="{"up" if points >= 0 else "down"}">{points:+.1f}</em>'
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, else None: a row of a log may hold anything."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if good else None
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+def training(history: Sequence[Mapping[str, Any]]) -> str:
+    """Charts of losses, validation mAP and learning rate."""
+    rows = [row for row in history if _number(row.get("step")) is not None]
+    axis = "epoch" if rows and all(_number(row.get("epoch")) is not None for row in rows) else "step"
+
+    def column(key: str) -> tuple[np.ndarray, np.ndarray]:
+        pairs = [(_number(row[axis]), _number(row.get(key))) for row in rows]
+        table = np.array([pair for pair in pairs if pair[1] is not None], float).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    cards = []
+    x, loss = column("loss")
+    if len(x):
+        lines = [Series("", x, loss, faint=True), Series("loss, smoothed", x, smoothed(loss))]
+        cards.append(_card("Loss", line_chart(lines, x_label=axis, label="loss")))
+    parts = [("location", *column("loss_location"), 1), ("confidence", *column("loss_confidence"), 2)]
+    lines = [Series(f"{name}, smoothed", x, smoothed(y), colour) for name, x, y, colour in parts if len(x)]
+    if lines:
+        chart = line_chart(lines, x_label=axis, label="location and confidence loss")
+        cards.append(_card("Location and confidence loss", chart))
+    x, mean_ap = column("mAP")
+    if len(x):
+        chart = line_chart([Series("", x, mean_ap, 2, dots=True)], x_label=axis, label="validation mAP", percent=True)
+        cards.append(_card("Validation mAP", chart))
+    x, rate = column("learning_rate")
+    if len(x):
+        cards.append(_card("Learning rate", line_chart([Series("", x, rate, 3)], x_label=axis, label="learning rate")))
+    return f'<div class="charts">{"".join(cards)}</div>' if cards else ""
+
+
+def _card(title: str, body: str) -> str:
+    return f'<div class="card"><h3>{escape(title)}</h3>{body}</div>'
+
+
+# -------------------------------------------------------------------------------------------------------- evaluation
+
+
+def classes(result: Evaluation, before: Evaluation | None) -> str:
+    """The table of classes, best first, those without truths last."""
+    names = sorted(result.per_class, key=lambda name: -(-1.0 if (ap := result.per_class[name]) is None else ap))
+    then = "<th>before</th><th>change</th>" if before is not None else ""
+    head = f"<tr><th>class</th><th></th><th>AP</th>{then}<th>objects</th><th>found</th><th>detections</th></tr>"
+    rows = [_class_row(name, result, before) for name in names]
+    note = "".join(
+        f'<p class="quiet">{count:,} detections of {escape(name)}, a class that the data set does not have.</p>'
+        for name, count in result.foreign.items()
+    )
+    return f'<div class="card scroll"><table>{head}{"".join(rows)}</table>{note}</div>'
+
+
+def _class_row(name: str, result: Evaluation, before: Evaluation | None) -> str:
+    ap, count = result.per_class[name], result.counts[name]
+    bar = f'<div><i style="width:{100 * ap:.1f}%"></i></div>' if ap is not None else ""
+    cells = [f"<td>{escape(name)}</td>", f'<td class="bar">{bar}</td>', f"<td>{percent(ap)}</td>"]
+    if before is not None:
+        then = before.per_class.get(name)
+        cells += [f"<td>{percent(then)}</td>", f"<td>{_change(ap, then)}</td>"]
+    cells += [f"<td>{value:,}</td>" for value in (count.truths, count.hits, count.detections)]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def numbers(result: Evaluation, before: Evaluation | None) -> str:
+    """The protocol's further figures, such as COCO's twelve."""
+    tiles = []
+    for name, value in result.numbers.items():
+        change = _change(value, before.numbers.get(name)) if before is not None else ""
+        tiles.append(_tile(percent(value), escape(name) + change))
+    return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def curves(result: Evaluation, before: Evaluation | None) -> str:
+    """A small precision-recall curve for each class; of many classes, those with the most objects."""
+    names = sorted(result.curves, key=lambda name: -result.counts[name].truths)
+    left_out = len(names) - CURVES_SHOWN
+    shown = names[:CURVES_SHOWN]
+    figures = []
+    for name in shown:
+        lines = [_curve(result, name, 0)]
+        if before is not None and name in before.curves:
+            lines.insert(0, _curve(before, name, 1))
+        chart = curve_chart(lines, label=f"precision against recall of {name}")
+        caption = f'<h3>{escape(name)} <span class="quiet">{percent(result.per_class[name])}</span></h3>'
+        figures.append(f'<div class="card">{caption}{chart}</div>')
+    if not figures:
+        return ""
+    words = "Precision (up) against recall (right), each from 0 to 100%, at an overlap of 0.5."
+    words += " Orange: before." if before is not None else ""
+    if left_out > 0:
+        words += f" The {CURVES_SHOWN} classes with the most objects; {left_out} more are in the table."
+    return f'<p class="quiet">{words}</p><div class="curves">{"".join(figures)}</div>'
+
+
+def _curve(result: Evaluation, name: str, colour: int) -> Series:
+    curve = result.curves[name]
+    start = curve.precision[:1]
+    recall, precision = np.append(start * 0, curve.recall), np.append(start, curve.precision)
+    return Series("", recall, precision, colour, faint=colour > 0)
+
+
+# ------------------------------------------------------------------------------------------------- pictures and rest
+
+
+def pictures(gallery: Gallery, shown: Sequence[int]) -> str:
+    """Figures of these pictures with the key to their colours."""
+    if not shown:
+        return ""
+    threshold = gallery.pictures.score_threshold
+    words = f"Detections that score at least {threshold:.2f}, where F1 of the whole set is best; hits overlap by 0.5."
+    figures = "".join(gallery.figure(index) for index in shown)
+    return f'<p class="quiet">{words}</p>{LEGEND}<div class="gallery">{figures}</div>'
+
+
+def lines(texts: Sequence[str]) -> str:
+    """A list of lines."""
+    return f'<div class="card"><ul>{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul></div>' if texts else ""
+
+
+def configuration(settings: Mapping[str, Any]) -> str:
+    """Settings by name; nested ones as `outer.inner`."""
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(str(value))}</dd>" for name, value in _flat(settings))
+    return f'<div class="card"><dl>{rows}</dl></div>' if rows else ""
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
