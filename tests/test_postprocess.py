@@ -231,6 +231,14 @@ def test_what_is_not_finite_is_dropped_and_counted():
     np.testing.assert_array_equal(on_device.boxes_xyxy, found.boxes_xyxy)
 
 
+@pytest.mark.parametrize("sick", range(5))
+def test_each_sickness_is_seen_alone(sick):
+    boxes, offsets, logits = (array[[sick, 5]] for array in sick_predictions())
+    found = postprocess(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
+    assert (found.dropped, len(found)) == (1, 2)
+    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[1, 1]])
+
+
 def test_huge_finite_boxes_are_no_trouble():
     """Their areas overflow; as in Caffe an IoU that is not a number suppresses."""
     boxes = np.array([[0, 0, 1, 1]] * 3, np.float32)
