@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -117,17 +117,55 @@ class L2Norm(nn.Module):
     """x / sqrt(sum over channels of x^2 + 1e-10) * scale, one learnt scale a channel (ParseNet; Caffe Normalize).
 
     Computed in float32, whatever type comes in: sums of 512 squares do not fit half precision.
+
+    Attributes:
+        scale: starts at 20.
+        caffe_gradient: learn with Caffe's gradient, see `CaffeNormalise`; False takes the true one. They are equal as
+            long as all scales are.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, caffe_gradient: bool = True) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.full((channels,), L2_NORM_SCALE))
+        self.caffe_gradient = caffe_gradient
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Normalise every position of the map."""
-        values = x.float()
-        factor = torch.rsqrt(values.square().sum(dim=1, keepdim=True) + L2_NORM_EPSILON)
-        return (values * factor * self.scale.view(1, -1, 1, 1)).to(x.dtype)
+        if self.caffe_gradient and torch.is_grad_enabled():
+            normalised: Tensor = CaffeNormalise.apply(x.float(), self.scale)
+        else:
+            normalised = x.float() * inverse_norm(x.float()) * self.scale.view(1, -1, 1, 1)
+        return normalised.to(x.dtype)
+
+
+def inverse_norm(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
+    """1 / sqrt(sum over channels of x^2 + 1e-10)."""
+    return torch.rsqrt(x.square().sum(dim=1, keepdim=True) + L2_NORM_EPSILON)
+
+
+class CaffeNormalise(torch.autograd.Function):
+    """L2 normalisation with the gradient that Caffe propagates (normalize_layer.cpp, Backward_cpu).
+
+    With n the norm and g the gradient of the output, Caffe gives s_c (g_c - x_c sum_k(x_k g_k) / n^2) / n: the scale s
+    comes last. The true gradient has it inside the sum: (s_c g_c - x_c sum_k(x_k s_k g_k) / n^2) / n.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Float[Tensor, "B C H W"], scale: Float[Tensor, " C"]) -> Float[Tensor, "B C H W"]:
+        """As `L2Norm`, on float32."""
+        inverse = inverse_norm(x)
+        ctx.save_for_backward(x, scale, inverse)
+        return x * inverse * scale.view(1, -1, 1, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of x (Caffe's) and of the scales."""
+        x, scale, inverse = ctx.saved_tensors
+        gradient = gradients[0]
+        unit = x * inverse
+        along = (unit * gradient).sum(dim=1, keepdim=True)
+        of_x = (gradient - unit * along) * inverse * scale.view(1, -1, 1, 1)
+        return of_x, (unit * gradient).sum(dim=(0, 2, 3))
 
 
 def scaled(channels: int, width: float) -> int:

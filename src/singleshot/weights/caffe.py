@@ -59,7 +59,7 @@ def from_description(
     graph = Graph(read_prototxt(prototxt), str(prototxt))
     spec, sources = derive_spec(graph, class_names)
     model = SSD(spec)
-    names = _our_layers(graph, spec, sources)
+    names = our_layers(graph, spec, sources)
     _require_same_wiring(graph, model, names)
     _require_same_layers(graph, blobs, origin)
     state: dict[str, Tensor] = {}
@@ -106,8 +106,8 @@ def read_base(caffemodel: Path) -> dict[str, Tensor]:
 _MOBILENET_LAYERS = {"conv0", *(f"conv{n}{part}" for n in range(1, len(PAIRS) + 1) for part in ("", "/dw"))}
 
 
-def _our_layers(graph: Graph, spec: ModelSpec, sources: Sequence[SourceLayers]) -> dict[str, str]:
-    """Where each layer with weights stands in our network, by its Caffe name (BatchNorm and Scale have no place)."""
+def our_layers(graph: Graph, spec: ModelSpec, sources: Sequence[SourceLayers]) -> dict[str, str]:
+    """Where each layer with weights stands in our network: module by Caffe name; BatchNorm and Scale have none."""
     names: dict[str, str] = {}
     for one in sources:
         names[one.location] = f"heads.location.{one.source}"
@@ -186,7 +186,7 @@ def _require_same_settings(graph: Graph, layer: Layer, module: nn.Module) -> Non
             "group": convolution.groups,
         }
     else:
-        assert isinstance(convolution, MaxPool)  # noqa: S101  (trunks are made of these two)
+        assert isinstance(convolution, MaxPool)
         settings = layer.message.message("pooling_param")
         if settings.text("pool", "MAX") not in {"MAX", "0"}:
             raise ModelError(f"{graph.origin}: {layer.name} must be max pooling, got {settings.text('pool')}")

@@ -26,17 +26,10 @@ _CONVOLUTIONS = {"Convolution", "DepthwiseConvolution", "ConvolutionDepthwise"}
 _PASSING = {"Permute", "Flatten", "Reshape", "Softmax", "Split", "Dropout"}
 _KNOWN = {
     "Input", "ReLU", "Pooling", "Normalize", "BatchNorm", "Scale", "PriorBox", "Concat", "DetectionOutput",
+    "MultiBoxLoss",
     *_CONVOLUTIONS, *_PASSING,
 }  # fmt: skip
-_TRAINING_ONLY = {
-    "AnnotatedData",
-    "Data",
-    "MultiBoxLoss",
-    "DetectionEvaluate",
-    "Silence",
-    "SoftmaxWithLoss",
-    "Accuracy",
-}
+_TRAINING_ONLY = {"AnnotatedData", "Data", "DetectionEvaluate", "Silence", "SoftmaxWithLoss", "Accuracy"}
 
 
 @dataclass(frozen=True)
@@ -98,15 +91,19 @@ class Graph:
         """All convolutions, in order."""
         return self.of_kind(*_CONVOLUTIONS)
 
-    def only(self, kind: str) -> Layer:
-        """The one layer of a kind.
+    @property
+    def detector(self) -> Layer:
+        """The layer that takes locations, confidences and default boxes: DetectionOutput, or MultiBoxLoss in training.
 
         Raises:
             ModelError: there is none, or more than one.
         """
-        found = self.of_kind(kind)
-        if len(found) != 1:
-            raise ModelError(f"{self.origin} must have one {kind} layer, it has {len(found)}; is it a deploy file?")
+        found = self.of_kind("DetectionOutput") or self.of_kind("MultiBoxLoss")
+        if len(found) != 1 or len(found[0].bottoms) < 3:
+            raise ModelError(
+                f"{self.origin} must have one DetectionOutput (or MultiBoxLoss) layer with locations, confidences and "
+                f"default boxes; it has {[layer.name for layer in found]}"
+            )
         return found[0]
 
     def maker(self, blob: str) -> Layer:

@@ -59,8 +59,10 @@ def derive_spec(graph: Graph, class_names: Sequence[str] | None = None) -> tuple
     width = _width(graph, backbone)
     heads = {layer for one in sources for layer in (one.location, one.confidence)}
     size_hw = _input_size(graph)
-    output = graph.only("DetectionOutput").message.message("detection_output_param")
-    num_classes = int(output.number("num_classes", 0))
+    detector = graph.detector
+    of_loss = detector.kind == "MultiBoxLoss"
+    settings = detector.message.message("multibox_loss_param" if of_loss else "detection_output_param")
+    num_classes = int(settings.number("num_classes", 0))
     kernels = {_convolution(graph.layers[name])[1] for name in heads}
     if len(kernels) != 1:
         raise ModelError(f"{graph.origin}: heads have kernels {sorted(kernels)}; one size is known")
@@ -74,7 +76,7 @@ def derive_spec(graph: Graph, class_names: Sequence[str] | None = None) -> tuple
             boxes=_boxes(graph, sources),
             extras=_extras(graph, backbone, heads, width),
             preprocess=_preprocess(graph.net, start.preprocess),
-            postprocess=_postprocess(output, graph.origin),
+            postprocess=start.postprocess if of_loss else _postprocess(settings, graph.origin),
             head_kernel=kernels.pop(),
             normalised=tuple(one.source for one in sources if one.norm is not None),
             width=width,
@@ -110,10 +112,7 @@ def _backbone(graph: Graph) -> str:
 
 def _sources(graph: Graph, backbone: str) -> list[SourceLayers]:
     """Follow the detection layer's three inputs back to the heads and default boxes of each map."""
-    bottoms = graph.only("DetectionOutput").bottoms
-    if len(bottoms) < 3:
-        raise ModelError(f"{graph.origin}: DetectionOutput needs locations, confidences and default boxes")
-    locations, confidences, priors = (graph.joined(blob) for blob in bottoms[:3])
+    locations, confidences, priors = (graph.joined(blob) for blob in graph.detector.bottoms[:3])
     if not len(locations) == len(confidences) == len(priors):
         raise ModelError(
             f"{graph.origin}: {len(locations)} location heads, {len(confidences)} confidence heads and {len(priors)} "
