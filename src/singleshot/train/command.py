@@ -25,7 +25,7 @@ def train_command(data: Sequence[str], options: TrainOptions) -> int:
     """Train; returns the exit code."""
     console = Console(stderr=True)
     plan = prepare(data, options)
-    for note in plan.notes:
+    for note in (*plan.notes, *plan.coverage):
         console.print(note, highlight=False)
     start = _start(plan, console)
     plan.folder.mkdir(parents=True, exist_ok=True)

@@ -58,6 +58,7 @@ class Plan:
         log_every: updates between rows of figures.
         protocol: of evaluation.
         notes: lines that people read before the run starts: what was chosen and why.
+        coverage: lines on how well the default boxes cover the training truths, before and after they were adapted.
     """
 
     data: tuple[str, ...]
@@ -77,6 +78,7 @@ class Plan:
     log_every: int
     protocol: str | None
     notes: tuple[str, ...]
+    coverage: tuple[str, ...]
 
     @property
     def folder(self) -> Path:
@@ -106,7 +108,7 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     train_set, val_set, notes = _read(data, options)
-    spec, box_notes = _fit(_base_spec(options), train_set, options)
+    spec, coverage = _fit(_base_spec(options), train_set, options)
     recipe = _recipe(options, spec, train_set)
     model, weight_note = initial_network(spec, init=options.init, model=options.model, seed=options.seed)
     model = model.to(device)
@@ -118,7 +120,6 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     notes += [
         f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
         f"{len(model.default_boxes)} default boxes; {weight_note}",
-        *box_notes,
         f"recipe {recipe.name}: {steps} updates of {recipe.batch_size} pictures, learning rate "
         f"{recipe.learning_rate:g} ({recipe.schedule}), {'bf16' if autocast else 'fp32'} on {device.type}",
     ]
@@ -144,6 +145,7 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         log_every=max(1, min(20, round(per_epoch / 4))),
         protocol=None,
         notes=tuple(notes),
+        coverage=tuple(coverage),
     )
 
 

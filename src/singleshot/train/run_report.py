@@ -31,6 +31,8 @@ def write_run_report(plan: Plan, validation: Evaluation | None, *, command: str)
             title=f"{plan.model.spec.name} on {', '.join(plan.data)}",
             command=command,
             notes=plan.notes,
+            coverage=plan.coverage,
+            configuration=plan.settings()["recipe"],
             history=read_history(plan.folder / "metrics.jsonl"),
             evaluation=validation,
             annotations=plan.val_set,
