@@ -83,6 +83,13 @@ def test_copies_and_overlapping_splits(tmp_path: Path) -> None:
     assert not any(fault.stops_training for fault in report.faults)
 
 
+def test_a_picture_that_two_ids_share(tmp_path: Path) -> None:
+    content = coco_content()
+    content["images"][1]["file_name"] = "p0.png"
+    (fault,) = check(coco(tmp_path / "c", content)).faults
+    assert (fault.kind, fault.detail) == ("duplicate picture", "listed twice")
+
+
 def test_unknown_classes_when_names_are_given(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": [CAT, ("dgo", (1, 1, 5, 5))]})
     assert found(check(root, class_names=["cat", "dog"])) == [("unknown class", "a.png", 2)]

@@ -92,6 +92,14 @@ def test_two_pictures_of_one_stem_are_told_apart_by_filename(tmp_path: Path) -> 
     assert read_voc(root).annotations.files == ("JPEGImages/a.png",)
 
 
+def test_hidden_files_are_left_alone(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT]})
+    (root / "Annotations/._a.xml").write_bytes(b"\0\5\26\7")
+    (root / "JPEGImages/._a.png").write_bytes(b"\0\5\26\7")
+    assert read_voc(root).faults == ()
+    assert len(read_voc(root).annotations) == 1
+
+
 def test_no_size_no_objects(tmp_path: Path) -> None:
     found = read_voc(voc(tmp_path / "v", {"a": xml([], size=None), "b": [CAT]})).annotations
     assert found.sizes_wh.tolist() == [[0, 0], [40, 30]]

@@ -214,12 +214,13 @@ def _class_faults(reading: Reading, class_names: Sequence[str] | None) -> Iterat
 
 
 def _copies(annotations: Annotations, seen: dict[str, _Picture]) -> Iterator[Fault]:
-    """Pictures of one split that are byte for byte the same."""
+    """Pictures of one split that are byte for byte the same, or one picture listed twice."""
     first: dict[bytes, str] = {}
     for file in annotations.files:
-        digest = seen[file].digest
-        if digest and digest in first and first[digest] != file:
-            yield Fault("duplicate picture", file, f"the same bytes as {first[digest]}")
+        digest = seen[file].digest or file.encode()
+        if digest in first:
+            same = first[digest] == file
+            yield Fault("duplicate picture", file, "listed twice" if same else f"the same bytes as {first[digest]}")
         first.setdefault(digest, file)
 
 

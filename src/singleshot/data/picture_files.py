@@ -12,8 +12,8 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", 
 
 
 def is_picture(name: str) -> bool:
-    """The name ends as a picture that we decode, in upper or lower case."""
-    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122  (a hundred thousand names)
+    """The name ends as a picture that we decode, in upper or lower case; hidden files are none."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES  # noqa: PTH122  (a hundred thousand names)
 
 
 def pictures_by_stem(folder: Path) -> dict[str, tuple[str, ...]]:

@@ -75,7 +75,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _read_all(root: Path) -> Reading:
-    paths = sorted((root / ANNOTATIONS).glob("*.xml"))
+    paths = sorted((root / ANNOTATIONS).glob("[!.]*.xml"))  # macOS leaves "._000012.xml" beside the real ones
     if not paths:
         raise DataError(f"{root / ANNOTATIONS} holds no .xml file")
     pictures = pictures_by_stem(root / PICTURES)
