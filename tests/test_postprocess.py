@@ -21,6 +21,15 @@ VARIANCES = (0.1, 0.1, 0.2, 0.2)
 EVERYTHING = Postprocess(score_threshold=0.0, nms_threshold=0.5, top_k=-1, keep_top_k=-1)
 
 
+def on_device(offsets, scores, default_boxes, variances, settings):
+    """One picture through the batched version."""
+    tensors = [torch.tensor(np.ascontiguousarray(array)) for array in (offsets[None], scores[None], default_boxes)]
+    return postprocess_on_device(*tensors, variances, settings)[0]
+
+
+BOTH = pytest.mark.parametrize("detect", [postprocess, on_device], ids=["numpy", "device"])
+
+
 def slow_iou(first, second):
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
@@ -125,39 +134,41 @@ def test_thousands_of_candidates(settings):
     assert found.labels.tolist() == [label for label, _ in rows]
     np.testing.assert_allclose(found.boxes_xyxy, boxes[[k for _, k in rows]], atol=1e-6)
     if settings.nms_eta == 1:
-        tensors = [torch.tensor(array) for array in (offsets[None], scores[None], defaults)]
-        (on_device,) = postprocess_on_device(*tensors, VARIANCES, settings)
-        np.testing.assert_array_equal(on_device.labels, found.labels)
-        np.testing.assert_array_equal(on_device.scores, found.scores)
-        np.testing.assert_allclose(on_device.boxes_xyxy, found.boxes_xyxy, atol=1e-6)
+        batched = on_device(offsets, scores, defaults, VARIANCES, settings)
+        np.testing.assert_array_equal(batched.labels, found.labels)
+        np.testing.assert_array_equal(batched.scores, found.scores)
+        np.testing.assert_allclose(batched.boxes_xyxy, found.boxes_xyxy, atol=1e-6)
 
 
-def test_a_worked_example():
+@BOTH
+def test_a_worked_example(detect):
     """Two classes, three boxes: the second overlaps the first by exactly a half and is kept at 0.5, not below."""
     boxes = np.array([[0, 0, 0.5, 0.5], [0, 0, 0.25, 0.5], [0.5, 0.5, 1, 1]], np.float32)
     scores = np.array([[0.0, 0.9, 0.1], [0.2, 0.8, 0.0], [0.3, 0.1, 0.6]], np.float32)
     settings = Postprocess(score_threshold=0.1, nms_threshold=0.5)
-    found = postprocess(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, settings)
+    found = detect(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, settings)
     assert found.labels.tolist() == [0, 0, 1]  # 0.1 is not above 0.1
     assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
     np.testing.assert_array_equal(found.boxes_xyxy, boxes[[0, 1, 2]])
     below = Postprocess(score_threshold=0.1, nms_threshold=0.49)
-    found = postprocess(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, below)
+    found = detect(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, below)
     assert found.labels.tolist() == [0, 1]
 
 
-def test_classes_do_not_suppress_each_other():
+@BOTH
+def test_classes_do_not_suppress_each_other(detect):
     boxes = np.array([[0, 0, 1, 1]] * 2, np.float32)
     scores = np.array([[0, 0.9, 0.8], [0, 0.7, 0.85]], np.float32)
-    found = postprocess(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess())
+    found = detect(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess())
     assert found.labels.tolist() == [0, 1]
     assert found.scores.tolist() == pytest.approx([0.9, 0.85])
 
 
-def test_equal_scores_go_to_the_lower_class_then_the_lower_box():
+@BOTH
+def test_equal_scores_go_to_the_lower_class_then_the_lower_box(detect):
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     scores = np.full((2, 3), 0.5, np.float32)
-    found = postprocess(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess(keep_top_k=3))
+    found = detect(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess(keep_top_k=3))
     assert found.labels.tolist() == [0, 0, 1]
     np.testing.assert_array_equal(found.boxes_xyxy, boxes[[0, 1, 0]])
 
@@ -219,47 +230,42 @@ def sick_predictions():
     return boxes, offsets, logits
 
 
-def test_what_is_not_finite_is_dropped_and_counted():
+@BOTH
+def test_what_is_not_finite_is_dropped_and_counted(detect):
     boxes, offsets, logits = sick_predictions()
-    found = postprocess(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
+    found = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
     assert found.dropped == 5
     assert found.labels.tolist() == [0, 1]
     np.testing.assert_array_equal(found.boxes_xyxy, boxes[[5, 5]])
-    tensors = [torch.tensor(array) for array in (offsets[None], softmax(logits)[None], boxes)]
-    (on_device,) = postprocess_on_device(*tensors, VARIANCES, EVERYTHING)
-    assert on_device.dropped == 5
-    np.testing.assert_array_equal(on_device.boxes_xyxy, found.boxes_xyxy)
 
 
+@BOTH
 @pytest.mark.parametrize("sick", range(5))
-def test_each_sickness_is_seen_alone(sick):
+def test_each_sickness_is_seen_alone(sick, detect):
     boxes, offsets, logits = (array[[sick, 5]] for array in sick_predictions())
-    found = postprocess(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
+    found = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
     assert (found.dropped, len(found)) == (1, 2)
     np.testing.assert_array_equal(found.boxes_xyxy, boxes[[1, 1]])
 
 
-def test_huge_finite_boxes_are_no_trouble():
+@BOTH
+def test_huge_finite_boxes_are_no_trouble(detect):
     """Their areas overflow; as in Caffe an IoU that is not a number suppresses."""
     boxes = np.array([[0, 0, 1, 1]] * 3, np.float32)
     offsets = np.full((3, 4), 400, np.float32)  # exp(80)
     offsets[:, :2] = 0
     scores = np.array([[0, 0.9], [0, 0.8], [0, 0.7]], np.float32)
-    found = postprocess(offsets, scores, boxes, VARIANCES, Postprocess())
+    found = detect(offsets, scores, boxes, VARIANCES, Postprocess())
     assert (len(found), found.dropped) == (1, 0)
-    tensors = [torch.tensor(array) for array in (offsets[None], scores[None], boxes)]
-    assert len(postprocess_on_device(*tensors, VARIANCES, Postprocess())[0]) == 1
 
 
+@BOTH
 @pytest.mark.parametrize(("boxes", "classes"), [(0, 3), (2, 1), (0, 1)])
-def test_nothing_to_find(boxes, classes):
+def test_nothing_to_find(boxes, classes, detect):
     defaults = np.array([[0, 0, 1, 1]] * boxes, np.float32).reshape(-1, 4)
     scores = np.ones((boxes, classes), np.float32)
-    found = postprocess(np.zeros_like(defaults), scores, defaults, VARIANCES, EVERYTHING)
+    found = detect(np.zeros_like(defaults), scores, defaults, VARIANCES, EVERYTHING)
     assert (len(found), found.boxes_xyxy.shape, found.dropped) == (0, (0, 4), 0)
-    tensors = [torch.tensor(array) for array in (np.zeros_like(defaults)[None], scores[None], defaults)]
-    (on_device,) = postprocess_on_device(*tensors, VARIANCES, EVERYTHING)
-    assert (len(on_device), on_device.boxes_xyxy.shape) == (0, (0, 4))
 
 
 def test_a_batch_is_its_pictures_one_by_one():
@@ -271,13 +277,13 @@ def test_a_batch_is_its_pictures_one_by_one():
     predictions = Predictions(torch.tensor(offsets), torch.tensor(logits))
     settings = Postprocess(score_threshold=0.2)
     batch = postprocess_batch(predictions, torch.tensor(defaults), VARIANCES, settings)
-    on_device = postprocess_on_device(
+    device_batch = postprocess_on_device(
         predictions.offsets, predictions.logits.softmax(-1), torch.tensor(defaults), VARIANCES, settings
     )
     assert [len(one) > 0 for one in batch] == [True, False, True]
     for picture in range(3):
         alone = postprocess(offsets[picture], softmax(logits[picture]), defaults, VARIANCES, settings)
-        for one in (batch[picture], on_device[picture]):
+        for one in (batch[picture], device_batch[picture]):
             np.testing.assert_array_equal(one.labels, alone.labels)
             np.testing.assert_allclose(one.scores, alone.scores, atol=1e-6)
             np.testing.assert_allclose(one.boxes_xyxy, alone.boxes_xyxy, atol=1e-5)
