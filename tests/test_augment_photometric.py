@@ -100,6 +100,7 @@ def test_orders_and_ranges() -> None:
         ("brightness", "contrast", "saturation", "hue"),
         ("brightness", "saturation", "hue", "contrast"),
     }
+    assert 160 < sum(steps[1][0] == "contrast" for steps in drawn) < 240  # a fair coin
     amounts = {name: np.array([dict(steps)[name] for steps in drawn]) for name, _ in drawn[0]}
     limits = {"brightness": (-32, 32), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5), "hue": (-18, 18)}
     for name, (low, high) in limits.items():

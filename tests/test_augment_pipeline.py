@@ -164,6 +164,22 @@ def test_the_jpeg_switch_codes_the_picture() -> None:
     assert not np.array_equal(result, source.picture)
 
 
+def test_the_defaults_are_the_authors() -> None:
+    """ssd_pascal.py, number by number; the JPEG coding is ours to switch on."""
+    settings = AugmentSettings()
+    probabilities = [value for name, value in vars(settings).items() if name.endswith("_probability")]
+    assert probabilities == [0.5, 0.5, 0.5, 0.5, 0.0, 0.5, 0.5]
+    assert (settings.brightness_delta, settings.hue_delta, settings.max_expand_ratio) == (32, 18, 4)
+    assert settings.contrast_range == settings.saturation_range == (0.5, 1.5)
+    assert settings.interpolations == ("linear", "area", "nearest", "cubic", "lanczos")
+    assert (settings.emit_rule, settings.jpeg_quality, settings.keep_difficult) == ("centre", None, True)
+    assert settings.samplers == (
+        BatchSampler(1, 1, 1, 1, None, None, 1),
+        *(BatchSampler(0.3, 1, 0.5, 2, least, None, 50) for least in (0.1, 0.3, 0.5, 0.7, 0.9)),
+        BatchSampler(0.3, 1, 0.5, 2, None, 1, 50),
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

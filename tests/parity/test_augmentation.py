@@ -49,11 +49,24 @@ def numbers(text: str) -> dict[str, float]:
     return {key: float(value) for key, value in re.findall(r"(\w+): (-?[\d.]+)", text)}
 
 
+def parameters(name: str) -> str:
+    """One text of params.json; skips the test where the file is missing."""
+    found = index(f"{FOLDER}/params.json")
+    if not found:
+        pytest.skip(f"golden index {FOLDER}/params.json is not here")
+    return str(found[name])
+
+
+def mean_rgb() -> tuple[float, ...]:
+    """The means of transform_param, which are in BGR order."""
+    return tuple(float(value) for value in re.findall(r"mean_value: ([\d.]+)", parameters("transform_param")))[::-1]
+
+
 @cache
 def golden_samplers() -> tuple[BatchSampler, ...]:
     """The batch samplers of params.json."""
     samplers = []
-    for block in index(f"{FOLDER}/params.json")["sampler"].strip().split("\n"):
+    for block in parameters("sampler").strip().split("\n"):
         field = numbers(block)
         samplers.append(
             BatchSampler(
@@ -72,7 +85,7 @@ def golden_samplers() -> tuple[BatchSampler, ...]:
 @cache
 def golden_settings() -> AugmentSettings:
     """transform_param and samplers of params.json, with the JPEG coding that Caffe does behind our back."""
-    text = index(f"{FOLDER}/params.json")["transform_param"]
+    text = parameters("transform_param")
     field = numbers(text)
     expansion = numbers(text[text.index("expand_param") :])
     names = {"LINEAR": "linear", "AREA": "area", "NEAREST": "nearest", "CUBIC": "cubic", "LANCZOS4": "lanczos"}
@@ -95,17 +108,13 @@ def golden_settings() -> AugmentSettings:
 
 
 def network_hw() -> tuple[int, int]:
-    field = numbers(index(f"{FOLDER}/params.json")["transform_param"])
+    field = numbers(parameters("transform_param"))
     return int(field["height"]), int(field["width"])
 
 
 def assert_grey_levels(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
     assert ours.shape == theirs.shape, what
     assert np.abs(ours.astype(np.int64) - theirs).max() <= 1, what
-
-
-def test_the_recipe_is_the_authors() -> None:
-    assert golden_settings() == AugmentSettings(jpeg_quality=95)
 
 
 def test_pairs_of_boxes() -> None:
@@ -268,15 +277,18 @@ def test_expansion() -> None:
     golden = case("expand_stats")
     picture_hw = tuple(int(side) for side in golden["image_hw"])
     generator, settings = np.random.default_rng(74), golden_settings()
-    canvases = [expand.draw_canvas(picture_hw, generator, settings) for _ in range(4000)]
-    size = np.array([canvas.size_hw for canvas in canvases])
-    first = np.array([geometry.project(golden["boxes"], canvas.frame_xyxy)[0][0] for canvas in canvases])
+    canvases = [expand.draw_canvas(picture_hw, generator, settings) for _ in range(12000)]
+    expanded = [canvas for canvas in canvases if canvas.frames]
+    their_runs = int(golden["runs"])
+    what = (len(expanded), len(canvases), their_runs - int(golden["not_expanded"]), their_runs)
+    assert_same_share(*what, "expanded")
+    size = np.array([canvas.size_hw for canvas in expanded])
+    first = np.array([geometry.project(golden["boxes"][0], canvas.frame_xyxy)[0] for canvas in expanded])
+    theirs = (golden["out_hw"] != picture_hw).any(axis=1)
     for axis in range(2):
-        assert_same_distribution(size[:, axis], golden["out_hw"][:, axis], f"side {axis}")
+        assert_same_distribution(size[:, axis], golden["out_hw"][theirs, axis], f"side {axis}")
     for corner in range(4):
-        assert_same_distribution(first[:, corner], golden["box0_after"][:, corner], f"box corner {corner}")
-    kept_size = int((size == picture_hw).all(axis=1).sum())
-    assert_same_share(kept_size, len(size), int(golden["not_expanded"]), int(golden["runs"]), "not expanded")
+        assert_same_distribution(first[:, corner], golden["box0_after"][theirs, corner], f"box corner {corner}")
 
 
 def colour_features(bgr: np.ndarray) -> np.ndarray:
@@ -372,12 +384,12 @@ def test_pipeline_pixels(scene: str) -> None:
     """Mean and standard deviation of the network input, with Caffe's JPEG coding on."""
     golden = case(scene)
     sample, generator = scene_sample(golden), np.random.default_rng(77)
-    augmentation = CaffeAugmentation(network_hw(), MEAN_RGB, golden_settings())
+    augmentation = CaffeAugmentation(network_hw(), mean_rgb(), golden_settings())
     ours = np.array([input_features(augmentation(sample, generator).picture) for _ in range(150)])
     for column, values in enumerate(ours.T):
         assert_same_distribution(values, golden["records"][:, 10 + column], f"{scene} feature {column}")
 
 
 def input_features(picture: np.ndarray) -> list[Any]:
-    values = picture[..., ::-1].reshape(-1, 3) - np.array(MEAN_RGB[::-1])
+    values = picture[..., ::-1].reshape(-1, 3) - np.array(mean_rgb()[::-1])
     return [*values.mean(axis=0), *values.std(axis=0)]
