@@ -91,10 +91,11 @@ def test_a_second_hit_is_not_passed_on_to_the_second_best_truth():
     assert evaluate_voc(truths, found).counts["cat"].hits == 1
 
 
-def test_equal_overlaps_go_to_the_first_truth():
-    truths = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 10, CAT)]])
+@pytest.mark.parametrize(("difficult", "hits"), [([True, False], 0), ([False, True], 1)])
+def test_equal_overlaps_go_to_the_first_truth(difficult, hits):
+    truths = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 10, CAT)]], difficult=difficult)
     found = [detections([(0, 0, 10, 10, CAT, 0.9), (0, 0, 10, 10, CAT, 0.8)])]
-    assert evaluate_voc(truths, found).counts["cat"].hits == 1
+    assert evaluate_voc(truths, found).counts["cat"].hits == hits
 
 
 def test_the_other_class_does_not_matter():
