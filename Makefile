@@ -15,6 +15,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(STAMP)
 
+demo: install
+	$(BIN)/ssd demo --out demo-output
+
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 

@@ -25,6 +25,7 @@ class ReportContent:
         title: the page's heading.
         command: the command that made it, to repeat it.
         notes: lines for people, such as what was chosen and why.
+        showcase: (caption, RGB picture) each, shown as they are, such as photographs with their detections drawn.
         coverage: lines on how well the default boxes cover the truths.
         history: rows of `metrics.jsonl`: training rows with step, epoch, loss, loss_location, loss_confidence,
             learning_rate; validation rows with step, epoch, mAP.
@@ -40,6 +41,7 @@ class ReportContent:
     title: str
     command: str = ""
     notes: Sequence[str] = ()
+    showcase: Sequence[tuple[str, np.ndarray]] = ()
     coverage: Sequence[str] = ()
     history: Sequence[Mapping[str, Any]] = ()
     evaluation: Evaluation | None = None

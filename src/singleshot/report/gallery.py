@@ -61,10 +61,7 @@ class Gallery:
             return f'<figure><p class="quiet">{escape(str(error))}</p>{_caption(name, result)}</figure>'
         truths, names = self.annotations.truths(index), self.annotations.class_names
         drawn = _shrunk_and_marked(picture, truths, names, self.detections[index], result)
-        source = f"data:image/jpeg;base64,{base64.b64encode(_jpeg(drawn)).decode()}"
-        height, width = drawn.shape[:2]
-        image = f'<img src="{source}" width="{width}" height="{height}" alt="{escape(name)}">'
-        return f"<figure>{image}{_caption(name, result)}</figure>"
+        return f"<figure>{_image(drawn, name)}{_caption(name, result)}</figure>"
 
 
 def gallery_of(content: ReportContent) -> Gallery | None:
@@ -73,6 +70,20 @@ def gallery_of(content: ReportContent) -> Gallery | None:
     if pictures is None or content.annotations is None or content.detections is None:
         return None
     return Gallery(content.annotations, content.detections, pictures, content.open_picture)
+
+
+def shown_as_it_is(picture: UInt8[np.ndarray, "H W 3"], caption: str) -> str:
+    """A finished picture as a figure."""
+    image = Image.fromarray(picture)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    return f"<figure>{_image(np.asarray(image), caption)}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _image(picture: UInt8[np.ndarray, "h w 3"], name: str) -> str:
+    """The picture inside the page."""
+    source = f"data:image/jpeg;base64,{base64.b64encode(_jpeg(picture)).decode()}"
+    height, width = picture.shape[:2]
+    return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(name)}">'
 
 
 def _caption(name: str, result: PictureResult) -> str:

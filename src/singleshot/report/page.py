@@ -55,6 +55,7 @@ def render(content: ReportContent) -> str:
     parts = [HEAD.format(title=escape(content.title), style=STYLE), f"<h1>{escape(content.title)}</h1>"]
     parts.append(sections.headline(content))
     parts.append(_section("Notes", sections.lines(content.notes)))
+    parts.append(_section("Detections in photographs", sections.showcase(content.showcase)))
     parts.append(_section("Training", sections.training(content.history)))
     if content.evaluation is not None:
         parts.append(_section("Average precision by class", sections.classes(content.evaluation, content.before)))

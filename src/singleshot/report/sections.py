@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from singleshot.report.chart import Series, curve_chart, line_chart, smoothed
-from singleshot.report.gallery import LEGEND
+from singleshot.report.gallery import LEGEND, shown_as_it_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -204,6 +204,12 @@ def pictures(gallery: Gallery, shown: Sequence[int]) -> str:
     words = f"Detections that score at least {threshold:.2f}, where F1 of the whole set is best; hits overlap by 0.5."
     figures = "".join(gallery.figure(index) for index in shown)
     return f'<p class="quiet">{words}</p>{LEGEND}<div class="gallery">{figures}</div>'
+
+
+def showcase(items: Sequence[tuple[str, np.ndarray]]) -> str:
+    """Figures of finished pictures with their captions."""
+    figures = "".join(shown_as_it_is(picture, caption) for caption, picture in items)
+    return f'<div class="gallery">{figures}</div>' if figures else ""
 
 
 def lines(texts: Sequence[str]) -> str:

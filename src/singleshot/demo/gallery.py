@@ -1,0 +1,61 @@
+"""The photographs of the demonstration; `photographs/ATTRIBUTION.md` says who took them and that all may be shared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.preprocess import decode_picture
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+FOLDER = Path(str(resources.files("singleshot"))) / "demo" / "photographs"
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One photograph.
+
+    Attributes:
+        name: its file is `photographs/NAME.jpg`.
+        subject: what can be seen.
+        tint: factor on red, green and blue that gives a grey photograph the colour of its subject.
+    """
+
+    name: str
+    subject: str
+    tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return FOLDER / f"{self.name}.jpg"
+
+    def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
+        """The tinted photograph."""
+        tinted = decode_picture(self.path) * np.array(self.tint, np.float32)
+        pixels: UInt8[np.ndarray, "H W 3"] = np.clip(tinted, 0, 255).astype(np.uint8)
+        return pixels
+
+
+ASTRONAUT = Photograph("astronaut", "a person in a space suit")
+BRICK = Photograph("brick", "a brick wall", tint=(1.25, 0.92, 0.78))
+CAMERA = Photograph("camera", "a man with a camera")
+CHELSEA = Photograph("chelsea", "a cat")
+COFFEE = Photograph("coffee", "a cup of coffee on a wooden table")
+GRASS = Photograph("grass", "grass", tint=(0.86, 1.12, 0.6))
+GRAVEL = Photograph("gravel", "gravel", tint=(1.12, 1.02, 0.88))
+ROCKET = Photograph("rocket", "a rocket at dusk")
+
+PHOTOGRAPHS = (ASTRONAUT, BRICK, CAMERA, CHELSEA, COFFEE, GRASS, GRAVEL, ROCKET)
+TO_DETECT = (CHELSEA, ASTRONAUT, CAMERA)
+"""What the shipped model is shown: its classes are in them."""
+BEHIND_TRAINING = (ASTRONAUT, BRICK, CHELSEA, GRAVEL, ROCKET)
+"""Backgrounds of the drawn set's train and val pictures."""
+BEHIND_TEST = (CAMERA, COFFEE, GRASS)
+"""Backgrounds of its test pictures: none of them was behind a training picture."""
