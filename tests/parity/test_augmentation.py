@@ -21,6 +21,7 @@ from singleshot.augment.pipeline import CaffeAugmentation, Choices
 from singleshot.augment.resize import resize
 from singleshot.augment.settings import AugmentSettings, BatchSampler
 from singleshot.boxes import area, clip_boxes, iou
+from singleshot.evaluate.voc import box_overlaps
 from singleshot.preprocess import to_network_input
 from singleshot.spec import Preprocess
 from singleshot.types import Sample
@@ -134,6 +135,17 @@ def test_pairs_of_boxes() -> None:
     np.testing.assert_array_equal(clipped, golden["clip_box"])
     scale = np.array([500, 375, 500, 375], np.float32)
     np.testing.assert_allclose(clipped * scale, golden["output_bbox_375x500"], rtol=1e-6, atol=1e-5)
+
+
+def test_overlaps_in_pixels() -> None:
+    """Boxes whose edges belong to them. For boxes apart Caffe measures an empty box at (0, 0): one pixel, ours none."""
+    golden = case("pair_ops")
+    scale = np.array([500, 375, 500, 375], np.float32)
+    frame, boxes = golden["src"] * scale, golden["box"] * scale
+    ours, theirs = box_overlaps(frame, boxes, plus_one=True), golden["jaccard_pixel_375x500"]
+    apart = ((frame[:, :2] > boxes[:, 2:]) | (boxes[:, :2] > frame[:, 2:])).any(axis=1)
+    np.testing.assert_allclose(ours[~apart], theirs[~apart], rtol=0, atol=1e-6)
+    assert theirs[apart].max() < 0.01
 
 
 def test_fixed_distortions() -> None:
