@@ -127,6 +127,13 @@ def test_what_overlaps_nothing_or_has_no_area_stays_without_box() -> None:
     assert matched(boxes, truths) == ([-1], [0.0])
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_truth_that_is_not_finite_matches_nothing_and_hinders_nobody(value: float) -> None:
+    boxes = tensor([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
+    truths = tensor([[0, value, 1, 1], [0, 0, 0.5, 0.5], [value, value, value, value]])
+    assert matched(boxes, truths) == ([1, -1], [1, 0])
+
+
 def test_overlaps_of_a_millionth_do_not_count() -> None:
     boxes = tensor([[0, 0, 1, 1]])
     assert matched(boxes, tensor([[0, 0, 0.0009, 0.001]])) == ([-1], [0.0])

@@ -59,7 +59,8 @@ class Matches:
     """Which truth each default box learns.
 
     Attributes:
-        truths: row of the truth within its picture, -1 for none.
+        truths: row of the truth within its picture, -1 for none, -2 for a box that takes no part (it reaches outside
+            the picture, and such boxes are ignored).
         overlaps: IoU with that truth for a matched box, else the best IoU over all truths (0 where none exceeds 1e-6).
     """
 
@@ -74,7 +75,7 @@ class Targets:
     Attributes:
         offsets: encoded truth of each matched box, 0 elsewhere.
         classes: class of each matched box, 0 (background) elsewhere.
-        overlaps: see `Matches.overlaps`; boxes below the negative threshold may be mined.
+        overlaps: see `Matches.overlaps`, 1 for boxes that take no part; boxes below the negative threshold may be mined.
         has_truth: pictures with at least one truth; the others give no negatives (Caffe).
     """
 

@@ -67,7 +67,7 @@ def match(
     Args:
         default_boxes: corners as fractions of the picture, not clipped.
         boxes_xyxy: truths as fractions of the picture; rows that are not `valid` may hold anything.
-        valid: which rows are truths.
+        valid: which rows are truths; one that is not finite matches nothing, as one without area.
         overlap_threshold: boxes of at least this IoU with a truth learn it.
         bipartite_only: leave out the second phase (Caffe's BIPARTITE).
         ignore_cross_boundary: boxes that reach outside the picture take no part: they learn nothing, are no negatives,
@@ -91,6 +91,7 @@ def _measure(
     crossing: Bool[Tensor, " K"] | None,
 ) -> _Overlaps:
     """All overlaps, computed once, one place at a time: the pieces stay in the processor's cache."""
+    valid = valid & boxes_xyxy.isfinite().all(dim=2)  # a NaN would be every box's best rival, for ever
     places, pictures = valid.T.nonzero(as_tuple=True)
     columns = default_boxes.T.contiguous().T  # a coordinate of all boxes lies together: twice the speed
     table = columns.new_empty(len(places) + 1, len(columns))
