@@ -23,7 +23,7 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
     none) and `parameters`; the last column's sum is the model's size. Layers of base and extra maps carry the paper's
     names (`conv4_3`, `fc7`, `conv8_2`), the others the place where they stand (`norms.conv4_3`, `heads.location.fc7`).
     """
-    model = SSD(spec).eval().to("meta")
+    model = SSD(spec).eval()
     rows: list[dict[str, Any]] = []
 
     def note(layer: Any, _inputs: object, output: torch.Tensor) -> None:
@@ -38,7 +38,7 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
     for layer in names:
         layer.register_forward_hook(note)
     with torch.no_grad():
-        model(torch.empty(1, 3, *spec.input_size_hw, device="meta"))
+        model(torch.empty(0, 3, *spec.input_size_hw))  # no pictures: shapes cost nothing
     return rows
 
 

@@ -73,4 +73,5 @@ class Heads(nn.Module):
 
 def _rows(x: Float[Tensor, "B boxes_columns H W"], columns: int) -> Float[Tensor, "B n columns"]:
     """Caffe's Permute (0, 2, 3, 1) and Flatten; a view where the map is channels-last."""
-    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, columns)
+    batch, channels, height, width = x.shape
+    return x.permute(0, 2, 3, 1).reshape(batch, height * width * (channels // columns), columns)

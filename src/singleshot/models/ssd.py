@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from singleshot.tensors import Predictions
 
     Backbone = VGG16 | MobileNetV1 | MobileNetV2
+
+Part = TypeVar("Part", bound=nn.Module)
 
 BACKBONES: dict[str, type[VGG16 | MobileNetV1 | MobileNetV2]] = {
     "vgg16": VGG16,
@@ -58,18 +60,18 @@ class SSD(nn.Module):
     def __init__(self, spec: ModelSpec, *, seed: int = 0) -> None:
         super().__init__()
         self.spec = spec
-        with torch.device("meta"):  # no memory and no random numbers until the sizes are known
-            self.backbone, self.extras = _build_trunk(spec)
-            shapes = _map_shapes(spec, self.backbone, self.extras)
-            self.norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
-            self.heads = Heads(
+        self.backbone, self.extras = _build_trunk(spec)
+        shapes = _map_shapes(spec, self.backbone, self.extras)
+        with torch.device("meta"):
+            norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
+            heads = Heads(
                 {name: channels for name, (channels, _, _) in shapes.items()},
                 [boxes.boxes_per_cell for boxes in spec.boxes.maps],
                 num_classes=spec.num_classes,
                 kernel=spec.head_kernel,
                 separable=spec.separable,
             )
-        self.to_empty(device="cpu")
+        self.norms, self.heads = _allocated(norms), _allocated(heads)
         initialise(self, seed)
         self.map_sizes_hw = tuple((height, width) for _, height, width in shapes.values())
         boxes = caffe_default_boxes(spec.boxes, self.map_sizes_hw, spec.input_size_hw)
@@ -88,13 +90,12 @@ class SSD(nn.Module):
 
 
 def grid_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
-    """Height and width of each source map of a specification, without building the network's weights.
+    """Height and width of each source map of a specification, without setting any weight.
 
     Raises:
         UnknownNameError, RequestError: as `SSD`.
     """
-    with torch.device("meta"):
-        shapes = _map_shapes(spec, *_build_trunk(spec))
+    shapes = _map_shapes(spec, *_build_trunk(spec))
     return tuple((height, width) for _, height, width in shapes.values())
 
 
@@ -105,12 +106,16 @@ def _source_maps(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps, picture
 
 
 def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[str, tuple[int, int, int]]:
-    """Channels, height and width of each source map, from a forward without data on the meta device."""
+    """Channels, height and width of each source map, from a forward of a batch of no pictures, which costs nothing.
+
+    (The meta device would do as well, but torch loads its compiler for that.)
+    """
     height, width = spec.input_size_hw
     backbone.eval()  # training-mode batch normalisation refuses a single value
     extras.eval()
     try:
-        maps = _source_maps(spec, backbone, extras, torch.empty(1, 3, height, width, device="meta"))
+        with torch.no_grad():
+            maps = _source_maps(spec, backbone, extras, torch.empty(0, 3, height, width))
     except RuntimeError as error:
         raise RequestError(
             f"an input of {width}x{height} is too small for {spec.name}: a map would have no positions "
@@ -122,11 +127,26 @@ def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[
 
 
 def _build_trunk(spec: ModelSpec) -> tuple[Backbone, ExtraMaps]:
-    backbone = _build_backbone(spec)
-    extras = ExtraMaps(
-        backbone.out_channels, spec.extras, width=spec.width, separable=spec.separable, batch_norm=spec.batch_norm
-    )
-    return backbone, extras
+    """Base and extra maps with unset weights: built on the meta device, which draws no random numbers."""
+    with torch.device("meta"):
+        backbone = _build_backbone(spec)
+        extras = ExtraMaps(
+            backbone.out_channels, spec.extras, width=spec.width, separable=spec.separable, batch_norm=spec.batch_norm
+        )
+    return _allocated(backbone), _allocated(extras)
+
+
+def _allocated(module: Part) -> Part:
+    """The module with memory for its tensors, whose values are unset.
+
+    (`to_empty` would do as well, but torch loads its compiler and sympy for that: two seconds.)
+    """
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False)):
+            setattr(part, name, nn.Parameter(torch.empty(parameter.shape)))
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            setattr(part, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    return module
 
 
 def _build_backbone(spec: ModelSpec) -> Backbone:

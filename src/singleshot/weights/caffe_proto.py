@@ -5,6 +5,7 @@ Only what a weight import needs is read; everything else is skipped. Field numbe
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from dataclasses import dataclass, field
@@ -58,9 +59,12 @@ class Message:
             ModelError: one is none.
         """
         try:
-            return [float(text) for text in self.texts(name)]
+            found = [float(text) for text in self.texts(name)]
         except ValueError as error:
             raise ModelError(f"{name} must be a number: {error}") from error
+        if not all(math.isfinite(value) for value in found):
+            raise ModelError(f"{name} must be a finite number, got {self.texts(name)}")
+        return found
 
     def flag(self, name: str, *, default: bool) -> bool:
         """The last value of a field as a truth."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from singleshot.data.coco_to_voc import COCO_CLASSES
 from singleshot.errors import ModelError, SingleshotError
 from singleshot.models.layers import scaled
 from singleshot.models.mobilenetv1 import PAIRS
@@ -21,6 +22,7 @@ from singleshot.spec import (
     Postprocess,
     Preprocess,
 )
+from singleshot.weights.bounds import require_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from singleshot.weights.caffe_proto import Message
 
 _WIDEST = {"vgg16": ("fc7", 1024), "mobilenetv1": ("conv13", PAIRS[-1][0])}
-_ALL = 1 << 30
+_MOST_CHANNELS = 65536
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def derive_spec(graph: Graph, class_names: Sequence[str] | None = None) -> tuple
 
     Args:
         graph: of the description.
-        class_names: L names; None takes VOC's for 20 classes and `class 1`, `class 2`, ... for another number.
+        class_names: L names; None takes VOC's for 20, COCO's for 80 and `class 1`, `class 2`, ... for another number.
 
     Raises:
         ModelError: the network is no SSD of a known base, or has a setting that we do not have; it is named.
@@ -85,6 +87,7 @@ def derive_spec(graph: Graph, class_names: Sequence[str] | None = None) -> tuple
         raise
     except SingleshotError as error:
         raise ModelError(f"{graph.origin}: {error}") from error
+    require_bounds(spec, graph.origin)
     named = [variant.name for variant in VARIANTS.values() if replace(variant, name=spec.name) == spec]
     return replace(spec, name=named[0]) if named else spec, sources
 
@@ -156,7 +159,9 @@ def _extras(graph: Graph, backbone: str, heads: set[str], width: float) -> tuple
 
 def _full(channels: int, width: float) -> int:
     """The channels of the full-width network that become `channels` at this width."""
-    return next(full for full in range(round(channels / width) - 2, _ALL) if scaled(full, width) >= channels)
+    return next(
+        full for full in range(round(channels / width) - 2, _MOST_CHANNELS**2) if scaled(full, width) >= channels
+    )
 
 
 def _convolution(layer: Layer) -> tuple[int, int, int, int]:
@@ -165,7 +170,10 @@ def _convolution(layer: Layer) -> tuple[int, int, int, int]:
     kernel = settings.numbers("kernel_size") or [settings.number("kernel_h", 0)]
     stride = settings.numbers("stride") or [settings.number("stride_h", 1)]
     padding = settings.numbers("pad") or [settings.number("pad_h", 0)]
-    return int(settings.number("num_output", 0)), int(kernel[0]), int(stride[0]), int(padding[0])
+    outputs = int(settings.number("num_output", 0))
+    if not 1 <= outputs <= _MOST_CHANNELS:
+        raise ModelError(f"{layer.name}: num_output must lie in 1 .. {_MOST_CHANNELS}, got {outputs}")
+    return outputs, int(kernel[0]), int(stride[0]), int(padding[0])
 
 
 def _input_size(graph: Graph) -> tuple[int, int]:
@@ -248,6 +256,7 @@ def _class_names(num_classes: int, names: Sequence[str] | None, origin: str) -> 
         if len(names) + 1 != num_classes:
             raise ModelError(f"{origin} has {num_classes - 1} classes beside the background, got {len(names)} names")
         return tuple(names)
-    if num_classes == len(VOC_CLASSES) + 1:
-        return VOC_CLASSES
+    for known in (VOC_CLASSES, COCO_CLASSES):
+        if num_classes == len(known) + 1:
+            return known
     return tuple(f"class {number}" for number in range(1, num_classes))

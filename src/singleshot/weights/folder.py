@@ -20,6 +20,7 @@ from safetensors.numpy import save as format_tensors
 
 from singleshot.errors import HashError, ModelError, SingleshotError
 from singleshot.spec import FORBID_UNKNOWN_FIELDS, ModelSpec
+from singleshot.weights.bounds import require_bounds
 from singleshot.weights.replace import replaced_folder
 
 if TYPE_CHECKING:
@@ -194,30 +195,8 @@ def _parse_configuration(content: bytes, path: Path) -> Configuration:
         raise ModelError(f"{path} is not valid: {error}") from error
     if configuration.format != FORMAT:
         raise ModelError(f"{path} is of format {configuration.format}; this version reads format {FORMAT}")
-    _require_bounds(configuration.model, path)
+    require_bounds(configuration.model, str(path))
     return configuration
-
-
-def _require_bounds(spec: ModelSpec, path: Path) -> None:
-    """Refuse sizes that would only exhaust the memory: a file from elsewhere must not decide how much we allocate."""
-    channels = [size for block in spec.extras for size in (block.squeeze, block.channels)]
-    steps = [size for block in spec.extras for size in (block.kernel, block.stride)]
-    limits: list[tuple[str, list[float], float, float]] = [
-        ("input_size_hw", list(spec.input_size_hw), 1, 8192),
-        ("width", [spec.width], 1e-3, 16),
-        ("head_kernel", [spec.head_kernel], 1, 31),
-        ("channels of the extras", list(channels), 1, 65536),
-        ("kernel and stride of the extras", list(steps), 1, 31),
-        ("padding of the extras", [block.padding for block in spec.extras], 0, 31),
-        ("boxes a cell", [boxes.boxes_per_cell for boxes in spec.boxes.maps], 1, 1000),
-        ("the number of classes", [spec.num_classes], 2, 100_000),
-        ("std_rgb", list(spec.preprocess.std_rgb), 1e-6, 1e6),
-        ("variances", list(spec.boxes.variances), 1e-6, 1e6),
-    ]
-    for what, values, low, high in limits:
-        for value in values:
-            if not low <= value <= high:
-                raise ModelError(f"{path} is not valid: {what} must lie in {low:g} .. {high:g}, got {value:g}")
 
 
 def _halved(name: str, array: np.ndarray) -> np.ndarray:
