@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from singleshot.weights.caffe_graph import Graph, Layer
     from singleshot.weights.caffe_proto import Message
 
+_BASES = {
+    "vgg16": tuple(LAYERS),
+    "mobilenetv1": ("conv0", *(f"conv{n}{part}" for n in range(1, len(PAIRS) + 1) for part in ("/dw", ""))),
+}
 _WIDEST = {"vgg16": ("fc7", 1024), "mobilenetv1": ("conv13", PAIRS[-1][0])}
 _MOST_CHANNELS = 65536
 
@@ -102,10 +106,13 @@ def our_name(backbone: str, name: str) -> str:
 
 
 def _backbone(graph: Graph) -> str:
-    if {"conv1_1", "fc7"} <= graph.layers.keys():
-        return "vgg16"
-    if {"conv0", "conv13"} <= graph.layers.keys():
-        return "mobilenetv1"
+    """Which base it is: the one whose first and last layers are there; all others must be, too."""
+    for backbone, layers in _BASES.items():
+        if {layers[0], layers[-1]} <= graph.layers.keys():
+            missing = [name for name in layers if name not in graph.layers]
+            if missing:
+                raise ModelError(f"{graph.origin} has no layer {missing[0]}, which a {backbone} has")
+            return backbone
     some = ", ".join(layer.name for layer in graph.convolutions[:3])
     raise ModelError(
         f"{graph.origin} is no network that is known: neither VGG-16 (conv1_1 .. fc7) nor MobileNet v1 (conv0 .. "
@@ -142,8 +149,7 @@ def _width(graph: Graph, backbone: str) -> float:
 
 def _extras(graph: Graph, backbone: str, heads: set[str], width: float) -> tuple[ExtraBlock, ...]:
     """Pairs of convolutions behind the base; `channels` are those of the full width."""
-    base = {*LAYERS} if backbone == "vgg16" else {f"conv{n}{dw}" for n in range(len(PAIRS) + 1) for dw in ("", "/dw")}
-    layers = [layer for layer in graph.convolutions if layer.name not in base and layer.name not in heads]
+    layers = [one for one in graph.convolutions if one.name not in _BASES[backbone] and one.name not in heads]
     names = [our_name(backbone, layer.name) for layer in layers]
     if len(layers) % 2:
         raise ModelError(f"{graph.origin}: extra maps are pairs of convolutions, there are {len(layers)}: {names}")

@@ -79,7 +79,7 @@ def _oihw(weight: Tensor) -> Tensor:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
