@@ -35,5 +35,5 @@ def arrays(relative: str) -> dict[str, np.ndarray]:
 def gauss(seed: int, shape: tuple[int, ...]) -> np.ndarray:
     """The integer-based normal numbers of the golden recipes, exact on every machine."""
     count = int(np.prod(shape))
-    summed = np.random.RandomState(seed).randint(0, 4097, size=(4, count)).sum(0) - 8192  # noqa: NPY002 (the recipe's generator)
+    summed = np.random.RandomState(seed).randint(0, 4097, size=(4, count)).sum(0) - 8192
     return (summed / 2048.0).astype(np.float32).reshape(shape)

@@ -200,4 +200,4 @@ def test_an_old_folder_is_replaced_whole(stored: Path, monkeypatch: pytest.Monke
 
 def test_reading_needs_no_torch() -> None:
     code = "import sys; sys.modules['torch'] = None; import singleshot.weights.folder"
-    subprocess.run([sys.executable, "-c", code], check=True)  # noqa: S603
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,7 +1,7 @@
 """The arithmetic of boxes that everybody shares, for numpy arrays and torch tensors alike.
 
-Boxes are float arrays (..., 4). The format is part of every name: `xyxy` is left, top, right, bottom; `cxcywh` is centre and
-size. Units (pixels or fractions of the picture) are the caller's; both boxes of a pair must share them.
+Boxes are float arrays (..., 4). The format is part of every name: `xyxy` is left, top, right, bottom; `cxcywh` is
+centre and size. Units (pixels or fractions of the picture) are the caller's; both boxes of a pair must share them.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def postprocess_on_device(
     Raises:
         ModelError: shapes that do not belong together.
     """
-    assert settings.nms_eta >= 1, "adaptive NMS has no fixed point; postprocess_batch sends it elsewhere"  # noqa: S101
+    assert settings.nms_eta >= 1, "adaptive NMS has no fixed point; postprocess_batch sends it elsewhere"
     check_shapes(tuple(offsets.shape[1:]), tuple(scores.shape[1:]), tuple(default_boxes.shape))
     boxes = decode(offsets, default_boxes, variances, code=code)
     finite = boxes.isfinite().all(dim=-1) & scores.isfinite().all(dim=-1)

@@ -106,7 +106,7 @@ class Postprocess:
         nms_threshold: a box goes when its IoU with a better one of its class is above this.
         top_k: candidates a class before NMS, -1 for all.
         keep_top_k: detections a picture after NMS, -1 for all.
-        nms_eta: adaptive NMS: while a class's threshold is above 0.5, each kept box multiplies it by this; 1 for plain NMS.
+        nms_eta: adaptive NMS: while a class's threshold is above 0.5, each kept box multiplies it by this; 1 is plain.
     """
 
     score_threshold: float = 0.01

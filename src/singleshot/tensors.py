@@ -75,7 +75,7 @@ class Targets:
     Attributes:
         offsets: encoded truth of each matched box, 0 elsewhere.
         classes: class of each matched box, 0 (background) elsewhere.
-        overlaps: see `Matches.overlaps`, 1 for boxes that take no part; boxes below the negative threshold may be mined.
+        overlaps: see `Matches.overlaps`, 1 for boxes that take no part; below the negative threshold they may be mined.
         has_truth: pictures with at least one truth; the others give no negatives (Caffe).
     """
 

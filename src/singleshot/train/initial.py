@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,25 @@ if TYPE_CHECKING:
 NO = "none"
 
 
-def initial_network(spec: ModelSpec, *, init: str | None, model: str | None, seed: int) -> tuple[SSD, str]:
-    """A network of this spec and a line that says where its weights come from.
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a run starts from.
+
+    Attributes:
+        network: on the CPU, with its weights.
+        note: a line that says where the weights come from.
+        pretrained: whether the base knows something already.
+    """
+
+    network: SSD
+    note: str
+    pretrained: bool
+
+
+def initial_network(spec: ModelSpec, *, init: str | None, model: str | None, seed: int) -> Start:
+    """A network of this spec with the weights that a run starts from.
+
+    A fresh MobileNet gets batch normalisation: without it, and without pretrained weights, it does not learn.
 
     Args:
         spec: with the data's classes and boxes.
@@ -30,12 +48,13 @@ def initial_network(spec: ModelSpec, *, init: str | None, model: str | None, see
         RequestError: there is no such file, or it is of a kind that is not read.
         ModelError: weights of another architecture; both sides are named.
     """
-    network = SSD(spec, seed=seed)
     source = _source(spec, init, model)
     if source is None:
-        return network, "fresh weights (no pretrained base: expect to need many more pictures and epochs)"
+        note = "fresh weights: without a pretrained base it needs many more pictures and epochs"
+        return Start(SSD(replace(spec, batch_norm=spec.backbone != "vgg16"), seed=seed), note, pretrained=False)
+    network = SSD(spec, seed=seed)
     transfer = start_from_file(network, source)
-    return network, f"weights from {source}: {transfer.summary}"
+    return Start(network, f"weights from {source}: {transfer.summary}", pretrained=True)
 
 
 def _source(spec: ModelSpec, init: str | None, model: str | None) -> Path | None:

@@ -109,9 +109,9 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     device = choose_device(options.device)
     train_set, val_set, notes = _read(data, options)
     spec, coverage = _fit(_base_spec(options), train_set, options)
-    recipe = _recipe(options, spec, train_set)
-    model, weight_note = initial_network(spec, init=options.init, model=options.model, seed=options.seed)
-    model = model.to(device)
+    beginning = initial_network(spec, init=options.init, model=options.model, seed=options.seed)
+    model = beginning.network.to(device)
+    recipe = _recipe(options, spec, train_set, pretrained=beginning.pretrained)
     steps = _steps(options, recipe, len(train_set))
     per_epoch = len(train_set) / recipe.batch_size
     every = max(1, round(per_epoch * options.validate_every))
@@ -119,7 +119,7 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     autocast = _precision(options.precision, device)
     notes += [
         f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
-        f"{len(model.default_boxes)} default boxes; {weight_note}",
+        f"{len(model.default_boxes)} default boxes; {beginning.note}",
         f"recipe {recipe.name}: {steps} updates of {recipe.batch_size} pictures, learning rate "
         f"{recipe.learning_rate:g} ({recipe.schedule}), {'bf16' if autocast else 'fp32'} on {device.type}",
     ]
@@ -198,16 +198,18 @@ def _fit(spec: ModelSpec, train_set: Annotations, options: TrainOptions) -> tupl
     if options.boxes not in {"adapt", "keep"}:
         raise RequestError(f"--boxes is adapt or keep, got {options.boxes!r}")
     adaptation = adapt(spec, train_set, map_sizes_hw=lambda candidate: list(SSD(candidate).map_sizes_hw))
-    lines = list(adaptation.before.lines())
+    lines = [*adaptation.before.lines(), adaptation.reason]
     if not adaptation.changed:
         return spec, lines
     if options.boxes == "keep":
-        return spec, [*lines, "default boxes kept as asked; --boxes adapt would fit them to the data"]
-    return adaptation.spec, [*lines, adaptation.reason, *adaptation.after.lines()]
+        return spec, [*lines[:-1], "default boxes kept as asked; --boxes adapt would fit them to the data"]
+    return adaptation.spec, [*lines, *adaptation.after.lines()]
 
 
-def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations) -> Recipe:
+def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations, *, pretrained: bool) -> Recipe:
     recipe = recipe_for(options.recipe, spec)
+    if not pretrained:  # nothing to be careful with
+        recipe = replace(recipe, backbone_rate=1.0)
     overrides = {
         "learning_rate": options.learning_rate,
         "schedule": options.schedule,
