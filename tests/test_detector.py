@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_fixtures import picture
+from singleshot.cli.main import run
+from singleshot.errors import ModelError, PictureError, RequestError, UnknownNameError
+from singleshot.models.ssd import SSD
+from singleshot.postprocess import Found
+from singleshot.runtime import detector as detector_module
+from singleshot.runtime.detect_files import detect_files, picture_files
+from singleshot.runtime.detector import Detector, find_model
+from singleshot.spec import SSDLITE320_MOBILENETV2, ModelSpec
+from singleshot.weights.build import save_network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SMALL = SSDLITE320_MOBILENETV2.with_input_size(64, 64)
+
+
+class OneBox:
+    """A backend that finds the left half of every picture, surely, and the right half, hardly."""
+
+    spec: ModelSpec = SMALL
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
+        boxes = np.array([[-0.1, 0, 0.5, 1], [0.5, 0, 1.2, 1]], np.float32)
+        return [Found(boxes, np.array([0.9, 0.2], np.float32), np.array([6, 7])) for _ in pictures]
+
+
+@pytest.fixture
+def detector() -> Detector:
+    return Detector(OneBox(), name="one box")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models") / "small"
+    save_network(folder, SSD(SMALL), card="# small\n")
+    return folder
+
+
+def test_boxes_are_pixels_inside_the_displayed_picture(detector: Detector, tmp_path: Path) -> None:
+    found = detector(picture(tmp_path / "a.png", width=40, height=30))
+    assert found.boxes.tolist() == [[0, 0, 20, 30], [20, 0, 40, 30]]
+    assert found.names == ["car", "cat"]
+    rotated = Image.new("RGB", (40, 30))
+    exif = rotated.getexif()
+    exif[0x0112] = 6  # a quarter turn: shown 30 wide and 40 high
+    rotated.save(tmp_path / "rotated.jpg", exif=exif)
+    assert detector(tmp_path / "rotated.jpg").boxes[0].tolist() == [0, 0, 15, 40]
+
+
+def test_paths_pil_and_arrays_and_lists_of_them_are_taken(detector: Detector, tmp_path: Path) -> None:
+    path = picture(tmp_path / "a.png")
+    opened = Image.open(path)
+    found = detector([str(path), path, opened, np.asarray(opened)])
+    assert [len(one) for one in found] == [2, 2, 2, 2]
+    assert detector([]) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
+)
+def test_arrays_of_another_kind_are_refused(detector: Detector, wrong: np.ndarray) -> None:
+    with pytest.raises(PictureError, match="RGB uint8"):
+        detector(wrong)
+
+
+def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_path: Path) -> None:
+    for name in ("a", "sub/a", "c"):
+        picture(tmp_path / "in" / f"{name}.png")
+    (tmp_path / "in/b.jpg").write_bytes(b"<html>")
+    (tmp_path / "in/notes.txt").write_text("no picture")
+    files = picture_files([str(tmp_path / "in")])
+    result = detect_files(detector, files, score=0.5, out=tmp_path / "out")
+    assert [image["file"] for image in result.images] == [
+        str(tmp_path / "in" / name) for name in ("a.png", "c.png", "sub/a.png")
+    ]
+    assert [d["label"] for d in result.images[0]["detections"]] == ["car"]
+    assert len(result.failed) == 1
+    assert "b.jpg" in result.failed[0]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-2.jpg", "a.jpg", "c.jpg"]
+    result.write_json(tmp_path / "deep/found.json")
+    content = json.loads((tmp_path / "deep/found.json").read_text())
+    assert content["images"][0] == {
+        "file": str(tmp_path / "in/a.png"),
+        "width": 40,
+        "height": 30,
+        "detections": [{"box": [0.0, 0.0, 20.0, 30.0], "label": "car", "score": 0.9}],
+    }
+
+
+def test_more_pictures_than_are_decoded_ahead_come_in_order(detector: Detector, tmp_path: Path) -> None:
+    paths = [picture(tmp_path / f"{i:02}.png", width=20 + i) for i in range(23)]
+    found = list(detector.stream(paths, batch_size=3))
+    assert [item[0] for item in found if not isinstance(item, PictureError)] == paths
+    assert [item[1].shape[1] for item in found if not isinstance(item, PictureError)] == [20 + i for i in range(23)]
+
+
+def test_patterns_are_files_and_addresses_are_refused(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / name)
+    assert [p.name for p in picture_files([str(tmp_path / "*.png"), str(tmp_path / "a.png")])] == ["a.png", "b.png"]
+    for source, message in {
+        "http://example.com/a.png": "not fetched",
+        str(tmp_path / "missing.png"): "does not exist",
+    }.items():
+        with pytest.raises(RequestError, match=message):
+            picture_files([source])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RequestError, match="has no pictures"):
+        picture_files([str(tmp_path / "empty")])
+
+
+def test_models_are_found_by_folder_and_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector_module, "shipped_models", lambda: {"cars": model})
+    assert find_model(None) == find_model("cars") == find_model(model) == model
+    with pytest.raises(RequestError, match="architecture without weights"):
+        find_model("ssd300-vgg16")
+    with pytest.raises(UnknownNameError, match="did you mean cars"):
+        find_model("carz")
+    with pytest.raises(RequestError, match="no model folder"):
+        find_model(tmp_path / "runs/none")
+    monkeypatch.setattr(detector_module, "shipped_models", dict)
+    with pytest.raises(RequestError, match="--model FOLDER"):
+        find_model(None)
+
+
+def test_the_command_detects_with_a_model_folder(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = picture(tmp_path / "a.png")
+    arguments = ["detect", str(path), "--model", str(model), "--json", str(tmp_path / "found.json"), "--score", "0.01"]
+    assert run(arguments) == 0
+    assert json.loads((tmp_path / "found.json").read_text())["model"] == str(model)
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    assert run(["detect", str(tmp_path), "--model", str(model)]) == 1
+    assert "bad.jpg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["detect"], "which pictures"),
+        (["detect", "PICTURE", "--score", "2"], "between 0 and 1"),
+        (["detect", "PICTURE", "--model", "ssd300-vgg"], "did you mean ssd300-vgg16"),
+        (["detect", "PICTURE", "--modle", "x"], "--model"),
+        (["detct", "PICTURE"], "did you mean detect"),
+        (["models", "ssd30-vgg16"], "did you mean ssd300-vgg16"),
+    ],
+)
+def test_wrong_requests_are_one_line(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(picture(tmp_path / "a.png"))
+    assert run([path if argument == "PICTURE" else argument for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError):
+        Detector.load(tmp_path)
+
+
+def test_models_lists_variants_and_layers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "--json", str(tmp_path / "models.json")]) == 0
+    rows = json.loads((tmp_path / "models.json").read_text())
+    assert {"ssd300-vgg16", "ssd512-vgg16", "ssd300-mobilenetv1", "ssdlite320-mobilenetv2"} <= {r["name"] for r in rows}
+    assert run(["models", "ssd300-mobilenetv1", "--json", str(tmp_path / "layers.json")]) == 0
+    layers = json.loads((tmp_path / "layers.json").read_text())
+    assert {"name", "kind", "kernel", "stride", "dilation", "parameters"} <= layers[0].keys()
+    assert "conv13" in capsys.readouterr().out
