@@ -123,13 +123,14 @@ def test_the_loss_is_limited_and_its_gradient_is_not() -> None:
     assert logits.grad.tolist() == [[1, -1], [1, -1]]
 
 
-def test_the_loss_is_float32_whatever_the_network_computes_in() -> None:
+@pytest.mark.parametrize("autocast", [False, True])
+def test_the_loss_is_float32_whatever_the_network_computes_in(autocast: bool) -> None:
     predictions, targets = random_case(7)
     halves = Predictions(predictions.offsets.bfloat16(), predictions.logits.bfloat16())
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
         loss = multibox_loss(halves, targets)
     exact = multibox_loss(Predictions(halves.offsets.float(), halves.logits.float()), targets)
-    assert loss.total.dtype == torch.float32
+    assert loss.total.dtype == loss.confidence.dtype == loss.location.dtype == torch.float32
     assert loss.total.item() == exact.total.item()
 
 
