@@ -27,6 +27,8 @@ def test_the_line_lies_on_the_box_and_the_input_is_untouched():
     assert (columns.min(), rows.min(), columns.max(), rows.max()) == (50, 60, 150, 160)
     assert (after[70:150, 60:140] == 127).all()  # the inside stays visible
     assert (after[:55] == 127).all()
+    for x, y in ((49, 100), (151, 100), (100, 59), (100, 161)):  # a dark seam outside every side
+        assert (after[y, x] == 0).all()
 
 
 def test_detections_have_the_colour_of_their_class_and_a_caption():

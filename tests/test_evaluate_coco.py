@@ -39,13 +39,18 @@ def oracle(truth: dict, results: list[dict]) -> tuple[list[float], dict[int, flo
 
 
 def coco_tiny() -> dict:
-    """The val split's instances, boxes rounded to quarters, without outlines."""
+    """Some of the val split's instances, boxes rounded to quarters, without outlines."""
     path = SHARED / "data/coco_tiny/annotations/instances_val2017.json"
     document = json.loads(path.read_text())
     for row in document["annotations"]:
         row["bbox"] = [round(v * 4) / 4 for v in row["bbox"]]
         row.pop("segmentation", None)
     document.setdefault("info", {})
+    # Pictures with crowd regions first; a third of the set, because pycocotools is slow.
+    crowded = {row["image_id"] for row in document["annotations"] if row["iscrowd"]}
+    document["images"] = sorted(document["images"], key=lambda image: (image["id"] not in crowded, image["id"]))[:27]
+    kept = {image["id"] for image in document["images"]}
+    document["annotations"] = [row for row in document["annotations"] if row["image_id"] in kept]
     return document
 
 
@@ -108,8 +113,7 @@ def results(truths: Annotations, found: list[Detections]) -> list[dict]:
 
 
 @needs_shared
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("stray", [20, 150])  # 150: more than COCO's 100 detections a picture
+@pytest.mark.parametrize(("seed", "stray"), [(0, 20), (1, 150)])  # 150: more than COCO's 100 detections a picture
 def test_equals_pycocotools_on_real_truths(seed, stray):
     document = coco_tiny()
     truths = packed(document)
