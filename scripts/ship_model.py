@@ -1,0 +1,100 @@
+"""Put a trained model into the package: only classes with enough training objects, half precision, an honest card.
+
+python scripts/ship_model.py runs/voc2007/last --name ssdlite320-mobilenetv2 --data ../shared/data/voc2007 \
+    --train-split trainval --test-split test
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from singleshot.data.recognise import open_data
+from singleshot.evaluate.protocols import evaluate
+from singleshot.runtime.detector import Detector
+from singleshot.runtime.evaluate_set import detect_with_progress
+from singleshot.weights.build import load_network, save_network
+from singleshot.weights.classes import keep_classes
+from singleshot.weights.folder import read_configuration
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singleshot.evaluate.protocols import Evaluation
+    from singleshot.types import Annotations
+
+LEAST_OBJECTS = 100
+LARGEST = 8_000_000  # bytes
+SHIPPED = Path(__file__).resolve().parents[1] / "src/singleshot/shipped"
+
+
+def main() -> None:
+    """Cut, store, evaluate the stored model once on the test split, write its card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--train-split", required=True)
+    parser.add_argument("--test-split", required=True)
+    parser.add_argument("--note", action="append", default=[], help="a line for the card")
+    given = parser.parse_args()
+    train_set = open_data(given.data, split=given.train_split)
+    counts = {name: int((train_set.labels == i).sum()) for i, name in enumerate(train_set.class_names)}
+    names = [name for name, count in counts.items() if count >= LEAST_OBJECTS]
+    configuration = read_configuration(given.model)
+    network = keep_classes(load_network(given.model), names)
+    network.spec = replace(network.spec, name=given.name)
+    folder = SHIPPED / given.name
+    save_network(folder, network, card="", provenance=configuration.provenance, half=True)
+    test_set = open_data(given.data, split=given.test_split)
+    found = detect_with_progress(Detector.load(folder), test_set, Console(stderr=True))
+    figures = evaluate(test_set, found)
+    text = card(given.name, figures, {name: counts[name] for name in names}, test_set, given.note)
+    save_network(folder, network, card=text, provenance=configuration.provenance, half=True)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    if size > LARGEST:
+        raise SystemExit(f"{folder} takes {size} bytes, more than {LARGEST}")
+    Console().print(text + f"\n{size} bytes in {folder}", markup=False)
+
+
+def card(name: str, figures: Evaluation, counts: dict[str, int], test_set: Annotations, notes: Sequence[str]) -> str:
+    """The model card."""
+    rows = [f"| {c} | {counts[c]} | {figures.counts[c].truths} | {figures.per_class[c]:.3f} |" for c in counts]
+    aps = [figures.per_class[c] or 0.0 for c in counts]
+    lines = [
+        f"# {name}",
+        "",
+        f"Finds {', '.join(counts)} in photographs. A small model for trying things out and for starting your own "
+        "training from; its training set is small, and so is its knowledge.",
+        "",
+        "## Figures",
+        "",
+        f"VOC07 average precision on {len(test_set)} test pictures (none of them was trained on or used for any "
+        "choice; the stored half-precision weights were evaluated, once).",
+        "",
+        "| class | training objects | test objects | AP |",
+        "|---|---|---|---|",
+        *rows,
+        f"| **mean** | | | **{sum(aps) / len(aps):.3f}** |",
+        "",
+        "## Training",
+        "",
+        *(f"- {note}" for note in notes),
+        "",
+        "## Limits",
+        "",
+        "- Photographs of everyday scenes as on Flickr in 2007. Not for safety, surveillance or decisions on people.",
+        "- Small and crowded people are mostly missed; see the AP of `person`.",
+        "- Scores are not calibrated probabilities.",
+        "",
+        "The base was trained on ImageNet (MobileNetV2, Apache-2.0). These weights: Apache-2.0.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
