@@ -12,13 +12,14 @@ import torch
 import torchvision
 
 from golden import SHARED, needs_shared
-from singleshot.errors import ModelError
+from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import decode_picture, to_network_input
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
-from singleshot.weights.build import fill, start_from
+from singleshot.weights.build import fill, load_network, start_from, start_from_file
 from singleshot.weights.caffe import from_description, import_caffe, read_base
 from singleshot.weights.caffe_proto import Message, parse_text, read_caffemodel
+from singleshot.weights.importing import import_files
 from singleshot.weights.tensorflow import read_mobilenetv2
 from singleshot.weights.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, read_torch_file, subsample
 
@@ -524,3 +525,42 @@ def test_fully_connected_classifier_layers_in_the_old_format(tmp_path: Path) -> 
     path.write_bytes(new_layer("fc8", blob([1], [1])))
     with pytest.raises(ModelError, match="no layer of VGG-16 or MobileNet v1; it begins with fc8"):
         read_base(path)
+
+
+# --- files to folders
+
+
+def test_a_caffe_detector_becomes_a_model_folder(thin: SSD, tmp_path: Path) -> None:
+    text, blobs = describe_in_caffe(thin)
+    prototxt, caffemodel = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    prototxt.write_text(text.replace("input_shape { dim: 1 dim: 3 dim: 300 dim: 300 }", ""))
+    caffemodel.write_bytes(
+        b"".join(new_layer(n, *(blob(b.reshape(-1).tolist(), list(b.shape)) for b in bs)) for n, bs in blobs.items())
+    )
+    line = import_files([caffemodel, prototxt], tmp_path / "m", class_names=["a", "b"], size_hw=(300, 300))
+    assert "ssd300-vgg16, 300x300 input, 2 classes, 8732 boxes" in line
+    assert load_network(tmp_path / "m").spec == THIN
+    line = import_files([caffemodel], tmp_path / "base")
+    assert line.startswith("30 tensors of a base")
+    assert len(start_from_file(SSD(THIN), tmp_path / "base" / "base.safetensors").kept) == 30
+
+
+def test_a_torchvision_file_becomes_a_base(tmp_path: Path) -> None:
+    torch.save(filled_classifier("mobilenet_v2").state_dict(), tmp_path / "w.pth")
+    import_files([tmp_path / "w.pth"], tmp_path / "base")
+    transfer = start_from_file(SSD(SSDLITE320_MOBILENETV2), tmp_path / "base" / "base.safetensors")
+    assert len(transfer.kept) == 2 * 52
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    for files, message in (
+        ([], "got nothing"),
+        ([tmp_path / "a.prototxt", tmp_path / "b.prototxt"], r"got a\.prototxt, b\.prototxt"),
+        ([tmp_path / "a.pth"], "there is no file"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            import_files(files, tmp_path / "out")
+    (tmp_path / "a.bin").write_text("")
+    with pytest.raises(RequestError, match="kind that is not read"):
+        import_files([tmp_path / "a.bin"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()

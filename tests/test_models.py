@@ -187,6 +187,10 @@ def test_l2_norm_by_hand() -> None:
     norm = L2Norm(2)
     x = torch.tensor([3.0, 4.0]).view(1, 2, 1, 1)
     torch.testing.assert_close(norm(x).flatten(), torch.tensor([12.0, 16.0]))  # 3/5 and 4/5, times 20
+    norm.scale.data = torch.tensor([5.0, 10.0])
+    torch.testing.assert_close(norm(x).flatten(), torch.tensor([3.0, 8.0]))
+    with torch.inference_mode():  # another way through the code
+        torch.testing.assert_close(norm(x).flatten(), torch.tensor([3.0, 8.0]))
     nothing = norm(torch.zeros(1, 2, 1, 1))
     assert nothing.flatten().tolist() == [0, 0]  # the eps inside the root
 

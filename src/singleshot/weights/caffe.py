@@ -34,7 +34,11 @@ _NORM_EPSILON = 1e-5  # Caffe's default of batch_norm_param.eps
 
 
 def import_caffe(
-    prototxt: Path, caffemodel: Path, class_names: Sequence[str] | None = None
+    prototxt: Path,
+    caffemodel: Path,
+    class_names: Sequence[str] | None = None,
+    *,
+    size_hw: tuple[int, int] | None = None,
 ) -> tuple[ModelSpec, dict[str, Tensor]]:
     """A detector's specification and tensors; batch normalisation is folded into the convolutions.
 
@@ -42,6 +46,7 @@ def import_caffe(
         prototxt: deploy description of the network.
         caffemodel: its weights, in the new or the old (V1) format.
         class_names: see `derive_spec`.
+        size_hw: input size where the description states none.
 
     Raises:
         ModelError: a file is cut short or of another kind; a layer is unknown, missing, left over or of another shape;
@@ -49,15 +54,20 @@ def import_caffe(
     """
     layers = read_caffemodel(caffemodel)
     blobs = {name: layer.blobs for name, layer in layers.items()}
-    return from_description(prototxt, blobs, class_names=class_names, origin=str(caffemodel))
+    return from_description(prototxt, blobs, class_names=class_names, size_hw=size_hw, origin=str(caffemodel))
 
 
 def from_description(
-    prototxt: Path, blobs: Blobs, *, class_names: Sequence[str] | None = None, origin: str
+    prototxt: Path,
+    blobs: Blobs,
+    *,
+    class_names: Sequence[str] | None = None,
+    size_hw: tuple[int, int] | None = None,
+    origin: str,
 ) -> tuple[ModelSpec, dict[str, Tensor]]:
     """As `import_caffe`, with the blobs of each layer already in memory."""
     graph = Graph(read_prototxt(prototxt), str(prototxt))
-    spec, sources = derive_spec(graph, class_names)
+    spec, sources = derive_spec(graph, class_names, size_hw=size_hw)
     model = SSD(spec)
     names = our_layers(graph, spec, sources)
     _require_same_wiring(graph, model, names)

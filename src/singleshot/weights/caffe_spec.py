@@ -49,12 +49,15 @@ class SourceLayers:
     prior: str
 
 
-def derive_spec(graph: Graph, class_names: Sequence[str] | None = None) -> tuple[ModelSpec, list[SourceLayers]]:
+def derive_spec(
+    graph: Graph, class_names: Sequence[str] | None = None, *, size_hw: tuple[int, int] | None = None
+) -> tuple[ModelSpec, list[SourceLayers]]:
     """Specification and source layers of a described network.
 
     Args:
         graph: of the description.
         class_names: L names; None takes VOC's for 20, COCO's for 80 and `class 1`, `class 2`, ... for another number.
+        size_hw: input size where the description states none.
 
     Raises:
         ModelError: the network is no SSD of a known base, or has a setting that we do not have; it is named.
@@ -64,7 +67,7 @@ def derive_spec(graph: Graph, class_names: Sequence[str] | None = None) -> tuple
     sources = _sources(graph, backbone)
     width = _width(graph, backbone)
     heads = {layer for one in sources for layer in (one.location, one.confidence)}
-    size_hw = _input_size(graph)
+    size_hw = _input_size(graph, size_hw)
     detector = graph.detector
     of_loss = detector.kind == "MultiBoxLoss"
     settings = detector.message.message("multibox_loss_param" if of_loss else "detection_output_param")
@@ -182,8 +185,8 @@ def _convolution(layer: Layer) -> tuple[int, int, int, int]:
     return outputs, int(kernel[0]), int(stride[0]), int(padding[0])
 
 
-def _input_size(graph: Graph) -> tuple[int, int]:
-    """Height and width of the input `data`, as the four ways of stating it give them."""
+def _input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
+    """Height and width of the input `data`, as the three ways of stating it give them, else what was given."""
     shapes = [shape.numbers("dim") for shape in graph.net.messages("input_shape")]
     flat = graph.net.numbers("input_dim")
     shapes += [flat[i : i + 4] for i in range(0, len(flat), 4)]
@@ -192,6 +195,8 @@ def _input_size(graph: Graph) -> tuple[int, int]:
     for shape in shapes:
         if len(shape) == 4 and shape[1] == 3:
             return int(shape[2]), int(shape[3])
+    if given is not None:
+        return given
     raise ModelError(f"{graph.origin} states no input of 1 x 3 x height x width; give the size with --size WxH")
 
 
