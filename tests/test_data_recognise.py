@@ -108,6 +108,7 @@ def test_bad_boxes_alone_do_not_stop(tmp_path: Path) -> None:
     [
         (["train", "val", "trainval", "test"], DefaultSplits("train", "val", "test")),
         (["trainval", "test"], DefaultSplits("trainval", None, "test")),
+        (["trainval", "train2007", "test"], DefaultSplits("train2007", None, "test")),
         (["training", "validation"], DefaultSplits("training", "validation", None)),
         (["fold1", "fold2"], DefaultSplits(None, None, None)),
         ([], DefaultSplits(None, None, None)),

@@ -47,7 +47,7 @@ def test_sets_without_sizes_or_usable_boxes(tmp_path: Path) -> None:
 
 def test_crowd_is_counted_apart(tmp_path: Path) -> None:
     content = coco_content()
-    content["annotations"][0]["iscrowd"] = 1
+    content["annotations"][0] |= {"iscrowd": 1, "bbox": [0, 0, 40, 30]}
     found = stats(open_data(coco(tmp_path / "c", content)))
     assert (found["crowd"], found["difficult"]) == (1, 0)
     assert found["size_pixels"]["p100"] == round(np.sqrt(200), 4)
