@@ -48,6 +48,7 @@ def test_ignored_truths_and_foreign_classes_do_not_count():
     assert only.ignored.tolist() == [False, True]
 
 
+@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(st.sampled_from([0.1, 0.25, 0.5, 0.75]), st.sampled_from([HIT, MISS, IGNORED]))),
     missed=st.integers(0, 4),

@@ -49,6 +49,7 @@ def test_no_detections_give_zero(version):
     assert average_precision(curve([], 3), version) == 0
 
 
+@settings(deadline=None)
 @given(hits=st.lists(st.booleans(), max_size=30), missed=st.integers(0, 5))
 def test_average_precision_equals_the_textbook_loop(hits, missed):
     positives = max(sum(hits) + missed, 1)
