@@ -126,6 +126,7 @@ def test_pairwise_iou_is_the_definition_is_symmetric_and_equal_in_both_libraries
     np.testing.assert_array_equal(overlaps, pairwise_iou(columns, rows).T)
     np.testing.assert_array_equal(overlaps, pairwise_iou(torch.tensor(rows), torch.tensor(columns)).numpy())
     assert ((overlaps >= 0) & (overlaps <= 1)).all()
+    assert (intersection(rows[:, None], columns) >= 0).all()
 
 
 @given(BOXES)

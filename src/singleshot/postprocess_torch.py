@@ -111,11 +111,11 @@ def nms_lists(
     too_close = ~(pairwise_iou(boxes_xyxy, boxes_xyxy) <= threshold)
     better_hits_worse = too_close.triu(diagonal=1)  # [list, better, worse]
     kept = valid
-    while True:
-        settled = valid & ~(better_hits_worse & kept[..., :, None]).any(dim=-2)
-        if torch.equal(settled, kept):
-            return kept
-        kept = settled
+    for _ in range(valid.shape[-1]):  # round i settles candidate i at the latest
+        before, kept = kept, valid & ~(better_hits_worse & kept[..., :, None]).any(dim=-2)
+        if torch.equal(before, kept):
+            break
+    return kept
 
 
 def _best_of_all_classes(
