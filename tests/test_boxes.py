@@ -48,6 +48,7 @@ def test_a_worked_example(array):
     assert xyxy_to_cxcywh(box).tolist() == [[2.5, 5, 3, 6]]
     assert cxcywh_to_xyxy(make(array, [[2.5, 5, 3, 6]])).tolist() == [[1, 2, 4, 8]]
     assert area(box).tolist() == [18]
+    assert area(make(array, [[4, 2, 1, 8], [4, 8, 1, 2]])).tolist() == [0, 0]  # inverted in one axis, and in both
     assert intersection(box, make(array, [[3, 0, 9, 4]])).tolist() == [2]
     assert iou(box, make(array, [[3, 0, 9, 4]])).tolist() == pytest.approx([2 / (18 + 24 - 2)])
     assert clip_boxes(make(array, [[-1, 2, 4, 8]]), width=3, height=5).tolist() == [[0, 2, 3, 5]]
