@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from data_fixtures import picture
+from singleshot.cli.detect import summary
 from singleshot.cli.main import run
 from singleshot.errors import ModelError, PictureError, RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
@@ -181,3 +182,9 @@ def test_models_lists_variants_and_layers(tmp_path: Path, capsys: pytest.Capture
     layers = json.loads((tmp_path / "layers.json").read_text())
     assert {"name", "kind", "kernel", "stride", "dilation", "parameters"} <= layers[0].keys()
     assert "conv13" in capsys.readouterr().out
+
+
+def test_what_is_found_is_summed_up_by_class() -> None:
+    found = [{"label": label, "score": score} for label, score in (("car", 0.98), ("cat", 0.9), ("car", 0.6))]
+    assert summary(found) == "2 x car 98% 60%, cat 90%"
+    assert summary([]) == "nothing"

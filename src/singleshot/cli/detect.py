@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from singleshot.errors import RequestError
+
+
+def summary(detections: list[dict[str, Any]]) -> str:
+    """What was found, by class, the surest first: `3 x car 98% 91% 60%, person 77%`."""
+    scores: dict[str, list[float]] = {}
+    for found in detections:
+        scores.setdefault(found["label"], []).append(found["score"])
+    parts = []
+    for label, of_label in scores.items():
+        shown = " ".join(f"{score:.0%}" for score in of_label[:3]) + (" ..." if len(of_label) > 3 else "")
+        parts.append(f"{len(of_label)} x {label} {shown}" if len(of_label) > 1 else f"{label} {shown}")
+    return ", ".join(parts) or "nothing"
 
 
 def detect(
@@ -42,8 +55,7 @@ def detect(
             detector, files, score=score, out=out, on_picture=lambda done: progress.update(task, completed=done)
         )
     for image in result.images:
-        found = ", ".join(f"{d['label']} {d['score']:.0%}" for d in image["detections"]) or "nothing"
-        console.print(f"{image['file']}: {found}", markup=False)
+        console.print(f"{image['file']}: {summary(image['detections'])}", markup=False)
     for line in result.failed:
         people.print(f"ssd: {line}", markup=False)
     if result.copies:

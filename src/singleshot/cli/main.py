@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 VERBS = {
-    "detect": "singleshot.cli.detect:detect",
-    "train": "singleshot.cli.train:train",
-    "evaluate": "singleshot.cli.evaluate:evaluate",
-    "data": "singleshot.cli.data:app",
-    "models": "singleshot.cli.models:models",
+    "detect": ("singleshot.cli.detect:detect", "Find objects in pictures."),
+    "train": ("singleshot.cli.train:train", "Train a detector on labelled pictures."),
+    "evaluate": ("singleshot.cli.evaluate:evaluate", "Measure how good a model, or a file of detections, is."),
+    "data": ("singleshot.cli.data:app", "Check and describe data sets."),
+    "models": ("singleshot.cli.models:models", "List the models there are, or the layers of one."),
+    "weights": ("singleshot.cli.weights:app", "Bring in weights of other projects."),
+    "demo": ("singleshot.cli.demo:demo", "See it all at work on a data set that draws itself (some minutes)."),
 }
 
 app = App(
@@ -28,8 +30,8 @@ app = App(
     version=lambda: metadata.version("singleshot"),
     help_on_error=False,
 )
-for verb, where in VERBS.items():
-    app.command(where, name=verb)
+for verb, (where, summary) in VERBS.items():
+    app.command(where, name=verb, help=summary)
 
 
 def run(arguments: Sequence[str]) -> int:
