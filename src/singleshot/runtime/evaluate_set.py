@@ -48,7 +48,7 @@ def evaluate_set(
     annotations = open_data(data, split=split)
     console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
     if detections_file is not None:
-        name, detections = str(detections_file), read_detections(detections_file, annotations)
+        name, detections = str(detections_file), read_detections(detections_file, annotations, on_note=console.print)
     else:
         detector = Detector.load(model, device=device)
         name, detections = detector.name, detect_with_progress(detector, annotations, console)

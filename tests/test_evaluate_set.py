@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from data_fixtures import voc
+from singleshot.cli.main import run
+from singleshot.models.ssd import SSD
+from singleshot.spec import SSDLITE320_MOBILENETV2
+from singleshot.weights.build import save_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    pictures: dict[str, Any] = {"a": [("car", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))], "c": []}
+    return voc(tmp_path / "set", pictures, {"train": ["a"], "val": ["b"], "test": ["a", "b", "c"]})
+
+
+def detections(folder: Path, **boxes: list[float]) -> Path:
+    found = {"a": ("car", boxes.get("a")), "b": ("cat", boxes.get("b"))}
+    images = [
+        {
+            "file": f"{name}.png",
+            "width": 40,
+            "height": 30,
+            "detections": [{"box": box, "label": label, "score": 0.9}] if box else [],
+        }
+        for name, (label, box) in found.items()
+        if name in boxes
+    ]
+    path = folder / "found.json"
+    path.write_text(json.dumps({"model": "by hand", "images": images}))
+    return path
+
+
+def test_a_file_of_detections_is_measured_on_the_test_split(data: Path, tmp_path: Path) -> None:
+    found = detections(tmp_path, a=[5, 5, 25, 20], b=[30, 2, 39, 9])
+    out = tmp_path / "deep/figures.json"
+    assert run(["evaluate", str(data), "--detections", str(found), "--json", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    assert figures["protocol"] == "voc07"
+    assert figures["per_class"] == {"car": 1.0, "cat": 0.0}
+    assert figures["mAP"] == 0.5
+
+
+def test_a_class_without_truths_is_null_and_no_part_of_the_mean(data: Path, tmp_path: Path) -> None:
+    found = detections(tmp_path, b=[2, 2, 30, 28])
+    out = tmp_path / "figures.json"
+    arguments = ["evaluate", str(data), "--detections", str(found), "--split", "val", "--json", str(out)]
+    assert run([*arguments, "--protocol", "voc12", "--report", str(tmp_path / "report.html")]) == 0
+    figures = json.loads(out.read_text())
+    assert figures["per_class"] == {"car": None, "cat": 1.0}
+    assert figures["mAP"] == 1.0
+    assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_a_model_is_measured(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_network(tmp_path / "model", SSD(SSDLITE320_MOBILENETV2.with_input_size(64, 64)), card="")
+    assert run(["evaluate", str(data), "--model", str(tmp_path / "model")]) == 0
+    assert "mAP voc07" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "no such file"),
+        (["DATA", "--split", "tset"], "did you mean test"),
+        (["DATA", "--model", "x", "--detections", "y"], "not both"),
+        (["DATA", "--detections", "missing.json"], "missing.json"),
+        (["DATA", "--protocol", "voc7", "--detections", "FOUND"], "did you mean voc07"),
+    ],
+)
+def test_wrong_requests_are_one_line(
+    arguments: list[str], message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = {"DATA": str(data), "FOUND": str(detections(tmp_path))}
+    assert run(["evaluate", *(places.get(argument, argument) for argument in arguments)]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ssd:")]
+    assert len(lines) == 1
+    assert message in lines[0]
