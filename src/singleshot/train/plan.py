@@ -12,6 +12,7 @@ import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.coverage.adapt import adapt
+from singleshot.data.bad_boxes import count_bad_boxes
 from singleshot.data.classes import join, with_classes
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import split as hold_out
@@ -160,6 +161,12 @@ def _read(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Anno
     train_set = join([train for train, _ in pairs])
     val_sets = [with_classes(val, train_set.class_names) for _, val in pairs if val is not None]
     notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects"]
+    bad = count_bad_boxes(train_set)
+    if bad:
+        counts = ", ".join(f"{count} {kind}" for kind, count in bad.items())
+        notes.append(
+            f"bad boxes: {counts}; see docs/data.md for what is dropped and what clipped (ssd data check names them)"
+        )
     if not val_sets:
         return train_set, None, [*notes, "no validation: best/ is not written"]
     val_set = join(val_sets)

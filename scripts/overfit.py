@@ -1,0 +1,93 @@
+"""Proof that a model learns at all: from fresh weights, without augmentation, it learns a few pictures by heart.
+
+python scripts/overfit.py --model ssd300-vgg16 --data ../shared/data/bccd --pictures 20 --steps 600
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+
+import torch
+
+from singleshot.augment.pipeline import CaffeAugmentation
+from singleshot.augment.settings import AugmentSettings
+from singleshot.coverage.adapt import adapt
+from singleshot.data.loader import TrainingSet, VisitOrder, training_loader
+from singleshot.data.recognise import open_data
+from singleshot.evaluate.protocols import evaluate
+from singleshot.models.ssd import SSD, grid_sizes
+from singleshot.runtime.detector import Detector
+from singleshot.runtime.over_set import detect_in_set
+from singleshot.runtime.torch_backend import TorchBackend, choose_device
+from singleshot.spec import variant
+from singleshot.train.recipe import CAFFE
+from singleshot.train.solver import CaffeSGD, learning_rate, parameter_groups
+from singleshot.train.step import Normaliser, update
+
+PLAIN = AugmentSettings(
+    brightness_probability=0,
+    contrast_probability=0,
+    saturation_probability=0,
+    hue_probability=0,
+    expand_probability=0,
+    samplers=(),
+    interpolations=("linear",),
+    mirror_probability=0,
+)
+
+
+def main() -> None:
+    """Train on the first pictures of a split and print the mAP on the same pictures until it reaches the goal."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ssd300-vgg16")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--split", default="train")
+    parser.add_argument("--pictures", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--warmup", type=int, default=50)
+    parser.add_argument("--every", type=int, default=100, help="steps between two evaluations")
+    parser.add_argument("--goal", type=float, default=0.95)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="bf16", choices=["fp32", "bf16"])
+    given = parser.parse_args()
+    device = choose_device(given.device)
+    annotations = open_data(given.data, split=given.split)
+    annotations = annotations.subset(range(given.pictures))
+    adaptation = adapt(
+        replace(variant(given.model), class_names=annotations.class_names), annotations, map_sizes_hw=grid_sizes
+    )
+    print(adaptation.reason)
+    spec = adaptation.spec
+    model = SSD(spec, seed=given.seed).to(device).to(memory_format=torch.channels_last).train()
+    recipe = replace(
+        CAFFE, learning_rate=given.learning_rate, warmup_steps=given.warmup, clip_norm=10.0, batch_size=given.batch_size
+    )
+    solver = CaffeSGD(parameter_groups(model, recipe), learning_rate=recipe.learning_rate)
+    samples = TrainingSet(
+        annotations, CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, PLAIN), seed=given.seed
+    )
+    order = VisitOrder(len(annotations), recipe.batch_size, given.seed, 0, given.steps)
+    autocast = torch.bfloat16 if given.precision == "bf16" else None
+    normalise, started = Normaliser(model, device), time.monotonic()
+    for step, batch in enumerate(training_loader(samples, order, workers=0)):
+        solver.learning_rate = learning_rate(step, given.steps, recipe)
+        figures = update(model, solver, [batch], recipe=recipe, normalise=normalise, autocast=autocast, step=step)
+        done = step + 1
+        if done % given.every and done != given.steps:
+            continue
+        found = detect_in_set(Detector(TorchBackend(model, device), name=given.model), annotations)
+        mean_ap = evaluate(annotations, found).mean_ap or 0.0
+        seconds = time.monotonic() - started
+        print(f"step {done}: loss {figures.loss:.3f}, VOC07 mAP {mean_ap:.4f}, {seconds:.0f} s", flush=True)
+        if mean_ap >= given.goal:
+            return
+        model.train()
+
+
+if __name__ == "__main__":
+    main()
