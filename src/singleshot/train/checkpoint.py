@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as format_tensors
 
-from singleshot.errors import HashError, MachineError, ModelError
+from singleshot.errors import HashError, ModelError
+from singleshot.weights.replace import replaced_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,27 +47,18 @@ def save(folder: Path, state: RunState, model: nn.Module, solver: CaffeSGD) -> P
     Raises:
         MachineError: the disk is full; earlier checkpoints are untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{state.step:08d}"
-    beside = folder / f".writing-{state.step:08d}"
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir()
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, beside / _MODEL)
-        save_file(_velocities(model, solver), beside / _SOLVER)
-        (beside / _STATE).write_text(json.dumps(asdict(state), indent=1))
-        names = (_MODEL, _SOLVER, _STATE)
-        (beside / _SUMS).write_text("".join(f"{_digest(beside / name)}  {name}\n" for name in names))
-        for name in (*names, _SUMS):
-            _sync(beside / name)
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
-        _sync(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        full = getattr(error, "errno", None) == errno.ENOSPC or "No space" in str(error)
-        reason = "the disk is full" if full else str(error)
-        raise MachineError(f"cannot write checkpoint {target}: {reason}; earlier checkpoints are untouched") from error
+    files = {
+        _MODEL: format_tensors({name: tensor.contiguous() for name, tensor in model.state_dict().items()}),
+        _SOLVER: format_tensors(_velocities(model, solver)),
+        _STATE: json.dumps(asdict(state), indent=1).encode(),
+    }
+    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
+    for abandoned in folder.glob(".step-*"):  # by a process that was killed while it wrote
+        shutil.rmtree(abandoned, ignore_errors=True)
+    with replaced_folder(target) as beside:
+        for name, content in (*files.items(), (_SUMS, sums.encode())):
+            (beside / name).write_bytes(content)
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return target
@@ -150,14 +140,3 @@ def _verify(path: Path) -> None:
         digest, name = line.split("  ", 1)
         if _digest(path / name) != digest:
             raise HashError(f"{path / name} is damaged: its SHA-256 is not the one in {_SUMS}")
-
-
-def _sync(path: Path) -> None:
-    """Make the file or folder reach the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows cannot sync a folder
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
