@@ -116,7 +116,8 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     steps = _steps(options, recipe, len(train_set))
     per_epoch = len(train_set) / recipe.batch_size
     every = max(1, round(per_epoch * options.validate_every))
-    validations = frozenset([*range(every, steps + 1, every), steps]) if val_set is not None else frozenset[int]()
+    regular = range(every, steps - every // 2, every)  # none just before the last
+    validations = frozenset([*regular, steps]) if val_set is not None else frozenset[int]()
     autocast = _precision(options.precision, device)
     notes += [
         f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
