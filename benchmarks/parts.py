@@ -75,9 +75,8 @@ def main() -> None:
         )
         match = milliseconds(lambda: assign(boxes, batch.boxes_xyxy, classes, spec.boxes.variances))
         print(f"match {count} pictures                        {match:8.2f} ms")
-        print(
-            f"loss of {count} pictures                      {milliseconds(lambda: multibox_loss(predictions, targets)):8.2f} ms"
-        )
+        loss = milliseconds(lambda: multibox_loss(predictions, targets))
+        print(f"loss of {count} pictures                      {loss:8.2f} ms")
         picture = np.asarray(cv2.imread(str(annotations.path(0)))[..., ::-1])
         detector = Detector.load()
         print(f"detect in one decoded picture           {milliseconds(lambda: detector(picture)):8.2f} ms")
