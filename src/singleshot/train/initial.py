@@ -54,7 +54,8 @@ def initial_network(spec: ModelSpec, *, init: str | None, model: str | None, see
         return Start(SSD(replace(spec, batch_norm=spec.backbone != "vgg16"), seed=seed), note, pretrained=False)
     network = SSD(spec, seed=seed)
     transfer = start_from_file(network, source)
-    return Start(network, f"weights from {source}: {transfer.summary}", pretrained=True)
+    origin = f"the shipped {source.name}" if source in shipped_models().values() else str(source)
+    return Start(network, f"weights from {origin}: {transfer.summary}", pretrained=True)
 
 
 def _source(spec: ModelSpec, init: str | None, model: str | None) -> Path | None:
