@@ -65,6 +65,13 @@ def test_a_model_is_measured(data: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "mAP voc07" in capsys.readouterr().out
 
 
+def test_classes_that_the_model_does_not_know_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = voc(tmp_path / "set", {"a": [("car", (5, 5, 25, 20)), ("zebra", (5, 5, 25, 20))]})
+    save_network(tmp_path / "model", SSD(SSDLITE320_MOBILENETV2.with_input_size(64, 64)), card="")
+    assert run(["evaluate", str(data), "--model", str(tmp_path / "model")]) == 0
+    assert "does not know 1 classes of the data, which count as 0: zebra" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -72,6 +72,10 @@ def detect_with_progress(detector: Detector, annotations: Annotations, console: 
             f"{detector.name} detects {', '.join(detector.spec.class_names)}; "
             f"the data has {', '.join(annotations.class_names)}: no class in common"
         )
+    unknown = [name for name in annotations.class_names if name not in detector.spec.class_names]
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+        console.print(f"{detector.name} does not know {len(unknown)} classes of the data, which count as 0: {shown}")
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("detecting", total=len(annotations))
         return detect_in_set(detector, annotations, on_picture=lambda done: progress.update(task, completed=done))
