@@ -205,7 +205,7 @@ def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path):
     (tmp_path / "drawn-set").mkdir()
     (tmp_path / "drawn-set" / "mine.txt").write_text("mine")
     with pytest.raises(RequestError, match="--out"):
-        run_demo(tmp_path)
+        run_demo(tmp_path, DemoSettings(model="no-such-model"))
     assert (tmp_path / "drawn-set" / "mine.txt").read_text() == "mine"
 
 
