@@ -37,3 +37,9 @@ def test_help_needs_no_torch(verb: str | None) -> None:
     done = run_without_torch(f"from singleshot.cli.main import run; sys.exit(run({arguments!r}))")
     assert done.returncode == 0, done.stderr
     assert "Usage: ssd" in done.stdout
+
+
+def test_training_without_torch_names_the_extra_to_install() -> None:
+    done = run_without_torch("from singleshot.cli.main import run; sys.exit(run(['train', 'data']))")
+    assert done.returncode == 2
+    assert done.stderr == "ssd: this needs torch, which is not installed: pip install 'singleshot[train]'\n"

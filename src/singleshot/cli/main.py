@@ -24,6 +24,9 @@ VERBS = {
     "demo": ("singleshot.cli.demo:demo", "See it all at work on a data set that draws itself (some minutes)."),
 }
 
+EXTRAS = {"torch", "torchvision", "tensorboard", "faster_coco_eval"}
+"""Packages of the extra `train`, which detection with an exported model and the data verbs do without."""
+
 app = App(
     name="ssd",
     help="SSD object detection: train on your own pictures, know how good it is, run it anywhere.",
@@ -48,6 +51,10 @@ def run(arguments: Sequence[str]) -> int:
         return _fail("stopped", 130)
     except MemoryError:
         return _fail("not enough memory; a smaller --batch-size or --accumulate helps in training", 4)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRAS:
+            raise
+        return _fail(f"this needs {error.name}, which is not installed: pip install 'singleshot[train]'", 2)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
