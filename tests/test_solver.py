@@ -10,7 +10,7 @@ from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.layers import L2Norm
 from singleshot.spec import SSD300_VGG16
 from singleshot.train.recipe import CAFFE, recipe_for
-from singleshot.train.solver import CaffeSGD, learning_rate, parameter_groups
+from singleshot.train.solver import CaffeSGD, clip_gradients, learning_rate, parameter_groups
 
 
 def test_one_update_by_hand() -> None:
@@ -91,6 +91,15 @@ def test_cosine_warms_up_and_ends_near_zero() -> None:
     assert learning_rate(99, 100, recipe) < 0.001
 
 
+def test_base_and_new_layers_are_clipped_apart() -> None:
+    model = nn.ModuleDict({"base": nn.Linear(2, 1, bias=False), "new": nn.Linear(2, 1, bias=False)})
+    for name, gradient in (("base", [[30.0, 40.0]]), ("new", [[3.0, 4.0]])):
+        model.get_submodule(name).weight.grad = torch.tensor(gradient)
+    clip_gradients(model, model["base"], 10.0)
+    torch.testing.assert_close(model["base"].weight.grad, torch.tensor([[6.0, 8.0]]))
+    torch.testing.assert_close(model["new"].weight.grad, torch.tensor([[3.0, 4.0]]))
+
+
 def test_wrong_settings_are_refused_in_one_line() -> None:
     with pytest.raises(UnknownNameError, match="did you mean cosine"):
         replace(CAFFE, schedule="cosin")
@@ -98,5 +107,8 @@ def test_wrong_settings_are_refused_in_one_line() -> None:
         recipe_for("cafe", SSD300_VGG16)
     with pytest.raises(RequestError, match="cannot be cut into 3"):
         replace(CAFFE, accumulate=3)
-    with pytest.raises(RequestError, match="above 0"):
-        replace(CAFFE, learning_rate=0.0)
+    for rate in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(RequestError, match="above 0"):
+            replace(CAFFE, learning_rate=rate)
+    with pytest.raises(RequestError, match="clip norm must be 0 or more"):
+        replace(CAFFE, clip_norm=float("nan"))

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from singleshot.models.depthwise import convolve
+
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
@@ -73,7 +75,7 @@ class ConvBlock(nn.Module):
         """Convolve, normalise, activate."""
         if self.tensorflow_padding:
             x = pad_same(x, kernel=self.convolution.kernel_size[0], stride=self.convolution.stride[0])
-        x = self.convolution(x)
+        x = convolve(self.convolution, x)
         if self.norm is not None:
             x = self.norm(x)
         if self.activation == "relu":

@@ -17,6 +17,7 @@ from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train import checkpoint
+from singleshot.train.memory import keep_freed_memory
 from singleshot.train.results import keep_model
 from singleshot.train.solver import learning_rate
 from singleshot.train.step import Normaliser, StepFigures, update
@@ -73,6 +74,8 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
         Stopped: by a signal, after saving.
         NonFiniteLossError: after saving nothing: the last good checkpoint stays the newest.
     """
+    if plan.device.type == "cpu":
+        keep_freed_memory()
     model = plan.model.to(plan.device).to(memory_format=torch.channels_last).train()
     solver = plan.solver
     normalise = Normaliser(model, plan.device)

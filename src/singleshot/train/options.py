@@ -32,6 +32,8 @@ class TrainOptions:
         batch_size: pictures an update, overrides the recipe's.
         accumulate: parts an update is cut into when memory is short, overrides the recipe's.
         backbone_rate: factor on the learning rate of the pretrained base, overrides the recipe's.
+        clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
+            recipe's; 0 leaves them.
         input_size: `WxH` of the network input.
         boxes: `adapt` fits the default boxes to the data where they do not cover it, `keep` leaves them.
         threads: of torch on the CPU; None: all cores.
@@ -58,6 +60,7 @@ class TrainOptions:
     batch_size: int | None = None
     accumulate: int | None = None
     backbone_rate: float | None = None
+    clip_norm: float | None = None
     input_size: str | None = None
     boxes: str = "adapt"
     threads: int | None = None

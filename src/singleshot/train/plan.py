@@ -225,6 +225,7 @@ def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations, *, p
         "batch_size": options.batch_size,
         "accumulate": options.accumulate,
         "backbone_rate": options.backbone_rate,
+        "clip_norm": options.clip_norm,
     }
     if train_set.layout == "coco":  # the authors leave difficult objects out there
         recipe = replace(recipe, augment=replace(recipe.augment, keep_difficult=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,8 @@ class Recipe:
         weight_decay: pulls weights (not biases) to 0.
         bias_rate: multiplies the rate of biases.
         backbone_rate: multiplies the rate of the pretrained base.
-        clip_norm: gradients longer than this are shortened to it; None leaves them.
+        clip_norm: the gradient of the base, and that of the layers after it, are each shortened to this length; 0
+            leaves them.
         overlap_threshold: IoU from which a default box learns a truth.
         negative_ratio: mined negatives a positive.
         localisation_weight: alpha of eq. 1.
@@ -47,7 +49,7 @@ class Recipe:
     weight_decay: float = 5e-4
     bias_rate: float = 2.0
     backbone_rate: float = 1.0
-    clip_norm: float | None = None
+    clip_norm: float = 0.0
     overlap_threshold: float = 0.5
     negative_ratio: float = 3.0
     localisation_weight: float = 1.0
@@ -56,8 +58,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise UnknownNameError("schedule", self.schedule, SCHEDULES)
-        if self.learning_rate <= 0:
+        if not 0 < self.learning_rate < math.inf:
             raise RequestError(f"the learning rate must be above 0, got {self.learning_rate}")
+        for name in ("warmup_steps", "backbone_rate", "clip_norm"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise RequestError(f"{name.replace('_', ' ')} must be 0 or more, got {getattr(self, name)}")
         if self.batch_size < 1 or self.accumulate < 1 or self.batch_size % self.accumulate:
             raise RequestError(f"batch size {self.batch_size} cannot be cut into {self.accumulate} equal parts")
 

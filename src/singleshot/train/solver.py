@@ -78,6 +78,18 @@ def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | Non
     return [{"params": found, "rate_factor": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
 
 
+def clip_gradients(model: nn.Module, backbone: nn.Module, longest: float) -> None:
+    """Shorten the gradient of the base, and that of the other layers, each by itself, to at most `longest`.
+
+    Together, a pretrained base with its batch normalisation folded in, whose gradient is many times as long as that of
+    the new layers, would slow these down.
+    """
+    base = list(backbone.parameters())
+    of_base = {id(parameter) for parameter in base}
+    for part in (base, [parameter for parameter in model.parameters() if id(parameter) not in of_base]):
+        nn.utils.clip_grad_norm_(part, longest)
+
+
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     """The rate of update `step` (from 0) of a run of `steps` updates.
 

@@ -10,6 +10,7 @@ import torch
 from singleshot.assign.targets import assign
 from singleshot.errors import NonFiniteLossError
 from singleshot.losses.multibox import multibox_loss
+from singleshot.train.solver import clip_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,8 +96,8 @@ def update(
         _require_finite(seen, batch.names, step)
         (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
         figures.append(seen)
-    if recipe.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm, error_if_nonfinite=False)
+    if recipe.clip_norm:
+        clip_gradients(model, model.backbone, recipe.clip_norm)
     solver.step()
     count = len(figures)
     return StepFigures(

@@ -1,0 +1,83 @@
+"""Strided depthwise convolution with a fast backward on the CPU.
+
+oneDNN computes the input gradient of a strided depthwise convolution in bf16 by a reference kernel, 10 to 20 times as
+slow as its forward kernels. The same gradient is a depthwise convolution of stride 1: of the output gradient, spread
+out with zeros between its values, by the mirrored filters. That one is fast (figures: `docs/results.md`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor, nn
+
+
+def convolve(convolution: nn.Conv2d, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+    """What `convolution(x)` gives, under autocast too; only the gradient may be computed in another way."""
+    if not _has_slow_gradient(convolution, x):
+        return convolution(x)  # type: ignore[no-any-return]
+    kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    weight = convolution.weight.to(kind)
+    bias = None if convolution.bias is None else convolution.bias.to(kind)
+    stride, padding = convolution.stride[0], int(convolution.padding[0])
+    return _StridedDepthwise.apply(x.to(kind), weight, bias, stride, padding)  # type: ignore[no-any-return]
+
+
+def _has_slow_gradient(convolution: nn.Conv2d, x: Tensor) -> bool:
+    """Whether this call is a strided depthwise convolution on the CPU whose gradients are wanted."""
+    return (
+        convolution.groups == convolution.in_channels == convolution.out_channels > 1
+        and max(convolution.stride) > 1
+        and set(convolution.dilation) == {1}
+        and x.device.type == "cpu"
+        and torch.is_grad_enabled()
+        and convolution.weight.requires_grad
+    )
+
+
+class _StridedDepthwise(torch.autograd.Function):
+    """`conv2d(groups=channels)` of square filters, equal strides and paddings."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.stride, ctx.padding, ctx.biased = stride, padding, bias is not None
+        return F.conv2d(x, weight, bias, stride=stride, padding=padding, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        (of_output,) = gradients
+        channels, stride, padding = x.shape[1], ctx.stride, ctx.padding
+        of_input = _input_gradient(of_output, weight, x, stride, padding) if ctx.needs_input_grad[0] else None
+        _, of_weight, of_bias = torch.ops.aten.convolution_backward(
+            of_output,
+            x,
+            weight,
+            [channels] if ctx.biased else None,
+            [stride, stride],
+            [padding, padding],
+            [1, 1],
+            False,
+            [0, 0],
+            channels,
+            [False, True, ctx.biased],
+        )
+        return of_input, of_weight, of_bias, None, None
+
+
+def _input_gradient(of_output: Tensor, weight: Tensor, x: Tensor, stride: int, padding: int) -> Tensor:
+    """The output gradient with zeros between its values, correlated with the mirrored filters."""
+    batch, channels, height, width = x.shape
+    reach = weight.shape[2] - 1
+    shape = (batch, channels, height + reach, width + reach)
+    spread = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last).zero_()
+    first = reach - padding
+    rows, columns = of_output.shape[2:]
+    spread[:, :, first : first + stride * rows : stride, first : first + stride * columns : stride] = of_output
+    return F.conv2d(spread, weight.flip(2, 3), groups=channels)

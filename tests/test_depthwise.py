@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from singleshot.models.depthwise import convolve
+from singleshot.models.layers import ConvBlock
+
+
+def gradients(convolve: object, convolution: nn.Conv2d, x: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+    x = x.clone().requires_grad_()
+    convolution.zero_grad()
+    y = convolve(x)  # type: ignore[operator]
+    (y.float() * weights).sum().backward()
+    parameters = [p.grad for p in convolution.parameters() if p.grad is not None]
+    assert x.grad is not None
+    return [y.detach(), x.grad, *(p.clone() for p in parameters)]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "padding"),
+    [((9, 9), 3, 2, 0), ((9, 12), 3, 2, 1), ((8, 7), 3, 2, 0), ((8, 8), 5, 3, 2), ((3, 3), 3, 2, 1)],
+)
+def test_equals_torchs_own(size: tuple[int, int], kernel: int, stride: int, padding: int, bias: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    convolution = nn.Conv2d(4, 4, kernel, stride=stride, padding=padding, groups=4, bias=bias).double()
+    x = torch.randn(2, 4, *size, generator=generator, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        weights = torch.randn(convolution(x).shape, generator=generator)
+    expected = gradients(convolution, convolution, x, weights)
+    found = gradients(lambda x: convolve(convolution, x), convolution, x, weights)
+    assert len(found) == len(expected) == 3 + bias
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_under_autocast_the_gradients_are_those_of_bf16() -> None:
+    convolution = nn.Conv2d(8, 8, 3, stride=2, groups=8)
+    x = torch.randn(2, 8, 17, 17).contiguous(memory_format=torch.channels_last)
+    weights = torch.randn(2, 8, 8, 8)
+
+    def both(convolve: object) -> list[torch.Tensor]:
+        def cast(x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                y: torch.Tensor = convolve(x)  # type: ignore[operator]
+            return y
+
+        return gradients(cast, convolution, x, weights)
+
+    found, expected = both(lambda x: convolve(convolution, x)), both(convolution)
+    assert found[0].dtype == torch.bfloat16
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.dtype == theirs.dtype
+        torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
+
+
+def takes_the_detour(convolution: nn.Conv2d | ConvBlock) -> bool:
+    x = torch.zeros(1, 4, 8, 8)
+    y = convolve(convolution, x) if isinstance(convolution, nn.Conv2d) else convolution(x)
+    return type(y.grad_fn).__name__ == "_StridedDepthwiseBackward"
+
+
+def test_only_training_strided_depthwise_convolutions_take_the_detour() -> None:
+    depthwise = nn.Conv2d(4, 4, 3, stride=2, groups=4)
+    assert takes_the_detour(depthwise)
+    assert takes_the_detour(ConvBlock(4, 4, stride=2, groups=4, activation="none"))
+    assert not takes_the_detour(nn.Conv2d(4, 4, 3, groups=4))
+    assert not takes_the_detour(nn.Conv2d(4, 4, 3, stride=2))
+    assert not takes_the_detour(nn.Conv2d(4, 8, 3, stride=2, groups=4))
+    assert not takes_the_detour(depthwise.requires_grad_(requires_grad=False))
+    with torch.no_grad():
+        assert not takes_the_detour(nn.Conv2d(4, 4, 3, stride=2, groups=4))
