@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,13 +11,15 @@ import pytest
 
 from golden import SHARED, needs_shared
 from singleshot.coverage import adapt as adapting
-from singleshot.coverage.adapt import FINER_SOURCES, adapt
+from singleshot.coverage.adapt import ENOUGH, FINER_SOURCES, adapt
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS, ModelSpec
 from truth_sets import squares, truth_set, voc_set
 
 if TYPE_CHECKING:
     from singleshot.types import Annotations
+
+fit = partial(adapt, map_sizes_hw=grid_sizes, below=ENOUGH)
 
 LITE = replace(SSDLITE320_MOBILENETV2, class_names=("dot", "plate"))
 
@@ -39,15 +42,24 @@ def check_form(spec: ModelSpec, shipped: ModelSpec) -> None:
 
 
 def test_boxes_that_cover_the_data_are_kept() -> None:
-    found = adapt(LITE, dots_and_plates(100), map_sizes_hw=grid_sizes)
+    found = fit(LITE, dots_and_plates(100))
     assert not found.changed
     assert found.spec is LITE
     assert found.after is found.before
     assert "kept: every class is covered to 95% or more" in found.reason
 
 
+def test_boxes_that_cover_a_quarter_of_each_class_are_kept_unless_more_is_asked() -> None:
+    data = dots_and_plates(42)
+    assert 0.25 <= fit(LITE, data).before.shares[0] < 0.5
+    found = adapt(LITE, data, map_sizes_hw=grid_sizes)
+    assert not found.changed
+    assert "kept: every class is covered to 25% or more" in found.reason
+    assert adapt(LITE, dots_and_plates(20), map_sizes_hw=grid_sizes).changed
+
+
 def test_smaller_objects_are_met_by_respaced_sizes_where_that_is_enough() -> None:
-    found = adapt(LITE, dots_and_plates(42), map_sizes_hw=grid_sizes)
+    found = fit(LITE, dots_and_plates(42))
     assert found.before.shares[0] < 0.5
     assert found.changed
     assert found.spec.sources == LITE.sources
@@ -56,7 +68,7 @@ def test_smaller_objects_are_met_by_respaced_sizes_where_that_is_enough() -> Non
 
 
 def test_small_objects_get_a_finer_map() -> None:
-    found = adapt(LITE, dots_and_plates(20), map_sizes_hw=grid_sizes)
+    found = fit(LITE, dots_and_plates(20))
     assert found.before.shares.tolist() == [0, 1]
     assert found.spec.sources == ("block7_expand", *LITE.sources)
     assert found.after.shares.min() >= 0.95
@@ -66,10 +78,10 @@ def test_small_objects_get_a_finer_map() -> None:
 
 
 def test_stride_four_is_the_last_resort() -> None:
-    found = adapt(LITE, dots_and_plates(9), map_sizes_hw=grid_sizes)
+    found = fit(LITE, dots_and_plates(9))
     assert found.spec.sources[0] == "block4_expand" or found.after.shares[0] < 0.8
     vgg = replace(SSD300_VGG16, class_names=("dot", "plate"))
-    found = adapt(vgg, dots_and_plates(9), map_sizes_hw=grid_sizes)
+    found = fit(vgg, dots_and_plates(9))
     assert found.spec.sources[0] == "conv3_3"
     assert found.spec.normalised == ("conv3_3", "conv4_3")
     assert found.after.shares[0] >= 0.8
@@ -81,46 +93,46 @@ def test_one_class_among_many_is_rescued() -> None:
     names = tuple(f"class{i}" for i in range(40))
     boxes = np.concatenate([squares(30, 22, seed=3), squares(39 * 30, 110, seed=4)])
     labels = np.repeat(np.arange(40), 30)
-    found = adapt(replace(LITE, class_names=names), truth_set(boxes, labels, names), map_sizes_hw=grid_sizes)
+    found = fit(replace(LITE, class_names=names), truth_set(boxes, labels, names))
     assert found.before.shares[0] == 0
     assert found.after.shares.min() >= 0.9
 
 
 def test_a_class_of_a_few_truths_does_not_decide() -> None:
-    assert not adapt(LITE, dots_and_plates(20, dots=19), map_sizes_hw=grid_sizes).changed
-    assert adapt(LITE, dots_and_plates(20, dots=20), map_sizes_hw=grid_sizes).changed
+    assert not fit(LITE, dots_and_plates(20, dots=19)).changed
+    assert fit(LITE, dots_and_plates(20, dots=20)).changed
 
 
 def test_where_all_classes_are_rare_all_decide() -> None:
     rare = dots_and_plates(20).subset([0])
     rows = [*range(5), *range(100, 119)]
     few = truth_set(rare.boxes_xyxy[rows], rare.labels[rows])
-    assert adapt(LITE, few, map_sizes_hw=grid_sizes).after.shares[0] >= 0.8
+    assert fit(LITE, few).after.shares[0] >= 0.8
 
 
 def test_without_truths_nothing_changes() -> None:
-    found = adapt(LITE, truth_set([], []), map_sizes_hw=grid_sizes)
+    found = fit(LITE, truth_set([], []))
     assert not found.changed
     assert "no truths" in found.reason
 
 
 def test_adapting_twice_changes_nothing_more() -> None:
-    once = adapt(LITE, dots_and_plates(20), map_sizes_hw=grid_sizes)
-    assert not adapt(once.spec, dots_and_plates(20), map_sizes_hw=grid_sizes).changed
+    once = fit(LITE, dots_and_plates(20))
+    assert not fit(once.spec, dots_and_plates(20)).changed
 
 
 def test_large_sets_are_judged_by_a_sample_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     one = dots_and_plates(100)
     many = one.subset([0] * 10)
     monkeypatch.setattr(adapting, "MOST_TRUTHS", 500)
-    found = adapt(LITE, many, map_sizes_hw=grid_sizes)
+    found = fit(LITE, many)
     assert found.before.truths.sum() == 600
     assert "(judged by 3 of 10 pictures)" in found.reason
 
 
 def test_an_input_that_is_not_square() -> None:
     wide = LITE.with_input_size(240, 480)
-    found = adapt(wide, dots_and_plates(20), map_sizes_hw=grid_sizes)
+    found = fit(wide, dots_and_plates(20))
     assert found.changed
     assert found.after.shares.min() >= 0.9
     check_form(found.spec, wide)
@@ -143,7 +155,7 @@ def test_the_platelets_of_bccd_are_covered(name: str) -> None:
     """Platelets are about 20 x 26 pixels in a 320 picture: SSDLite's smallest box is 64."""
     data = voc_set(SHARED / "data" / "bccd", "train")
     spec = replace(VARIANTS[name], class_names=data.class_names)
-    found = adapt(spec, data, map_sizes_hw=grid_sizes)
+    found = fit(spec, data)
     platelets = data.class_names.index("Platelets")
     if name == SSDLITE320_MOBILENETV2.name:
         assert found.before.shares[platelets] < 0.01

@@ -161,7 +161,7 @@ def test_resuming_nothing_starts_afresh_and_says_so(
         (["DATA", "--input-size", "300"], "WIDTHxHEIGHT"),
         (["DATA", "--device", "gpu"], "device 'gpu' cannot be used"),
         (["DATA", "--precision", "fp8"], "auto, fp32 or bf16"),
-        (["DATA", "--boxes", "fit"], "adapt or keep"),
+        (["DATA", "--boxes", "fit"], "unknown choice of --boxes"),
         (["DATA", "--init", "missing.npz"], "missing.npz"),
         (["DATA", "--batch-size", "0"], "batch size"),
     ],

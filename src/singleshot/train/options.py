@@ -35,7 +35,8 @@ class TrainOptions:
         clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
             recipe's; 0 leaves them.
         input_size: `WxH` of the network input.
-        boxes: `adapt` fits the default boxes to the data where they do not cover it, `keep` leaves them.
+        boxes: `auto` fits the default boxes to the data where they miss a class almost wholly, `adapt` where they do
+            not cover all of it, `keep` leaves them.
         threads: of torch on the CPU; None: all cores.
     """
 
@@ -62,5 +63,5 @@ class TrainOptions:
     backbone_rate: float | None = None
     clip_norm: float | None = None
     input_size: str | None = None
-    boxes: str = "adapt"
+    boxes: str = "auto"
     threads: int | None = None

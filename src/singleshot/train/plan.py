@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
-from singleshot.coverage.adapt import adapt
+from singleshot.coverage.adapt import ENOUGH, NEGLECTED, adapt
 from singleshot.data.bad_boxes import count_bad_boxes
 from singleshot.data.classes import join, with_classes
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import split as hold_out
-from singleshot.errors import RequestError
-from singleshot.models.ssd import SSD
+from singleshot.errors import RequestError, UnknownNameError
+from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import VARIANTS, ModelSpec, variant
 from singleshot.train.initial import initial_network
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
 NO = "none"
+BOX_CHOICES = ("auto", "adapt", "keep")
 LEAST_TO_HOLD_OUT = 10
 """Of a set without validation pictures a fifth is held out, if it has this many."""
 
@@ -203,9 +204,10 @@ def _base_spec(options: TrainOptions) -> ModelSpec:
 def _fit(spec: ModelSpec, train_set: Annotations, options: TrainOptions) -> tuple[ModelSpec, list[str]]:
     """The data's classes, and default boxes that cover its objects."""
     spec = replace(spec, class_names=train_set.class_names)
-    if options.boxes not in {"adapt", "keep"}:
-        raise RequestError(f"--boxes is adapt or keep, got {options.boxes!r}")
-    adaptation = adapt(spec, train_set, map_sizes_hw=lambda candidate: list(SSD(candidate).map_sizes_hw))
+    if options.boxes not in BOX_CHOICES:
+        raise UnknownNameError("choice of --boxes", options.boxes, BOX_CHOICES)
+    below = NEGLECTED if options.boxes == "auto" else ENOUGH
+    adaptation = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=below)
     lines = [*adaptation.before.lines(), adaptation.reason]
     if not adaptation.changed:
         return spec, lines
