@@ -42,7 +42,14 @@ def test_every_way_of_writing_it(tmp_path: Path, text: str | bytes) -> None:
     assert found.starts.tolist() == [0, 2, 2]
     assert found.class_names == ("ant", "zebra")
     assert found.labels.tolist() == [1, 0]
-    assert found.sizes_wh.tolist() == [[0, 0], [0, 0]]
+    assert found.sizes_wh.tolist() == [[40, 30], [40, 30]]
+
+
+def test_an_unreadable_picture_is_a_fault(tmp_path: Path) -> None:
+    path = table(tmp_path, ROWS)
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"a\.png"):
+        open_data(path)
 
 
 def test_one_table_has_no_splits_several_are_splits(tmp_path: Path) -> None:

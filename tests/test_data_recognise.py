@@ -39,6 +39,20 @@ def test_what_is_no_set_is_one_line(tmp_path: Path, name: str) -> None:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("a.xml", "put them into Annotations/"),
+        ("_annotations.coco.json", "if .*coco.json is COCO's, name it itself"),
+        ("_annotations.csv", "_annotations.csv has other columns"),
+    ],
+)
+def test_near_misses_are_told_what_to_do(tmp_path: Path, name: str, advice: str) -> None:
+    (tmp_path / name).write_text("filename,width,height\n")
+    with pytest.raises(RequestError, match=advice):
+        recognise(tmp_path)
+
+
 def test_a_folder_of_sets_offers_them(tmp_path: Path) -> None:
     voc(tmp_path / "devkit/VOC2007", {"a": [CAT]})
     with pytest.raises(RequestError, match=r"did you mean .*VOC2007"):

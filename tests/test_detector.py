@@ -100,6 +100,22 @@ def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_
     }
 
 
+def test_copies_never_replace_originals(detector: Detector, tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    before = (tmp_path / "a.jpg").read_bytes()
+    with pytest.raises(RequestError, match=r"holds a.jpg itself"):
+        detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=tmp_path)
+    with pytest.raises(RequestError, match="is a file"):
+        detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=tmp_path / "a.jpg")
+    assert (tmp_path / "a.jpg").read_bytes() == before
+
+
+def test_what_is_no_picture_is_refused(detector: Detector) -> None:
+    for wrong in (3, None):
+        with pytest.raises(PictureError, match="a picture is a path, a PIL image or an array"):
+            detector(wrong)  # type: ignore[call-overload]
+
+
 def test_more_pictures_than_are_decoded_ahead_come_in_order(detector: Detector, tmp_path: Path) -> None:
     paths = [picture(tmp_path / f"{i:02}.png", width=20 + i) for i in range(23)]
     found = list(detector.stream(paths, batch_size=3))

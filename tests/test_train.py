@@ -156,14 +156,20 @@ def test_resuming_nothing_starts_afresh_and_says_so(
         (["DATA", "--recipe", "cafe"], "did you mean caffe"),
         (["DATA", "--train-split", "trian"], "did you mean train"),
         (["DATA", "--epocs", "3"], "did you mean --epochs"),
-        (["DATA", "--epochs", "0"], "at least one update"),
+        (["DATA", "--epochs", "0"], "--epochs is a number above 0"),
+        (["DATA", "--epochs", "nan"], "--epochs is a number above 0"),
+        (["DATA", "--iterations", "0"], "at least one update"),
+        (["DATA", "--validate-every", "0"], "--validate-every is a number of epochs above 0"),
+        (["DATA", "--threads", "-1"], "--threads is 1 or more"),
+        (["DATA", "--workers", "-1"], "--workers is 0 or more"),
+        (["DATA", "--checkpoint-every", "0"], "--checkpoint-every is 1 or more"),
         (["DATA", "--epochs", "1", "--iterations", "1"], "not both"),
         (["DATA", "--input-size", "300"], "WIDTHxHEIGHT"),
-        (["DATA", "--device", "gpu"], "device 'gpu' cannot be used"),
+        (["DATA", "--device", "gpu"], "device 'gpu' cannot be used here; known: auto, cpu"),
         (["DATA", "--precision", "fp8"], "auto, fp32 or bf16"),
         (["DATA", "--boxes", "fit"], "unknown choice of --boxes"),
         (["DATA", "--init", "missing.npz"], "missing.npz"),
-        (["DATA", "--batch-size", "0"], "batch size"),
+        (["DATA", "--batch-size", "0"], "batch size and parts are 1 or more"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_writes_nothing(
@@ -175,6 +181,13 @@ def test_a_wrong_request_is_one_line_and_writes_nothing(
     assert message.lower() in error.lower()
     assert error.count("\n") == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_a_short_run_warms_up_for_a_fifth_of_it(data: Path, tmp_path: Path) -> None:
+    options = replace(OPTIONS, out=tmp_path, epochs=None, iterations=10, warmup=None)
+    assert prepare([str(data)], options).recipe.warmup_steps == 2
+    assert prepare([str(data)], replace(options, warmup=7)).recipe.warmup_steps == 7
+    assert prepare([str(data)], replace(options, iterations=5000)).recipe.warmup_steps == 100
 
 
 def test_history_with_a_cut_last_line_is_read(tmp_path: Path) -> None:

@@ -25,17 +25,16 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
         classes: the classes there may be; left out, any.
         json: file for all faults found.
     """
-    from rich.console import Console
-
+    from singleshot.console import remarks, results
     from singleshot.data.check import check as find_faults
 
-    people = Console(stderr=True, highlight=False, soft_wrap=True)
+    people = remarks()
     with people.status("decoding pictures") as status:
         report = find_faults(
             _some(data), split=split, class_names=classes, on_picture=lambda done: status.update(f"{done} pictures")
         )
     _write_json(json, report.to_dict())
-    _print_report(Console(highlight=False, soft_wrap=True), report)
+    _print_report(results(), report)
     return 1 if report.faults else 0
 
 
@@ -49,8 +48,7 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
         json: file for the numbers.
         out: folder for class counts, box sizes and shapes, and a contact sheet, as PNG.
     """
-    from rich.console import Console
-
+    from singleshot.console import results
     from singleshot.data.recognise import join, open_data
     from singleshot.data.stats import stats as count
     from singleshot.data.stats import write_stats
@@ -58,10 +56,10 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
     annotations = join([open_data(path, split=split, headers=False) for path in _some(data)])
     found = count(annotations) if out is None else write_stats(annotations, out)
     _write_json(json, found)
-    console = Console(highlight=False, soft_wrap=True)
+    console = results()
     _print_stats(console, found)
     if out is not None:
-        console.print(f"classes.png, boxes.png, contact_sheet.png and stats.json in {out}", markup=False)
+        console.print(f"classes.png, boxes.png, contact_sheet.png and stats.json in {out}")
     return 0
 
 
@@ -85,14 +83,14 @@ def _print_report(console: Console, report: CheckReport) -> None:
     from singleshot.data.faults import SHOWN
 
     names = ", ".join(f"{name or 'no split'} {count}" for name, count in report.splits.items())
-    console.print(f"{report.pictures} pictures, {report.boxes} boxes ({names})", markup=False)
+    console.print(f"{report.pictures} pictures, {report.boxes} boxes ({names})")
     for kind, faults in report.by_kind().items():
-        console.print(f"{kind}: {len(faults)} ({faults[0].consequence})", markup=False)
+        console.print(f"{kind}: {len(faults)} ({faults[0].consequence})")
         for fault in faults[:SHOWN]:
-            console.print(f"  {fault}", markup=False)
+            console.print(f"  {fault}")
         if len(faults) > SHOWN:
-            console.print(f"  and {len(faults) - SHOWN} more (--json lists all)", markup=False)
-    console.print("no faults" if not report.faults else f"{len(report.faults)} faults", markup=False)
+            console.print(f"  and {len(faults) - SHOWN} more (--json lists all)")
+    console.print("no faults" if not report.faults else f"{len(report.faults)} faults")
 
 
 def _print_stats(console: Console, found: dict[str, Any]) -> None:

@@ -38,16 +38,18 @@ def detect(
         json: file for the detections.
         device: `auto`, `cpu` or `cuda`.
     """
-    from rich.console import Console
     from rich.progress import Progress
 
+    from singleshot.console import remarks, results
     from singleshot.runtime.detect_files import detect_files, picture_files
     from singleshot.runtime.detector import Detector
 
     if not 0 <= score <= 1:
         raise RequestError(f"--score is between 0 and 1, got {score}")
+    if json is not None and json.is_dir():
+        raise RequestError(f"--json is a file for the detections; {json} is a folder")
     files = picture_files(source)
-    console, people = Console(highlight=False, soft_wrap=True), Console(stderr=True, highlight=False, soft_wrap=True)
+    console, people = results(), remarks()
     detector = Detector.load(model, device=device)
     with Progress(console=people, disable=len(files) < 20 or not people.is_terminal) as progress:
         task = progress.add_task("detecting", total=len(files))
@@ -55,11 +57,11 @@ def detect(
             detector, files, score=score, out=out, on_picture=lambda done: progress.update(task, completed=done)
         )
     for image in result.images:
-        console.print(f"{image['file']}: {summary(image['detections'])}", markup=False)
+        console.print(f"{image['file']}: {summary(image['detections'])}")
     for line in result.failed:
-        people.print(f"ssd: {line}", markup=False)
+        people.print(f"ssd: {line}")
     if result.copies:
-        console.print(f"{len(result.copies)} annotated in {out}", markup=False)
+        console.print(f"{len(result.copies)} annotated in {out}")
     if json is not None:
         result.write_json(json)
     return 1 if result.failed else 0

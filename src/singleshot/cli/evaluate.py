@@ -29,19 +29,17 @@ def evaluate(
         report: file for a page with curves and pictures.
         device: `auto`, `cpu` or `cuda`.
     """
-    from rich.console import Console
-
+    from singleshot.console import remarks, results
     from singleshot.runtime.evaluate_set import evaluate_set
 
-    people = Console(stderr=True, highlight=False)
     result = evaluate_set(
         data, model=model, detections_file=detections, split=split, protocol=protocol, device=device,
-        console=people, report=report,
+        console=remarks(), report=report,
     )  # fmt: skip
-    console = Console(highlight=False)
+    console = results()
     for name, ap in result.per_class.items():
-        console.print(f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}", markup=False)
-    console.print(f"{'mAP ' + result.protocol:>16}  {100 * (result.mean_ap or 0):5.1f}%", markup=False)
+        console.print(f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}")
+    console.print(f"{'mAP ' + result.protocol:>16}  {100 * (result.mean_ap or 0):5.1f}%")
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -27,9 +29,12 @@ VERBS = {
 EXTRAS = {"torch", "torchvision", "tensorboard", "faster_coco_eval"}
 """Packages of the extra `train`, which detection with an exported model and the data verbs do without."""
 
+WRONG_PATHS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""What the machine says of a path that the user chose wrongly."""
+
 app = App(
     name="ssd",
-    help="SSD object detection: train on your own pictures, know how good it is, run it anywhere.",
+    help="SSD object detection: train on your own pictures, know how good it is, detect with it.",
     version=lambda: metadata.version("singleshot"),
     help_on_error=False,
 )
@@ -55,10 +60,15 @@ def run(arguments: Sequence[str]) -> int:
         if error.name is None or error.name.partition(".")[0] not in EXTRAS:
             raise
         return _fail(f"this needs {error.name}, which is not installed: pip install 'singleshot[train]'", 2)
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (whoever read us has gone; nothing more to say)
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno == errno.ENOSPC:
+            return _fail(f"the disk is full: {error.filename or error}", 4)
+        if error.filename is None:
             raise
-        return _fail(f"the disk is full: {error.filename or error}", 4)
+        return _fail(f"{error.filename}: {error.strerror}", 2 if isinstance(error, WRONG_PATHS) else 4)
     return result if isinstance(result, int) else 0
 
 

@@ -13,16 +13,16 @@ def models(name: str | None = None, *, json: Path | None = None) -> int:
         name: an architecture, a shipped model or a model folder.
         json: file for the same as data.
     """
-    from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
+    from singleshot.console import results
     from singleshot.runtime.catalogue import catalogue, layers
 
     rows = catalogue() if name is None else layers(name)
-    table = Table(*rows[0], box=None, header_style="bold")
+    table = Table(*(Column(name, overflow="fold") for name in rows[0]), box=None, header_style="bold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    Console().print(table)
+    results().print(table)
     if json is not None:
         json.parent.mkdir(parents=True, exist_ok=True)
         json.write_text(json_format.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault, Reading
+from singleshot.data.headers import sizes_or_reasons
 from singleshot.data.packing import Packer
 from singleshot.errors import DataError, UnknownNameError
 
@@ -58,10 +59,14 @@ def read_csv(path: Path, *, split: str | None = None) -> Reading:
             if split in {None, name}:
                 pictures.setdefault(row[1], []).append(row)
     packer, faults = Packer(), list[Fault]()
-    for picture, rows in pictures.items():
-        if not (root / picture).is_file():
-            faults.append(Fault("missing picture", picture, "there is no such file"))
-        packer.add_picture(picture, Path(picture).stem, width=0, height=0)
+    sizes = sizes_or_reasons([root / picture for picture in pictures])
+    for (picture, rows), size in zip(pictures.items(), sizes, strict=True):
+        if isinstance(size, str):
+            missing = not (root / picture).is_file()
+            reason = "there is no such file" if missing else size.removeprefix(f"{root / picture}: ")
+            faults.append(Fault("missing picture" if missing else "unreadable picture", picture, reason))
+            size = (0, 0)
+        packer.add_picture(picture, Path(picture).stem, width=size[0], height=size[1])
         for number, (line, _, cells, label) in enumerate((row for row in rows if any(row[2]) or row[3]), 1):
             box = [_number(cell) for cell in cells]
             if not label or None in box:

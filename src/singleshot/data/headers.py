@@ -1,4 +1,4 @@
-"""Do the pictures' headers agree with the annotations?"""
+"""What the pictures' headers say, and whether the annotations agree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,23 @@ from singleshot.errors import PictureError
 from singleshot.preprocess import picture_size
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from singleshot.types import Annotations
+
+
+def sizes_or_reasons(files: Sequence[Path]) -> list[tuple[int, int] | str]:
+    """Width and height of each picture as displayed, or why it has none; reads headers only, on all cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_size_or_reason, files))
+
+
+def _size_or_reason(file: Path) -> tuple[int, int] | str:
+    try:
+        return picture_size(file)
+    except PictureError as error:
+        return str(error)
 
 
 def header_faults(annotations: Annotations) -> list[Fault]:

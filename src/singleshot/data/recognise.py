@@ -85,8 +85,19 @@ def recognise(path: Path) -> str:
         markers = " and ".join(f"{marker} ({layout})" for layout, marker in found.items())
         raise RequestError(f"{path}: mixed formats, found {markers}; keep one, or name the .json, .yaml or .csv itself")
     inside = [child.name for child in sorted(path.iterdir()) if child.is_dir() and _markers(child)]
-    hint = f"; did you mean {' or '.join(str(path / name) for name in inside[:3])}?" if inside else ""
+    hint = f"; did you mean {' or '.join(str(path / name) for name in inside[:3])}?" if inside else _near_miss(path)
     raise RequestError(f"{path}: no data set found; expected {_EXPECTED}{hint}")
+
+
+def _near_miss(folder: Path) -> str:
+    """What else lies there that some tool wrote as annotations, and what to do with it."""
+    if any(folder.glob("*.xml")):
+        return "; there are .xml files: put them into Annotations/ and the pictures into JPEGImages/"
+    if found := next(folder.glob("*.json"), None):
+        return f"; if {found} is COCO's, name it itself"
+    if found := next(folder.glob("*.csv"), None):
+        return f"; {found.name} has other columns"
+    return ""
 
 
 def splits(path: Path | str) -> dict[str, int]:

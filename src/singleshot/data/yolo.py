@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from singleshot.data.faults import Fault, Reading
+from singleshot.data.headers import sizes_or_reasons
 from singleshot.data.packing import Packer
 from singleshot.data.picture_files import is_picture
-from singleshot.errors import DataError, PictureError, UnknownNameError
-from singleshot.preprocess import picture_size
+from singleshot.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,8 +89,7 @@ def read_yolo(path: Path, *, split: str | None = None) -> Reading:
         raise UnknownNameError("split", split, [name for name in place.sources if name])
     wanted = list(place.sources) if split is None else [split]
     pictures = list(dict.fromkeys(file for name in wanted for file in yolo_pictures(place, name)))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sizes = list(pool.map(_size, pictures))
+    sizes = sizes_or_reasons(pictures)
     packer, faults = Packer(), list[Fault]()
     names = place.names or _numbered_names(place)
     for file, size in zip(pictures, sizes, strict=True):
@@ -180,13 +178,6 @@ def _label_file(picture: Path) -> Path:
         if parts[i].lower() == "images":
             return Path(*parts[:i], "labels", *parts[i + 1 : -1], picture.stem + ".txt")
     return picture.with_suffix(".txt")
-
-
-def _size(file: Path) -> tuple[int, int] | str:
-    try:
-        return picture_size(file)
-    except PictureError as error:
-        return str(error)
 
 
 def _relative(file: Path, root: Path) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 
+from singleshot.console import remarks
 from singleshot.data.recognise import open_data
 from singleshot.decode import decode_picture
 from singleshot.demo.drawn_set import SPLITS_DRAWN, draw_set
@@ -23,6 +23,7 @@ from singleshot.runtime.over_set import detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train.command import train_command
 from singleshot.train.journal import read_history
+from singleshot.train.loop import Stopped
 from singleshot.train.options import TrainOptions
 from singleshot.train.plan import prepare
 
@@ -88,7 +89,10 @@ def run_demo(out: Path, settings: DemoSettings | None = None) -> Path:
     say(f"3/5  before: mAP {_percent(before.mean_ap)} on {len(test_set)} test pictures")
     command = training_command(out / DRAWN, training)
     say(f"4/5  {command}")
-    train_command([str(out / DRAWN)], training)
+    try:
+        train_command([str(out / DRAWN)], training)
+    except Stopped as stopped:
+        raise Stopped(stopped.number, stopped.step, advice="ssd demo begins anew") from None
     after, detections = _evaluated(Detector.load(out / TUNED / "best", device=str(plan.device)), test_set)
     say(f"5/5  after: mAP {_percent(after.mean_ap)} on the same pictures")
     report = out / "report.html"
@@ -132,7 +136,7 @@ class _Sayer:
     """Lines for people, with the time since the start."""
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = remarks()
         self.started = time.monotonic()
 
     @property
@@ -140,7 +144,7 @@ class _Sayer:
         return time.monotonic() - self.started
 
     def __call__(self, text: str) -> None:
-        self.console.print(f"{self.seconds:5.0f} s  {text}", markup=False)
+        self.console.print(f"{self.seconds:5.0f} s  {text}")
 
 
 def _make_room(out: Path) -> None:

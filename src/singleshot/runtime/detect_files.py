@@ -93,7 +93,12 @@ def detect_files(
         score: detections below this are left out.
         out: folder for annotated copies (names are made unique), None for none.
         on_picture: called with the number of files done.
+
+    Raises:
+        RequestError: `out` is a file, or the folder of a source, which a copy might replace.
     """
+    if out is not None:
+        _require_own_folder(out, files)
     result = FilesFound(detector.name)
     for done, item in enumerate(detector.stream(files), 1):
         if isinstance(item, PictureError):
@@ -107,6 +112,15 @@ def detect_files(
                 result.copies.append(_write_copy(picture, kept, path, out, {p.name for p in result.copies}))
         on_picture(done)
     return result
+
+
+def _require_own_folder(out: Path, files: Sequence[Path]) -> None:
+    if out.exists() and not out.is_dir():
+        raise RequestError(f"--out is a folder for annotated copies; {out} is a file")
+    place = out.resolve()
+    for file in files:
+        if place in {file.resolve().parent, file.parent.resolve()}:
+            raise RequestError(f"{out} holds {file.name} itself, which its copy might replace: give another folder")
 
 
 def _write_copy(picture: np.ndarray, detections: Detections, source: Path, out: Path, taken: set[str]) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
+import PIL.Image
 
 from singleshot.errors import PictureError, RequestError, UnknownNameError
 from singleshot.postprocess import to_detections
@@ -17,8 +18,6 @@ from singleshot.spec import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-
-    import PIL.Image
 
     from singleshot.postprocess import Found
     from singleshot.spec import ModelSpec
@@ -141,6 +140,8 @@ def as_array(picture: Picture) -> np.ndarray:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or picture.size == 0:
             raise PictureError(f"a picture must be RGB uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
         return picture
+    if not isinstance(picture, PIL.Image.Image):
+        raise PictureError(f"a picture is a path, a PIL image or an array, got {type(picture).__name__}")
     return np.asarray(picture.convert("RGB"))
 
 

@@ -47,6 +47,11 @@ def evaluate_set(
         split = test or validation
     annotations = open_data(data, split=split)
     console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
+    if split is None and detections_file is None:
+        console.print(
+            "The set has no splits, so all its pictures count. If the model was trained on it, the figure is too good: "
+            "the one in the run's report is of pictures held out."
+        )
     if detections_file is not None:
         name, detections = str(detections_file), read_detections(detections_file, annotations, on_note=console.print)
     else:

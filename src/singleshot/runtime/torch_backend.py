@@ -32,7 +32,8 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise RequestError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        raise RequestError(f"device {name!r} cannot be used here; known: auto, {', '.join(known)}") from error
     return device
 
 

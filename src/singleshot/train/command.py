@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-
+from singleshot.console import remarks
 from singleshot.errors import RequestError
 from singleshot.train import checkpoint
 from singleshot.train.journal import Journal
@@ -17,23 +16,25 @@ from singleshot.train.run_report import write_run_report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
     from singleshot.train.options import TrainOptions
     from singleshot.train.plan import Plan
 
 
 def train_command(data: Sequence[str], options: TrainOptions) -> int:
     """Train; returns the exit code."""
-    console = Console(stderr=True)
+    console = remarks()
     plan = prepare(data, options)
     for note in (*plan.notes, *plan.coverage):
-        console.print(note, highlight=False)
+        console.print(note)
     start = _start(plan, console)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with Journal(plan.folder, steps=plan.steps, done=start.step, console=console) as journal:
         validation = run(plan, journal, start)
     report = write_run_report(plan, validation, command=" ".join(["ssd", *sys.argv[1:]]))
     best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
-    console.print(f"model: {best}\nreport: {report}", highlight=False)
+    console.print(f"model: {best}\nreport: {report}")
     return 0
 
 
@@ -56,10 +57,13 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
         return fresh
     state, tensors, velocities, notes = found
     for note in notes:
-        console.print(f"passed over: {note}", highlight=False)
+        console.print(f"passed over: {note}")
     differing = checkpoint.differences(state.settings, settings)
     if differing:
-        raise RequestError(f"cannot resume {plan.folder}: {'; '.join(differing)}")
+        raise RequestError(
+            f"cannot resume {plan.folder}: {'; '.join(differing)}. A run is resumed as it was begun; to train its "
+            f"model further, give --model {plan.folder / 'last'} and another --out"
+        )
     checkpoint.restore(plan.model, plan.solver, tensors, velocities)
     console.print(f"going on after step {state.step} of {plan.steps}")
     return state

@@ -6,12 +6,15 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from singleshot.console import remarks
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
+
+    from rich.console import Console
 
 
 class Journal:
@@ -27,7 +30,7 @@ class Journal:
     def __init__(self, folder: Path, *, steps: int, done: int = 0, console: Console | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.console = console or Console(stderr=True)
+        self.console = console or remarks()
         self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
         self._progress = Progress(
@@ -70,11 +73,11 @@ class Journal:
         if not self.console.is_terminal and time.monotonic() - self._last_print > 30:
             self._last_print = time.monotonic()
             total = self._progress.tasks[self._task].total
-            self.console.print(f"step {step}/{total:.0f}  {figures}", highlight=False)
+            self.console.print(f"step {step}/{total:.0f}  {figures}")
 
     def say(self, text: str) -> None:
         """A line for people, above the bar."""
-        self.console.print(text, highlight=False)
+        self.console.print(text)
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

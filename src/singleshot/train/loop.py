@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 class Stopped(SingleshotError):  # noqa: N818  (a signal is no error)
     """A signal ended the run after its state was saved; `exit_code` is 128 + the signal's number."""
 
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}; go on with --resume")
+    def __init__(self, number: int, step: int, *, advice: str = "go on with --resume") -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}; {advice}")
+        self.number, self.step = number, step
         self.exit_code = 128 + number  # type: ignore[misc]
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
 NO = "none"
+DEFAULT_EPOCHS = 30
 BOX_CHOICES = ("auto", "adapt", "keep")
 LEAST_TO_HOLD_OUT = 10
 """Of a set without validation pictures a fifth is held out, if it has this many."""
@@ -106,7 +107,13 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     """
     if not data:
         raise RequestError("which data? Give a folder or file: ssd train DATA")
-    if options.threads:
+    for name, least in (("threads", 1), ("workers", 0), ("checkpoint_every", 1)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise RequestError(f"--{name.replace('_', '-')} is {least} or more, got {value}")
+    if not 0 < options.validate_every < math.inf:
+        raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every}")
+    if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
     train_set, val_set, notes = _read(data, options)
@@ -115,6 +122,8 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     model = beginning.network.to(device)
     recipe = _recipe(options, spec, train_set, pretrained=beginning.pretrained)
     steps = _steps(options, recipe, len(train_set))
+    if options.warmup is None:
+        recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
     per_epoch = len(train_set) / recipe.batch_size
     every = max(1, round(per_epoch * options.validate_every))
     regular = range(every, steps - every // 2, every)  # none just before the last
@@ -239,7 +248,10 @@ def _steps(options: TrainOptions, recipe: Recipe, pictures: int) -> int:
         raise RequestError("give --epochs or --iterations, not both")
     steps = options.iterations
     if steps is None:
-        steps = math.ceil((30 if options.epochs is None else options.epochs) * pictures / recipe.batch_size)
+        epochs = DEFAULT_EPOCHS if options.epochs is None else options.epochs
+        if not 0 < epochs < math.inf:
+            raise RequestError(f"--epochs is a number above 0, got {epochs}")
+        steps = math.ceil(epochs * pictures / recipe.batch_size)
     if steps < 1:
         raise RequestError("a run needs at least one update: raise --epochs or --iterations")
     return steps

@@ -63,7 +63,9 @@ class Recipe:
         for name in ("warmup_steps", "backbone_rate", "clip_norm"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise RequestError(f"{name.replace('_', ' ')} must be 0 or more, got {getattr(self, name)}")
-        if self.batch_size < 1 or self.accumulate < 1 or self.batch_size % self.accumulate:
+        if self.batch_size < 1 or self.accumulate < 1:
+            raise RequestError(f"batch size and parts are 1 or more, got {self.batch_size} and {self.accumulate}")
+        if self.batch_size % self.accumulate:
             raise RequestError(f"batch size {self.batch_size} cannot be cut into {self.accumulate} equal parts")
 
 
