@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from singleshot.decode import decode_picture, picture_size, sniff
+from singleshot.decode import decode_picture, image_pixels, picture_size, sniff
 from singleshot.errors import PictureError
 
 if TYPE_CHECKING:
@@ -339,3 +339,23 @@ def test_extreme_shapes(size_hw: tuple[int, int]) -> None:
 def test_sniffing_asks_the_bytes() -> None:
     assert sniff(b"RIFF\0\0\0\0WEBPVP8 ") == "WebP"
     assert sniff(b"RIFF\0\0\0\0WAVE") is None
+
+
+def test_an_opened_image_gives_the_pixels_that_its_file_gives(tmp_path: Path) -> None:
+    deep = (np.arange(30 * 20, dtype=np.uint16) * 100).reshape(20, 30)
+    palette = Image.new("P", (30, 20), 3)
+    palette.info["transparency"] = 3
+    for image, name in ((Image.fromarray(deep), "deep.png"), (palette, "palette.png")):
+        path = tmp_path / name
+        image.save(path)
+        with Image.open(path) as opened:
+            np.testing.assert_array_equal(image_pixels(opened), decode_picture(path))
+            assert ("transparency" in opened.info) == ("transparency" in image.info)
+
+
+def test_an_opened_image_with_damage_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cut.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with Image.open(path) as opened, pytest.raises(PictureError, match=r"cut\.png"):
+        image_pixels(opened)

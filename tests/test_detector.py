@@ -114,6 +114,9 @@ def test_what_is_no_picture_is_refused(detector: Detector) -> None:
     for wrong in (3, None):
         with pytest.raises(PictureError, match="a picture is a path, a PIL image or an array"):
             detector(wrong)  # type: ignore[call-overload]
+    for image, said in ((Image.new("RGB", (0, 5)), "no pixels: 0x5"), (Image.new("F", (5, 5)), "mode F")):
+        with pytest.raises(PictureError, match=said):
+            detector(image)
 
 
 def test_more_pictures_than_are_decoded_ahead_come_in_order(detector: Detector, tmp_path: Path) -> None:

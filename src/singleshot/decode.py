@@ -33,6 +33,7 @@ from singleshot.errors import PictureError
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
+    from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 50_000_000
@@ -76,6 +77,23 @@ def decode_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> UIn
     except Exception as error:  # Pillow's readers raise a dozen kinds on damaged files
         raise _damaged(name, kind, error) from error
     return _turn(pixels, orientation)
+
+
+def image_pixels(image: Image) -> UInt8[np.ndarray, "H W 3"]:
+    """A Pillow image's pixels as RGB, 8 bits, as they stand: whoever opened it decides whether EXIF turns it.
+
+    Raises:
+        PictureError: a mode without a defined 8-bit RGB, no pixels, or a file that cannot be decoded.
+    """
+    name = getattr(image, "filename", "") or "the image"
+    if 0 in image.size:
+        raise PictureError(f"{name} has no pixels: {image.width}x{image.height}")
+    try:
+        return _rgb(name, image)
+    except PictureError:
+        raise
+    except Exception as error:  # a lazily opened file is read here
+        raise _damaged(name, image.format or "image", error) from error
 
 
 def picture_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -204,7 +222,7 @@ def _turn(pixels: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndar
     return np.ascontiguousarray(pixels)
 
 
-def _rgb(name: str, image: ImageFile) -> UInt8[np.ndarray, "H W 3"]:
+def _rgb(name: str, image: Image) -> UInt8[np.ndarray, "H W 3"]:
     """8-bit RGB of a loaded image; see the table at the head of this file."""
     if image.mode == "RGB":
         return np.asarray(image)
@@ -215,7 +233,9 @@ def _rgb(name: str, image: ImageFile) -> UInt8[np.ndarray, "H W 3"]:
         raise PictureError(
             f"{name}: mode {image.mode} (32-bit or Lab pixels) has no defined 8-bit RGB; save it as 8 or 16 bits"
         )
-    image.info.pop("transparency", None)
+    if "transparency" in image.info:  # drop it from a copy: Pillow would convert differently, with a warning
+        image = image.copy()
+        del image.info["transparency"]
     return np.asarray(image.convert("RGB"))
 
 

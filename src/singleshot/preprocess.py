@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from singleshot.decode import decode_picture, picture_size
+from singleshot.decode import decode_picture, image_pixels, picture_size
 
 if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
 
     from singleshot.spec import Preprocess
 
-__all__ = ["decode_picture", "normalise", "picture_size", "to_network_input"]
+__all__ = ["decode_picture", "image_pixels", "normalise", "picture_size", "to_network_input"]
 
 
 def to_network_input(

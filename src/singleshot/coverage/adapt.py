@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from singleshot.boxes import xyxy_to_cxcywh
-from singleshot.coverage.measure import Coverage, MeasuredTruths, measurable, measure
+from singleshot.coverage.measure import Coverage, MeasuredTruths, measurable, measure, percent
 from singleshot.coverage.nearest import grid
 from singleshot.default_boxes import caffe_default_boxes
 from singleshot.spec import MapBoxes
@@ -288,6 +288,6 @@ def _reason(spec: ModelSpec, chosen: ModelSpec, before: Coverage, after: Coverag
     weakest = deciding[before.shares[deciding].argmin()]
     return (
         f"default boxes adapted: {maps}sizes {sizes} pixels, {after.num_default_boxes} boxes instead of "
-        f"{before.num_default_boxes}; {before.class_names[weakest]} {before.shares[weakest]:.0%} -> "
-        f"{after.shares[weakest]:.0%} covered, all {before.share:.0%} -> {after.share:.0%}"
+        f"{before.num_default_boxes}; {before.class_names[weakest]} {percent(before.shares[weakest])} -> "
+        f"{percent(after.shares[weakest])} covered, all {percent(before.share)} -> {percent(after.share)}"
     )

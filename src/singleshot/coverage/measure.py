@@ -96,7 +96,7 @@ class Coverage:
     def lines(self) -> list[str]:
         """The same for people: one line a class that has truths, one more for each kind of truth left out."""
         lines = [
-            f"{name}: {_percent(covered, truths)} of {truths} {_truths(truths)} a default box "
+            f"{name}: {percent(covered / truths)} of {truths} {_truths(truths)} a default box "
             f"of IoU >= {self.threshold:g}"
             for name, covered, truths in zip(self.class_names, self.covered, self.truths, strict=True)
             if truths
@@ -115,7 +115,7 @@ class Coverage:
         ):
             span = f"{low:.0%} to {high:.0%}" if np.isfinite(high) else f"above {low:.0%}"
             if truths:
-                lines.append(f"{span} of the picture's side: {_percent(covered, truths)} of {truths} truths")
+                lines.append(f"{span} of the picture's side: {percent(covered / truths)} of {truths} truths")
         return lines
 
 
@@ -187,9 +187,9 @@ def _share(part: np.ndarray, whole: np.ndarray) -> Float[np.ndarray, "..."]:
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
-def _percent(part: int, whole: int) -> str:
+def percent(share: float) -> str:
     """Whole percent, cut: 100% means all."""
-    return f"{int(100 * part / whole)}%"
+    return f"{int(100 * share + 1e-9)}%"
 
 
 def _truths(count: int) -> str:

@@ -24,6 +24,7 @@ PROTOCOLS = {
     "coco": "COCO: mean over IoU 0.5 to 0.95",
 }
 CURVES_SHOWN = 24
+SAME_FIGURE = 5e-4
 
 
 # ---------------------------------------------------------------------------------------------------------- headline
@@ -56,7 +57,12 @@ def _tiles(content: ReportContent) -> Iterator[str]:
     validated = [row for row in content.history if _number(row.get("mAP")) is not None]
     if validated:
         best = max(validated, key=lambda row: float(row["mAP"]))
-        yield _tile(percent(best["mAP"]), f"best validation mAP, {_when(best)}")
+        told = result is not None and result.mean_ap is not None and abs(result.mean_ap - best["mAP"]) < SAME_FIGURE
+        yield (
+            _tile(_when(best), "best on validation")
+            if told
+            else _tile(percent(best["mAP"]), f"best validation mAP, {_when(best)}")
+        )
     trained = [row for row in content.history if _number(row.get("loss")) is not None]
     if trained:
         yield _tile(f"{int(trained[-1]['step']):,}", "updates")

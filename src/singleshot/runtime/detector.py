@@ -12,7 +12,7 @@ import PIL.Image
 
 from singleshot.errors import PictureError, RequestError, UnknownNameError
 from singleshot.postprocess import to_detections
-from singleshot.preprocess import decode_picture
+from singleshot.preprocess import decode_picture, image_pixels
 from singleshot.runtime.shipped import shipped_models
 from singleshot.spec import VARIANTS
 
@@ -142,7 +142,7 @@ def as_array(picture: Picture) -> np.ndarray:
         return picture
     if not isinstance(picture, PIL.Image.Image):
         raise PictureError(f"a picture is a path, a PIL image or an array, got {type(picture).__name__}")
-    return np.asarray(picture.convert("RGB"))
+    return image_pixels(picture)
 
 
 def find_model(model: str | Path | None) -> Path:

@@ -88,6 +88,24 @@ class Plan:
         """The run's folder."""
         return self.options.out
 
+    def circumstances(self) -> dict[str, Any]:
+        """What people want to know of a run beside its recipe, for its report."""
+        return {
+            "data": ", ".join(self.data),
+            "started from": self.options.init or self.options.model or "the default",
+            "pictures": len(self.train_set),
+            "objects": len(self.train_set.labels),
+            "updates": self.steps,
+            "seed": self.options.seed,
+            "device": self.device.type,
+            "precision": self.precision,
+        }
+
+    @property
+    def precision(self) -> str:
+        """The network's compute type, `bf16` or `fp32`."""
+        return "bf16" if self.autocast else "fp32"
+
     def settings(self) -> dict[str, Any]:
         """What must be equal for a run to be resumed, as plain values."""
         return {

@@ -30,7 +30,7 @@ def provenance(plan: Plan, step: int) -> dict[str, Any]:
         "recipe": plan.settings()["recipe"],
         "updates": step,
         "seed": plan.options.seed,
-        "precision": "bf16" if plan.autocast else "fp32",
+        "precision": plan.precision,
     }
 
 

@@ -32,7 +32,7 @@ def write_run_report(plan: Plan, validation: Evaluation | None, *, command: str)
             command=command,
             notes=plan.notes,
             coverage=plan.coverage,
-            configuration=plan.settings()["recipe"],
+            configuration={**plan.circumstances(), **plan.settings()["recipe"]},
             history=read_history(plan.folder / "metrics.jsonl"),
             evaluation=validation,
             annotations=plan.val_set,
