@@ -91,3 +91,12 @@ def test_the_work_is_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = measure(truths, QUARTERS)
     monkeypatch.setattr("singleshot.coverage.measure.PAIRS_AT_ONCE", 12)
     assert measure(truths, QUARTERS).best_overlaps.tolist() == whole.best_overlaps.tolist()
+
+
+def test_of_many_classes_those_covered_least_are_named() -> None:
+    names = tuple(f"class{i:02}" for i in range(30))
+    boxes = [[300, 300, 310, 310] if i % 2 else [0, 0, 160, 160] for i in range(30)]
+    lines = measure(truth_set(boxes, list(range(30)), names), QUARTERS).lines()
+    assert len(lines) == 21
+    assert all(f"class{i:02}: 0% of 1 truth has a default box of IoU >= 0.5" in lines for i in range(1, 30, 2))
+    assert lines[-1] == "the other 10 classes: at least 100% of their truths"

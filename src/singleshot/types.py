@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from jaxtyping import Bool, Float32, Int64, UInt8
@@ -141,6 +141,14 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def __repr__(self) -> str:
+        """How many there are, and the best three in words."""
+        best = [f"{name} {score:.2f} at {np.round(box).astype(int).tolist()}" for name, score, box in self._first(3)]
+        return f"<{len(self)} detections{': ' * bool(best)}{', '.join(best)}{', ...' * (len(self) > len(best))}>"
+
+    def _first(self, count: int) -> Iterator[tuple[str, float, np.ndarray]]:
+        return zip(self.names[:count], self.scores[:count].tolist(), self.boxes[:count], strict=True)
 
     @property
     def names(self) -> list[str]:

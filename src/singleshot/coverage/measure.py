@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 SIZE_BINS = (0.0, 0.05, 0.1, 0.2, 0.4, np.inf)
 """Edges of the size bins: the root of the area as a fraction of the picture's."""
+CLASSES_NAMED = 20
 PAIRS_AT_ONCE = 1 << 19  # 2 MB a temporary array: what fits a processor's cache, and bounds the memory
 
 
@@ -94,13 +95,24 @@ class Coverage:
         return _share(self.covered_by_size, self.truths_by_size)
 
     def lines(self) -> list[str]:
-        """The same for people: one line a class that has truths, one more for each kind of truth left out."""
+        """The same for people: one line a class that has truths, one more for each kind of truth left out.
+
+        Of many classes, those that are covered least.
+        """
+        present = np.flatnonzero(self.truths)
+        shown = present
+        if len(present) > CLASSES_NAMED:
+            shown = np.sort(present[np.argsort(self.shares[present], kind="stable")[:CLASSES_NAMED]])
         lines = [
-            f"{name}: {percent(covered / truths)} of {truths} {_truths(truths)} a default box "
-            f"of IoU >= {self.threshold:g}"
-            for name, covered, truths in zip(self.class_names, self.covered, self.truths, strict=True)
-            if truths
+            f"{self.class_names[label]}: {percent(self.shares[label])} of {self.truths[label]} "
+            f"{_truths(self.truths[label])} a default box of IoU >= {self.threshold:g}"
+            for label in shown
         ]
+        if len(shown) < len(present):
+            others = np.setdiff1d(present, shown)
+            lines.append(
+                f"the other {len(others)} classes: at least {percent(self.shares[others].min())} of their truths"
+            )
         if self.degenerate:
             lines.append(f"left out: {self.degenerate} truths without area")
         if self.unsized:

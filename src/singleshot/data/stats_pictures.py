@@ -22,6 +22,7 @@ INK, GRID, BAR = "#1b1f24", "#d9dde2", "#3b6fb6"
 # Twelve colours that differ in hue and lightness; classes beyond take them again.
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324", "#808000", "#000075",
            "#00a5e0", "#800000")  # fmt: skip
+LARGEST_LEGEND = 24  # classes
 LARGEST_PLOT = 40  # classes; the rarest are summed up
 
 
@@ -65,7 +66,7 @@ def box_plots(annotations: Annotations) -> Figure:
     _logarithmic(_axes(figure, "Size", (2, 2, 2)), np.sqrt(sides.prod(axis=1)), "square root of the area, pixels")
     ratios = _axes(figure, "Aspect ratio", (2, 2, 3))
     _logarithmic(ratios, sides[:, 0] / sides[:, 1], "width / height", lines=(1 / 3, 1 / 2, 1, 2, 3))
-    _counts(_axes(figure, "Boxes a picture", (2, 2, 4)), np.diff(annotations.starts))
+    _counts(_axes(figure, "Boxes per picture", (2, 2, 4)), np.diff(annotations.starts))
     return figure
 
 
@@ -85,7 +86,21 @@ def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns
             continue
         axes.imshow(picture, interpolation="antialiased")
         _draw_boxes(axes, annotations, int(index), picture.shape[:2])
+    _legend(figure, annotations, chosen)
     return figure
+
+
+def _legend(figure: Figure, annotations: Annotations, chosen: np.ndarray) -> None:
+    """Colours of the classes that these pictures show."""
+    shown = sorted({int(label) for index in chosen for label in annotations.truths(int(index)).labels})
+    handles = [
+        Rectangle(
+            (0, 0), 1, 1, color=COLOURS[label % len(COLOURS)], label=_plain(_short(annotations.class_names[label]))
+        )
+        for label in shown[:LARGEST_LEGEND]
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
 
 
 def _draw_boxes(axes: Axes, annotations: Annotations, index: int, size_hw: tuple[int, ...]) -> None:
