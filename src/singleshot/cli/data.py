@@ -110,7 +110,7 @@ def _print_stats(console: Console, found: dict[str, Any]) -> None:
     for key in ("size_pixels", "size_relative", "aspect_ratio", "boxes_per_picture"):
         spread = found[key]
         if spread["p50"] is not None:
-            middle = f"half between {spread['p25']:g} and {spread['p75']:g}, median {spread['p50']:g}"
+            middle = f"half between {spread['p25']:.3g} and {spread['p75']:.3g}, median {spread['p50']:.3g}"
             console.print(f"{key.replace('_', ' ')}: {middle}")
     for kind, count in found["bad_boxes"].items():
         console.print(f"{kind}: {count} boxes (see `ssd data check`)")

@@ -14,6 +14,8 @@ from singleshot.errors import PictureError
 from singleshot.preprocess import decode_picture
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from matplotlib.axes import Axes
 
     from singleshot.types import Annotations
@@ -75,6 +77,8 @@ def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns
     chosen = rng.permutation(len(annotations))[: columns * rows]
     rows = max(1, -(-len(chosen) // columns))
     figure = _figure(columns * 3.2, rows * 2.75)
+    labels = sorted({int(label) for index in chosen for label in annotations.truths(int(index)).labels})
+    colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
     for place, index in enumerate(chosen, 1):
         axes = figure.add_subplot(rows, columns, place)
         axes.set_axis_off()
@@ -85,32 +89,24 @@ def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns
             axes.text(0.5, 0.5, "cannot be read", ha="center", va="center", color=COLOURS[0])
             continue
         axes.imshow(picture, interpolation="antialiased")
-        _draw_boxes(axes, annotations, int(index), picture.shape[:2])
-    _legend(figure, annotations, chosen)
+        _draw_boxes(axes, annotations, int(index), picture.shape[:2], colours)
+    if labels:
+        names = [_plain(_short(annotations.class_names[label])) for label in labels[:LARGEST_LEGEND]]
+        handles = [Rectangle((0, 0), 1, 1, color=colours[label]) for label in labels[:LARGEST_LEGEND]]
+        figure.legend(handles, names, loc="outside lower center", ncols=8, fontsize=8, frameon=False)
     return figure
 
 
-def _legend(figure: Figure, annotations: Annotations, chosen: np.ndarray) -> None:
-    """Colours of the classes that these pictures show."""
-    shown = sorted({int(label) for index in chosen for label in annotations.truths(int(index)).labels})
-    handles = [
-        Rectangle(
-            (0, 0), 1, 1, color=COLOURS[label % len(COLOURS)], label=_plain(_short(annotations.class_names[label]))
-        )
-        for label in shown[:LARGEST_LEGEND]
-    ]
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-
-
-def _draw_boxes(axes: Axes, annotations: Annotations, index: int, size_hw: tuple[int, ...]) -> None:
+def _draw_boxes(
+    axes: Axes, annotations: Annotations, index: int, size_hw: tuple[int, ...], colours: Mapping[int, str]
+) -> None:
     truths = annotations.truths(index)
     text = len(truths) <= 12  # more names than that hide the picture
     for box, label, dashed in zip(truths.boxes_xyxy, truths.labels, truths.difficult | truths.crowd, strict=True):
         if not np.isfinite(box).all():
             continue
         left, top, right, bottom = (float(value) for value in box)
-        colour = COLOURS[int(label) % len(COLOURS)]
+        colour = colours[int(label)]
         style = (0, (3, 2)) if dashed else "solid"
         axes.add_patch(
             Rectangle(
