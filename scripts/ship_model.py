@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
@@ -22,7 +22,7 @@ from singleshot.weights.classes import keep_classes
 from singleshot.weights.folder import read_configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from singleshot.evaluate.protocols import Evaluation
     from singleshot.types import Annotations
@@ -53,12 +53,28 @@ def main() -> None:
     test_set = open_data(given.data, split=given.test_split)
     found = detect_with_progress(Detector.load(folder), test_set, Console(stderr=True))
     figures = evaluate(test_set, found)
-    text = card(given.name, figures, {name: counts[name] for name in names}, test_set, given.note)
+    notes = [*training(configuration.provenance), *given.note]
+    text = card(given.name, figures, {name: counts[name] for name in names}, test_set, notes)
     save_network(folder, network, card=text, provenance=configuration.provenance, half=True)
     size = sum(path.stat().st_size for path in folder.iterdir())
     if size > LARGEST:
         raise SystemExit(f"{folder} takes {size} bytes, more than {LARGEST}")
     Console().print(text + f"\n{size} bytes in {folder}", markup=False)
+
+
+def training(provenance: Mapping[str, Any]) -> list[str]:
+    """What the weights learnt from, in lines for the card."""
+    recipe = provenance["recipe"]
+    epochs = provenance["updates"] * recipe["batch_size"] / provenance["pictures"]
+    sets = ", ".join(Path(path).name for path in provenance["data"])
+    return [
+        f"Data: {provenance['pictures']} pictures with {provenance['objects']} objects of {sets} "
+        f"{provenance['train_split']}.",
+        f"Recipe: losses and augmentation of `{recipe['name']}`, {epochs:.3g} epochs, batch {recipe['batch_size']}, "
+        f"learning rate {recipe['learning_rate']:g} (base {recipe['backbone_rate']:g} of it), {recipe['schedule']}, "
+        f"gradients clipped to {recipe['clip_norm']:g}, {provenance['precision']}, seed {provenance['seed']}.",
+        f"Only classes with at least {LEAST_OBJECTS} training objects are kept; it was trained on all.",
+    ]
 
 
 def card(name: str, figures: Evaluation, counts: dict[str, int], test_set: Annotations, notes: Sequence[str]) -> str:
