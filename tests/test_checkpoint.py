@@ -48,7 +48,7 @@ def test_the_newest_two_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in checkpoint.checkpoints(tmp_path)] == ["step-00000010", "step-00000011"]
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "solver.safetensors", "state.json"])
+@pytest.mark.parametrize("name", ["model.safetensors", "solver.safetensors", "state.json", "SHA256SUMS"])
 def test_a_damaged_checkpoint_is_passed_over_and_named(tmp_path: Path, name: str) -> None:
     model, solver = model_and_solver()
     for step in (1, 2):

@@ -10,8 +10,8 @@ from data_fixtures import coco, coco_content
 from golden import SHARED, needs_shared
 from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.recognise import open_data
-from singleshot.data.safe_json import parse_json
 from singleshot.errors import DataError, UnknownNameError
+from singleshot.safe_json import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path

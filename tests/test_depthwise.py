@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.models.depthwise import convolve
 from singleshot.models.layers import ConvBlock
@@ -72,3 +74,22 @@ def test_only_training_strided_depthwise_convolutions_take_the_detour() -> None:
     assert not takes_the_detour(depthwise.requires_grad_(requires_grad=False))
     with torch.no_grad():
         assert not takes_the_detour(nn.Conv2d(4, 4, 3, stride=2, groups=4))
+
+
+def test_taps_that_only_meet_padding_get_no_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    convolution = nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4)
+    real = torch.ops.aten.convolution_backward
+
+    def careless(*arguments: Any) -> tuple[Tensor, ...]:
+        of_input, of_weight, of_bias = real(*arguments)
+        of_weight = of_weight.clone()
+        of_weight[:, :, 0] = of_weight[:, :, :, 0] = torch.nan  # what memory may hold there
+        return of_input, of_weight, of_bias
+
+    monkeypatch.setattr(torch.ops.aten, "convolution_backward", careless)
+    x = torch.randn(2, 4, 2, 1)  # of the rows two are pixels, of the columns one
+    convolve(convolution, x).sum().backward()
+    assert convolution.weight.grad is not None
+    assert convolution.weight.grad[:, 0, 1:, 1].isfinite().all()
+    assert (convolution.weight.grad[:, 0, 0] == 0).all()
+    assert (convolution.weight.grad[:, 0, :, [0, 2]] == 0).all()

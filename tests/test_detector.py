@@ -15,7 +15,7 @@ from singleshot.models.ssd import SSD
 from singleshot.postprocess import Found
 from singleshot.runtime import detector as detector_module
 from singleshot.runtime.detect_files import detect_files, picture_files
-from singleshot.runtime.detector import Detector, find_model
+from singleshot.runtime.detector import Detector, as_array, find_model
 from singleshot.spec import SSDLITE320_MOBILENETV2, ModelSpec
 from singleshot.weights.build import save_network
 
@@ -207,3 +207,45 @@ def test_what_is_found_is_summed_up_by_class() -> None:
     found = [{"label": label, "score": score} for label, score in (("car", 0.98), ("cat", 0.9), ("car", 0.6))]
     assert summary(found) == "2 x car 98% 60%, cat 90%"
     assert summary([]) == "nothing"
+
+
+def test_copies_replace_earlier_copies_and_nothing_else(detector: Detector, tmp_path: Path) -> None:
+    picture(tmp_path / "a.jpg")
+    out = tmp_path / "out"
+    for _ in range(2):
+        found = detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=out)
+        assert found.copies == [out / "a.jpg"]
+    (out / "a.jpg").write_text("precious")
+    assert detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=out).copies == [out / "a-2.jpg"]
+    assert (out / "a.jpg").read_text() == "precious"
+    (tmp_path / "outside.txt").write_text("precious")
+    (out / "a.jpg").unlink()
+    (out / "a.jpg").symlink_to(tmp_path / "outside.txt")
+    assert detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=out).copies == [out / "a-2.jpg"]
+    assert (tmp_path / "outside.txt").read_text() == "precious"
+
+
+def test_json_never_replaces_what_is_read(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = picture(tmp_path / "a.jpg")
+    before = path.read_bytes()
+    assert run(["detect", str(path), "--model", str(model), "--json", str(path)]) == 2
+    assert "--json would replace" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_an_opened_image_is_turned_as_its_file_is(detector: Detector, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    with Image.open(tmp_path / "turned.jpg") as opened:
+        assert as_array(opened).shape == as_array(tmp_path / "turned.jpg").shape == (40, 20, 3)
+
+
+def test_steering_characters_of_names_are_written_out(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = picture(tmp_path / "\x1b[2J:car:.jpg")
+    assert run(["detect", str(path), "--model", str(model)]) == 0
+    said = capsys.readouterr().out
+    assert r"\x1b[2J:car:.jpg" in said
+    assert "\x1b" not in said

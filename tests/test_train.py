@@ -1,21 +1,23 @@
 from __future__ import annotations
 
-import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from filelock import FileLock
 from rich.console import Console
 from safetensors.torch import load_file
 
 from data_fixtures import voc
 from singleshot.cli.main import run as command_line
-from singleshot.errors import NonFiniteLossError, RequestError, SingleshotError
+from singleshot.errors import NonFiniteLossError, PictureError, RequestError, SingleshotError
 from singleshot.runtime.detector import Detector
 from singleshot.train import loop
+from singleshot.train.checkpoint import RunState
 from singleshot.train.command import train_command
 from singleshot.train.journal import Journal, read_history
 from singleshot.train.options import TrainOptions
@@ -158,13 +160,19 @@ def test_resuming_nothing_starts_afresh_and_says_so(
         (["DATA", "--epocs", "3"], "did you mean --epochs"),
         (["DATA", "--epochs", "0"], "--epochs is a number above 0"),
         (["DATA", "--epochs", "nan"], "--epochs is a number above 0"),
-        (["DATA", "--iterations", "0"], "at least one update"),
+        (["DATA", "--iterations", "0"], "a run needs from one"),
         (["DATA", "--validate-every", "0"], "--validate-every is a number of epochs above 0"),
         (["DATA", "--threads", "-1"], "--threads is 1 or more"),
         (["DATA", "--workers", "-1"], "--workers is 0 or more"),
         (["DATA", "--checkpoint-every", "0"], "--checkpoint-every is 1 or more"),
         (["DATA", "--epochs", "1", "--iterations", "1"], "not both"),
         (["DATA", "--input-size", "300"], "WIDTHxHEIGHT"),
+        (["DATA", "--input-size", "²x²"], "WIDTHxHEIGHT"),
+        (["DATA", "--input-size", "9000x64"], "8192 at most"),
+        (["DATA", "--seed", "-1"], "--seed is between"),
+        (["DATA", "--validate-every", "1e308"], "--validate-every"),
+        (["DATA", "--iterations", "9" * 20], "a run needs from one"),
+        (["DATA", "--device", "meta"], "device 'meta' cannot be used"),
         (["DATA", "--device", "gpu"], "device 'gpu' cannot be used here; known: auto, cpu"),
         (["DATA", "--precision", "fp8"], "auto, fp32 or bf16"),
         (["DATA", "--boxes", "fit"], "unknown choice of --boxes"),
@@ -190,6 +198,66 @@ def test_a_short_run_warms_up_for_a_fifth_of_it(data: Path, tmp_path: Path) -> N
     assert prepare([str(data)], replace(options, iterations=5000)).recipe.warmup_steps == 100
 
 
-def test_history_with_a_cut_last_line_is_read(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1}) + '\n{"step": 2, "lo')
-    assert read_history(tmp_path / "metrics.jsonl") == [{"step": 1}]
+def test_history_with_a_line_cut_by_a_crash_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2, "lo\xff')
+    assert read_history(path) == [{"step": 1}]
+    with Journal(tmp_path, steps=4, done=2, console=Console(quiet=True)) as journal:
+        journal.row({"step": 3})
+    assert read_history(path) == [{"step": 1}, {"step": 3}]
+    with Journal(tmp_path, steps=4, console=Console(quiet=True)):
+        pass
+    assert read_history(path) == []
+
+
+def test_results_of_another_run_are_not_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "thesis.txt").write_text("years")
+    for resume in (False, True):
+        with pytest.raises(RequestError, match="holds best of another run"):
+            train_command([str(data)], replace(OPTIONS, out=tmp_path, resume=resume))
+    assert (tmp_path / "best" / "thesis.txt").read_text() == "years"
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(data: Path, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"), pytest.raises(RequestError, match="another training writes to"):
+        train_command([str(data)], replace(OPTIONS, out=tmp_path))
+
+
+def test_a_finished_run_resumes_to_the_same_card(finished: Path, data: Path) -> None:
+    card = (finished / "last" / "README.md").read_text()
+    assert train_command([str(data)], replace(OPTIONS, out=finished, resume=True)) == 0
+    assert (finished / "last" / "README.md").read_text() == card
+
+
+def test_other_data_of_the_same_size_is_not_resumed(finished: Path, data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    annotation = next((other / "Annotations").glob("*1.xml"))
+    annotation.write_text(annotation.read_text().replace(">22<", ">21<"))
+    with pytest.raises(RequestError, match="data was"):
+        train_command([str(other)], replace(OPTIONS, out=finished, resume=True))
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(data: Path, tmp_path: Path) -> None:
+    plan = prepare([str(data)], replace(OPTIONS, out=tmp_path))
+    before = {name: tensor.clone() for name, tensor in plan.model.state_dict().items() if "norm" not in name}
+    next(plan.model.backbone.parameters()).register_hook(lambda gradient: gradient * torch.nan)
+    state = RunState(0, plan.settings())
+    with (
+        Journal(tmp_path, steps=plan.steps, console=Console(quiet=True)) as journal,
+        pytest.raises(NonFiniteLossError, match=r"step 0: the gradient is not finite on .*p\d"),
+    ):
+        loop.run(plan, journal, state)
+    assert all(torch.equal(tensor, plan.model.state_dict()[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_damaged_behind_its_header_is_one_line(workers: int, data: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(data, cut)
+    for path in (cut / "JPEGImages").iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(PictureError, match=r"^\S+p?\w+\.\w+: truncated .*$") as caught:
+        train_command([str(cut)], replace(OPTIONS, out=tmp_path / "run", workers=workers))
+    assert "Traceback" not in str(caught.value)

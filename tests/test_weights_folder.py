@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 
 from singleshot.errors import HashError, MachineError, ModelError, RequestError
-from singleshot.spec import SSD300_VGG16, VARIANTS
+from singleshot.spec import SSD300_VGG16, VARIANTS, BoxSpec, MapBoxes, Postprocess
 from singleshot.weights import folder
 from singleshot.weights import replace as replacing
+from singleshot.weights.bounds import require_bounds
+from singleshot.weights.replace import replaced_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,10 +196,49 @@ def test_an_old_folder_is_replaced_whole(stored: Path, monkeypatch: pytest.Monke
     (stored / "left-over.txt").write_text("old")
     folder.save_folder(stored, replace(SSD300_VGG16, class_names=("cell",)), {}, card="new")
     assert folder.read_spec(stored).class_names == ("cell",)
-    assert not (stored / "left-over.txt").exists()
+    assert (stored / "left-over.txt").read_text() == "old"  # not ours: not ours to remove
     assert [p.name for p in stored.parent.iterdir()] == [stored.name]
 
 
 def test_reading_needs_no_torch() -> None:
     code = "import sys; sys.modules['torch'] = None; import singleshot.weights.folder"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_folder_of_others_is_refused_and_files_beside_ours_are_kept(stored: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "photos"
+    foreign.mkdir()
+    (foreign / "holiday.jpg").write_text("sun")
+    with pytest.raises(RequestError, match=r"holds holiday\.jpg and is none of our folders"), replaced_folder(foreign):
+        pass
+    (stored / "notes.txt").write_text("mine")
+    (stored / "more").mkdir()
+    with replaced_folder(stored) as beside:
+        (beside / "SHA256SUMS").write_text("")
+    assert sorted(path.name for path in stored.iterdir()) == ["SHA256SUMS", "more", "notes.txt"]
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    folder.save_folder(tmp_path / "m", SSD300_VGG16, {"a": np.array([1, np.nan], np.float32)}, card="")
+    with pytest.raises(ModelError, match="a holds values that are not finite"):
+        folder.read_folder(tmp_path / "m")
+
+
+def boxes_of(first: MapBoxes) -> BoxSpec:
+    return replace(SSD300_VGG16.boxes, maps=(first, *SSD300_VGG16.boxes.maps[1:]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class_names": ("a", "background")}, "no class can have the name 'background'"),
+        ({"class_names": ("a\nb",)}, "no class can have the name"),
+        ({"postprocess": Postprocess(top_k=-5)}, "top_k"),
+        ({"postprocess": Postprocess(nms_threshold=-3)}, "nms_threshold"),
+        ({"boxes": boxes_of(MapBoxes((10,), aspect_ratios=tuple(range(1, 200))))}, "sizes and ratios"),
+        ({"boxes": boxes_of(MapBoxes((10,), step=0.0))}, "step of a map"),
+    ],
+)
+def test_contradictory_specifications_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        require_bounds(replace(SSD300_VGG16, **change), "x")

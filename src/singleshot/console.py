@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
+
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+
+
+def printable(text: str) -> str:
+    """Text without control characters, which are written out: a file's or class's name must not steer the terminal."""
+    return text.translate(_CONTROL)
+
+
+class _Plain(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*(printable(item) if isinstance(item, str) else item for item in objects), **options)
 
 
 def results() -> Console:
     """Standard output: what was asked for."""
-    return Console(highlight=False, soft_wrap=True, markup=False)
+    return _Plain(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def remarks() -> Console:
     """Standard error: progress, remarks and faults."""
-    return Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+    return _Plain(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)

@@ -15,6 +15,7 @@ RGB; EXIF orientation is applied. Conversions, each as OpenCV's imread does it:
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 500_000_000  # what so many pixels take at 16 bits a channel, uncompressed, and some more
 ORIENTATION_TAG = 0x0112
 
 # Pillow's classes are taken directly, not through Image.open: nothing outside this table is ever tried.
@@ -80,7 +82,7 @@ def decode_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> UIn
 
 
 def image_pixels(image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    """A Pillow image's pixels as RGB, 8 bits, as they stand: whoever opened it decides whether EXIF turns it.
+    """The picture of a Pillow image as displayed: RGB, 8 bits; turned where it still carries an EXIF orientation.
 
     Raises:
         PictureError: a mode without a defined 8-bit RGB, no pixels, or a file that cannot be decoded.
@@ -89,11 +91,13 @@ def image_pixels(image: Image) -> UInt8[np.ndarray, "H W 3"]:
     if 0 in image.size:
         raise PictureError(f"{name} has no pixels: {image.width}x{image.height}")
     try:
-        return _rgb(name, image)
+        image.load()
+        pixels = _rgb(name, image)
     except PictureError:
         raise
     except Exception as error:  # a lazily opened file is read here
         raise _damaged(name, image.format or "image", error) from error
+    return _turn(pixels, _orientation(image))
 
 
 def picture_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -134,17 +138,20 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "picture", bytes(source)
     path = Path(source)
-    if path.exists() and not path.is_file():
-        raise PictureError(f"{path}: expected a picture, found a folder or device")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise PictureError(f"{path}: expected a picture, found a folder, a pipe or a device")
         with path.open("rb") as file:
             start = file.read(16)
             # A file that is no picture may be of any size: do not read the rest of it.
-            return str(path), start + file.read() if sniff(start) else start
+            content = start + file.read(MAX_BYTES) if sniff(start) else start
     except FileNotFoundError:
         raise PictureError(f"{path}: no such file") from None
-    except OSError as error:
-        raise PictureError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        raise PictureError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(content) > MAX_BYTES:
+        raise PictureError(f"{path}: a picture of more than {MAX_BYTES:,} bytes is not read")
+    return str(path), content
 
 
 def _open(name: str, data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
@@ -198,7 +205,7 @@ def _refuse_truncation(name: str, kind: str, data: bytes) -> None:
         raise PictureError(f"{name}: truncated {kind}: its end is missing after {len(data)} bytes")
 
 
-def _orientation(image: ImageFile) -> int:
+def _orientation(image: Image) -> int:
     """EXIF orientation, 1..8; 1 where there is none or it cannot be read."""
     if image.format == "JPEG" and "exif" not in image.info:
         return 1

@@ -27,7 +27,9 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
     """
     from singleshot.console import remarks, results
     from singleshot.data.check import check as find_faults
+    from singleshot.files import require_output
 
+    require_output(json, "--json", data)
     people = remarks()
     with people.status("decoding pictures") as status:
         report = find_faults(
@@ -50,16 +52,21 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
     """
     from singleshot.console import results
     from singleshot.data.recognise import join, open_data
+    from singleshot.data.stats import WRITTEN, write_stats
     from singleshot.data.stats import stats as count
-    from singleshot.data.stats import write_stats
+    from singleshot.files import require_output
 
+    require_output(json, "--json", data)
+    if out is not None:
+        for name in WRITTEN:
+            require_output(out / name, "--out", data)
     annotations = join([open_data(path, split=split, headers=False) for path in _some(data)])
     found = count(annotations) if out is None else write_stats(annotations, out)
     _write_json(json, found)
     console = results()
     _print_stats(console, found)
     if out is not None:
-        console.print(f"classes.png, boxes.png, contact_sheet.png and stats.json in {out}")
+        console.print(f"{', '.join(WRITTEN)} in {out}")
     return 0
 
 
@@ -74,9 +81,10 @@ def _some(data: tuple[Path, ...]) -> tuple[Path, ...]:
 def _write_json(path: Path | None, content: dict[str, Any]) -> None:
     import json
 
+    from singleshot.files import write_whole
+
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def _print_report(console: Console, report: CheckReport) -> None:
@@ -96,6 +104,9 @@ def _print_report(console: Console, report: CheckReport) -> None:
 def _print_stats(console: Console, found: dict[str, Any]) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
+
+    from singleshot.console import printable
 
     console.print(
         f"{found['pictures']} pictures ({found['background_pictures']} without objects), {found['boxes']} boxes "
@@ -105,7 +116,7 @@ def _print_stats(console: Console, found: dict[str, Any]) -> None:
     for title in ("boxes", "pictures"):
         table.add_column(title, justify="right")
     for name, numbers in found["classes"].items():
-        table.add_row(name.replace("[", r"\["), str(numbers["boxes"]), str(numbers["pictures"]))
+        table.add_row(Text(printable(name)), str(numbers["boxes"]), str(numbers["pictures"]))
     console.print(table)
     for key in ("size_pixels", "size_relative", "aspect_ratio", "boxes_per_picture"):
         spread = found[key]

@@ -41,14 +41,14 @@ def detect(
     from rich.progress import Progress
 
     from singleshot.console import remarks, results
+    from singleshot.files import require_output
     from singleshot.runtime.detect_files import detect_files, picture_files
     from singleshot.runtime.detector import Detector
 
     if not 0 <= score <= 1:
         raise RequestError(f"--score is between 0 and 1, got {score}")
-    if json is not None and json.is_dir():
-        raise RequestError(f"--json is a file for the detections; {json} is a folder")
     files = picture_files(source)
+    require_output(json, "--json", files)
     console, people = results(), remarks()
     detector = Detector.load(model, device=device)
     with Progress(console=people, disable=len(files) < 20 or not people.is_terminal) as progress:
@@ -56,12 +56,12 @@ def detect(
         result = detect_files(
             detector, files, score=score, out=out, on_picture=lambda done: progress.update(task, completed=done)
         )
+    if json is not None:
+        result.write_json(json)
     for image in result.images:
         console.print(f"{image['file']}: {summary(image['detections'])}")
     for line in result.failed:
         people.print(f"ssd: {line}")
     if result.copies:
         console.print(f"{len(result.copies)} annotated in {out}")
-    if json is not None:
-        result.write_json(json)
     return 1 if result.failed else 0

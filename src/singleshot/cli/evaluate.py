@@ -30,8 +30,12 @@ def evaluate(
         device: `auto`, `cpu` or `cuda`.
     """
     from singleshot.console import remarks, results
+    from singleshot.files import require_output, write_whole
     from singleshot.runtime.evaluate_set import evaluate_set
 
+    inputs: list[str | Path] = [data, *([] if detections is None else [detections])]
+    require_output(json, "--json", inputs)
+    require_output(report, "--report", inputs)
     result = evaluate_set(
         data, model=model, detections_file=detections, split=split, protocol=protocol, device=device,
         console=remarks(), report=report,
@@ -41,6 +45,5 @@ def evaluate(
         console.print(f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}")
     console.print(f"{'mAP ' + result.protocol:>16}  {100 * (result.mean_ap or 0):5.1f}%")
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        write_whole(json, json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
     return 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
+import warnings
 from importlib import metadata
 from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
+from singleshot.console import printable
 from singleshot.errors import SingleshotError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -26,11 +29,17 @@ VERBS = {
     "demo": ("singleshot.cli.demo:demo", "See it all at work on a data set that draws itself (some minutes)."),
 }
 
-EXTRAS = {"torch", "torchvision", "tensorboard", "faster_coco_eval"}
+EXTRAS = {"torch", "torchvision", "tensorboard", "filelock", "faster_coco_eval"}
 """Packages of the extra `train`, which detection with an exported model and the data verbs do without."""
 
-WRONG_PATHS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+WRONG_PATHS = {
+    errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS,
+    errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
+}  # fmt: skip
 """What the machine says of a path that the user chose wrongly."""
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+"""What torch says where Python would raise MemoryError."""
 
 app = App(
     name="ssd",
@@ -54,8 +63,10 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("stopped", 130)
-    except MemoryError:
-        return _fail("not enough memory; a smaller --batch-size or --accumulate helps in training", 4)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+            raise
+        return _fail("not enough memory; in training a smaller --batch-size helps, or --accumulate", 4)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in EXTRAS:
             raise
@@ -64,19 +75,31 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (whoever read us has gone; nothing more to say)
         return 128 + signal.SIGPIPE
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            return _fail(f"the disk is full: {error.filename or error}", 4)
-        if error.filename is None:
-            raise
-        return _fail(f"{error.filename}: {error.strerror}", 2 if isinstance(error, WRONG_PATHS) else 4)
+        return _machine_fault(error)
     return result if isinstance(result, int) else 0
 
 
+def _machine_fault(error: OSError) -> int:
+    if error.errno == errno.ENOSPC:
+        return _fail(f"the disk is full: {error.filename or error}", 4)
+    if error.filename is None:
+        raise error
+    return _fail(f"{error.filename}: {error.strerror}", 2 if error.errno in WRONG_PATHS else 4)
+
+
 def _fail(message: str, exit_code: int) -> int:
-    print(f"ssd: {message}", file=sys.stderr)
+    print(f"ssd: {printable(message)}", file=sys.stderr)
     return exit_code
+
+
+def _warn(message: Warning | str, *_where: object, **_more: object) -> None:
+    print(f"ssd: {printable(str(message))}", file=sys.stderr)
 
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks
+    warnings.showwarning = _warn  # one line, without our file's name and source
     sys.exit(run(sys.argv[1:]))

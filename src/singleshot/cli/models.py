@@ -16,14 +16,15 @@ def models(name: str | None = None, *, json: Path | None = None) -> int:
     from rich.table import Column, Table
 
     from singleshot.console import results
+    from singleshot.files import require_output, write_whole
     from singleshot.runtime.catalogue import catalogue, layers
 
+    require_output(json, "--json", [])
     rows = catalogue() if name is None else layers(name)
     table = Table(*(Column(name, overflow="fold") for name in rows[0]), box=None, header_style="bold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
     results().print(table)
     if json is not None:
-        json.parent.mkdir(parents=True, exist_ok=True)
-        json.write_text(json_format.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        write_whole(json, json_format.dumps(rows, indent=1) + "\n")
     return 0

@@ -27,7 +27,7 @@ def import_(*file: Path, out: Path, classes: list[str] | None = None, size: str 
     from singleshot.weights.importing import import_files
 
     width, _, height = (size or "").partition("x")
-    if size is not None and not (width.isdigit() and height.isdigit()):
+    if size is not None and not (width.isdecimal() and height.isdecimal()):
         raise RequestError(f"--size is WIDTHxHEIGHT such as 300x300, got {size!r}")
     size_hw = (int(height), int(width)) if size is not None else None
     print(import_files(file, out, class_names=classes, size_hw=size_hw))

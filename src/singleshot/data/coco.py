@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.packing import Packer
-from singleshot.data.safe_json import parse_json
 from singleshot.errors import DataError, UnknownNameError
+from singleshot.files import read_regular
+from singleshot.safe_json import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+LIMIT_BYTES = 2**32  # COCO's own train2017 has half a gigabyte
 ROBOFLOW = "_annotations.coco.json"
 
 
@@ -49,7 +51,7 @@ def read_coco(path: Path, *, split: str | None = None) -> Reading:
 
 def _read_file(file: Path, split: str) -> Reading:
     try:
-        content = parse_json(file.read_bytes(), each_object=_without_segmentation)
+        content = parse_json(read_regular(file, LIMIT_BYTES), each_object=_without_segmentation)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {error}") from None
     keys = ("images", "annotations", "categories")

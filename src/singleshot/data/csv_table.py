@@ -6,6 +6,7 @@ A header is optional; where there is one the columns may stand in any order. Pic
 from __future__ import annotations
 
 import csv
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from singleshot.errors import DataError, UnknownNameError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+LONGEST_NAME = 2000  # characters
 COLUMNS = ("file", "x1", "y1", "x2", "y2", "label")
 _Row = tuple[int, str, list[str], str]  # line, file, four coordinates as text, label
 
@@ -80,6 +82,8 @@ def read_csv(path: Path, *, split: str | None = None) -> Reading:
 def _rows(file: Path) -> Iterator[list[str]]:
     """Rows with stripped cells; the delimiter is a comma, else the semicolon or tab that the first row uses."""
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise DataError(f"{file}: it is no ordinary file")
         with file.open(encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
             stream.seek(0)
@@ -104,6 +108,8 @@ def _parse(file: Path) -> Iterator[_Row]:
         cells = [row[i] for i in order] if len(row) > 1 else [row[0], "", "", "", "", ""]
         if not cells[0]:
             raise DataError(f"{file}, line {line}: the row names no picture")
+        if "\0" in cells[0] or len(cells[0]) > LONGEST_NAME:
+            raise DataError(f"{file}, line {line}: no file can have the name {cells[0][:40]!r}...")
         yield line, cells[0].replace("\\", "/"), cells[1:5], cells[5]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from singleshot.data.sample import to_sample
-from singleshot.errors import DataError
+from singleshot.errors import DataError, PictureError
 from singleshot.tensors import Batch
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class VisitOrder:
             yield visits
 
 
-class TrainingSet(Dataset[tuple["Sample", str]]):
+class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
     """Augmented samples of a data set, by (epoch, picture)."""
 
     def __init__(
@@ -72,11 +72,24 @@ class TrainingSet(Dataset[tuple["Sample", str]]):
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def __getitem__(self, visit: Visit) -> tuple[Sample, str]:
+    def __getitem__(self, visit: Visit) -> tuple[Sample, str] | PictureError:
+        """The sample and its name; of a picture that cannot be used the error, as a value.
+
+        (torch would hand a raised one on with the worker's whole traceback as its message.)
+        """
         epoch, picture = visit
         generator = np.random.default_rng([self.seed, epoch, picture])
-        sample = to_sample(self.annotations, picture)
+        try:
+            sample = to_sample(self.annotations, picture)
+        except PictureError as error:
+            return error
         return self.augmentation(sample, generator), self.annotations.files[picture]
+
+
+def _collate_or_error(samples: list[tuple[Sample, str] | PictureError]) -> Batch | PictureError:
+    """The batch, or the first error in it."""
+    usable = [sample for sample in samples if not isinstance(sample, PictureError)]
+    return collate(usable) if len(usable) == len(samples) else next(s for s in samples if isinstance(s, PictureError))
 
 
 def collate(samples: list[tuple[Sample, str]]) -> Batch:
@@ -107,8 +120,10 @@ def _calm_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def training_loader(samples: TrainingSet, order: VisitOrder, *, workers: int, pin: bool = False) -> DataLoader[Batch]:
-    """Batches in the given order, made by `workers` processes (0: in this one).
+def training_loader(
+    samples: TrainingSet, order: VisitOrder, *, workers: int, pin: bool = False
+) -> DataLoader[Batch | PictureError]:
+    """Batches in the given order, made by `workers` processes (0: in this one); an error stands where one failed.
 
     Raises:
         DataError: the set has no pictures.
@@ -119,7 +134,7 @@ def training_loader(samples: TrainingSet, order: VisitOrder, *, workers: int, pi
         samples,  # type: ignore[arg-type]  # torch types samplers of int only
         batch_sampler=order,
         num_workers=workers,
-        collate_fn=collate,
+        collate_fn=_collate_or_error,
         worker_init_fn=_calm_worker,
         multiprocessing_context="spawn" if workers else None,
         prefetch_factor=4 if workers else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +10,14 @@ import numpy as np
 
 from singleshot.data.bad_boxes import count_bad_boxes, judge_set, usable
 from singleshot.errors import RequestError
+from singleshot.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from singleshot.types import Annotations
+
+WRITTEN = ("classes.png", "boxes.png", "contact_sheet.png", "stats.json")
 
 
 def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
@@ -74,11 +78,13 @@ def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> di
         raise RequestError(f"plots need {error.name}: pip install 'singleshot[evaluate]'") from error
 
     found = stats(annotations)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    (out_dir / "stats.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    class_plot(found).savefig(out_dir / "classes.png")
-    box_plots(annotations).savefig(out_dir / "boxes.png")
-    contact_sheet(annotations, rng=np.random.default_rng(seed)).savefig(out_dir / "contact_sheet.png")
+    sheet = contact_sheet(annotations, rng=np.random.default_rng(seed))
+    figures = {"classes.png": class_plot(found), "boxes.png": box_plots(annotations), "contact_sheet.png": sheet}
+    for name, figure in figures.items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer)
+        write_whole(out_dir / name, buffer.getvalue())
+    write_whole(out_dir / "stats.json", json.dumps(found, indent=1) + "\n")
     return found
 
 

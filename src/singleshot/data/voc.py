@@ -14,8 +14,9 @@ from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.packing import Packer
 from singleshot.data.picture_files import pictures_by_stem
-from singleshot.data.safe_xml import parse_xml
+from singleshot.data.safe_xml import LIMIT_BYTES, parse_xml
 from singleshot.errors import DataError, UnknownNameError
+from singleshot.files import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +69,8 @@ def read_voc_splits(root: Path) -> dict[str, Reading]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(path, LIMIT_BYTES).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a list of pictures: {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -83,7 +84,7 @@ def _read_all(root: Path) -> Reading:
     for path in paths:
         name = f"{ANNOTATIONS}/{path.name}"
         try:
-            truths = read_voc_xml(path.read_bytes(), name)
+            truths = read_voc_xml(read_regular(path, LIMIT_BYTES), name)
         except (ValueError, OSError) as error:
             faults.append(Fault("malformed", name, str(error)))
             truths = VocPicture("", 0, 0, (), ())

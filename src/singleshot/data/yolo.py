@@ -21,12 +21,14 @@ from singleshot.data.headers import sizes_or_reasons
 from singleshot.data.packing import Packer
 from singleshot.data.picture_files import is_picture
 from singleshot.errors import DataError, UnknownNameError
+from singleshot.files import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 YAML_LIMIT_BYTES = 2**20
 YAML_LIMIT_DEPTH = 20
+LIST_LIMIT_BYTES = 2**28
 _YAML_KEYS = re.compile(rb"^(train|val)\s*:", re.MULTILINE)
 _SPLITS = ("train", "val", "test")
 _CLASS_FILES = ("classes.txt", "labels/classes.txt", "obj.names")
@@ -69,9 +71,8 @@ def yolo_pictures(place: YoloSet, split: str) -> list[Path]:
     """The pictures of a split, in alphabetical order, or in the order of the list that names them."""
     pictures: list[Path] = []
     for source in place.sources[split]:
-        if source.is_file():
-            lines = source.read_text(encoding="utf-8-sig").splitlines()
-            pictures += [_listed(source, line.strip()) for line in lines if line.strip()]
+        if not source.is_dir():
+            pictures += [_listed(source, line.strip()) for line in _lines(source) if line.strip()]
         else:
             pictures += sorted(file for file in source.rglob("*") if is_picture(file.name) and file.is_file())
     return pictures
@@ -106,26 +107,39 @@ def read_yolo(path: Path, *, split: str | None = None) -> Reading:
 
 
 def _from_yaml(file: Path) -> YoloSet:
-    if file.stat().st_size > YAML_LIMIT_BYTES:
-        raise DataError(f"{file}: at most {YAML_LIMIT_BYTES} bytes of yaml, got {file.stat().st_size}")
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_regular(file, YAML_LIMIT_BYTES).decode("utf-8-sig")
         if _depth(text) > YAML_LIMIT_DEPTH:
             raise DataError(f"{file}: nested too deep")
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        content = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise DataError(f"{file}: not yaml: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(content, dict) or not any(content.get(split) for split in _SPLITS):
         raise DataError(f"{file}: expected YOLO's keys train, val, test and names")
-    base = file.parent / str(content.get("path") or "")
+    base = file.parent / _path_text(file, "path", content.get("path") or "")
     if not base.is_dir():
         base = file.parent  # a path of the machine that wrote it
     sources = {
-        split: tuple(_source(file, base, str(item)) for item in _as_list(content[split]))
+        split: tuple(_source(file, base, _path_text(file, split, item)) for item in _as_list(content[split]))
         for split in _SPLITS
         if content.get(split)
     }
     return YoloSet(file.parent, _yaml_names(content.get("names"), file), sources)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Without aliases: a few lines of them stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise ValueError("aliases (*name) are not read")
+        return super().compose_node(parent, index)
+
+
+def _path_text(file: Path, key: str, value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise DataError(f"{file}: {key} must be a path, got {str(value)[:60]!r}")
+    return value
 
 
 def _depth(text: str) -> int:
@@ -160,8 +174,15 @@ def _yaml_names(value: Any, file: Path) -> dict[int, str]:
 
 
 def _class_file(path: Path) -> dict[int, str]:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    lines = [line.strip() for line in _lines(path)]
     return dict(enumerate(line for line in lines if line))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return read_regular(path, LIST_LIMIT_BYTES).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}") from None
 
 
 def _listed(source: Path, line: str) -> Path:
@@ -192,8 +213,8 @@ def _add_labels(
 ) -> None:
     """Add the objects of one text file."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_regular(file, LIST_LIMIT_BYTES).decode("utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
         faults.append(Fault("malformed", name, f"not a text file: {error}"))
         return
     for number, line in enumerate((line for line in lines if line.strip()), 1):
@@ -216,10 +237,8 @@ def _numbered_names(place: YoloSet) -> dict[int, str]:
     for split in place.sources:
         for picture in yolo_pictures(place, split):
             file = _label_file(picture)
-            words = (
-                [line.split()[0] for line in file.read_bytes().splitlines() if line.strip()] if file.is_file() else []
-            )
-            highest = max([highest, *(int(word) for word in words if word.isdigit() and len(word) < 5)])
+            words = [line.split()[0] for line in _lines(file) if line.strip()] if file.is_file() else []
+            highest = max([highest, *(int(word) for word in words if word.isdecimal() and len(word) < 5)])
     return {number: f"class {number}" for number in range(highest + 1)}
 
 

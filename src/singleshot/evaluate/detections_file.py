@@ -6,21 +6,25 @@ is refused, never passed over; a picture of the set that the file does not menti
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from singleshot.errors import DataError, RequestError, UnknownNameError
+from singleshot.files import read_regular
+from singleshot.safe_json import parse_json
 from singleshot.types import Detections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from singleshot.types import Annotations
+
+LIMIT_BYTES = 2**32
+LARGEST_NUMBER = 1e15  # areas of such boxes are finite in float32; what is larger counts as infinite
 
 
 class Row(NamedTuple):
@@ -105,7 +109,7 @@ class PictureNames:
 
 def _plain_id(identity: str) -> str:
     """`000012` and `12` are the same picture."""
-    return str(int(identity)) if identity.isascii() and identity.isdigit() else identity
+    return (identity.lstrip("0") or "0") if identity.isascii() and identity.isdigit() else identity
 
 
 def _unique(names: Iterable[str]) -> dict[str, int]:
@@ -134,18 +138,10 @@ def _read_json(path: Path, annotations: Annotations) -> tuple[list[Row], set[int
 
 def load_json(path: Path) -> Any:
     """The document; NaN, Infinity, bad syntax and endless nesting are refused with the place."""
-
-    def refuse(constant: str) -> NoReturn:
-        raise DataError(f"{path}: {constant} is not a number that can be evaluated")
-
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}, line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text (byte {error.start})") from error
-    except RecursionError as error:
-        raise DataError(f"{path}: nested too deeply") from error
+        return parse_json(read_regular(path, LIMIT_BYTES))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
 
 
 def _coco_rows(document: list[Any], path: Path, annotations: Annotations) -> Iterator[Row]:
@@ -158,7 +154,7 @@ def _coco_rows(document: list[Any], path: Path, annotations: Annotations) -> Ite
         if picture is None:
             raise DataError(f"{where}: image_id {entry['image_id']!r} is not in the data set; is it the right split?")
         category = _field(entry, "category_id", where)
-        label = labels.get(category) if isinstance(category, int) else None
+        label = labels.get(category) if isinstance(category, int) and not isinstance(category, bool) else None
         if label is None:
             known = ", ".join(map(str, annotations.category_ids[:5]))
             raise DataError(f"{where}: category_id {category!r} is not in the data set (it has {known} ...)")
@@ -207,8 +203,8 @@ def _numbers(values: Any, count: int, where: str) -> list[float]:
     if not isinstance(values, list) or len(values) != count:
         raise DataError(f"{where}: expected {count} numbers, got {str(values)[:60]}")
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise DataError(f"{where}: expected a finite number, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST_NUMBER:
+            raise DataError(f"{where}: expected a finite number, got {repr(value)[:40]}")
     return [float(value) for value in values]
 
 
@@ -253,9 +249,9 @@ def _read_devkit(files: list[Path], annotations: Annotations) -> tuple[list[Row]
 def _lines(file: Path) -> list[str]:
     """A text file's lines."""
     try:
-        return file.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: not UTF-8 text (byte {error.start})") from error
+        return read_regular(file, LIMIT_BYTES).decode().splitlines()
+    except ValueError as error:
+        raise DataError(f"{file}: not UTF-8 text ({error})") from error
 
 
 def _number(word: str, where: str) -> float:
@@ -264,8 +260,8 @@ def _number(word: str, where: str) -> float:
         value = float(word)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise DataError(f"{where}: expected a finite number, got {word!r}")
+    if not abs(value) <= LARGEST_NUMBER:
+        raise DataError(f"{where}: expected a finite number, got {word[:40]!r}")
     return value
 
 

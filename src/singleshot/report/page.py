@@ -6,13 +6,11 @@ inside the page, which stays below 5 MB.
 
 from __future__ import annotations
 
-import errno
-import os
 from html import escape
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from singleshot.errors import MachineError
+from singleshot.files import write_whole
 from singleshot.report import sections
 from singleshot.report.content import ReportContent
 from singleshot.report.gallery import gallery_of
@@ -36,18 +34,7 @@ def write_report(path: Path, content: ReportContent) -> None:
     Raises:
         MachineError: no space left on the disk.
     """
-    page = render(content).encode("utf-8", errors="replace")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(page)
-        beside.replace(path)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise MachineError(f"no space left on the disk for {path}") from error
-        raise
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, render(content).encode("utf-8", errors="replace"))
 
 
 def render(content: ReportContent) -> str:

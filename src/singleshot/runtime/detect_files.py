@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from singleshot.errors import PictureError, RequestError
+from singleshot.files import write_whole
 from singleshot.report.draw import draw
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from singleshot.runtime.detector import Detector
     from singleshot.types import Detections
 
+MARK = b"annotated by singleshot"
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
@@ -43,10 +47,7 @@ class FilesFound:
     def write_json(self, path: Path) -> None:
         """Write `{"model", "images"}`, whole or not at all."""
         text = json.dumps({"model": self.model, "images": self.images}, indent=1, allow_nan=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.writing")
-        beside.write_text(text + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, text + "\n")
 
 
 def picture_files(sources: Sequence[str]) -> list[Path]:
@@ -91,12 +92,13 @@ def detect_files(
         detector: the model.
         files: see `picture_files`.
         score: detections below this are left out.
-        out: folder for annotated copies (names are made unique), None for none.
+        out: folder for annotated copies (an earlier run's copies are replaced, nothing else is), None for none.
         on_picture: called with the number of files done.
 
     Raises:
         RequestError: `out` is a file, or the folder of a source, which a copy might replace.
     """
+    taken: set[Path] = set()
     if out is not None:
         _require_own_folder(out, files)
     result = FilesFound(detector.name)
@@ -109,7 +111,7 @@ def detect_files(
             height, width = picture.shape[:2]
             result.images.append({"file": str(path), "width": width, "height": height, "detections": kept.to_dicts()})
             if out is not None:
-                result.copies.append(_write_copy(picture, kept, path, out, {p.name for p in result.copies}))
+                result.copies.append(_write_copy(picture, kept, path, out, taken))
         on_picture(done)
     return result
 
@@ -123,12 +125,27 @@ def _require_own_folder(out: Path, files: Sequence[Path]) -> None:
             raise RequestError(f"{out} holds {file.name} itself, which its copy might replace: give another folder")
 
 
-def _write_copy(picture: np.ndarray, detections: Detections, source: Path, out: Path, taken: set[str]) -> Path:
-    """An annotated copy as JPEG, named after its source; a number is added where two sources share a name."""
-    out.mkdir(parents=True, exist_ok=True)
-    name, number = f"{source.stem}.jpg", 1
-    while name in taken:
+def _write_copy(picture: np.ndarray, detections: Detections, source: Path, out: Path, taken: set[Path]) -> Path:
+    """An annotated copy as JPEG, named after its source.
+
+    A number is added where two sources share a name, or where a file that is no copy of ours has it.
+    """
+    place, number = out / f"{source.stem}.jpg", 1
+    while place in taken or not _may_replace(place):
         number += 1
-        name = f"{source.stem}-{number}.jpg"
-    Image.fromarray(draw(picture, detections)).save(out / name, quality=92)
-    return out / name
+        place = out / f"{source.stem}-{number}.jpg"
+    taken.add(place)
+    buffer = io.BytesIO()
+    Image.fromarray(draw(picture, detections)).save(buffer, "JPEG", quality=92, comment=MARK)
+    write_whole(place, buffer.getvalue())
+    return place
+
+
+def _may_replace(place: Path) -> bool:
+    """Whether nothing is there, or an earlier copy of ours, known by the comment in its first bytes."""
+    if not os.path.lexists(place):
+        return True
+    if place.is_symlink() or not place.is_file():
+        return False
+    with place.open("rb") as file:
+        return MARK in file.read(1024)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as format_tensors
 
@@ -81,11 +82,12 @@ def load_latest(folder: Path) -> tuple[RunState, dict[str, torch.Tensor], dict[s
     for path in reversed(checkpoints(folder)):
         try:
             _verify(path)
-        except (HashError, OSError) as error:
+            state = RunState(**json.loads((path / _STATE).read_bytes()))
+            return state, load_file(path / _MODEL), load_file(path / _SOLVER), notes
+        except HashError as error:
             notes.append(str(error))
-            continue
-        state = RunState(**json.loads((path / _STATE).read_text()))
-        return state, load_file(path / _MODEL), load_file(path / _SOLVER), notes
+        except (OSError, ValueError, TypeError, SafetensorError) as error:
+            notes.append(f"{path} is damaged: {str(error).splitlines()[0]}")
     if notes:
         raise HashError(f"no checkpoint in {folder} is whole: {'; '.join(notes)}")
     return None
@@ -136,7 +138,9 @@ def _digest(path: Path) -> str:
 
 
 def _verify(path: Path) -> None:
-    for line in (path / _SUMS).read_text().splitlines():
-        digest, name = line.split("  ", 1)
+    sums = dict(line.split("  ", 1)[::-1] for line in (path / _SUMS).read_text(encoding="utf-8").splitlines())
+    if set(sums) != {_MODEL, _SOLVER, _STATE}:
+        raise HashError(f"{path / _SUMS} is damaged: it does not list the checkpoint's files")
+    for name, digest in sums.items():
         if _digest(path / name) != digest:
             raise HashError(f"{path / name} is damaged: its SHA-256 is not the one in {_SUMS}")

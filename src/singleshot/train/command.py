@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from singleshot.console import remarks
 from singleshot.errors import RequestError
@@ -14,12 +17,16 @@ from singleshot.train.plan import prepare
 from singleshot.train.run_report import write_run_report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from rich.console import Console
 
     from singleshot.train.options import TrainOptions
     from singleshot.train.plan import Plan
+
+RESULTS = ("best", "last", "report.html")
+"""What a finished run leaves in its folder, and another would replace."""
 
 
 def train_command(data: Sequence[str], options: TrainOptions) -> int:
@@ -28,14 +35,33 @@ def train_command(data: Sequence[str], options: TrainOptions) -> int:
     plan = prepare(data, options)
     for note in (*plan.notes, *plan.coverage):
         console.print(note)
-    start = _start(plan, console)
-    plan.folder.mkdir(parents=True, exist_ok=True)
-    with Journal(plan.folder, steps=plan.steps, done=start.step, console=console) as journal:
-        validation = run(plan, journal, start)
-    report = write_run_report(plan, validation, command=" ".join(["ssd", *sys.argv[1:]]))
+    with _alone_in(plan.folder):
+        start = _start(plan, console)
+        with Journal(plan.folder, steps=plan.steps, done=start.step, console=console) as journal:
+            validation = run(plan, journal, start)
+        report = write_run_report(plan, validation, command=" ".join(["ssd", *sys.argv[1:]]))
     best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
     console.print(f"model: {best}\nreport: {report}")
     return 0
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """The run's folder, made where it is not there and held against other processes.
+
+    Raises:
+        RequestError: another process trains there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RequestError(f"another training writes to {folder}: give another --out, or wait for it") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _start(plan: Plan, console: Console) -> checkpoint.RunState:
@@ -50,9 +76,11 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     if not plan.options.resume:
         if checkpoint.checkpoints(folder):
             raise RequestError(f"{plan.folder} holds a run already: --resume goes on with it, --out begins another")
+        _require_no_results(plan.folder)
         return fresh
     found = checkpoint.load_latest(folder)
     if found is None:
+        _require_no_results(plan.folder)
         console.print(f"no checkpoint in {plan.folder}: starting afresh")
         return fresh
     state, tensors, velocities, notes = found
@@ -67,3 +95,9 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     checkpoint.restore(plan.model, plan.solver, tensors, velocities)
     console.print(f"going on after step {state.step} of {plan.steps}")
     return state
+
+
+def _require_no_results(folder: Path) -> None:
+    there = [name for name in RESULTS if (folder / name).exists()]
+    if there:
+        raise RequestError(f"{folder} holds {' and '.join(there)} of another run: give another --out")

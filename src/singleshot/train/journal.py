@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,7 +22,7 @@ class Journal:
     """One run's record; a context manager. Lines are whole even if the run is killed: each is written at once.
 
     Args:
-        folder: the run's folder; rows are appended to what is there, so that a resumed run keeps its history.
+        folder: the run's folder; a resumed run appends its rows, another begins the file anew.
         steps: updates of the whole run, for the bar.
         done: updates already done.
         console: where people look; tests pass a quiet one.
@@ -31,7 +32,9 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         self.console = console or remarks()
-        self._file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
+        self._file = (folder / "metrics.jsonl").open("a+b" if done else "w+b")
+        if self._file.tell() and self._last_byte() != b"\n":
+            self._file.write(b"\n")  # ends a line that a crash has cut
         self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -60,12 +63,16 @@ class Journal:
 
     def row(self, row: dict[str, Any]) -> None:
         """Append a row of figures; numbers go to TensorBoard too, under `train/` or, with an mAP, `val/`."""
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
         group = "val" if "mAP" in row else "train"
         for key, value in row.items():
             if isinstance(value, int | float) and key not in {"step", "epoch"}:
                 self._events.add_scalar(f"{group}/{key}", value, row["step"])
+
+    def _last_byte(self) -> bytes:
+        self._file.seek(-1, os.SEEK_END)
+        return self._file.read(1)
 
     def advance(self, step: int, figures: str) -> None:
         """Move the bar; where there is no terminal, print a line every half minute instead."""
@@ -81,13 +88,15 @@ class Journal:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a last line cut by a crash is left out."""
+    """The rows of a `metrics.jsonl`; a line cut by a crash is left out."""
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
     return rows

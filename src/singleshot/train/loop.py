@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from singleshot.data.loader import TrainingSet, VisitOrder, training_loader
-from singleshot.errors import SingleshotError
+from singleshot.errors import PictureError, SingleshotError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
@@ -111,6 +111,8 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
             if stop and done < plan.steps:
                 assert signals.received is not None
                 raise Stopped(signals.received, done)
+    if validation is None and plan.val_set is not None:  # all updates were done before
+        validation = validate(plan, journal, state.step)
     keep_model(plan, "last", state.step, validation)
     return validation
 
@@ -119,6 +121,8 @@ def _grouped(loader: Any, parts: int) -> Iterator[list[Batch]]:
     """The loader's batches, `parts` at a time."""
     group: list[Batch] = []
     for batch in loader:
+        if isinstance(batch, PictureError):
+            raise batch
         group.append(batch)
         if len(group) == parts:
             yield group

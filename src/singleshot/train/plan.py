@@ -35,6 +35,8 @@ DEFAULT_MODEL = "ssdlite320-mobilenetv2"
 NO = "none"
 DEFAULT_EPOCHS = 30
 BOX_CHOICES = ("auto", "adapt", "keep")
+LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again
+MOST = 10**9  # updates or epochs
 LEAST_TO_HOLD_OUT = 10
 """Of a set without validation pictures a fifth is held out, if it has this many."""
 
@@ -112,6 +114,9 @@ class Plan:
             "model": asdict(self.model.spec),
             "recipe": asdict(self.recipe),
             "pictures": len(self.train_set),
+            "data": self.train_set.fingerprint(),
+            "validation": None if self.val_set is None else self.val_set.fingerprint(),
+            "precision": self.precision,
             "steps": self.steps,
             "seed": self.options.seed,
         }
@@ -129,8 +134,10 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         value = getattr(options, name)
         if value is not None and value < least:
             raise RequestError(f"--{name.replace('_', '-')} is {least} or more, got {value}")
-    if not 0 < options.validate_every < math.inf:
-        raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every}")
+    if not 0 < options.validate_every <= MOST:
+        raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every:g}")
+    if not 0 <= options.seed < 2**63:
+        raise RequestError(f"--seed is between 0 and {2**63 - 1}, got {options.seed}")
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
@@ -223,8 +230,10 @@ def _base_spec(options: TrainOptions) -> ModelSpec:
     if options.input_size is None:
         return spec
     width, _, height = options.input_size.partition("x")
-    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
-        raise RequestError(f"--input-size is WIDTHxHEIGHT such as 480x300, got {options.input_size!r}")
+    if not (width.isdecimal() and height.isdecimal() and 1 <= int(width) <= LARGEST_SIDE >= int(height) >= 1):
+        raise RequestError(
+            f"--input-size is WIDTHxHEIGHT such as 480x300, {LARGEST_SIDE} at most, got {options.input_size!r}"
+        )
     return spec.with_input_size(int(height), int(width))
 
 
@@ -267,11 +276,11 @@ def _steps(options: TrainOptions, recipe: Recipe, pictures: int) -> int:
     steps = options.iterations
     if steps is None:
         epochs = DEFAULT_EPOCHS if options.epochs is None else options.epochs
-        if not 0 < epochs < math.inf:
-            raise RequestError(f"--epochs is a number above 0, got {epochs}")
+        if not 0 < epochs <= MOST:
+            raise RequestError(f"--epochs is a number above 0, got {epochs:g}")
         steps = math.ceil(epochs * pictures / recipe.batch_size)
-    if steps < 1:
-        raise RequestError("a run needs at least one update: raise --epochs or --iterations")
+    if not 1 <= steps <= MOST:
+        raise RequestError(f"a run needs from one to {MOST:,} updates, got {steps:,}: see --epochs and --iterations")
     return steps
 
 

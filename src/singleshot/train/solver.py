@@ -78,16 +78,19 @@ def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | Non
     return [{"params": found, "rate_factor": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
 
 
-def clip_gradients(model: nn.Module, backbone: nn.Module, longest: float) -> None:
-    """Shorten the gradient of the base, and that of the other layers, each by itself, to at most `longest`.
+def clip_gradients(model: nn.Module, backbone: nn.Module, longest: float) -> bool:
+    """Shorten the gradient of the base, and that of the other layers, each by itself, to at most `longest` (0: leave).
 
     Together, a pretrained base with its batch normalisation folded in, whose gradient is many times as long as that of
     the new layers, would slow these down.
+
+    Returns whether both are finite; where not, they must not be used.
     """
     base = list(backbone.parameters())
     of_base = {id(parameter) for parameter in base}
-    for part in (base, [parameter for parameter in model.parameters() if id(parameter) not in of_base]):
-        nn.utils.clip_grad_norm_(part, longest)
+    others = [parameter for parameter in model.parameters() if id(parameter) not in of_base]
+    norms = [nn.utils.clip_grad_norm_(part, longest or math.inf) for part in (base, others)]
+    return bool(torch.stack(norms).isfinite().all())
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:

@@ -71,7 +71,7 @@ def update(
         step: for messages.
 
     Raises:
-        NonFiniteLossError: names step, terms and pictures; the weights have not been touched.
+        NonFiniteLossError: loss or gradient; names step, terms and pictures. The weights have not been touched.
     """
     solver.zero_grad(set_to_none=True)
     device = model.default_boxes.device
@@ -96,8 +96,9 @@ def update(
         _require_finite(seen, batch.names, step)
         (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
         figures.append(seen)
-    if recipe.clip_norm:
-        clip_gradients(model, model.backbone, recipe.clip_norm)
+    if not clip_gradients(model, model.backbone, recipe.clip_norm):
+        names = [name for part in parts for name in part.names]
+        raise NonFiniteLossError(_not_finite(step, "the gradient is", names))
     solver.step()
     count = len(figures)
     return StepFigures(
@@ -112,7 +113,11 @@ def _require_finite(figures: StepFigures, names: Sequence[str], step: int) -> No
     terms = {"location": figures.location, "confidence": figures.confidence}
     bad = [f"{name} = {value}" for name, value in terms.items() if not torch.isfinite(torch.tensor(value))]
     if bad or not torch.isfinite(torch.tensor(figures.loss)):
-        raise NonFiniteLossError(
-            f"step {step}: the loss is not finite ({', '.join(bad) or 'their sum'}) on {', '.join(names)}; "
-            "the last good checkpoint is kept. Check the data (ssd data check) or lower --learning-rate"
-        )
+        raise NonFiniteLossError(_not_finite(step, f"the loss is ({', '.join(bad) or 'their sum'})", names))
+
+
+def _not_finite(step: int, what: str, names: Sequence[str]) -> str:
+    return (
+        f"step {step}: {what} not finite on {', '.join(names)}; the last good checkpoint is kept. "
+        "Check the data (ssd data check) or lower --learning-rate"
+    )

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from singleshot.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from singleshot.spec import ModelSpec
+
+Limit = tuple[str, list[float], float, float]
+"""What it is, its values, the lowest and the highest that are allowed."""
+
+BACKGROUND = "background"  # has no name among the classes
+LONGEST_NAME = 500  # characters of a class name
 
 
 def require_bounds(spec: ModelSpec, origin: str) -> None:
@@ -16,9 +24,12 @@ def require_bounds(spec: ModelSpec, origin: str) -> None:
     Raises:
         ModelError: names the value and its limits.
     """
+    counts = [count for boxes in spec.boxes.maps for count in (len(boxes.min_sizes), len(boxes.aspect_ratios))]
+    _require(origin, [("sizes and ratios of a map", list(counts), 0, 100)])  # before anything is derived from them
+    post = spec.postprocess
     channels = [size for block in spec.extras for size in (block.squeeze, block.channels)]
     steps = [size for block in spec.extras for size in (block.kernel, block.stride)]
-    limits: list[tuple[str, list[float], float, float]] = [
+    limits: list[Limit] = [
         ("input_size_hw", list(spec.input_size_hw), 1, 8192),
         ("width", [spec.width], 1e-3, 16),
         ("head_kernel", [spec.head_kernel], 1, 31),
@@ -27,9 +38,23 @@ def require_bounds(spec: ModelSpec, origin: str) -> None:
         ("padding of the extras", [block.padding for block in spec.extras], 0, 31),
         ("boxes a cell", [boxes.boxes_per_cell for boxes in spec.boxes.maps], 1, 1000),
         ("the number of classes", [spec.num_classes], 2, 100_000),
+        ("step of a map", [boxes.step for boxes in spec.boxes.maps if boxes.step is not None], 1e-3, 8192),
+        ("offset", [spec.boxes.offset], -1, 2),
+        ("score_threshold (Caffe: -1 where it says nothing)", [post.score_threshold], -1, 1),
+        ("nms_threshold", [post.nms_threshold], 0, 1),
+        ("nms_eta", [post.nms_eta], 1e-6, 1),
+        ("top_k and keep_top_k (-1 for all)", [post.top_k, post.keep_top_k], -1, 1e9),
+        ("mean_rgb", list(spec.preprocess.mean_rgb), -1e6, 1e6),
         ("std_rgb", list(spec.preprocess.std_rgb), 1e-6, 1e6),
         ("variances", list(spec.boxes.variances), 1e-6, 1e6),
     ]
+    _require(origin, limits)
+    for name in spec.class_names:
+        if not name.strip() or name == BACKGROUND or len(name) > LONGEST_NAME or not name.isprintable():
+            raise ModelError(f"{origin} is not valid: no class can have the name {name[:40]!r}")
+
+
+def _require(origin: str, limits: Iterable[Limit]) -> None:
     for what, values, low, high in limits:
         for value in values:
             if not low <= value <= high:

@@ -90,6 +90,7 @@ def save_folder(
     Raises:
         MachineError: the disk is full; RequestError: the place cannot be written to. What was there is unchanged.
     """
+    require_bounds(spec, "the model")
     configuration = asdict(Configuration(FORMAT, spec, _finite(dict(provenance or {}))))
     stored = {name: np.asarray(_halved(name, array) if half else array, order="C") for name, array in tensors.items()}
     files = {
@@ -115,6 +116,9 @@ def read_folder(path: Path) -> StoredModel:
         tensors = parse_tensors(_checked(path, WEIGHTS, sums))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise ModelError(f"{path / WEIGHTS} is no valid safetensors file: {error}") from error
+    for name, array in tensors.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ModelError(f"{path / WEIGHTS}: {name} holds values that are not finite; it can detect nothing")
     full = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in tensors.items()}
     return StoredModel(configuration.model, full, configuration.provenance)
 

@@ -24,6 +24,8 @@ _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM}
 def replaced_folder(target: Path) -> Iterator[Path]:
     """An empty folder beside `target` to write into; on success it takes the target's place, on failure it vanishes.
 
+    A target without SHA256SUMS is not ours and is refused. Files in it that its sums do not list are kept.
+
     Files are synced to the disk before the swap. On Linux the swap is one system call; elsewhere the old folder is
     moved away first, so a crash in that instant leaves it as `.<name>.old`.
 
@@ -32,13 +34,18 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         RequestError: the place cannot be written to.
     """
     beside = target.parent / f".{target.name}.writing-{os.getpid()}"
+    foreign = _foreign(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(beside, ignore_errors=True)
         beside.mkdir()
         yield beside
-        for path in (*beside.iterdir(), beside):
-            sync(path)
+        for path in foreign:
+            if not (beside / path.name).exists():
+                _copy(path, beside / path.name)
+        for path in (*beside.rglob("*"), beside):
+            if not path.is_symlink():
+                sync(path)
         _swap(beside, target)
         sync(target.parent)
     except OSError as error:
@@ -49,6 +56,30 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         raise RequestError(f"cannot write {target}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _foreign(target: Path) -> list[Path]:
+    """What lies in the target and was not written by us.
+
+    Raises:
+        RequestError: nothing in it was.
+    """
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise RequestError(f"{target} is no folder; it is not replaced")
+    inside = sorted(target.iterdir()) if target.exists() else []
+    sums = target / "SHA256SUMS"
+    if inside and not sums.is_file():
+        raise RequestError(f"{target} holds {inside[0].name} and is none of our folders; it is not replaced")
+    listed = sums.read_text(encoding="utf-8", errors="replace") if inside else ""
+    ours = {sums.name, *(line.partition("  ")[2] for line in listed.splitlines())}
+    return [path for path in inside if path.name not in ours]
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _swap(new: Path, target: Path) -> None:

@@ -1,0 +1,74 @@
+"""Read files that strangers made, and write our own, without surprises."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from singleshot.errors import MachineError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+def read_regular(path: Path, limit: int) -> bytes:
+    """The content of an ordinary file; pipes and devices, which may never end, are not opened.
+
+    Raises:
+        ValueError: no ordinary file, a name that no file can have, or more than `limit` bytes; one line.
+        OSError: it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no ordinary file but a folder, a pipe or a device")
+    with path.open("rb") as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return content
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write beside the place, then rename: there is never half a file, and a link is replaced, not followed.
+
+    Raises:
+        MachineError: no space left on the disk; an older file is unchanged.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{os.getpid()}.part")
+    try:
+        beside.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+        beside.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise MachineError(f"no space left on the disk for {path}") from error
+        error.filename = str(path)  # not the one beside it, of which nobody knows
+        raise
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -> None:
+    """Refuse a file that could not be written, or would replace what is read; call it before any work.
+
+    Args:
+        path: where the user wants the result, None for nowhere.
+        flag: what asked for it, such as `--json`.
+        inputs: files and folders that are read; no file that exists inside such a folder may be replaced.
+
+    Raises:
+        RequestError: what is wrong.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise RequestError(f"{flag} is a file; {path} is a folder")
+    place = path.resolve()
+    for source in inputs:
+        if place == (read := path.__class__(source).resolve()) or (path.exists() and read in place.parents):
+            raise RequestError(f"{flag} would replace {path}, which is read: give another file")
+    folder = next(parent for parent in place.parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise RequestError(f"{flag}: {folder} is no folder that can be written to")
