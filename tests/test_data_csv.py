@@ -83,6 +83,8 @@ def test_a_missing_picture(tmp_path: Path) -> None:
     [
         ("a.png,1,2,3\n", "line 1: expected file,x1,y1,x2,y2,label, got 4 cells"),
         (",1,2,3,4,cat\n", "names no picture"),
+        ("a\0b.png,1,2,3,4,cat\n", "no file can have the name"),
+        ("a" * 5000 + ",1,2,3,4,cat\n", "no file can have the name"),
         (b"\xff\xfe\x00", "not a CSV"),
         ("", "empty"),
         ("a.png\n", "not one labelled object"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -123,6 +124,17 @@ def test_what_cannot_be_understood_is_a_fault(tmp_path: Path, text: str, message
     assert message in reading.faults[0].detail
     assert reading.faults[0].file == "Annotations/a.xml"
     assert len(reading.annotations) == 2
+
+
+def test_an_annotation_that_never_ends_is_a_fault(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT], "b": [CAT]})
+    for name, make in (("a", lambda path: path.symlink_to("/dev/zero")), ("b", os.mkfifo)):
+        path = root / "Annotations" / f"{name}.xml"
+        path.unlink()
+        make(path)
+    reading = read_voc(root)
+    assert kinds(reading) == ["malformed", "malformed"]
+    assert all("no ordinary file" in fault.detail for fault in reading.faults)
 
 
 def test_numbers_count_objects_that_were_left_out(tmp_path: Path) -> None:

@@ -103,6 +103,9 @@ def test_labels_and_pictures_that_lack_each_other(tmp_path: Path) -> None:
         ("- " * 5000, "not yaml"),
         ("train: !!python/object/apply:os.system ['true']\nnames: [a]", "not yaml"),
         ("", "keys train"),
+        ("a: &a [x]\nb: &b [*a, *a]\ntrain: *b\nnames: [a]", "aliases"),
+        ("train: 3\nnames: [a]", "train must be a path, got '3'"),
+        ('path: "a\\0b"\ntrain: images/train\nnames: [a]', "path must be a path"),
     ],
 )
 def test_bad_yaml_is_one_line(tmp_path: Path, yaml: str, message: str) -> None:
@@ -110,3 +113,10 @@ def test_bad_yaml_is_one_line(tmp_path: Path, yaml: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
         open_data(root / "data.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_list_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "y", LABELS, yaml="train: list.txt\nnames: [a, b, c]")
+    (root / "list.txt").write_bytes(b"images/train/\xe9.png\n")
+    with pytest.raises(DataError, match=r"list\.txt cannot be read as text"):
+        open_data(root / "data.yaml")

@@ -179,6 +179,17 @@ def test_a_number_beyond_floats_is_refused(tmp_path, truths):
         read_detections(tmp_path / "d.json", truths)
 
 
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1" * 5001, "1e300"])
+def test_numbers_beyond_all_sense_are_one_line(number, tmp_path, truths):
+    (tmp_path / "d.json").write_text(json.dumps([GOOD]).replace("0.5", number))
+    with pytest.raises(DataError, match=r"finite|not JSON") as caught:
+        read_detections(tmp_path / "d.json", truths)
+    assert len(str(caught.value)) < 400
+    (tmp_path / "d.json").write_text(json.dumps([{**GOOD, "image_id": "1" * 5000}]))
+    with pytest.raises(DataError, match="is not in the data set"):
+        read_detections(tmp_path / "d.json", truths)
+
+
 def test_binary_is_refused(tmp_path, truths):
     for name in ("d.json", "d_cat.txt"):
         (tmp_path / name).write_bytes(b"\xff\xfe\x00")

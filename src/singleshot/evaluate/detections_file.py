@@ -152,12 +152,12 @@ def _coco_rows(document: list[Any], path: Path, annotations: Annotations) -> Ite
         where = f"{path}, result {number}"
         picture = names.by_id(_field(entry, "image_id", where))
         if picture is None:
-            raise DataError(f"{where}: image_id {entry['image_id']!r} is not in the data set; is it the right split?")
+            raise DataError(f"{where}: image_id {repr(entry['image_id'])[:60]} is not in the data set; is it the right split?")
         category = _field(entry, "category_id", where)
         label = labels.get(category) if isinstance(category, int) and not isinstance(category, bool) else None
         if label is None:
             known = ", ".join(map(str, annotations.category_ids[:5]))
-            raise DataError(f"{where}: category_id {category!r} is not in the data set (it has {known} ...)")
+            raise DataError(f"{where}: category_id {repr(category)[:60]} is not in the data set (it has {known} ...)")
         left, top, width, height = _numbers(_field(entry, "bbox", where), 4, f"{where}, bbox")
         (score,) = _numbers([_field(entry, "score", where)], 1, f"{where}, score")
         yield Row(picture, label, score, (left, top, left + width, top + height))
@@ -240,7 +240,7 @@ def _read_devkit(files: list[Path], annotations: Annotations) -> tuple[list[Row]
                 raise DataError(f"{where}: expected `id score left top right bottom`, got {len(words)} words")
             picture = names.by_id(words[0])
             if picture is None:
-                raise DataError(f"{where}: picture {words[0]!r} is not in the data set; is it the right split?")
+                raise DataError(f"{where}: picture {words[0][:60]!r} is not in the data set; is it the right split?")
             score, *box = (_number(word, where) for word in words[1:])
             rows.append(Row(picture, label, score, box))
     return rows, {row.picture for row in rows}

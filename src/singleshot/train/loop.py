@@ -97,7 +97,7 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
             done = step + 1
             meter.add(done, figures, solver.learning_rate)
             state = replace(state, step=done)
-            if done in plan.validation_steps:
+            if plan.validates_after(done):
                 validation = validate(plan, journal, done)
                 best = state.best_map is None or (validation.mean_ap or 0.0) > state.best_map
                 if best:

@@ -58,7 +58,7 @@ class Plan:
         autocast: compute type of the network, None for float32.
         workers: loader processes.
         steps: updates of the whole run.
-        validation_steps: updates after which to validate.
+        validate_every: updates between two validations.
         checkpoint_every: updates between checkpoints.
         log_every: updates between rows of figures.
         protocol: of evaluation.
@@ -78,7 +78,7 @@ class Plan:
     autocast: torch.dtype | None
     workers: int
     steps: int
-    validation_steps: frozenset[int]
+    validate_every: int
     checkpoint_every: int
     log_every: int
     protocol: str | None
@@ -89,6 +89,12 @@ class Plan:
     def folder(self) -> Path:
         """The run's folder."""
         return self.options.out
+
+    def validates_after(self, step: int) -> bool:
+        """Whether to validate after this update: regularly, but not just before the last, and after the last."""
+        if self.val_set is None:
+            return False
+        return step == self.steps or (step % self.validate_every == 0 and step < self.steps - self.validate_every // 2)
 
     def circumstances(self) -> dict[str, Any]:
         """What people want to know of a run beside its recipe, for its report."""
@@ -150,9 +156,6 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     if options.warmup is None:
         recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
     per_epoch = len(train_set) / recipe.batch_size
-    every = max(1, round(per_epoch * options.validate_every))
-    regular = range(every, steps - every // 2, every)  # none just before the last
-    validations = frozenset([*regular, steps]) if val_set is not None else frozenset[int]()
     autocast = _precision(options.precision, device)
     notes += [
         f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
@@ -177,7 +180,7 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         autocast=autocast,
         workers=default_workers() if options.workers is None else options.workers,
         steps=steps,
-        validation_steps=validations,
+        validate_every=max(1, round(per_epoch * options.validate_every)),
         checkpoint_every=options.checkpoint_every or max(1, round(per_epoch)),
         log_every=max(1, min(20, round(per_epoch / 4))),
         protocol=None,
