@@ -150,9 +150,11 @@ def _coco_rows(document: list[Any], path: Path, annotations: Annotations) -> Ite
     labels = {category: label for label, category in enumerate(annotations.category_ids)}
     for number, entry in enumerate(document, 1):
         where = f"{path}, result {number}"
-        picture = names.by_id(_field(entry, "image_id", where))
+        identity = _field(entry, "image_id", where)
+        picture = names.by_id(identity)
         if picture is None:
-            raise DataError(f"{where}: image_id {repr(entry['image_id'])[:60]} is not in the data set; is it the right split?")
+            shown = repr(identity)[:60]
+            raise DataError(f"{where}: image_id {shown} is not in the data set; is it the right split?")
         category = _field(entry, "category_id", where)
         label = labels.get(category) if isinstance(category, int) and not isinstance(category, bool) else None
         if label is None:
