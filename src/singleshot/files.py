@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from singleshot.errors import MachineError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -67,7 +67,7 @@ def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -
         raise RequestError(f"{flag} is a file; {path} is a folder")
     place = path.resolve()
     for source in inputs:
-        if place == (read := path.__class__(source).resolve()) or (path.exists() and read in place.parents):
+        if place == (read := Path(source).resolve()) or (path.exists() and read in place.parents):
             raise RequestError(f"{flag} would replace {path}, which is read: give another file")
     folder = next(parent for parent in place.parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
