@@ -11,8 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
+from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
 from singleshot.runtime.detector import Detector
@@ -51,7 +50,7 @@ def main() -> None:
     folder = SHIPPED / given.name
     save_network(folder, network, card="", provenance=configuration.provenance, half=True)
     test_set = open_data(given.data, split=given.test_split)
-    found = detect_with_progress(Detector.load(folder), test_set, Console(stderr=True))
+    found = detect_with_progress(Detector.load(folder), test_set, remarks())
     figures = evaluate(test_set, found)
     notes = [*training(configuration.provenance), *given.note]
     text = card(given.name, figures, {name: counts[name] for name in names}, test_set, notes)
@@ -59,7 +58,7 @@ def main() -> None:
     size = sum(path.stat().st_size for path in folder.iterdir())
     if size > LARGEST:
         raise SystemExit(f"{folder} takes {size} bytes, more than {LARGEST}")
-    Console().print(text + f"\n{size} bytes in {folder}", markup=False)
+    results().print(text + f"\n{size} bytes in {folder}")
 
 
 def training(provenance: Mapping[str, Any]) -> list[str]:

@@ -30,6 +30,11 @@ def read_regular(path: Path, limit: int) -> bytes:
     return content
 
 
+def read_lines(path: Path, limit: int) -> list[str]:
+    """The lines of an ordinary UTF-8 file, with or without a byte order mark. Raises as `read_regular`."""
+    return read_regular(path, limit).decode("utf-8-sig").splitlines()
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write beside the place, then rename: there is never half a file, and a link is replaced, not followed.
 

@@ -16,7 +16,7 @@ from singleshot.data.packing import Packer
 from singleshot.data.picture_files import pictures_by_stem
 from singleshot.data.safe_xml import LIMIT_BYTES, parse_xml
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.files import read_regular
+from singleshot.files import read_lines, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,10 +69,10 @@ def read_voc_splits(root: Path) -> dict[str, Reading]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = read_regular(path, LIMIT_BYTES).decode("utf-8-sig")
+        lines = read_lines(path, LIMIT_BYTES)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a list of pictures: {error}") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in lines if line.strip()]
 
 
 def _read_all(root: Path) -> Reading:

@@ -21,7 +21,7 @@ from singleshot.data.headers import sizes_or_reasons
 from singleshot.data.packing import Packer
 from singleshot.data.picture_files import is_picture
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.files import read_regular
+from singleshot.files import read_lines, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -180,7 +180,7 @@ def _class_file(path: Path) -> dict[int, str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return read_regular(path, LIST_LIMIT_BYTES).decode("utf-8-sig").splitlines()
+        return read_lines(path, LIST_LIMIT_BYTES)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from None
 
@@ -213,7 +213,7 @@ def _add_labels(
 ) -> None:
     """Add the objects of one text file."""
     try:
-        lines = read_regular(file, LIST_LIMIT_BYTES).decode("utf-8-sig").splitlines()
+        lines = read_lines(file, LIST_LIMIT_BYTES)
     except (OSError, ValueError) as error:
         faults.append(Fault("malformed", name, f"not a text file: {error}"))
         return

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from singleshot.errors import DataError, RequestError, UnknownNameError
-from singleshot.files import read_regular
+from singleshot.files import read_lines, read_regular
 from singleshot.safe_json import parse_json
 from singleshot.types import Detections
 
@@ -251,7 +251,7 @@ def _read_devkit(files: list[Path], annotations: Annotations) -> tuple[list[Row]
 def _lines(file: Path) -> list[str]:
     """A text file's lines."""
     try:
-        return read_regular(file, LIMIT_BYTES).decode().splitlines()
+        return read_lines(file, LIMIT_BYTES)
     except ValueError as error:
         raise DataError(f"{file}: not UTF-8 text ({error})") from error
 

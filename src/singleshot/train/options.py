@@ -35,7 +35,7 @@ class TrainOptions:
         clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
             recipe's; 0 leaves them.
         input_size: `WxH` of the network input.
-        boxes: `auto` fits the default boxes to the data where they miss a class almost wholly, `adapt` where they do
+        boxes: `auto` fits the default boxes to the data where they miss most of a class, `adapt` where they do
             not cover all of it, `keep` leaves them.
         threads: of torch on the CPU; None: all cores.
     """

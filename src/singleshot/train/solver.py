@@ -89,7 +89,10 @@ def clip_gradients(model: nn.Module, backbone: nn.Module, longest: float) -> boo
     base = list(backbone.parameters())
     of_base = {id(parameter) for parameter in base}
     others = [parameter for parameter in model.parameters() if id(parameter) not in of_base]
-    norms = [nn.utils.clip_grad_norm_(part, longest or math.inf) for part in (base, others)]
+    if longest:
+        norms = [nn.utils.clip_grad_norm_(part, longest) for part in (base, others)]
+    else:
+        norms = [nn.utils.get_total_norm([p.grad for p in part if p.grad is not None]) for part in (base, others)]
     return bool(torch.stack(norms).isfinite().all())
 
 
