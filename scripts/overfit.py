@@ -81,9 +81,11 @@ def main() -> None:
         if done % given.every and done != given.steps:
             continue
         found = detect_in_set(Detector(TorchBackend(model, device), name=given.model), annotations)
-        mean_ap = evaluate(annotations, found).mean_ap or 0.0
+        result = evaluate(annotations, found)
+        mean_ap = result.mean_ap or 0.0
+        classes = ", ".join(f"{name} {ap:.3f}" for name, ap in result.per_class.items() if ap is not None)
         seconds = time.monotonic() - started
-        print(f"step {done}: loss {figures.loss:.3f}, VOC07 mAP {mean_ap:.4f}, {seconds:.0f} s", flush=True)
+        print(f"step {done}: loss {figures.loss:.3f}, mAP {mean_ap:.4f} ({classes}), {seconds:.0f} s", flush=True)
         if mean_ap >= given.goal:
             return
         model.train()

@@ -1,7 +1,7 @@
 """Put a trained model into the package: only classes with enough training objects, half precision, an honest card.
 
-python scripts/ship_model.py runs/voc2007/last --name ssdlite320-mobilenetv2 --data ../shared/data/voc2007 \
-    --train-split trainval --test-split test
+python scripts/ship_model.py runs/voc2007/last --name ssdlite320-mobilenetv2 \
+    --data ../shared/data/voc2007 --test-split test
 """
 
 from __future__ import annotations
@@ -36,15 +36,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--train-split", required=True)
+    parser.add_argument("--data", required=True, help="set to test on")
     parser.add_argument("--test-split", required=True)
     parser.add_argument("--note", action="append", default=[], help="a line for the card")
     given = parser.parse_args()
-    train_set = open_data(given.data, split=given.train_split)
-    counts = {name: int((train_set.labels == i).sum()) for i, name in enumerate(train_set.class_names)}
-    names = [name for name, count in counts.items() if count >= LEAST_OBJECTS]
     configuration = read_configuration(given.model)
+    counts = configuration.provenance["objects"]
+    names = [name for name, count in counts.items() if count >= LEAST_OBJECTS]
     network = keep_classes(load_network(given.model), names)
     network.spec = replace(network.spec, name=given.name)
     folder = SHIPPED / given.name
@@ -65,14 +63,18 @@ def training(provenance: Mapping[str, Any]) -> list[str]:
     """What the weights learnt from, in lines for the card."""
     recipe = provenance["recipe"]
     epochs = provenance["updates"] * recipe["batch_size"] / provenance["pictures"]
-    sets = ", ".join(Path(path).name for path in provenance["data"])
+    sets = ", ".join(dict.fromkeys(Path(path).name for path in provenance["data"]))
+    others = (
+        "Objects of other classes were background."
+        if provenance["classes"]
+        else f"Only classes with at least {LEAST_OBJECTS} training objects are kept; it was trained on all."
+    )
     return [
-        f"Data: {provenance['pictures']} pictures with {provenance['objects']} objects of {sets} "
-        f"{provenance['train_split']}.",
+        f"Data: {provenance['pictures']} pictures with {sum(provenance['objects'].values())} objects of {sets} "
+        f"(splits: {provenance['train_split']}). {others}",
         f"Recipe: losses and augmentation of `{recipe['name']}`, {epochs:.3g} epochs, batch {recipe['batch_size']}, "
         f"learning rate {recipe['learning_rate']:g} (base {recipe['backbone_rate']:g} of it), {recipe['schedule']}, "
         f"gradients clipped to {recipe['clip_norm']:g}, {provenance['precision']}, seed {provenance['seed']}.",
-        f"Only classes with at least {LEAST_OBJECTS} training objects are kept; it was trained on all.",
     ]
 
 

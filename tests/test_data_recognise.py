@@ -7,7 +7,7 @@ import pytest
 
 from data_fixtures import coco, coco_content, picture, voc, xml, yolo
 from golden import SHARED, needs_shared
-from singleshot.data.classes import join, relabel, with_classes
+from singleshot.data.classes import join, only_classes, relabel, with_classes
 from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
 from singleshot.data.recognise import DefaultSplits, default_splits, open_data, recognise, splits
 from singleshot.data.splitting import split
@@ -173,6 +173,14 @@ def test_relabel_renames_merges_and_drops(tmp_path: Path) -> None:
     assert found.labels.tolist() == [0, 0, 1, 0]
     assert found.boxes_xyxy[:, 0].tolist() == [0, 2, 3, 4]
     assert found.starts.tolist() == [0, 4, 4]
+
+
+def test_only_classes_drops_objects_and_keeps_pictures(tmp_path: Path) -> None:
+    boxes = [(name, (i, i, i + 5, i + 5)) for i, name in enumerate(["a", "b", "c", "a"])]
+    found = only_classes(open_data(voc(tmp_path / "v", {"p": boxes, "q": boxes[1:2]})), ["c", "a", "elsewhere"])
+    assert found.class_names == ("c", "a", "elsewhere")
+    assert found.labels.tolist() == [1, 0, 1]
+    assert found.starts.tolist() == [0, 3, 3]
 
 
 def test_coco_names_as_voc_names() -> None:

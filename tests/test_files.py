@@ -45,6 +45,18 @@ def test_a_file_is_written_whole_and_a_link_replaced(tmp_path: Path, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "new", "outside"]
 
 
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_whole(pipe, "through")
+        assert os.read(reader, 100) == b"through"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_outputs_that_would_hurt_are_refused_before_any_work(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

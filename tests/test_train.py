@@ -157,6 +157,9 @@ def test_resuming_nothing_starts_afresh_and_says_so(
         (["DATA", "--model", "ssd300-vg16"], "did you mean ssd300-vgg16"),
         (["DATA", "--recipe", "cafe"], "did you mean caffe"),
         (["DATA", "--train-split", "trian"], "did you mean train"),
+        (["DATA", "--train-split", "train,val"], "names 2 splits for 1 data sets"),
+        (["DATA", "--classes", "cel,dot"], "did you mean cell"),
+        (["DATA", "--classes", ""], "unknown class"),
         (["DATA", "--epocs", "3"], "did you mean --epochs"),
         (["DATA", "--epochs", "0"], "--epochs is a number above 0"),
         (["DATA", "--epochs", "nan"], "--epochs is a number above 0"),
@@ -196,6 +199,23 @@ def test_a_short_run_warms_up_for_a_fifth_of_it(data: Path, tmp_path: Path) -> N
     assert prepare([str(data)], options).recipe.warmup_steps == 2
     assert prepare([str(data)], replace(options, warmup=7)).recipe.warmup_steps == 7
     assert prepare([str(data)], replace(options, iterations=5000)).recipe.warmup_steps == 100
+
+
+def test_chosen_classes_are_learnt_and_all_other_objects_are_background(data: Path, tmp_path: Path) -> None:
+    plan = prepare([str(data)], replace(OPTIONS, out=tmp_path, classes="dot, dot"))
+    assert plan.model.spec.class_names == ("dot",)
+    assert (len(plan.train_set), len(plan.train_set.labels)) == (9, 4)
+    assert plan.val_set is not None
+    assert (plan.val_set.class_names, len(plan.val_set), len(plan.val_set.labels)) == (("dot",), 3, 2)
+
+
+def test_each_data_set_may_have_its_own_split(data: Path, tmp_path: Path) -> None:
+    plan = prepare(
+        [str(data), str(data)], replace(OPTIONS, out=tmp_path, train_split="train,val", val_split="none,val")
+    )
+    assert len(plan.train_set) == 9 + 3
+    assert plan.val_set is not None
+    assert len(plan.val_set) == 3
 
 
 def test_history_with_a_line_cut_by_a_crash_is_read_and_goes_on(tmp_path: Path) -> None:

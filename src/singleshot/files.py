@@ -38,14 +38,21 @@ def read_lines(path: Path, limit: int) -> list[str]:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write beside the place, then rename: there is never half a file, and a link is replaced, not followed.
 
+    A device or pipe (`/dev/stdout`) is written to, not replaced.
+
     Raises:
         MachineError: no space left on the disk; an older file is unchanged.
     """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{os.getpid()}.part")
     try:
-        beside.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
-        beside.replace(path)
+        if Path("/dev") in path.absolute().parents or (path.exists() and not (path.is_file() or path.is_dir())):
+            with path.open("ab") as device:
+                device.write(data)
+        else:
+            beside.write_bytes(data)
+            beside.replace(path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise MachineError(f"no space left on the disk for {path}") from error

@@ -46,6 +46,12 @@ def with_classes(annotations: Annotations, class_names: Sequence[str]) -> Annota
     return replace(annotations, class_names=tuple(class_names), category_ids=ids, labels=labels)
 
 
+def only_classes(annotations: Annotations, class_names: Sequence[str]) -> Annotations:
+    """Only the objects of these classes, labels numbered in this order; pictures without any stay, as background."""
+    others = set(annotations.class_names) - set(class_names)
+    return with_classes(relabel(annotations, dict.fromkeys(others)), class_names)
+
+
 def relabel(annotations: Annotations, mapping: Mapping[str, str | None]) -> Annotations:
     """Rename classes; None drops a class and its objects (not the pictures); a name that is not mapped stays.
 

@@ -15,8 +15,10 @@ class TrainOptions:
         recipe: named recipe.
         epochs: passes over the training set (30 when iterations is not given either).
         iterations: updates, instead of epochs.
-        train_split: split to train on; None: the set's own.
-        val_split: split to validate on, `none` for no validation; None: the set's own, else a fifth is held out.
+        train_split: split to train on, or one a data set, separated by commas; None: the set's own.
+        val_split: split to validate on, or one a data set; `none` for no validation; None: the set's own, else a fifth
+            is held out.
+        classes: learn only these, separated by commas: objects of others are background; None: all.
         init: weights to start from: a model folder, a safetensors or .npz file of a base, or `none`.
         device: `auto`, `cpu`, `cuda`.
         workers: processes that prepare pictures; None: the cores less one, eight at most.
@@ -46,6 +48,7 @@ class TrainOptions:
     iterations: int | None = None
     train_split: str | None = None
     val_split: str | None = None
+    classes: str | None = None
     init: str | None = None
     device: str = "auto"
     workers: int | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:
@@ -21,12 +23,15 @@ def keep_model(plan: Plan, name: str, step: int, validation: Evaluation | None) 
 
 def provenance(plan: Plan, step: int) -> dict[str, Any]:
     """Where a model comes from, for its config.json."""
+    names, labels = plan.train_set.class_names, plan.train_set.labels
+    objects = dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True))
     return {
         "singleshot": metadata.version("singleshot"),
         "data": list(plan.data),
         "train_split": plan.options.train_split,
+        "classes": plan.options.classes,
         "pictures": len(plan.train_set),
-        "objects": len(plan.train_set.labels),
+        "objects": objects,
         "recipe": plan.settings()["recipe"],
         "updates": step,
         "seed": plan.options.seed,
