@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import decode_picture, to_network_input
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
+from singleshot.weights import tensorflow
 from singleshot.weights.build import fill, load_network, start_from, start_from_file
 from singleshot.weights.caffe import from_description, import_caffe, read_base
 from singleshot.weights.caffe_proto import Message, parse_text, read_caffemodel
@@ -216,8 +218,14 @@ def test_a_pickle_never_runs(tmp_path: Path) -> None:
             return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
 
     torch.save({"weight": Bomb()}, tmp_path / "bomb.pth")
-    with pytest.raises(ModelError, match="no file of plain tensors"):
+    with pytest.raises(ModelError, match=r"no file of plain tensors: it is damaged, or holds objects or code$"):
         read_torch_file(tmp_path / "bomb.pth")
+    (tmp_path / "bomb.npz").write_bytes(pickle.dumps(Bomb()))
+    np.savez(tmp_path / "object.npz", weight=np.array([Bomb()], dtype=object))
+    for name in ("bomb.npz", "object.npz"):
+        with pytest.raises(ModelError, match=r"cannot be read as an .npz file") as refusal:
+            read_mobilenetv2(tmp_path / name)
+        assert "unsafe" not in str(refusal.value)
     assert not (tmp_path / "ran").exists()
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ModelError, match="dictionary of tensors, got list"):
@@ -225,6 +233,13 @@ def test_a_pickle_never_runs(tmp_path: Path) -> None:
     (tmp_path / "cut.pth").write_bytes((tmp_path / "list.pth").read_bytes()[:40])
     with pytest.raises(ModelError, match="no file of plain tensors"):
         read_torch_file(tmp_path / "cut.pth")
+
+
+def test_an_npz_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez_compressed(tmp_path / "zeros.npz", weight=np.zeros(1_000_000))
+    monkeypatch.setattr(tensorflow, "LARGEST", 4_000_000)
+    with pytest.raises(ModelError, match="unpacks to more than 4,000,000 bytes"):
+        read_mobilenetv2(tmp_path / "zeros.npz")
 
 
 def test_state_dicts_of_plain_tensors_are_read(tmp_path: Path) -> None:

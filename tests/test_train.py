@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ from singleshot.cli.main import run as command_line
 from singleshot.errors import NonFiniteLossError, PictureError, RequestError, SingleshotError
 from singleshot.runtime.detector import Detector
 from singleshot.train import loop
-from singleshot.train.checkpoint import RunState
+from singleshot.train.checkpoint import RunState, checkpoints
 from singleshot.train.command import train_command
 from singleshot.train.journal import Journal, read_history
 from singleshot.train.options import TrainOptions
@@ -119,6 +120,42 @@ def test_a_terminated_run_resumes_to_the_same_weights(
         train_command([str(data)], replace(options, seed=1, resume=True))
     assert train_command([str(data)], replace(options, resume=True)) == 0
     assert_same_weights(finished / "last", tmp_path / "cut/last")
+
+
+@pytest.mark.parametrize(
+    ("to_worker", "to_run", "message", "code"),
+    [
+        (signal.SIGKILL, None, r"a process that prepares pictures died.*; stopped after step \d+; go on", 4),
+        (signal.SIGTERM, signal.SIGTERM, r"stopped by SIGTERM after step \d+; go on with --resume", 143),
+    ],
+)
+def test_a_lost_worker_ends_the_run_after_saving(
+    to_worker: int,
+    to_run: int | None,
+    message: str,
+    code: int,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = loop.update
+
+    def update_then_kill(*arguments: Any, step: int, **named: Any) -> Any:
+        figures = original(*arguments, step=step, **named)
+        if step == 0:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid or 0, to_worker)
+                worker.join()
+            if to_run is not None:
+                os.kill(os.getpid(), to_run)
+        return figures
+
+    monkeypatch.setattr(loop, "update", update_then_kill)
+    options = replace(OPTIONS, out=tmp_path, iterations=40, checkpoint_every=40, workers=1, val_split="none")
+    with pytest.raises(SingleshotError, match=message) as stop:
+        train_command([str(data)], options)
+    assert stop.value.exit_code == code
+    assert checkpoints(tmp_path / "checkpoints")
 
 
 def test_accumulated_parts_learn_from_the_same_pictures(data: Path, tmp_path: Path) -> None:

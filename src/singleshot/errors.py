@@ -71,6 +71,10 @@ class MachineError(SingleshotError):
     exit_code = 4
 
 
+class WorkerLostError(MachineError):
+    """A process that prepares pictures died: killed, most often, when memory ran out."""
+
+
 class VerificationError(SingleshotError):
     """A check of our own failed; what it would have left behind was removed."""
 

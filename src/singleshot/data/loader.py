@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from singleshot.data.sample import to_sample
-from singleshot.errors import DataError, PictureError
+from singleshot.errors import DataError, PictureError, WorkerLostError
 from singleshot.tensors import Batch
 
 if TYPE_CHECKING:
@@ -140,3 +140,28 @@ def training_loader(
         prefetch_factor=4 if workers else None,
         pin_memory=pin,
     )
+
+
+def batches(loader: DataLoader[Batch | PictureError]) -> Iterator[Batch]:
+    """The loader's batches; a lost worker is noticed here, not by a signal amid an update as torch has it.
+
+    Raises:
+        PictureError: a picture cannot be read; it is named.
+        WorkerLostError: a loader process died.
+    """
+    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    iterator = iter(loader)
+    if handler is not None:
+        signal.signal(signal.SIGCHLD, handler)
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise WorkerLostError("a process that prepares pictures died, perhaps for want of memory") from error
+        if isinstance(batch, PictureError):
+            raise batch
+        yield batch

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from singleshot.data.loader import TrainingSet, VisitOrder, training_loader
-from singleshot.errors import PictureError, SingleshotError
+from singleshot.data.loader import TrainingSet, VisitOrder, batches, training_loader
+from singleshot.errors import SingleshotError, WorkerLostError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
@@ -73,6 +73,7 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
 
     Raises:
         Stopped: by a signal, after saving.
+        WorkerLostError: a loader process died; after saving.
         NonFiniteLossError: after saving nothing: the last good checkpoint stays the newest.
     """
     if plan.device.type == "cpu":
@@ -89,28 +90,37 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
     state, validation = start, None
     meter = _Meter(plan, journal)
     with _catch_signals() as signals:
-        for step, batches in enumerate(_grouped(loader, parts), start.step):
-            solver.learning_rate = learning_rate(step, plan.steps, plan.recipe)
-            figures = update(
-                model, solver, batches, recipe=plan.recipe, normalise=normalise, autocast=plan.autocast, step=step
-            )
-            done = step + 1
-            meter.add(done, figures, solver.learning_rate)
-            state = replace(state, step=done)
-            if plan.validates_after(done):
-                validation = validate(plan, journal, done)
-                best = state.best_map is None or (validation.mean_ap or 0.0) > state.best_map
-                if best:
-                    state = replace(state, best_map=validation.mean_ap or 0.0)
-                    keep_model(plan, "best", done, validation)
-                model.train()
-                meter.restart_clock()
-            stop = signals.received is not None
-            if stop or done % plan.checkpoint_every == 0 or done == plan.steps:
+        try:
+            for step, group in enumerate(_grouped(loader, parts), start.step):
+                solver.learning_rate = learning_rate(step, plan.steps, plan.recipe)
+                figures = update(
+                    model, solver, group, recipe=plan.recipe, normalise=normalise, autocast=plan.autocast, step=step
+                )
+                done = step + 1
+                meter.add(done, figures, solver.learning_rate)
+                state = replace(state, step=done)
+                if plan.validates_after(done):
+                    validation = validate(plan, journal, done)
+                    best = state.best_map is None or (validation.mean_ap or 0.0) > state.best_map
+                    if best:
+                        state = replace(state, best_map=validation.mean_ap or 0.0)
+                        keep_model(plan, "best", done, validation)
+                    model.train()
+                    meter.restart_clock()
+                stop = signals.received is not None
+                if stop or done % plan.checkpoint_every == 0 or done == plan.steps:
+                    checkpoint.save(plan.folder / "checkpoints", state, model, solver)
+                if stop and done < plan.steps:
+                    assert signals.received is not None
+                    raise Stopped(signals.received, done)
+        except WorkerLostError as error:
+            if state.step > start.step:
                 checkpoint.save(plan.folder / "checkpoints", state, model, solver)
-            if stop and done < plan.steps:
-                assert signals.received is not None
-                raise Stopped(signals.received, done)
+            if signals.received is not None:  # it was sent to the workers, too
+                raise Stopped(signals.received, state.step) from error
+            raise WorkerLostError(
+                f"{error}; stopped after step {state.step}; go on with --resume, or with fewer --workers"
+            ) from error
     if validation is None and plan.val_set is not None:  # all updates were done before
         validation = validate(plan, journal, state.step)
     keep_model(plan, "last", state.step, validation)
@@ -120,9 +130,7 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
 def _grouped(loader: Any, parts: int) -> Iterator[list[Batch]]:
     """The loader's batches, `parts` at a time."""
     group: list[Batch] = []
-    for batch in loader:
-        if isinstance(batch, PictureError):
-            raise batch
+    for batch in batches(loader):
         group.append(batch)
         if len(group) == parts:
             yield group

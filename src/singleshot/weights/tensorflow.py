@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+LARGEST = 500_000_000
+"""Bytes that a file may unpack to; MobileNetV2 1.4 takes 25 million."""
+
 
 @dataclass(frozen=True, eq=False)
 class TensorFlowWeights:
@@ -79,10 +82,15 @@ def _oihw(weight: Tensor) -> Tensor:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST:
+                raise ModelError(f"{path} unpacks to more than {LARGEST:,} bytes")
         with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"{path} cannot be read as an .npz file of arrays: {error}") from error
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        # numpy's own text advises to load objects with their code
+        reason = "it holds objects or code" if "pickle" in str(error) else error
+        raise ModelError(f"{path} cannot be read as an .npz file of arrays: {reason}") from error
 
 
 def _pair(path: Path, arrays: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,8 +37,12 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
         ModelError: it holds anything but tensors, or it is damaged.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch remarks on files that it refuses a moment later
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's text advises to load it with its code
+        raise ModelError(f"{path} is no file of plain tensors: it is damaged, or holds objects or code") from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{path} is no file of plain tensors: {reason}") from error
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
