@@ -98,7 +98,7 @@ def update(
         figures.append(seen)
     if not clip_gradients(model, model.backbone, recipe.clip_norm):
         names = [name for part in parts for name in part.names]
-        raise NonFiniteLossError(_not_finite(step, "the gradient is", names))
+        raise NonFiniteLossError(_not_finite(step, "the gradient", names))
     solver.step()
     count = len(figures)
     return StepFigures(
@@ -113,11 +113,11 @@ def _require_finite(figures: StepFigures, names: Sequence[str], step: int) -> No
     terms = {"location": figures.location, "confidence": figures.confidence}
     bad = [f"{name} = {value}" for name, value in terms.items() if not torch.isfinite(torch.tensor(value))]
     if bad or not torch.isfinite(torch.tensor(figures.loss)):
-        raise NonFiniteLossError(_not_finite(step, f"the loss is ({', '.join(bad) or 'their sum'})", names))
+        raise NonFiniteLossError(_not_finite(step, f"the loss ({', '.join(bad) or 'sum'})", names))
 
 
 def _not_finite(step: int, what: str, names: Sequence[str]) -> str:
     return (
-        f"step {step}: {what} not finite on {', '.join(names)}; the last good checkpoint is kept. "
+        f"step {step}: {what} is not finite on {', '.join(names)}; the last good checkpoint is kept. "
         "Check the data (ssd data check) or lower --learning-rate"
     )
