@@ -270,11 +270,11 @@ def test_widths() -> None:
 # --- starting values
 
 
-def test_starting_values_are_xavier_by_fan_in_and_of_the_base_he() -> None:
+def test_starting_values_are_xavier_by_fan_in() -> None:
     model = SSD(replace(SSD300_VGG16, class_names=("a",)))
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
-            bound = math.sqrt((6 if name.startswith("backbone") else 3) / module.weight[0].numel())
+            bound = math.sqrt(3 / module.weight[0].numel())
             values = module.weight.detach()
             assert values.abs().max() <= bound, name
             if values.numel() > 10_000:
@@ -283,12 +283,6 @@ def test_starting_values_are_xavier_by_fan_in_and_of_the_base_he() -> None:
             assert not module.bias.any()
         elif isinstance(module, L2Norm):
             assert (module.scale == 20).all()
-
-
-def test_a_fresh_base_passes_the_signal_on() -> None:
-    """With Xavier's variance, fc7 would be about 2^(-15 / 2) = 0.006 of this."""
-    maps = SSD(replace(SSD300_VGG16, class_names=("a",))).backbone(torch.randn(1, 3, 96, 96) * 60)
-    assert 6 < maps["fc7"].square().mean().sqrt() < 600
 
 
 def test_new_layers_of_ssdlite_are_normal_and_normalised() -> None:

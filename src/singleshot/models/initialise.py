@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from singleshot.models.layers import L2_NORM_SCALE, ConvBlock, L2Norm
+from singleshot.models.layers import L2_NORM_SCALE, L2Norm
 
 if TYPE_CHECKING:
     from singleshot.models.ssd import SSD
@@ -20,10 +20,8 @@ LITE_DEVIATION = 0.03  # SSDLite's new layers, as TensorFlow's Object Detection 
 def initialise(model: SSD, seed: int, *, object_probability: float | None = None) -> None:
     """Set all weights: Xavier by fan-in, biases 0, L2 scales 20 (REFERENCE: Caffe's `xavier` and `constant` fillers).
 
-    W ~ U(-sqrt(3 / fan_in), sqrt(3 / fan_in)), fan_in = filter values (Caffe filler.hpp, XavierFiller). Two exceptions:
-    the base, which Caffe's SSD never starts afresh, has twice that variance before an activation that no normalisation
-    precedes (He et al. 2015, eq. 10), else each of its ReLUs halves the signal; the new layers of a separable network
-    (extra maps and heads of SSDLite) are normal with deviation 0.03.
+    W ~ U(-sqrt(3 / fan_in), sqrt(3 / fan_in)), fan_in = filter values (Caffe filler.hpp, XavierFiller). The new layers
+    of a separable network (extra maps and heads of SSDLite) are normal with deviation 0.03 instead.
 
     Args:
         model: any SSD; its tensors are overwritten.
@@ -33,18 +31,13 @@ def initialise(model: SSD, seed: int, *, object_probability: float | None = None
     """
     generator = torch.Generator().manual_seed(seed)
     lite = {id(m) for part in (model.extras, model.heads) for m in part.modules()} if model.spec.separable else set()
-    rectified = {
-        id(block.convolution)
-        for block in model.backbone.modules()
-        if isinstance(block, ConvBlock) and block.norm is None and block.activation != "none"
-    }
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             values = torch.empty(module.weight.shape)
             if id(module) in lite:
                 values.normal_(0.0, LITE_DEVIATION, generator=generator)
             else:
-                bound = math.sqrt((6 if id(module) in rectified else 3) / module.weight[0].numel())
+                bound = math.sqrt(3 / module.weight[0].numel())
                 values.uniform_(-bound, bound, generator=generator)
             module.weight.copy_(values)
             if module.bias is not None:
