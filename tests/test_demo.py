@@ -13,12 +13,12 @@ from singleshot.data.check import check
 from singleshot.data.recognise import open_data
 from singleshot.decode import decode_picture
 from singleshot.demo.drawn_set import EMPTY_EVERY, SPLITS_DRAWN, Split, draw_set
-from singleshot.demo.gallery import BEHIND_TEST, BEHIND_TRAINING, FOLDER, PHOTOGRAPHS, ROCKET
 from singleshot.demo.objects import OBJECTS
 from singleshot.demo.run import TRAINING, DemoSettings, run_demo, training_command
 from singleshot.demo.scene import HEIGHT, MOST_HIDDEN, VISIBLE, WIDTH, blend, draw_scene, free_place, visible_box
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
+from singleshot.photographs import BEHIND_TEST, BEHIND_TRAINING, FOLDER, PHOTOGRAPHS, ROCKET
 from singleshot.spec import SSDLITE320_MOBILENETV2
 from singleshot.train.options import TrainOptions
 from singleshot.weights.build import save_network

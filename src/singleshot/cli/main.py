@@ -23,6 +23,7 @@ VERBS = {
     "detect": ("singleshot.cli.detect:detect", "Find objects in pictures."),
     "train": ("singleshot.cli.train:train", "Train a detector on labelled pictures."),
     "evaluate": ("singleshot.cli.evaluate:evaluate", "Measure how good a model, or a file of detections, is."),
+    "export": ("singleshot.cli.export:export", "Make a model run without torch, fast, on an engine."),
     "data": ("singleshot.cli.data:app", "Check and describe data sets."),
     "models": ("singleshot.cli.models:models", "List the models there are, or the layers of one."),
     "weights": ("singleshot.cli.weights:app", "Bring in weights of other projects."),

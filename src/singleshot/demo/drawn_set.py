@@ -11,15 +11,15 @@ import numpy as np
 from PIL import Image
 
 from singleshot.data.voc import ANNOTATIONS, PICTURES, SPLITS
-from singleshot.demo.gallery import BEHIND_TEST, BEHIND_TRAINING
 from singleshot.demo.scene import draw_scene
+from singleshot.photographs import BEHIND_TEST, BEHIND_TRAINING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from singleshot.demo.gallery import Photograph
     from singleshot.demo.scene import Scene
+    from singleshot.photographs import Photograph
 
 JPEG_QUALITY = 90
 THREADS = 2

@@ -13,9 +13,9 @@ from singleshot.console import remarks
 from singleshot.data.recognise import open_data
 from singleshot.decode import decode_picture
 from singleshot.demo.drawn_set import SPLITS_DRAWN, draw_set
-from singleshot.demo.gallery import TO_DETECT
 from singleshot.errors import RequestError
 from singleshot.evaluate.protocols import evaluate
+from singleshot.photographs import TO_DETECT
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detect_files import detect_files
 from singleshot.runtime.detector import Detector

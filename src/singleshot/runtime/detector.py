@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import PIL.Image
@@ -13,28 +13,19 @@ import PIL.Image
 from singleshot.errors import PictureError, RequestError, UnknownNameError
 from singleshot.postprocess import to_detections
 from singleshot.preprocess import decode_picture, image_pixels
+from singleshot.runtime.backends import load_backend
 from singleshot.runtime.shipped import shipped_models
 from singleshot.spec import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from singleshot.postprocess import Found
-    from singleshot.spec import ModelSpec
+    from singleshot.runtime.backends import Backend
     from singleshot.types import Detections
 
     Picture = str | Path | PIL.Image.Image | np.ndarray
 
 DECODERS = 2
-
-
-class Backend(Protocol):
-    """An engine that runs one network: decoded RGB pictures in, boxes as fractions out."""
-
-    spec: ModelSpec
-
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
-        """What the network finds in each picture."""
 
 
 class Detector:
@@ -52,23 +43,14 @@ class Detector:
 
     @classmethod
     def load(cls, model: str | Path | None = None, *, device: str = "auto") -> Detector:
-        """A detector from a model folder, or from the name of a shipped model (None: the default one).
+        """A detector from a model folder, an exported model, or the name of a shipped model (None: the default one).
 
         Raises:
             RequestError: there is no such model.
             ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
-        try:
-            from singleshot.runtime.torch_backend import TorchBackend, choose_device
-            from singleshot.weights.build import load_network
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            raise RequestError(
-                f"{folder} needs torch, which is not installed: pip install 'singleshot[train]'"
-            ) from error
-        return cls(TorchBackend(load_network(folder), choose_device(device)), name=str(model or folder.name))
+        return cls(load_backend(folder, device), name=str(model or folder.name))
 
     @overload
     def __call__(self, pictures: Picture) -> Detections: ...
@@ -160,6 +142,8 @@ def find_model(model: str | Path | None) -> Path:
     path = Path(model)
     if path.is_dir():
         return path
+    if path.is_file() and path.suffix == ".xml":
+        return path.parent
     if path.exists():
         raise RequestError(f"{model} is a file; a model is a folder with config.json and model.safetensors")
     if str(model) in shipped:

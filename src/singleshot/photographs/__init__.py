@@ -1,20 +1,19 @@
-"""The photographs of the demonstration; `photographs/ATTRIBUTION.md` says who took them and that all may be shared."""
+"""A few photographs to show and to check things on; `ATTRIBUTION.md` says who took them and that all may be shared."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singleshot.preprocess import decode_picture
+from singleshot.decode import decode_picture
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
-FOLDER = Path(str(resources.files("singleshot"))) / "demo" / "photographs"
+FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Photograph:
     """One photograph.
 
     Attributes:
-        name: its file is `photographs/NAME.jpg`.
+        name: its file is `NAME.jpg`.
         subject: what can be seen.
         tint: factor on red, green and blue that gives a grey photograph the colour of its subject.
     """

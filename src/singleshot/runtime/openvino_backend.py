@@ -1,0 +1,107 @@
+"""Detection with OpenVINO: no torch, and the post-processing inside the graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from singleshot.errors import ModelError
+from singleshot.postprocess import Found
+from singleshot.runtime.quiet_openvino import openvino
+from singleshot.weights.folder import read_export
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from jaxtyping import Float32, UInt8
+
+    from singleshot.spec import ModelSpec
+
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+"""What the engine computes in, by the model's precision; where the processor has no bf16, the engine takes f32."""
+
+
+class OpenVINOBackend:
+    """Runs an exported model on batches of decoded pictures; one compiled graph a batch size."""
+
+    def __init__(self, spec: ModelSpec, model: openvino.Model, *, precision: str, threads: int | None = None) -> None:
+        self.spec = spec
+        self._model = model
+        self._options = engine_options(precision, threads)
+        self._requests: dict[int, tuple[openvino.InferRequest, np.ndarray]] = {}
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int | None = None) -> OpenVINOBackend:
+        """An exported model's folder.
+
+        Raises:
+            ModelError, HashError: it is not whole, or not what OpenVINO reads.
+        """
+        configuration, files = read_export(folder)
+        assert configuration.export is not None
+        if configuration.export.engine != "openvino":
+            raise ModelError(f"{folder} is exported for {configuration.export.engine}, not for openvino")
+        model = read_model(files, origin=str(folder))
+        return cls(configuration.model, model, precision=configuration.export.precision, threads=threads)
+
+    def __call__(self, pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
+        """Detections of each picture, boxes as fractions of it."""
+        request, buffer = self._request(len(pictures))
+        resize_into(buffer, pictures)
+        request.infer(share_inputs=True)
+        return split_rows(request.get_output_tensor().data.reshape(-1, 7), len(pictures))
+
+    def _request(self, count: int) -> tuple[openvino.InferRequest, np.ndarray]:
+        """The graph compiled for this many pictures, and the memory that it reads them from."""
+        if count not in self._requests:
+            model = self._model.clone()
+            model.reshape([count, *self.spec.input_size_hw, 3])
+            request = openvino.Core().compile_model(model, "CPU", self._options).create_infer_request()
+            self._requests[count] = (request, request.get_input_tensor().data)
+        return self._requests[count]
+
+
+def engine_options(precision: str, threads: int | None = None) -> dict[str, object]:
+    """How OpenVINO compiles a model of this precision."""
+    options: dict[str, object] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": HINTS[precision]}
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    return options
+
+
+def resize_into(buffer: UInt8[np.ndarray, "B h w 3"], pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> None:
+    """The first step of `preprocess.to_network_input`; the graph does the others."""
+    _, height, width, _ = buffer.shape
+    for picture, place in zip(pictures, buffer, strict=True):
+        cv2.resize(picture, (width, height), dst=place, interpolation=cv2.INTER_LINEAR)
+
+
+def read_model(files: Mapping[str, bytes], *, origin: str) -> openvino.Model:
+    """The graph of an engine's files (`.xml` first, then its weights).
+
+    Raises:
+        ModelError: OpenVINO cannot read it.
+    """
+    try:
+        return openvino.Core().read_model(*files.values())
+    except (RuntimeError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        raise ModelError(f"{origin} cannot be read by OpenVINO: {reason}") from error
+
+
+def split_rows(rows: Float32[np.ndarray, "D 7"], count: int) -> list[Found]:
+    """DetectionOutput's rows as one `Found` a picture, best first; rows that are not finite are dropped and counted."""
+    ends = np.flatnonzero(rows[:, 0] < 0)
+    rows = rows[: ends[0]] if len(ends) else rows
+    finite = np.isfinite(rows).all(axis=1)
+    found = []
+    for picture in range(count):
+        own = rows[:, 0] == picture
+        kept = rows[own & finite]
+        kept = kept[np.argsort(-kept[:, 2], kind="stable")]
+        labels = kept[:, 1].astype(np.int64) - 1
+        found.append(Found(kept[:, 3:7].copy(), kept[:, 2].copy(), labels, dropped=int((own & ~finite).sum())))
+    return found

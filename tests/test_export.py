@@ -1,0 +1,203 @@
+"""Exported models: equal to their source, verified before they are written, refused when damaged, free of torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import openvino
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from singleshot.cli.main import run
+from singleshot.errors import HashError, ModelError, RequestError, VerificationError
+from singleshot.export import export
+from singleshot.export.export import export_model
+from singleshot.export.openvino_ir import to_openvino
+from singleshot.models.ssd import SSD
+from singleshot.photographs import CHELSEA, PHOTOGRAPHS
+from singleshot.runtime.backends import load_backend
+from singleshot.runtime.detector import Detector
+from singleshot.runtime.openvino_backend import OpenVINOBackend, split_rows
+from singleshot.runtime.torch_backend import TorchBackend
+from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, Postprocess
+from singleshot.weights.build import load_network, save_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = replace(SSDLITE320_MOBILENETV2.with_input_size(96, 128), class_names=("cat", "dog"))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "model"
+    network = SSD(SMALL, seed=3)
+    with torch.no_grad():
+        for layer in network.heads.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.weight *= 8  # scores that differ, as a trained network's do
+    save_network(folder, network, card="# small\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "lite"
+    export_model(str(source), folder)
+    return folder
+
+
+def test_an_export_detects_what_its_source_detects(source: Path, exported: Path) -> None:
+    pictures = [photograph.pixels() for photograph in PHOTOGRAPHS]
+    expected = TorchBackend(load_network(source), torch.device("cpu"))(pictures)
+    engine = OpenVINOBackend.load(exported)
+    assert engine.spec == SMALL
+    for found in (engine(pictures), [engine([one])[0] for one in pictures]):
+        for here, there in zip(found, expected, strict=True):
+            assert len(here) == len(there) > 0
+            np.testing.assert_array_equal(here.labels, there.labels)
+            np.testing.assert_allclose(here.scores, there.scores, atol=1e-5)
+            np.testing.assert_allclose(here.boxes_xyxy, there.boxes_xyxy, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "spec", [replace(SSD300_VGG16, width=1 / 16), replace(SSD300_MOBILENETV1, width=1 / 4)], ids=lambda spec: spec.name
+)
+def test_every_family_can_be_exported(spec: object, tmp_path: Path) -> None:
+    save_network(tmp_path / "source", SSD(spec), card="")  # type: ignore[arg-type]
+    done = export_model(str(tmp_path / "source"), tmp_path / "out", precision="bf16")
+    assert done.differences.pictures == 4
+    assert len(Detector.load(tmp_path / "out")(CHELSEA.path)) > 0
+
+
+def test_half_precision_halves_the_file_and_keeps_the_default_boxes(
+    source: Path, exported: Path, tmp_path: Path
+) -> None:
+    export_model(str(source), tmp_path / "half", precision="bf16")
+    assert (tmp_path / "half/model.bin").stat().st_size < 0.6 * (exported / "model.bin").stat().st_size
+    graphs = [openvino.Core().read_model(folder / "model.xml") for folder in (exported, tmp_path / "half")]
+    boxes = [
+        next(op for op in graph.get_ops() if op.get_type_name() == "DetectionOutput")
+        .input_value(2)
+        .get_node()
+        .get_data()
+        for graph in graphs
+    ]
+    np.testing.assert_array_equal(*boxes)
+
+
+def test_the_graph_tells_others_what_it_is(exported: Path) -> None:
+    graph = openvino.Core().read_model(exported / "model.xml")
+    told = json.loads(graph.get_rt_info("singleshot").astype(str))
+    assert told["class_names"] == ["cat", "dog"]
+    assert told["preprocess"]["mean_rgb"] == [127.5] * 3
+    assert graph.input("pictures").partial_shape.to_string() == "[?,96,128,3]"
+
+
+def test_an_export_that_differs_is_not_left_behind(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "to_openvino", lambda network: to_openvino(SSD(network.spec, seed=4)))
+    with pytest.raises(VerificationError, match=r"differs from its source: boxes by .* pixels .*; it was not kept"):
+        export_model(str(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setattr(
+        export,
+        "to_openvino",
+        lambda network: to_openvino(_with(network, replace(SMALL.postprocess, nms_threshold=0.9))),
+    )
+    with pytest.raises(VerificationError, match="post-processing differs from Caffe's"):
+        export_model(str(source), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def _with(network: SSD, settings: Postprocess) -> SSD:
+    other = SSD(replace(network.spec, postprocess=settings))
+    other.load_state_dict(network.state_dict())
+    return other
+
+
+def test_a_damaged_export_is_refused(exported: Path, source: Path, tmp_path: Path) -> None:
+    for name in ("model.xml", "model.bin", "config.json"):
+        shutil.copytree(exported, tmp_path / name)
+        content = bytearray((exported / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (tmp_path / name / name).write_bytes(content)
+        with pytest.raises(HashError, match=name):
+            Detector.load(tmp_path / name)
+    with pytest.raises(RequestError, match="exported for the processor"):
+        Detector.load(exported, device="cuda")
+    with pytest.raises(ModelError, match="exported for openvino; this needs the model it came from"):
+        load_network(exported)
+    with pytest.raises(ModelError, match="holds no exported model"):
+        OpenVINOBackend.load(source)
+
+
+def test_the_engine_inside_a_model_folder_is_used_while_it_fits(source: Path, exported: Path, tmp_path: Path) -> None:
+    shutil.copytree(source, tmp_path / "m")
+    shutil.copytree(exported, tmp_path / "m/openvino")
+    assert isinstance(load_backend(tmp_path / "m"), OpenVINOBackend)
+    assert isinstance(load_backend(tmp_path / "m", "cpu"), OpenVINOBackend)
+    save_network(tmp_path / "m", SSD(SMALL, seed=9), card="")  # trained on; the engine stays behind
+    assert (tmp_path / "m/openvino").is_dir()
+    assert isinstance(load_backend(tmp_path / "m"), TorchBackend)
+
+
+def test_detection_with_an_exported_model_loads_no_torch(exported: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys; from singleshot.cli.main import run; "
+        f"code = run(['detect', {str(CHELSEA.path)!r}, '--model', {str(exported / 'model.xml')!r}, "
+        f"'--json', {str(tmp_path / 'found.json')!r}, '--score', '0']); "
+        "sys.exit(code or int('torch' in sys.modules) * 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+    assert json.loads((tmp_path / "found.json").read_text())["images"][0]["detections"]
+
+
+def test_wrong_requests_are_one_line(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out")
+    for arguments, message in (
+        (["--format", "openvin"], "did you mean openvino"),
+        (["--precision", "fp16"], "unknown precision"),
+        (["--out", str(source)], "holds a model, which the export would replace"),
+    ):
+        code = run(["export", str(source), *(["--out", out] if "--out" not in arguments else []), *arguments])
+        error = capsys.readouterr().err
+        assert code == 2
+        assert message in error
+        assert error.count("\n") == 1
+    assert load_file(source / "model.safetensors")
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_that_are_not_finite_are_dropped_and_counted() -> None:
+    rows = np.array(
+        [
+            [0, 2, 0.4, 0, 0, 1, 1],
+            [0, 1, 0.9, 0, 0, 1, 1],
+            [0, 1, 0.8, np.nan, 0, 1, 1],
+            [1, 1, 0.5, 0, 0, 1, 1],
+            [-1, 0, 0, 0, 0, 0, 0],
+            [0, 1, 0.99, 0, 0, 1, 1],  # behind the end
+        ],
+        np.float32,
+    )
+    first, second, third = split_rows(rows, 3)
+    assert (first.labels.tolist(), first.dropped) == ([0, 1], 1)
+    assert (second.labels.tolist(), second.dropped, len(third)) == ([0], 0, 0)
+
+
+def test_openvino_reports_to_nobody() -> None:
+    program = (
+        "import sys; from singleshot.runtime.openvino_backend import OpenVINOBackend; "
+        "from openvino.tools.ovc import telemetry_utils; "
+        "sys.exit('stub' not in telemetry_utils.tm.__name__)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
