@@ -61,8 +61,7 @@ def export_model(model: str | None, out: Path, *, engine: str = "openvino", prec
         raise RequestError(f"{out} holds a model, which the export would replace: give another --out")
     network, provenance, source = _source(model)
     graph = to_openvino(network)
-    if precision != "fp32":
-        halve_weights(graph)
+    halve_weights(graph, only_exact=precision == "fp32")
     files = serialised(graph)
     differences = verify(read_model(files, origin="the export"), network, pictures_to_verify_on(), precision)
     card = _card(network, engine, precision, differences)

@@ -58,17 +58,25 @@ def to_openvino(network: SSD) -> openvino.Model:
     return model
 
 
-def halve_weights(model: openvino.Model) -> None:
-    """Store the filters as float16; everything else, the default boxes above all, stays as it is."""
+def halve_weights(model: openvino.Model, *, only_exact: bool) -> None:
+    """Store filters as float16; everything else, the default boxes above all, stays as it is.
+
+    Args:
+        model: is changed.
+        only_exact: leave filters that would lose digits (those of a model stored in half precision do not).
+    """
     for layer in model.get_ops():
         if layer.get_type_name() not in {"Convolution", "GroupConvolution"}:
             continue
         source = layer.input_value(1)
         while source.get_node().get_type_name() == "Reshape":
             source = source.get_node().input_value(0)
-        if source.get_node().get_type_name() == "Constant" and source.get_element_type() == openvino.Type.f32:
-            half = opset8.constant(source.get_node().get_data().astype(np.float16))
-            source.replace(opset8.convert(half, openvino.Type.f32).output(0))
+        if source.get_node().get_type_name() != "Constant" or source.get_element_type() != openvino.Type.f32:
+            continue
+        values = source.get_node().get_data()
+        half = values.astype(np.float16)
+        if np.isfinite(half).all() and (not only_exact or np.array_equal(half.astype(np.float32), values)):
+            source.replace(opset8.convert(opset8.constant(half), openvino.Type.f32).output(0))
 
 
 def serialised(model: openvino.Model) -> dict[str, bytes]:
