@@ -6,22 +6,26 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from singleshot.errors import RequestError, UnknownNameError
+from singleshot.export.calibrate import Calibration, Judgement, judge, quantised
 from singleshot.export.openvino_ir import halve_weights, serialised, to_openvino
 from singleshot.export.verify import Differences, pictures_to_verify_on, verify
 from singleshot.models.ssd import SSD
 from singleshot.runtime.detector import find_model
 from singleshot.runtime.openvino_backend import read_model
+from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.spec import VARIANTS, variant
 from singleshot.weights.build import load_network
 from singleshot.weights.folder import WEIGHTS, read_configuration, save_export, weights_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 FORMATS = ("openvino",)
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "int8")
 
 
 @dataclass(frozen=True)
@@ -33,25 +37,38 @@ class Exported:
         size: bytes of the engine's files.
         trained: whether the source had weights; an architecture alone gets seeded ones, good for timing only.
         differences: from the source.
+        judgement: mAP before and after, where there were pictures to judge by.
     """
 
     folder: Path
     size: int
     trained: bool
     differences: Differences
+    judgement: Judgement | None
 
 
-def export_model(model: str | None, out: Path, *, engine: str = "openvino", precision: str = "fp32") -> Exported:
+def export_model(
+    model: str | None,
+    out: Path,
+    *,
+    engine: str = "openvino",
+    precision: str = "fp32",
+    calibrate: str | None = None,
+    on_stage: Callable[[str], None] = lambda _stage: None,
+) -> Exported:
     """Export a model, verify what was made, and only then write it.
 
     Args:
         model: a model folder, a shipped model's name (None: the default), or an architecture (seeded weights).
         out: folder to write; an earlier export in its place is replaced.
         engine: one of `FORMATS`.
-        precision: `fp32`, or `bf16`: weights stored in 16 bits, computed in bf16 where the processor can.
+        precision: `fp32`; `bf16`: weights stored in 16 bits, computed in bf16 where the processor can; `int8`.
+        calibrate: a labelled data set: `int8` measures its scales on it, and the mAP before and after is judged by it.
+        on_stage: called with a few words at the beginning of each stage.
 
     Raises:
-        RequestError, UnknownNameError: no such model, engine or precision.
+        RequestError, UnknownNameError: no such model, engine or precision; int8 without data.
+        DataError: data that cannot be used.
         VerificationError: the export differs from its source; nothing was written.
     """
     for kind, name, known in (("export format", engine, FORMATS), ("precision", precision, PRECISIONS)):
@@ -59,16 +76,30 @@ def export_model(model: str | None, out: Path, *, engine: str = "openvino", prec
             raise UnknownNameError(kind, name, known)
     if (out / WEIGHTS).exists():
         raise RequestError(f"{out} holds a model, which the export would replace: give another --out")
+    if precision == "int8" and calibrate is None:
+        raise RequestError("int8 measures its scales on your pictures: give a labelled set with --calibrate DATA")
     network, provenance, source = _source(model)
+    calibration = None if calibrate is None else Calibration.open(calibrate, network.spec)
+    on_stage("building the graph")
     graph = to_openvino(network)
-    halve_weights(graph, only_exact=precision == "fp32")
+    if precision == "int8":
+        assert calibration is not None
+        on_stage("measuring the range of activations")
+        graph = quantised(graph, calibration.pictures(network.spec.input_size_hw))
+    halve_weights(graph, only_exact=precision != "bf16")
     files = serialised(graph)
-    differences = verify(read_model(files, origin="the export"), network, pictures_to_verify_on(), precision)
-    card = _card(network, engine, precision, differences)
+    on_stage("comparing with the source")
+    read_back = read_model(files, origin="the export")
+    differences = verify(read_back, network, pictures_to_verify_on(), precision)
+    judgement = None
+    if calibration is not None:
+        on_stage("evaluating before and after")
+        judgement = judge(calibration.judged, TorchBackend(network, torch.device("cpu")), read_back, precision)
+    card = _card(network, engine, precision, "; ".join(str(part) for part in (differences, judgement) if part))
     save_export(
         out, network.spec, files, engine=engine, precision=precision, source=source, card=card, provenance=provenance
     )
-    return Exported(out, sum(map(len, files.values())), model not in VARIANTS, differences)
+    return Exported(out, sum(map(len, files.values())), model not in VARIANTS, differences, judgement)
 
 
 def _source(model: str | None) -> tuple[SSD, Mapping[str, Any], str]:
@@ -83,7 +114,7 @@ def _source(model: str | None) -> tuple[SSD, Mapping[str, Any], str]:
     return network, read_configuration(folder).provenance, weights_hash(folder)
 
 
-def _card(network: SSD, engine: str, precision: str, differences: Differences) -> str:
+def _card(network: SSD, engine: str, precision: str, against_source: str) -> str:
     spec = network.spec
     height, width = spec.input_size_hw
     return "\n".join(
@@ -92,7 +123,7 @@ def _card(network: SSD, engine: str, precision: str, differences: Differences) -
             "",
             f"Detects: {', '.join(spec.class_names)}.",
             "",
-            f"Against its source, {differences}.",
+            f"Against its source: {against_source}.",
             "",
             f"- Input `pictures`: uint8 (B, {height}, {width}, 3) RGB, resized bilinearly without keeping proportions. "
             "Mean, scale and channel order are in the graph.",
