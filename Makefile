@@ -29,3 +29,4 @@ check: install
 
 bench: install
 	$(BIN)/python benchmarks/parts.py
+	$(BIN)/python benchmarks/inference.py

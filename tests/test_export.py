@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino
@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from data_fixtures import voc
 from singleshot.cli.main import run
-from singleshot.errors import HashError, ModelError, RequestError, VerificationError
-from singleshot.export import export
+from singleshot.errors import DataError, HashError, ModelError, RequestError, VerificationError
+from singleshot.export import calibrate, export
 from singleshot.export.export import export_model
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.models.ssd import SSD
@@ -91,6 +92,43 @@ def test_half_precision_halves_the_file_and_keeps_the_default_boxes(
         for graph in graphs
     ]
     np.testing.assert_array_equal(*boxes)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pictures: dict[str, Any] = {f"p{i}": [("cat" if i % 2 else "dog", (2 + i, 3, 20 + i, 22))] for i in range(12)}
+    return voc(tmp_path_factory.mktemp("set") / "voc", pictures)
+
+
+def test_int8_is_measured_and_judged_on_the_users_pictures(
+    source: Path, exported: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", str(source), "--precision", "int8", "--out", str(tmp_path / "int8")]
+    assert run(arguments) == 2
+    assert "--calibrate DATA" in capsys.readouterr().err
+    assert run([*arguments, "--calibrate", str(labelled), "--json", str(tmp_path / "j.json")]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].startswith("mAP ")
+    assert told[0].endswith("on 2 pictures")
+    figures = json.loads((tmp_path / "j.json").read_text())
+    assert abs(figures["mAP_before"] - figures["mAP_after"]) <= 1
+    assert (tmp_path / "int8/model.bin").stat().st_size < 0.4 * (exported / "model.bin").stat().st_size
+    assert len(Detector.load(tmp_path / "int8")(CHELSEA.path)) > 0
+
+
+def test_an_export_that_loses_too_much_is_not_left_behind(
+    source: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "MOST_LOST", -2.0)
+    with pytest.raises(VerificationError, match=r"lost too much: mAP .*% before, .*; it was not kept"):
+        export_model(str(source), tmp_path / "out", calibrate=str(labelled))
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_other_things_do_not_calibrate(source: Path, tmp_path: Path) -> None:
+    others = voc(tmp_path / "others", {f"p{i}": [("bus", (2, 3, 20, 22))] for i in range(12)})
+    with pytest.raises(DataError, match="none of the model's classes: cat, dog"):
+        export_model(str(source), tmp_path / "out", precision="int8", calibrate=str(others))
 
 
 def test_the_graph_tells_others_what_it_is(exported: Path) -> None:
