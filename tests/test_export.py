@@ -180,6 +180,8 @@ def test_a_damaged_export_is_refused(exported: Path, source: Path, tmp_path: Pat
 
 def test_the_engine_inside_a_model_folder_is_used_while_it_fits(source: Path, exported: Path, tmp_path: Path) -> None:
     shutil.copytree(source, tmp_path / "m")
+    (tmp_path / "m/another").mkdir()
+    (tmp_path / "m/another/config.json").write_text("{}")  # some other tool's
     shutil.copytree(exported, tmp_path / "m/openvino")
     assert isinstance(load_backend(tmp_path / "m"), OpenVINOBackend)
     assert isinstance(load_backend(tmp_path / "m", "cpu"), OpenVINOBackend)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from singleshot.errors import RequestError
 from singleshot.runtime.openvino_backend import OpenVINOBackend
-from singleshot.weights.folder import read_configuration, weights_hash
+from singleshot.weights.folder import SUMS, read_configuration, weights_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,8 +56,8 @@ def load_backend(folder: Path, device: str = "auto") -> Backend:
 
 def _inside(folder: Path) -> Path | None:
     """An export that lies in a model folder and was made from its weights as they are now."""
-    for config in sorted(folder.glob("*/config.json")):
-        export = read_configuration(config.parent).export
+    for sums in sorted(folder.glob(f"*/{SUMS}")):
+        export = read_configuration(sums.parent).export
         if export is not None and export.source == weights_hash(folder):
-            return config.parent
+            return sums.parent
     return None
