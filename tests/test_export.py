@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 
 from data_fixtures import voc
 from singleshot.cli.main import run
-from singleshot.errors import DataError, HashError, ModelError, RequestError, VerificationError
+from singleshot.errors import DataError, HashError, ModelError, PictureError, RequestError, VerificationError
 from singleshot.export import calibrate, export
 from singleshot.export.export import export_model
 from singleshot.export.openvino_ir import to_openvino
@@ -66,6 +66,20 @@ def test_an_export_detects_what_its_source_detects(source: Path, exported: Path)
             np.testing.assert_array_equal(here.labels, there.labels)
             np.testing.assert_allclose(here.scores, there.scores, atol=1e-5)
             np.testing.assert_allclose(here.boxes_xyxy, there.boxes_xyxy, atol=1e-4)
+
+
+def test_many_files_come_in_order_whatever_lane_they_took(exported: Path, tmp_path: Path) -> None:
+    paths = [photograph.path for photograph in PHOTOGRAPHS] * 2
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    detector = Detector(OpenVINOBackend.load(exported, threads=3), name="three lanes")
+    found = list(detector.stream([*paths[:5], tmp_path / "bad.jpg", *paths[5:]]))
+    assert isinstance(found.pop(5), PictureError)
+    assert [item[0] for item in found if not isinstance(item, PictureError)] == paths
+    for item in found[:3]:
+        assert not isinstance(item, PictureError)
+        expected = detector(item[0])
+        np.testing.assert_array_equal(item[2].labels, expected.labels)
+        np.testing.assert_allclose(item[2].scores, expected.scores, atol=1e-5)
 
 
 @pytest.mark.parametrize(

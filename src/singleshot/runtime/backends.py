@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
 
+class Lane(Protocol):
+    """What one thread detects with, a picture at a time, while others use theirs."""
+
+    def __call__(self, picture: np.ndarray) -> Found:
+        """What the network finds in a picture."""
+
+
 class Backend(Protocol):
     """An engine that runs one network: decoded RGB pictures in, boxes as fractions out."""
 
@@ -25,6 +32,9 @@ class Backend(Protocol):
 
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
         """What the network finds in each picture."""
+
+    def lanes(self) -> Sequence[Lane]:
+        """One lane a core for the engine's best throughput; none where batches are better."""
 
 
 def load_backend(folder: Path, device: str = "auto") -> Backend:

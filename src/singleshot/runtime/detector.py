@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -15,17 +13,17 @@ from singleshot.postprocess import to_detections
 from singleshot.preprocess import decode_picture, image_pixels
 from singleshot.runtime.backends import load_backend
 from singleshot.runtime.shipped import shipped_models
+from singleshot.runtime.streaming import stream
 from singleshot.spec import VARIANTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from singleshot.postprocess import Found
     from singleshot.runtime.backends import Backend
     from singleshot.types import Detections
 
     Picture = str | Path | PIL.Image.Image | np.ndarray
-
-DECODERS = 2
 
 
 class Detector:
@@ -69,45 +67,21 @@ class Detector:
     def stream(
         self, paths: Iterable[Path], *, batch_size: int = 8
     ) -> Iterator[tuple[Path, np.ndarray, Detections] | PictureError]:
-        """Detect in many files, decoding ahead in threads, a bounded number of pictures in memory.
+        """Detect in many files, decoding while detecting, a bounded number of pictures in memory.
 
         Yields, in order, path, decoded picture and detections; or the error of a file that cannot be used.
         """
-        with ThreadPoolExecutor(DECODERS) as pool:
-            waiting: deque[tuple[Path, object]] = deque()
-            remaining = iter(paths)
-
-            def refill() -> None:
-                while len(waiting) < 2 * batch_size and (path := next(remaining, None)) is not None:
-                    waiting.append((path, pool.submit(decode_picture, path)))
-
-            refill()
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
-                refill()
-                yield from self._detect_decoded(batch)
-
-    def _detect_decoded(
-        self, batch: list[tuple[Path, object]]
-    ) -> Iterator[tuple[Path, np.ndarray, Detections] | PictureError]:
-        decoded: list[tuple[Path, np.ndarray] | PictureError] = []
-        for path, future in batch:
-            try:
-                decoded.append((path, future.result()))  # type: ignore[attr-defined]
-            except PictureError as error:
-                decoded.append(error)
-        found = iter(self._detect([item[1] for item in decoded if not isinstance(item, PictureError)]))
-        for item in decoded:
-            yield item if isinstance(item, PictureError) else (*item, next(found))
+        for item in stream(self.backend, paths, batch_size=batch_size):
+            yield item if isinstance(item, PictureError) else (*item[:2], self._in_pixels(item[2], item[1]))
 
     def _detect(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
         if not pictures:
             return []
-        found = self.backend(pictures)
-        return [
-            to_detections(one, width=picture.shape[1], height=picture.shape[0], class_names=self.spec.class_names)
-            for one, picture in zip(found, pictures, strict=True)
-        ]
+        return [self._in_pixels(*pair) for pair in zip(self.backend(pictures), pictures, strict=True)]
+
+    def _in_pixels(self, found: Found, picture: np.ndarray) -> Detections:
+        height, width = picture.shape[:2]
+        return to_detections(found, width=width, height=height, class_names=self.spec.class_names)
 
 
 def as_array(picture: Picture) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from singleshot.errors import ModelError
 from singleshot.postprocess import Found
+from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.quiet_openvino import openvino
 from singleshot.weights.folder import read_export
 
@@ -30,8 +31,10 @@ class OpenVINOBackend:
     def __init__(self, spec: ModelSpec, model: openvino.Model, *, precision: str, threads: int | None = None) -> None:
         self.spec = spec
         self._model = model
-        self._options = engine_options(precision, threads)
-        self._requests: dict[int, tuple[openvino.InferRequest, np.ndarray]] = {}
+        self._precision = precision
+        self._threads = threads
+        self._requests: dict[int, _Request] = {}
+        self._lanes: tuple[_Request, ...] = ()
 
     @classmethod
     def load(cls, folder: Path, *, threads: int | None = None) -> OpenVINOBackend:
@@ -49,19 +52,42 @@ class OpenVINOBackend:
 
     def __call__(self, pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
         """Detections of each picture, boxes as fractions of it."""
-        request, buffer = self._request(len(pictures))
-        resize_into(buffer, pictures)
-        request.infer(share_inputs=True)
-        return split_rows(request.get_output_tensor().data.reshape(-1, 7), len(pictures))
-
-    def _request(self, count: int) -> tuple[openvino.InferRequest, np.ndarray]:
-        """The graph compiled for this many pictures, and the memory that it reads them from."""
+        count = len(pictures)
         if count not in self._requests:
-            model = self._model.clone()
-            model.reshape([count, *self.spec.input_size_hw, 3])
-            request = openvino.Core().compile_model(model, "CPU", self._options).create_infer_request()
-            self._requests[count] = (request, request.get_input_tensor().data)
-        return self._requests[count]
+            self._requests[count] = _Request(self._compiled(count, engine_options(self._precision, self._threads)))
+        return self._requests[count].detect(pictures)
+
+    def lanes(self) -> tuple[_Request, ...]:
+        """One request a core, each on a thread of its own."""
+        if not self._lanes:
+            count = self._threads or usable_cores()
+            options = engine_options(self._precision, count) | {"NUM_STREAMS": count, "PERFORMANCE_HINT": "THROUGHPUT"}
+            compiled = self._compiled(1, options)
+            self._lanes = tuple(_Request(compiled) for _ in range(count))
+        return self._lanes
+
+    def _compiled(self, count: int, options: Mapping[str, object]) -> openvino.CompiledModel:
+        model = self._model.clone()
+        model.reshape([count, *self.spec.input_size_hw, 3])
+        return openvino.Core().compile_model(model, "CPU", dict(options))
+
+
+class _Request:
+    """A compiled graph with its own memory; one thread at a time."""
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self._request = compiled.create_infer_request()
+        self._buffer = self._request.get_input_tensor().data
+
+    def detect(self, pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
+        """Detections of as many pictures as the graph takes."""
+        resize_into(self._buffer, pictures)
+        self._request.infer(share_inputs=True)
+        return split_rows(self._request.get_output_tensor().data.reshape(-1, 7), len(pictures))
+
+    def __call__(self, picture: UInt8[np.ndarray, "H W 3"]) -> Found:
+        """Detections of one picture."""
+        return self.detect([picture])[0]
 
 
 def engine_options(precision: str, threads: int | None = None) -> dict[str, object]:

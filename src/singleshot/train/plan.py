@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import split as hold_out
 from singleshot.errors import DataError, RequestError, UnknownNameError
 from singleshot.models.ssd import SSD, grid_sizes
+from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import VARIANTS, ModelSpec, variant
 from singleshot.train.initial import initial_network
@@ -191,8 +191,7 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
 
 def default_workers() -> int:
     """The cores this process may use, less one for the network; at least 1, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(8, cores - 1))
+    return max(1, min(8, usable_cores() - 1))
 
 
 def _read(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Annotations | None, list[str]]:
