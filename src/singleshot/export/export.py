@@ -127,8 +127,8 @@ def _card(network: SSD, engine: str, precision: str, against_source: str) -> str
             "",
             f"- Input `pictures`: uint8 (B, {height}, {width}, 3) RGB, resized bilinearly without keeping proportions. "
             "Mean, scale and channel order are in the graph.",
-            "- Output `detections`: float32 (1, 1, D, 7): picture, class (0 is background), score, left, top, right, "
-            "bottom as fractions; a row of picture -1 ends it. Decoding, NMS and limits are in the graph.",
+            "- Outputs: `offsets` (B, K, 4) encoded boxes, `probabilities` (B, K, C), class 0 is background, and "
+            "`default_boxes` (K, 4) as fractions. Decoding and NMS are the caller's.",
             "- `singleshot.Detector.load(FOLDER)` runs it without torch. Its settings also stand in the graph's "
             "`rt_info/singleshot`.",
             "",

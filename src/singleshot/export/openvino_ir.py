@@ -1,6 +1,8 @@
-"""A network as an OpenVINO graph: 8-bit pictures in, Caffe's detections out, nothing left to do outside but the resize.
+"""A network as an OpenVINO graph: 8-bit pictures in, encoded boxes, probabilities and default boxes out.
 
 The resize stays outside: it is OpenCV's in training and evaluation, and no engine's equals it to the last grey level.
+So does NMS: OpenVINO 2026.4's DetectionOutput gives Caffe's very rows, but writes beyond its memory on the way
+(`docs/results.md`); ours runs on the predictions.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from singleshot.errors import RequestError
 from singleshot.runtime.quiet_openvino import openvino, opset8, preprocess
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from singleshot.models.ssd import SSD
 
 FILES = ("model.xml", "model.bin")
+RESULTS = ("offsets", "probabilities", "default_boxes")
 
 
 class _Raw(nn.Module):
@@ -40,21 +42,15 @@ class _Raw(nn.Module):
 
 
 def to_openvino(network: SSD) -> openvino.Model:
-    """The whole detector as a graph: `pictures` (B, H, W, 3) uint8 RGB of the input size -> `detections`.
+    """The detector as a graph: `pictures` (B, H, W, 3) uint8 RGB of the input size -> three results.
 
-    The result is Caffe's DetectionOutput, (1, 1, D, 7): picture, class (0 is background), score, left, top, right,
-    bottom as fractions; a row of picture -1 ends it.
-
-    Raises:
-        RequestError: a setting that OpenVINO's DetectionOutput does not have.
+    `offsets` (B, K, 4) encoded boxes, `probabilities` (B, K, C) with background as class 0, and `default_boxes` (K, 4),
+    xyxy as fractions of the picture.
     """
-    spec = network.spec
-    if spec.postprocess.nms_eta != 1:
-        raise RequestError("adaptive NMS (nms_eta below 1) cannot be exported to OpenVINO")
     raw = openvino.convert_model(_exported(network))
-    raw.reshape([-1, 3, *spec.input_size_hw])
-    model = _with_preprocessing(_with_detection_output(raw, network), network)
-    model.set_rt_info(json.dumps(asdict(spec)), "singleshot")
+    raw.reshape([-1, 3, *network.spec.input_size_hw])
+    model = _with_preprocessing(_with_named_results(raw, network), network)
+    model.set_rt_info(json.dumps(asdict(network.spec)), "singleshot")
     return model
 
 
@@ -93,31 +89,13 @@ def _exported(network: SSD) -> torch.export.ExportedProgram:
         return torch.export.export(_Raw(network.eval()), (pictures,), dynamic_shapes={"pictures": {0: batch}})
 
 
-def _with_detection_output(raw: openvino.Model, network: SSD) -> openvino.Model:
-    spec, settings = network.spec, network.spec.postprocess
+def _with_named_results(raw: openvino.Model, network: SSD) -> openvino.Model:
     offsets, logits = (result.get_node().input_value(0) for result in raw.outputs)
-    by_picture = np.array([0, -1], np.int64)
-    boxes = network.default_boxes.numpy().reshape(1, -1)
-    variances = np.tile(np.array(spec.boxes.variances, np.float32), len(network.default_boxes)).reshape(1, -1)
-    detections = opset8.detection_output(
-        opset8.reshape(offsets, by_picture, special_zero=True),
-        opset8.reshape(opset8.softmax(logits, 2), by_picture, special_zero=True),
-        opset8.constant(np.stack([boxes, variances], axis=1)),
-        {
-            "background_label_id": 0,
-            "code_type": "caffe.PriorBoxParameter.CENTER_SIZE",
-            "confidence_threshold": settings.score_threshold,
-            "keep_top_k": [settings.keep_top_k],
-            "nms_threshold": settings.nms_threshold,
-            "normalized": True,
-            "share_location": True,
-            "top_k": settings.top_k,
-            "variance_encoded_in_target": False,
-        },
-    )
-    result = opset8.result(detections)
-    result.output(0).set_names({"detections"})
-    return openvino.Model([result], raw.get_parameters(), spec.name)
+    boxes = opset8.constant(network.default_boxes.numpy())
+    results = [opset8.result(value) for value in (offsets, opset8.softmax(logits, 2), boxes)]
+    for result, name in zip(results, RESULTS, strict=True):
+        result.output(0).set_names({name})
+    return openvino.Model(results, raw.get_parameters(), network.spec.name)
 
 
 def _with_preprocessing(model: openvino.Model, network: SSD) -> openvino.Model:

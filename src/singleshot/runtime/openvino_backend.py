@@ -1,4 +1,4 @@
-"""Detection with OpenVINO: no torch, and the post-processing inside the graph."""
+"""Detection with OpenVINO: the network and its preprocessing in the graph, our own post-processing, no torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from singleshot.errors import ModelError
-from singleshot.postprocess import Found
+from singleshot.postprocess import postprocess
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.quiet_openvino import openvino
 from singleshot.weights.folder import read_export
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from jaxtyping import Float32, UInt8
+    from jaxtyping import UInt8
 
+    from singleshot.postprocess import Found
     from singleshot.spec import ModelSpec
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
@@ -52,10 +53,14 @@ class OpenVINOBackend:
 
     def __call__(self, pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
         """Detections of each picture, boxes as fractions of it."""
-        count = len(pictures)
+        return self.request(len(pictures)).detect(pictures)
+
+    def request(self, count: int) -> _Request:
+        """What detects in this many pictures at once."""
         if count not in self._requests:
-            self._requests[count] = _Request(self._compiled(count, engine_options(self._precision, self._threads)))
-        return self._requests[count].detect(pictures)
+            options = engine_options(self._precision, self._threads)
+            self._requests[count] = _Request(self._compiled(count, options), self.spec)
+        return self._requests[count]
 
     def lanes(self) -> tuple[_Request, ...]:
         """One request a core, each on a thread of its own."""
@@ -63,7 +68,7 @@ class OpenVINOBackend:
             count = self._threads or usable_cores()
             options = engine_options(self._precision, count) | {"NUM_STREAMS": count, "PERFORMANCE_HINT": "THROUGHPUT"}
             compiled = self._compiled(1, options)
-            self._lanes = tuple(_Request(compiled) for _ in range(count))
+            self._lanes = tuple(_Request(compiled, self.spec) for _ in range(count))
         return self._lanes
 
     def _compiled(self, count: int, options: Mapping[str, object]) -> openvino.CompiledModel:
@@ -75,15 +80,26 @@ class OpenVINOBackend:
 class _Request:
     """A compiled graph with its own memory; one thread at a time."""
 
-    def __init__(self, compiled: openvino.CompiledModel) -> None:
+    def __init__(self, compiled: openvino.CompiledModel, spec: ModelSpec) -> None:
+        self._spec = spec
         self._request = compiled.create_infer_request()
         self._buffer = self._request.get_input_tensor().data
 
-    def detect(self, pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
-        """Detections of as many pictures as the graph takes."""
+    def predict(self, pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Offsets (B, K, 4), probabilities (B, K, C) and default boxes (K, 4); the memory is the engine's."""
         resize_into(self._buffer, pictures)
         self._request.infer(share_inputs=True)
-        return split_rows(self._request.get_output_tensor().data.reshape(-1, 7), len(pictures))
+        offsets, scores, default_boxes = (self._request.get_output_tensor(i).data for i in range(3))
+        return offsets, scores, default_boxes
+
+    def detect(self, pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
+        """Detections of as many pictures as the graph takes."""
+        offsets, scores, default_boxes = self.predict(pictures)
+        variances, settings = self._spec.boxes.variances, self._spec.postprocess
+        return [
+            postprocess(of_one, scores_of_one, default_boxes, variances, settings)
+            for of_one, scores_of_one in zip(offsets, scores, strict=True)
+        ]
 
     def __call__(self, picture: UInt8[np.ndarray, "H W 3"]) -> Found:
         """Detections of one picture."""
@@ -116,18 +132,3 @@ def read_model(files: Mapping[str, bytes], *, origin: str) -> openvino.Model:
     except (RuntimeError, TypeError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
         raise ModelError(f"{origin} cannot be read by OpenVINO: {reason}") from error
-
-
-def split_rows(rows: Float32[np.ndarray, "D 7"], count: int) -> list[Found]:
-    """DetectionOutput's rows as one `Found` a picture, best first; rows that are not finite are dropped and counted."""
-    ends = np.flatnonzero(rows[:, 0] < 0)
-    rows = rows[: ends[0]] if len(ends) else rows
-    finite = np.isfinite(rows).all(axis=1)
-    found = []
-    for picture in range(count):
-        own = rows[:, 0] == picture
-        kept = rows[own & finite]
-        kept = kept[np.argsort(-kept[:, 2], kind="stable")]
-        labels = kept[:, 1].astype(np.int64) - 1
-        found.append(Found(kept[:, 3:7].copy(), kept[:, 2].copy(), labels, dropped=int((own & ~finite).sum())))
-    return found
