@@ -29,4 +29,3 @@ check: install
 
 bench: install
 	$(BIN)/python benchmarks/parts.py
-	$(BIN)/python benchmarks/inference.py

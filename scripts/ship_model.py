@@ -7,7 +7,6 @@ python scripts/ship_model.py runs/voc2007/last --name ssdlite320-mobilenetv2 \
 from __future__ import annotations
 
 import argparse
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
-from singleshot.export.export import export_model
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.evaluate_set import detect_with_progress
 from singleshot.weights.build import load_network, save_network
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations
 
 LEAST_OBJECTS = 100
-LARGEST = 8_000_000  # bytes, without the engine's copy
+LARGEST = 8_000_000  # bytes
 SHIPPED = Path(__file__).resolve().parents[1] / "src/singleshot/shipped"
 
 
@@ -48,16 +46,14 @@ def main() -> None:
     network = keep_classes(load_network(given.model), names)
     network.spec = replace(network.spec, name=given.name)
     folder = SHIPPED / given.name
-    shutil.rmtree(folder, ignore_errors=True)
     save_network(folder, network, card="", provenance=configuration.provenance, half=True)
-    export_model(str(folder), folder / "openvino")
     test_set = open_data(given.data, split=given.test_split)
     found = detect_with_progress(Detector.load(folder), test_set, remarks())
     figures = evaluate(test_set, found)
     notes = [*training(configuration.provenance), *given.note]
     text = card(given.name, figures, {name: counts[name] for name in names}, test_set, notes)
     save_network(folder, network, card=text, provenance=configuration.provenance, half=True)
-    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    size = sum(path.stat().st_size for path in folder.iterdir())
     if size > LARGEST:
         raise SystemExit(f"{folder} takes {size} bytes, more than {LARGEST}")
     results().print(text + f"\n{size} bytes in {folder}")
@@ -95,7 +91,7 @@ def card(name: str, figures: Evaluation, counts: dict[str, int], test_set: Annot
         "## Figures",
         "",
         f"VOC07 average precision on {len(test_set)} test pictures (none of them was trained on or used for any "
-        "choice; the stored half-precision weights were evaluated, once, on the engine that `ssd detect` takes).",
+        "choice; the stored half-precision weights were evaluated, once).",
         "",
         "| class | training objects | test objects | AP |",
         "|---|---|---|---|",

@@ -31,9 +31,6 @@ class OneBox:
 
     spec: ModelSpec = SMALL
 
-    def lanes(self) -> tuple[()]:
-        return ()
-
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
         boxes = np.array([[-0.1, 0, 0.5, 1], [0.5, 0, 1.2, 1]], np.float32)
         return [Found(boxes, np.array([0.9, 0.2], np.float32), np.array([6, 7])) for _ in pictures]

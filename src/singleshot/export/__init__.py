@@ -1,1 +1,0 @@
-"""Trained models for engines without torch, each verified against its source before it is left on disk."""
