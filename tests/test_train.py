@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from data_fixtures import voc
 from singleshot.cli.main import run as command_line
-from singleshot.errors import NonFiniteLossError, PictureError, RequestError, SingleshotError
+from singleshot.errors import NonFiniteLossError, PictureError, RequestError, SingleshotError, WorkerLostError
 from singleshot.runtime.detector import Detector
 from singleshot.train import loop
 from singleshot.train.checkpoint import RunState, checkpoints
@@ -122,39 +122,40 @@ def test_a_terminated_run_resumes_to_the_same_weights(
     assert_same_weights(finished / "last", tmp_path / "cut/last")
 
 
-@pytest.mark.parametrize(
-    ("to_worker", "to_run", "message", "code"),
-    [
-        (signal.SIGKILL, None, r"a process that prepares pictures died.*; stopped after step \d+; go on", 4),
-        (signal.SIGTERM, signal.SIGTERM, r"stopped by SIGTERM after step \d+; go on with --resume", 143),
-    ],
-)
-def test_a_lost_worker_ends_the_run_after_saving(
-    to_worker: int,
-    to_run: int | None,
-    message: str,
-    code: int,
-    data: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_lost_worker_ends_the_run_after_saving(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original = loop.update
 
     def update_then_kill(*arguments: Any, step: int, **named: Any) -> Any:
         figures = original(*arguments, step=step, **named)
         if step == 0:
             for worker in multiprocessing.active_children():
-                os.kill(worker.pid or 0, to_worker)
+                worker.kill()
                 worker.join()
-            if to_run is not None:
-                os.kill(os.getpid(), to_run)
         return figures
 
     monkeypatch.setattr(loop, "update", update_then_kill)
     options = replace(OPTIONS, out=tmp_path, iterations=40, checkpoint_every=40, workers=1, val_split="none")
-    with pytest.raises(SingleshotError, match=message) as stop:
+    message = r"a process that prepares pictures died.*; stopped after step \d+; go on"
+    with pytest.raises(WorkerLostError, match=message) as stop:
         train_command([str(data)], options)
-    assert stop.value.exit_code == code
+    assert stop.value.exit_code == 4
+    assert checkpoints(tmp_path / "checkpoints")
+
+
+def test_a_signal_that_also_ends_the_workers_is_told_as_the_signal(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = loop.batches
+
+    def one_batch_then_the_signal(loader: Any) -> Any:
+        yield next(original(loader))
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise WorkerLostError("a worker died")
+
+    monkeypatch.setattr(loop, "batches", one_batch_then_the_signal)
+    with pytest.raises(SingleshotError, match="stopped by SIGTERM after step 1; go on with --resume") as stop:
+        train_command([str(data)], replace(OPTIONS, out=tmp_path, checkpoint_every=40, val_split="none"))
+    assert stop.value.exit_code == 143
     assert checkpoints(tmp_path / "checkpoints")
 
 
