@@ -107,6 +107,7 @@ def card(name: str, figures: Evaluation, counts: dict[str, int], test_set: Annot
         "- Photographs of everyday scenes as on Flickr in 2007. Not for safety, surveillance or decisions on people.",
         "- Small and crowded people are mostly missed; see the AP of `person`.",
         "- Scores are not calibrated probabilities.",
+        "- It may take what it does not know for one of its classes, and be sure of it.",
         "",
         "The base was trained on ImageNet (MobileNetV2, Apache-2.0). These weights: Apache-2.0.",
     ]
