@@ -12,7 +12,8 @@ from hypothesis.extra.numpy import arrays
 from singleshot import postprocess as module
 from singleshot.box_coder import decode
 from singleshot.errors import ModelError
-from singleshot.postprocess import ClassNms, Found, caffe_rows, postprocess, softmax, to_detections
+from singleshot.nms import Nms
+from singleshot.postprocess import Found, caffe_rows, postprocess, to_detections
 from singleshot.postprocess_torch import nms_lists, postprocess_batch, postprocess_on_device
 from singleshot.spec import Postprocess
 from singleshot.tensors import Predictions
@@ -25,6 +26,15 @@ def on_device(offsets, scores, default_boxes, variances, settings):
     """One picture through the batched version."""
     tensors = [torch.tensor(np.ascontiguousarray(array)) for array in (offsets[None], scores[None], default_boxes)]
     return postprocess_on_device(*tensors, variances, settings)[0]
+
+
+def softmax(logits):
+    return torch.tensor(logits, dtype=torch.float32).softmax(-1).numpy()
+
+
+def nms(boxes, threshold, *, eta=1.0):
+    """Of one class."""
+    return Nms(1, threshold=threshold, eta=eta).visit(boxes, np.zeros(len(boxes), np.int64)).tolist()
 
 
 BOTH = pytest.mark.parametrize("detect", [postprocess, on_device], ids=["numpy", "device"])
@@ -127,7 +137,7 @@ def test_thousands_of_candidates(settings):
     centres, sizes = random.random((1500, 2)), random.random((1500, 2)) * 0.3 + 0.02
     defaults = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
     offsets = random.normal(size=(1500, 4)).astype(np.float32)
-    scores = softmax(random.normal(size=(1500, 6)).astype(np.float32))
+    scores = softmax(random.normal(size=(1500, 6)))
     found = postprocess(offsets, scores, defaults, VARIANCES, settings)
     boxes = decode(offsets, defaults, VARIANCES)
     rows = slow_postprocess(boxes, scores, settings)
@@ -182,7 +192,7 @@ def grid_boxes(count):
 @given(boxes=st.integers(0, 10).flatmap(grid_boxes), threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7]))
 def test_nms_is_idempotent(boxes, threshold):
     def keep(candidates):
-        return candidates[ClassNms(np.float32(threshold), np.float32(1), -1).visit(candidates)]
+        return candidates[nms(candidates, threshold)]
 
     def keep_on_device(candidates):
         tensor = torch.tensor(candidates)[None]
@@ -195,26 +205,40 @@ def test_nms_is_idempotent(boxes, threshold):
     np.testing.assert_array_equal(keep_on_device(once), once)
 
 
-@given(boxes=grid_boxes(9), first=st.integers(0, 9), room=st.integers(-1, 9), eta=st.sampled_from([1.0, 0.8]))
-def test_nms_in_pieces_is_nms(boxes, first, room, eta):
-    whole = ClassNms(np.float32(0.7), np.float32(eta), room).visit(boxes)
-    pieces = ClassNms(np.float32(0.7), np.float32(eta), room)
-    assert pieces.visit(boxes[:first]) + [first + i for i in pieces.visit(boxes[first:])] == whole
-    np.testing.assert_array_equal(pieces.boxes_xyxy, boxes[whole])
+@given(
+    boxes=grid_boxes(12),
+    labels=arrays(np.int64, 12, elements=st.integers(0, 2)),
+    first=st.integers(0, 12),
+    room=st.integers(-1, 5),
+    eta=st.sampled_from([1.0, 0.8]),
+)
+def test_nms_in_pieces_is_nms_is_that_of_each_class(boxes, labels, first, room, eta):
+    whole = Nms(3, threshold=0.7, top_k=room, eta=eta)
+    kept = whole.visit(boxes, labels).tolist()
+    pieces = Nms(3, threshold=0.7, top_k=room, eta=eta)
+    former = pieces.visit(boxes[:first], labels[:first]).tolist()
+    assert former + [first + i for i in pieces.visit(boxes[first:], labels[first:])] == kept
+    np.testing.assert_array_equal(pieces.boxes_xyxy, whole.boxes_xyxy)
+    slowly = []
+    for label in range(3):
+        members = np.flatnonzero(labels == label)[: None if room < 0 else room]
+        slowly += members[slow_nms(boxes[members], 0.7, eta)].tolist()
+    np.testing.assert_array_equal(whole.boxes_xyxy, boxes[slowly])
+    assert sorted(slowly) == kept
 
 
 @pytest.mark.parametrize(("threshold", "kept"), [(0.5, [0, 1, 2]), (0.625, [0, 1])])
 def test_eta_lowers_the_threshold_only_while_it_is_above_a_half(threshold, kept):
     """0.625 becomes 0.3125 after the first box; the third overlaps the first by 0.4."""
     boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0, 0.2, 0.5]], np.float32)
-    assert ClassNms(np.float32(threshold), np.float32(0.5), -1).visit(boxes) == kept
+    assert nms(boxes, threshold, eta=0.5) == kept
 
 
 def test_a_chain_of_suppressions_settles_one_by_one():
     """Each box overlaps only its neighbours, so that every second is kept; the fixed point needs many rounds for it."""
     starts = np.arange(12, dtype=np.float32)
     chain = np.stack([starts, starts * 0, starts + 2, starts * 0 + 1], axis=1) / 16
-    assert ClassNms(np.float32(0.3), np.float32(1), -1).visit(chain) == list(range(0, 12, 2))
+    assert nms(chain, 0.3) == list(range(0, 12, 2))
     kept = nms_lists(torch.tensor(chain)[None], torch.ones(1, 12, dtype=torch.bool), 0.3)
     assert kept[0].nonzero().flatten().tolist() == list(range(0, 12, 2))
 
@@ -315,21 +339,6 @@ def test_shapes_that_do_not_fit_are_named():
             postprocess_on_device(
                 torch.tensor(offsets)[None], torch.tensor(wrong)[None], torch.tensor(boxes), VARIANCES, Postprocess()
             )
-
-
-def test_softmax():
-    logits = np.array([[0, 0, 0, 0], [1000, 1000, -1000, 0]], np.float32)
-    np.testing.assert_allclose(softmax(logits), [[0.25] * 4, [0.5, 0.5, 0, 0]])
-    many = np.random.default_rng(1).normal(size=(2, 5, 21)).astype(np.float32) * 5
-    assert softmax(many).shape == many.shape
-    np.testing.assert_allclose(softmax(many), torch.tensor(many).softmax(-1).numpy(), atol=1e-6)
-    np.testing.assert_allclose(softmax(many).sum(-1), 1, atol=1e-6)
-
-
-def test_softmax_leaves_its_input_alone():
-    logits = np.asfortranarray(np.ones((3, 2), np.float32))
-    softmax(logits)
-    assert (logits == 1).all()
 
 
 def found_of(rows):

@@ -10,14 +10,15 @@ score, and the walk may end when keep_top_k boxes are kept: the same result for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.box_coder import Code, decode
-from singleshot.boxes import clip_boxes, pairwise_iou
+from singleshot.boxes import clip_boxes
 from singleshot.errors import ModelError
+from singleshot.nms import Nms
 from singleshot.types import Detections
 
 if TYPE_CHECKING:
@@ -52,20 +53,6 @@ class Found:
         return len(self.scores)
 
 
-def softmax(logits: Float[np.ndarray, "*n C"]) -> Float32[np.ndarray, "*n C"]:
-    """Probabilities of the classes, over the last axis; the largest logit is subtracted first, so nothing overflows.
-
-    The work is done, and the result lies in memory, class by class: a reduction over a short last axis is slow, and
-    `postprocess` reads a class at a time.
-    """
-    powers = np.array(np.moveaxis(logits, -1, 0), np.float32, order="C")
-    with np.errstate(invalid="ignore"):  # infinite logits become NaN, which `postprocess` drops and counts
-        powers -= powers.max(axis=0)
-        np.exp(powers, out=powers)
-        powers /= powers.sum(axis=0)
-    return np.moveaxis(powers, 0, -1)
-
-
 def postprocess(
     offsets: Float[np.ndarray, "K 4"],
     scores: Float[np.ndarray, "K C"],
@@ -89,22 +76,26 @@ def postprocess(
         ModelError: shapes that do not belong together.
     """
     check_shapes(offsets.shape, scores.shape, default_boxes.shape)
-    offsets, scores = np.asarray(offsets, np.float32), np.asarray(scores, np.float32)
+    offsets, scores = np.asarray(offsets, np.float32), np.ascontiguousarray(scores, np.float32)
     finite = _finite_rows(offsets, scores, default_boxes, variances, code)
-    by_class = np.ascontiguousarray(scores[:, 1:].T)
-    wanted = by_class > np.float32(settings.score_threshold)
-    if finite is not None:
-        wanted &= finite
-    flat_scores = by_class.ravel()
+    flat_scores = scores.ravel()
+    rows, labels = np.divmod(np.flatnonzero(flat_scores > np.float32(settings.score_threshold)), scores.shape[1])
+    wanted = labels > 0 if finite is None else (labels > 0) & finite[rows]
+    rows, labels = rows[wanted], labels[wanted] - 1
+    of_candidates = flat_scores[rows * scores.shape[1] + labels + 1]
     per_row = np.asarray(variances, np.float32) if np.ndim(variances) == 2 else None
-    kept = _Kept(settings)
-    for block in _best_first(flat_scores, np.flatnonzero(wanted)):
-        labels, rows = np.divmod(block, len(offsets))
-        boxes = decode(offsets[rows], default_boxes[rows], variances if per_row is None else per_row[rows], code=code)
-        kept.visit(boxes, flat_scores[block], labels)
-        if kept.enough:
+    nms = Nms(scores.shape[1] - 1, threshold=settings.nms_threshold, top_k=settings.top_k, eta=settings.nms_eta)
+    found = [(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64))]
+    for block in _best_first(of_candidates, labels * len(offsets) + rows):
+        at = rows[block]
+        boxes = decode(offsets[at], default_boxes[at], variances if per_row is None else per_row[at], code=code)
+        kept = nms.visit(boxes, labels[block])
+        found.append((boxes[kept], of_candidates[block[kept]], labels[block[kept]]))
+        if 0 <= settings.keep_top_k <= len(nms.labels):
             break
-    return kept.found(dropped=0 if finite is None else int((~finite).sum()))
+    limit = settings.keep_top_k if settings.keep_top_k >= 0 else None
+    boxes, best, of_class = (np.concatenate(pieces)[:limit] for pieces in zip(*found, strict=True))
+    return Found(boxes, best, of_class, dropped=0 if finite is None else int((~finite).sum()))
 
 
 def check_shapes(offsets: tuple[int, ...], scores: tuple[int, ...], default_boxes: tuple[int, ...]) -> None:
@@ -128,7 +119,8 @@ def _finite_rows(
     if not len(offsets):
         return None
     largest = max(offsets.max(), -offsets.min()) * np.max(variances)  # NaN fails the comparison, too
-    if largest < SAFE_EXPONENT and np.isfinite(scores.sum()):
+    flat = scores.ravel()
+    if largest < SAFE_EXPONENT and np.isfinite(flat @ flat):
         return None
     with np.errstate(over="ignore", invalid="ignore"):
         boxes = decode(offsets, default_boxes, variances, code=code)
@@ -136,112 +128,26 @@ def _finite_rows(
 
 
 def _best_first(
-    scores: Float32[np.ndarray, " n"], candidates: Int64[np.ndarray, " m"]
+    scores: Float32[np.ndarray, " n"], ranks: Int64[np.ndarray, " n"]
 ) -> Iterator[Int64[np.ndarray, " block"]]:
-    """Candidates (places in `scores`) by descending score, equal ones in their own order, a block at a time.
+    """Places of the candidates by descending score, equal ones by rank, a block at a time.
 
     Most pictures need the first block or two only; so of many, the best are split off before anything is sorted.
     """
-    of_candidates = scores[candidates]
-    if len(candidates) > 2 * HEAD:
-        in_head = of_candidates >= np.partition(of_candidates, -HEAD)[-HEAD]
-        yield from _sorted_blocks(of_candidates[in_head], candidates[in_head])
-        of_candidates, candidates = of_candidates[~in_head], candidates[~in_head]
-    yield from _sorted_blocks(of_candidates, candidates)
+    if len(scores) > 2 * HEAD:
+        in_head = scores >= np.partition(scores, -HEAD)[-HEAD]
+        yield from _sorted_blocks(scores, ranks, np.flatnonzero(in_head))
+        yield from _sorted_blocks(scores, ranks, np.flatnonzero(~in_head))
+    else:
+        yield from _sorted_blocks(scores, ranks, np.arange(len(scores)))
 
 
 def _sorted_blocks(
-    scores: Float32[np.ndarray, " m"], candidates: Int64[np.ndarray, " m"]
+    scores: Float32[np.ndarray, " n"], ranks: Int64[np.ndarray, " n"], places: Int64[np.ndarray, " m"]
 ) -> Iterator[Int64[np.ndarray, " block"]]:
-    ranked = candidates[np.argsort(-scores, kind="stable")]
+    ranked = places[np.lexsort((ranks[places], -scores[places]))]
     for start in range(0, len(ranked), BLOCK):
         yield ranked[start : start + BLOCK]
-
-
-@dataclass(eq=False)
-class ClassNms:
-    """Greedy NMS of one class whose candidates come best first, in as many pieces as one likes.
-
-    Attributes:
-        threshold: a candidate goes when its IoU with a kept box is above this (or not a number, as in Caffe).
-        eta: multiplies the threshold after each kept box while it is above 0.5; 1 for plain NMS.
-        room: candidates that may still come (top_k); later ones are not looked at; -1 for all.
-        boxes_xyxy: what is kept so far.
-    """
-
-    threshold: np.float32
-    eta: np.float32
-    room: int
-    boxes_xyxy: Float32[np.ndarray, "kept 4"] = field(default_factory=lambda: np.zeros((0, 4), np.float32))
-
-    def visit(self, candidates_xyxy: Float32[np.ndarray, "n 4"]) -> list[int]:
-        """Which of these candidates are kept, ascending."""
-        if self.room >= 0:
-            candidates_xyxy = candidates_xyxy[: self.room]
-            self.room -= len(candidates_xyxy)
-        if not len(candidates_xyxy):
-            return []
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # areas of huge boxes are infinite and their IoU not a number
-            worst = np.full(len(candidates_xyxy), -np.inf, np.float32)
-            if len(self.boxes_xyxy):
-                worst = pairwise_iou(self.boxes_xyxy, candidates_xyxy).max(axis=0)
-            overlaps = pairwise_iou(candidates_xyxy, candidates_xyxy)
-        kept = []
-        for i in range(len(candidates_xyxy)):
-            if worst[i] <= self.threshold:
-                kept.append(i)
-                np.maximum(worst, overlaps[i], out=worst)
-                if self.eta < 1 and self.threshold > 0.5:
-                    self.threshold *= self.eta
-        self.boxes_xyxy = np.concatenate([self.boxes_xyxy, candidates_xyxy[kept]])
-        return kept
-
-
-class _Kept:
-    """The detections of one picture while its candidates are visited."""
-
-    def __init__(self, settings: Postprocess) -> None:
-        self._settings = settings
-        self._classes: dict[int, ClassNms] = {}
-        self._pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-        self._count = 0
-
-    @property
-    def enough(self) -> bool:
-        """Whether no later, worse candidate can be among the best keep_top_k."""
-        return 0 <= self._settings.keep_top_k <= self._count
-
-    def visit(
-        self, boxes_xyxy: Float32[np.ndarray, "n 4"], scores: Float32[np.ndarray, " n"], labels: Int64[np.ndarray, " n"]
-    ) -> None:
-        """Take what survives of the next candidates, which must come best first."""
-        by_label = np.argsort(labels, kind="stable")
-        starts = np.flatnonzero(np.diff(labels[by_label], prepend=-1))
-        survivors: list[np.ndarray] = []
-        for members in np.split(by_label, starts[1:]):
-            nms = self._of_class(int(labels[members[0]]))
-            survivors.append(members[nms.visit(boxes_xyxy[members])])
-        kept = np.sort(np.concatenate(survivors))
-        self._pieces.append((boxes_xyxy[kept], scores[kept], labels[kept]))
-        self._count += len(kept)
-
-    def _of_class(self, label: int) -> ClassNms:
-        if label not in self._classes:
-            settings = self._settings
-            self._classes[label] = ClassNms(
-                np.float32(settings.nms_threshold), np.float32(settings.nms_eta), settings.top_k
-            )
-        return self._classes[label]
-
-    def found(self, *, dropped: int) -> Found:
-        """The best keep_top_k."""
-        limit = self._settings.keep_top_k if self._settings.keep_top_k >= 0 else self._count
-        if not self._pieces:
-            return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), dropped)
-        boxes, scores, labels = (np.concatenate(pieces)[:limit] for pieces in zip(*self._pieces, strict=True))
-        return Found(boxes, scores, labels, dropped)
 
 
 def caffe_rows(found: Sequence[Found]) -> Float32[np.ndarray, "D 7"]:

@@ -14,7 +14,7 @@ import torch
 
 from singleshot.box_coder import Code, decode
 from singleshot.boxes import pairwise_iou
-from singleshot.postprocess import Found, check_shapes, postprocess, softmax
+from singleshot.postprocess import Found, check_shapes, postprocess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,14 +46,14 @@ def postprocess_batch(
     Raises:
         ModelError: shapes that do not belong together.
     """
-    offsets, logits = predictions.offsets.float(), predictions.logits.float()
+    offsets, scores = predictions.offsets.float(), predictions.logits.float().softmax(dim=-1)
     in_order = settings.nms_eta < 1 or not 0 <= settings.top_k <= LONGEST_LIST
     if offsets.device.type != "cpu" and not in_order:
-        return postprocess_on_device(offsets, logits.softmax(dim=-1), default_boxes, variances, settings, code=code)
+        return postprocess_on_device(offsets, scores, default_boxes, variances, settings, code=code)
     row_variances = variances.cpu().numpy() if isinstance(variances, torch.Tensor) else variances
     boxes = default_boxes.cpu().numpy()
-    pictures = zip(offsets.cpu().numpy(), logits.cpu().numpy(), strict=True)
-    return [postprocess(each, softmax(its), boxes, row_variances, settings, code=code) for each, its in pictures]
+    pictures = zip(offsets.cpu().numpy(), scores.cpu().numpy(), strict=True)
+    return [postprocess(each, its, boxes, row_variances, settings, code=code) for each, its in pictures]
 
 
 @torch.no_grad()
