@@ -12,6 +12,7 @@ from singleshot.cli.detect import summary
 from singleshot.cli.main import run
 from singleshot.errors import ModelError, PictureError, RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
+from singleshot.photographs import CHELSEA
 from singleshot.postprocess import Found
 from singleshot.runtime import detector as detector_module
 from singleshot.runtime.detect_files import detect_files, picture_files
@@ -31,6 +32,9 @@ class OneBox:
 
     spec: ModelSpec = SMALL
 
+    def lanes(self) -> tuple[()]:
+        return ()
+
     def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
         boxes = np.array([[-0.1, 0, 0.5, 1], [0.5, 0, 1.2, 1]], np.float32)
         return [Found(boxes, np.array([0.9, 0.2], np.float32), np.array([6, 7])) for _ in pictures]
@@ -46,6 +50,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "small"
     save_network(folder, SSD(SMALL), card="# small\n")
     return folder
+
+
+@pytest.mark.parametrize("score", [0.0, 0.01, 0.3])
+def test_a_score_given_at_loading_finds_the_same_sooner(score: float) -> None:
+    picture = CHELSEA.pixels()
+    everything = Detector.load()(picture)
+    found = Detector.load(score=score)(picture)
+    expected = everything.above(score)
+    assert 0 < len(found) <= len(everything)
+    np.testing.assert_array_equal(found.above(score).boxes, expected.boxes)
+    np.testing.assert_array_equal(found.above(score).scores, expected.scores)
+    assert score < 0.02 or len(found) == len(expected)
 
 
 def test_boxes_are_pixels_inside_the_displayed_picture(detector: Detector, tmp_path: Path) -> None:

@@ -43,3 +43,12 @@ def test_training_without_torch_names_the_extra_to_install() -> None:
     done = run_without_torch("from singleshot.cli.main import run; sys.exit(run(['train', 'data']))")
     assert done.returncode == 2
     assert done.stderr == "ssd: this needs torch, which is not installed: pip install 'singleshot[train]'\n"
+
+
+def test_the_shipped_model_detects_without_torch() -> None:
+    done = run_without_torch(
+        "from singleshot.cli.main import run; from singleshot.photographs import CHELSEA; "
+        "sys.exit(run(['detect', str(CHELSEA.path)]))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "cat" in done.stdout.partition(": ")[2]

@@ -50,7 +50,7 @@ def detect(
     files = picture_files(source)
     require_output(json, "--json", files)
     console, people = results(), remarks()
-    detector = Detector.load(model, device=device)
+    detector = Detector.load(model, device=device, score=score)
     with Progress(console=people, disable=len(files) < 20 or not people.is_terminal) as progress:
         task = progress.add_task("detecting", total=len(files))
         result = detect_files(

@@ -23,14 +23,19 @@ VERBS = {
     "detect": ("singleshot.cli.detect:detect", "Find objects in pictures."),
     "train": ("singleshot.cli.train:train", "Train a detector on labelled pictures."),
     "evaluate": ("singleshot.cli.evaluate:evaluate", "Measure how good a model, or a file of detections, is."),
+    "export": ("singleshot.cli.export:export", "Make a model run without torch, fast, on an engine."),
     "data": ("singleshot.cli.data:app", "Check and describe data sets."),
+    "bench": ("singleshot.cli.bench:bench", "Measure speed, beside others and beside the machine's limit."),
     "models": ("singleshot.cli.models:models", "List the models there are, or the layers of one."),
     "weights": ("singleshot.cli.weights:app", "Bring in weights of other projects."),
     "demo": ("singleshot.cli.demo:demo", "See it all at work on a data set that draws itself (some minutes)."),
 }
 
-EXTRAS = {"torch", "torchvision", "tensorboard", "filelock", "faster_coco_eval"}
-"""Packages of the extra `train`, which detection with an exported model and the data verbs do without."""
+EXTRAS = {
+    **dict.fromkeys(("torch", "torchvision", "tensorboard", "filelock", "faster_coco_eval"), "train"),
+    "nncf": "export",
+}
+"""Packages that detection with an exported model and the data verbs do without, and the extra that has them."""
 
 WRONG_PATHS = {
     errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS,
@@ -68,9 +73,10 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _fail("not enough memory; in training a smaller --batch-size helps, or --accumulate", 4)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in EXTRAS:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
             raise
-        return _fail(f"this needs {error.name}, which is not installed: pip install 'singleshot[train]'", 2)
+        return _fail(f"this needs {error.name}, which is not installed: pip install 'singleshot[{extra}]'", 2)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (whoever read us has gone; nothing more to say)
         return 128 + signal.SIGPIPE

@@ -159,7 +159,7 @@ def _make_room(out: Path) -> None:
 
 def _detect_in_photographs(out: Path, settings: DemoSettings) -> list[tuple[str, np.ndarray]]:
     """Annotated copies in a folder; returns each with a line on what was found."""
-    detector = Detector.load(settings.model)
+    detector = Detector.load(settings.model, score=settings.score)
     found = detect_files(detector, [photograph.path for photograph in TO_DETECT], score=settings.score, out=out)
     captions = []
     for photograph, image in zip(TO_DETECT, found.images, strict=True):

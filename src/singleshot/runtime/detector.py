@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import PIL.Image
@@ -13,28 +12,20 @@ import PIL.Image
 from singleshot.errors import PictureError, RequestError, UnknownNameError
 from singleshot.postprocess import to_detections
 from singleshot.preprocess import decode_picture, image_pixels
+from singleshot.runtime.backends import load_backend
 from singleshot.runtime.shipped import shipped_models
+from singleshot.runtime.streaming import stream
 from singleshot.spec import VARIANTS
+from singleshot.weights.folder import CONFIG, read_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from singleshot.postprocess import Found
-    from singleshot.spec import ModelSpec
+    from singleshot.runtime.engine import Backend
     from singleshot.types import Detections
 
     Picture = str | Path | PIL.Image.Image | np.ndarray
-
-DECODERS = 2
-
-
-class Backend(Protocol):
-    """An engine that runs one network: decoded RGB pictures in, boxes as fractions out."""
-
-    spec: ModelSpec
-
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
-        """What the network finds in each picture."""
 
 
 class Detector:
@@ -51,24 +42,26 @@ class Detector:
         self.name = name
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, device: str = "auto") -> Detector:
-        """A detector from a model folder, or from the name of a shipped model (None: the default one).
+    def load(cls, model: str | Path | None = None, *, device: str = "auto", score: float = 0.0) -> Detector:
+        """A detector from a model folder, an exported model, or the name of a shipped model (None: the default one).
+
+        Args:
+            model: which one.
+            device: `auto`, `cpu`, or a name of torch's.
+            score: do not look for what scores less. The detections are those of `.above(score)`, some milliseconds a
+                picture sooner: thousands of unlikely boxes need no suppression.
 
         Raises:
             RequestError: there is no such model.
             ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
-        try:
-            from singleshot.runtime.torch_backend import TorchBackend, choose_device
-            from singleshot.weights.build import load_network
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            raise RequestError(
-                f"{folder} needs torch, which is not installed: pip install 'singleshot[train]'"
-            ) from error
-        return cls(TorchBackend(load_network(folder), choose_device(device)), name=str(model or folder.name))
+        backend = load_backend(folder, device)
+        settings = backend.spec.postprocess
+        just_below = float(np.nextafter(np.float32(score), np.float32(-1)))  # thresholds are exclusive
+        if just_below > settings.score_threshold:
+            backend.spec = replace(backend.spec, postprocess=replace(settings, score_threshold=just_below))
+        return cls(backend, name=str(model or folder.name))
 
     @overload
     def __call__(self, pictures: Picture) -> Detections: ...
@@ -87,45 +80,21 @@ class Detector:
     def stream(
         self, paths: Iterable[Path], *, batch_size: int = 8
     ) -> Iterator[tuple[Path, np.ndarray, Detections] | PictureError]:
-        """Detect in many files, decoding ahead in threads, a bounded number of pictures in memory.
+        """Detect in many files, decoding while detecting, a bounded number of pictures in memory.
 
         Yields, in order, path, decoded picture and detections; or the error of a file that cannot be used.
         """
-        with ThreadPoolExecutor(DECODERS) as pool:
-            waiting: deque[tuple[Path, object]] = deque()
-            remaining = iter(paths)
-
-            def refill() -> None:
-                while len(waiting) < 2 * batch_size and (path := next(remaining, None)) is not None:
-                    waiting.append((path, pool.submit(decode_picture, path)))
-
-            refill()
-            while waiting:
-                batch = [waiting.popleft() for _ in range(min(batch_size, len(waiting)))]
-                refill()
-                yield from self._detect_decoded(batch)
-
-    def _detect_decoded(
-        self, batch: list[tuple[Path, object]]
-    ) -> Iterator[tuple[Path, np.ndarray, Detections] | PictureError]:
-        decoded: list[tuple[Path, np.ndarray] | PictureError] = []
-        for path, future in batch:
-            try:
-                decoded.append((path, future.result()))  # type: ignore[attr-defined]
-            except PictureError as error:
-                decoded.append(error)
-        found = iter(self._detect([item[1] for item in decoded if not isinstance(item, PictureError)]))
-        for item in decoded:
-            yield item if isinstance(item, PictureError) else (*item, next(found))
+        for item in stream(self.backend, paths, batch_size=batch_size):
+            yield item if isinstance(item, PictureError) else (*item[:2], self._in_pixels(item[2], item[1]))
 
     def _detect(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
         if not pictures:
             return []
-        found = self.backend(pictures)
-        return [
-            to_detections(one, width=picture.shape[1], height=picture.shape[0], class_names=self.spec.class_names)
-            for one, picture in zip(found, pictures, strict=True)
-        ]
+        return [self._in_pixels(*pair) for pair in zip(self.backend(pictures), pictures, strict=True)]
+
+    def _in_pixels(self, found: Found, picture: np.ndarray) -> Detections:
+        height, width = picture.shape[:2]
+        return to_detections(found, width=width, height=height, class_names=self.spec.class_names)
 
 
 def as_array(picture: Picture) -> np.ndarray:
@@ -160,8 +129,12 @@ def find_model(model: str | Path | None) -> Path:
     path = Path(model)
     if path.is_dir():
         return path
+    if path.suffix in {".xml", ".onnx"} and path.is_file() and _is_export(path):
+        return path.parent
     if path.exists():
-        raise RequestError(f"{model} is a file; a model is a folder with config.json and model.safetensors")
+        raise RequestError(
+            f"{model} is a file; a model is a folder with config.json and model.safetensors, or made by ssd export"
+        )
     if str(model) in shipped:
         return shipped[str(model)]
     if str(model) in VARIANTS:
@@ -171,3 +144,11 @@ def find_model(model: str | Path | None) -> Path:
     if path.parent != Path():
         raise RequestError(f"there is no model folder {model}")
     raise UnknownNameError("model", str(model), [*shipped, *VARIANTS])
+
+
+def _is_export(path: Path) -> bool:
+    """Whether an engine's file lies in a folder that was exported with it."""
+    if not (path.parent / CONFIG).is_file():
+        return False
+    export = read_configuration(path.parent).export
+    return export is not None and path.name == export.files[0]

@@ -9,9 +9,9 @@ import hashlib
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError
@@ -35,6 +35,28 @@ _LARGEST_CONFIG = 4 * 2**20  # bytes; 200 class names and all boxes need some te
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\n]+)")
 
 
+Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an exported model is, in place of safetensors.
+
+    Attributes:
+        engine: `openvino`.
+        precision: what its arithmetic is.
+        files: the engine's own files; the first is the one to open.
+        source: SHA-256 of the weights it was made from, `""` where they lay in no folder.
+    """
+
+    engine: str
+    precision: Precision
+    files: tuple[str, ...]
+    source: str = ""
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+
 @dataclass(frozen=True)
 class Configuration:
     """What `config.json` holds.
@@ -43,11 +65,13 @@ class Configuration:
         format: version of this layout.
         model: the whole architecture with class names, default boxes, pre- and post-processing.
         provenance: how the model came to be: recipe, data, command, figures. Plain values; nothing depends on them.
+        export: set where the folder holds a model for an engine.
     """
 
     format: int
     model: ModelSpec
     provenance: dict[str, Any] = field(default_factory=dict)
+    export: Export | None = None
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
@@ -90,14 +114,28 @@ def save_folder(
     Raises:
         MachineError: the disk is full; RequestError: the place cannot be written to. What was there is unchanged.
     """
-    require_bounds(spec, "the model")
-    configuration = asdict(Configuration(FORMAT, spec, _finite(dict(provenance or {}))))
     stored = {name: np.asarray(_halved(name, array) if half else array, order="C") for name, array in tensors.items()}
-    files = {
-        CONFIG: (json.dumps(configuration, indent=1, allow_nan=False) + "\n").encode(),
-        WEIGHTS: format_tensors(stored),
-        CARD: card.encode(),
-    }
+    _write(path, Configuration(FORMAT, spec, dict(provenance or {})), {WEIGHTS: format_tensors(stored)}, card)
+
+
+def save_export(
+    path: Path,
+    spec: ModelSpec,
+    engine_files: Mapping[str, bytes],
+    *,
+    export: Export,
+    card: str,
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Write an exported model as a folder; see `Export` for what is said of it and `save_folder` for the rest."""
+    _write(path, Configuration(FORMAT, spec, dict(provenance or {}), export), engine_files, card)
+
+
+def _write(path: Path, configuration: Configuration, weights: Mapping[str, bytes], card: str) -> None:
+    require_bounds(configuration.model, "the model")
+    values = asdict(replace(configuration, provenance=_finite(configuration.provenance)))
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    files = {CONFIG: text.encode(), **weights, CARD: card.encode()}
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
     with replaced_folder(path) as beside:
         for name, content in (*files.items(), (SUMS, sums.encode())):
@@ -112,6 +150,8 @@ def read_folder(path: Path) -> StoredModel:
     """
     sums = _read_sums(path)
     configuration = _parse_configuration(_checked(path, CONFIG, sums), path / CONFIG)
+    if configuration.export is not None:
+        raise ModelError(f"{path} is exported for {configuration.export.engine}; this needs the model it came from")
     try:
         tensors = parse_tensors(_checked(path, WEIGHTS, sums))
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
@@ -121,6 +161,20 @@ def read_folder(path: Path) -> StoredModel:
             raise ModelError(f"{path / WEIGHTS}: {name} holds values that are not finite; it can detect nothing")
     full = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in tensors.items()}
     return StoredModel(configuration.model, full, configuration.provenance)
+
+
+def read_export(path: Path) -> tuple[Configuration, dict[str, bytes]]:
+    """The checked configuration and engine files of an exported model. Raises as `read_folder`."""
+    sums = _read_sums(path)
+    configuration = _parse_configuration(_checked(path, CONFIG, sums), path / CONFIG)
+    if configuration.export is None:
+        raise ModelError(f"{path} holds no exported model: ssd export {path} makes one")
+    return configuration, {name: _checked(path, name, sums) for name in configuration.export.files}
+
+
+def weights_hash(path: Path) -> str:
+    """SHA-256 of a model folder's weights, as its sums state it; `""` where it has none. Raises as `read_folder`."""
+    return _read_sums(path).get(WEIGHTS, "")
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -134,13 +188,14 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def verify(path: Path) -> None:
-    """Compare every file of the folder with its hash; config, weights and card must have one.
+    """Compare every file of the folder with its hash; config, weights (or an engine's files) and card must have one.
 
     Raises:
         HashError: names the file that differs; ModelError: it is no model folder, or a file is missing.
     """
     sums = _read_sums(path)
-    for name in {CONFIG, WEIGHTS, CARD, *sums}:
+    export = _parse_configuration(_checked(path, CONFIG, sums), path / CONFIG).export
+    for name in {CARD, *(export.files if export else (WEIGHTS,)), *sums}:
         _checked(path, name, sums)
 
 

@@ -1,0 +1,54 @@
+"""`ssd export`."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+
+def export(
+    model: str | None = None,
+    *,
+    out: Path,
+    engine: Annotated[str, Parameter(name="--format")] = "openvino",
+    precision: str = "fp32",
+    calibrate: str | None = None,
+    raw: bool = False,
+    json: Path | None = None,
+) -> int:
+    """Turn a model into a folder that an engine runs without torch, verified against its source.
+
+    Args:
+        model: a model folder, a shipped model or an architecture; left out, the shipped default.
+        out: folder to write.
+        engine: `openvino` (fastest on processors), `onnx`; `torch` and `aotinductor` are for your own programs.
+        precision: `fp32`; of openvino also `bf16`: half the size, faster where the processor has bf16; and `int8`: a
+            quarter, fastest.
+        calibrate: a labelled data set: int8 needs it; the mAP before and after is told.
+        raw: leave NMS out of the graph, for engines that have their own.
+        json: file for what was measured.
+    """
+    from singleshot.console import remarks, results
+    from singleshot.export.export import export_model
+    from singleshot.files import require_output, write_whole
+
+    require_output(json, "--json", [name for name in (model, calibrate) if name is not None])
+    with remarks().status("") as status:
+        done = export_model(
+            model, out, engine=engine, precision=precision, calibrate=calibrate, raw=raw, on_stage=status.update
+        )
+    if not done.trained:
+        remarks().print(f"{model} has no weights here: seeded ones were taken, which detect nothing but take as long")
+    if done.judgement is not None:
+        results().print(str(done.judgement))
+    results().print(f"{done.differences}\n{done.folder}: {done.size / 1e6:.1f} MB")
+    if json is not None:
+        figures = {"folder": str(done.folder), "bytes": done.size, **asdict(done.differences)}
+        if done.judgement is not None:
+            figures |= {"mAP_before": done.judgement.before, "mAP_after": done.judgement.after}
+        write_whole(json, json_format.dumps(figures, indent=1, allow_nan=False) + "\n")
+    return 0

@@ -1,0 +1,50 @@
+"""The README of an exported model: what it takes, what it gives, and how it was verified."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from singleshot.spec import ModelSpec
+
+RUN = {
+    "openvino": "`singleshot.Detector.load(FOLDER)` runs it without torch.",
+    "onnx": "`singleshot.Detector.load(FOLDER)` runs it without torch (`pip install onnxruntime`).",
+    "torch": '`torch.export.load("model.pt2").module()(pictures)` runs it.',
+    "aotinductor": '`torch._inductor.aoti_load_package("model.pt2")(pictures)` runs it, on processors like this one.',
+}
+
+
+def export_card(spec: ModelSpec, engine: str, precision: str, against_source: str, *, raw: bool) -> str:
+    """Markdown for people who meet the folder without us."""
+    height, width = spec.input_size_hw
+    mean, std = (
+        ", ".join(f"{value:g}" for value in values) for values in (spec.preprocess.mean_rgb, spec.preprocess.std_rgb)
+    )
+    lines = [
+        f"# {spec.name} for {engine}, {precision}",
+        "",
+        f"Detects: {', '.join(spec.class_names)}.",
+        "",
+        f"Against its source: {against_source}.",
+        "",
+        f"- Input `pictures`: uint8 (B, {height}, {width}, 3) RGB, resized bilinearly without keeping proportions. "
+        f"Inside the graph: mean {mean}, scale {std} and the order of channels.",
+        "- `offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background.",
+    ]
+    if engine in {"openvino", "onnx"}:
+        lines.append("- `default_boxes` (K, 4): xyxy as fractions of the picture.")
+        if not raw:
+            settings = spec.postprocess
+            lines.append(
+                "- `detections` (D, 6): label from 0, score, xyxy as fractions of the picture, best first, one picture "
+                "after another; `counts` (B): rows of each picture. Scores above "
+                f"{settings.score_threshold:g}, NMS at {settings.nms_threshold:g}, at most {settings.keep_top_k}."
+            )
+    lines += [
+        f"- {RUN[engine]}",
+        "- Classes, default boxes, preprocessing and thresholds stand in `config.json`"
+        + (" and in the graph's own metadata (`singleshot`)." if engine in {"openvino", "onnx"} else "."),
+        "",
+    ]
+    return "\n".join(lines)

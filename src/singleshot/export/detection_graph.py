@@ -1,0 +1,105 @@
+"""Decoding, per-class NMS and the limits as a graph, in ONNX's own words; OpenVINO reads it, too.
+
+OpenVINO's own operations for this are not used: in version 2026.4 DetectionOutput writes beyond its memory, and
+MulticlassNms gives one picture of a batch the boxes of another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from onnx import numpy_helper, parser
+
+if TYPE_CHECKING:
+    import onnx
+    from jaxtyping import Float32
+
+    from singleshot.spec import ModelSpec
+
+OPSET = 20
+_DECODE = """
+    shift, growth = Split <axis = 2, num_outputs = 2> (offsets)
+    moved = Mul (shift, centre_factors)
+    centres = Add (moved, default_centres)
+    scaled = Mul (growth, size_variances)
+    grown = Exp (scaled)
+    halves = Mul (grown, half_sizes)
+    first_corners = Sub (centres, halves)
+    last_corners = Add (centres, halves)
+    boxes = Concat <axis = 2> (first_corners, last_corners)
+"""
+# The best top_k of each class; ties with the last one pass, too.
+_CUT = """
+    best, best_places = TopK <axis = 2> (of_classes, top_k)
+    worst = ReduceMin <keepdims = 1> (best, last_axis)
+    passes = GreaterOrEqual (of_classes, worst)
+    scores = Where (passes, of_classes, nothing)
+"""
+_NMS = """
+    kept = NonMaxSuppression (boxes, scores, most_of_class, nms_threshold, score_threshold)
+    kept_scores = GatherND (scores, kept)
+    zeros = Mul (scores, nothing)
+    only_kept = ScatterND (zeros, kept, kept_scores)
+    flat = Reshape <allowzero = 0> (only_kept, batch_and_rest)
+    ranked, places = TopK <axis = 1> (flat, keep_top_k)
+    labels = Div (places, box_count)
+    rows = Mod (places, box_count)
+    rows_of_box = Unsqueeze (rows, last_axis)
+    ranked_boxes = GatherND <batch_dims = 1> (boxes, rows_of_box)
+    label_values = Cast <to = 1> (labels)
+    label_column = Unsqueeze (label_values, last_axis)
+    score_column = Unsqueeze (ranked, last_axis)
+    table = Concat <axis = 2> (label_column, score_column, ranked_boxes)
+    found = Greater (ranked, nothing)
+    found_places = NonZero (found)
+    found_rows = Transpose <perm = [1, 0]> (found_places)
+    detections = GatherND (table, found_rows)
+    found_numbers = Cast <to = 7> (found)
+    counts = ReduceSum <keepdims = 0> (found_numbers, one)
+"""
+
+
+def detection_graph(
+    spec: ModelSpec, default_boxes: Float32[np.ndarray, "K 4"], *, ir_version: int = 10
+) -> onnx.ModelProto:
+    """`offsets` and `probabilities` -> `detections` and `counts`, see `runtime.engine`.
+
+    Caffe's DetectionOutput (plain NMS, eta 1) but for ties with the last of a class's top_k, which pass, too.
+    """
+    settings = spec.postprocess
+    count, classes = len(default_boxes), spec.num_classes - 1
+    cut = 0 <= settings.top_k < count
+    most = settings.keep_top_k if settings.keep_top_k >= 0 else count * classes
+    variances = np.array(spec.boxes.variances, np.float32)
+    sizes = default_boxes[:, 2:] - default_boxes[:, :2]
+    constants = {
+        "centre_factors": variances[:2] * sizes,
+        "default_centres": (default_boxes[:, :2] + default_boxes[:, 2:]) / 2,
+        "size_variances": variances[2:],
+        "half_sizes": sizes / 2,
+        "nothing": np.float32(0),
+        "last_axis": np.array([2]),
+        "one": np.array([1]),
+        "after": np.array([2**31]),
+        "top_k": np.array([settings.top_k]),
+        "most_of_class": np.array([count]),
+        "nms_threshold": np.array([settings.nms_threshold], np.float32),
+        "score_threshold": np.array([settings.score_threshold], np.float32),
+        "batch_and_rest": np.array([0, -1]),
+        "keep_top_k": np.array([min(most, count * classes)]),
+        "box_count": np.int64(count),
+    }
+    used = set(constants) - (set() if cut else {"top_k"})
+    text = f"""
+        <ir_version: {ir_version}, opset_import: ["" : {OPSET}]>
+        detection (float[batch, {count}, 4] offsets, float[batch, {count}, {classes + 1}] probabilities)
+            => (float[found, 6] detections, int64[batch] counts)
+        {{ {_DECODE}
+            by_class = Transpose <perm = [0, 2, 1]> (probabilities)
+            {"of_classes" if cut else "scores"} = Slice (by_class, one, after, one)
+            {_CUT if cut else ""}
+            {_NMS} }}"""
+    model = parser.parse_model(text)
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(constants[name]), name) for name in sorted(used))
+    return model

@@ -1,0 +1,60 @@
+"""A network as every engine gets it: 8-bit pictures in, encoded boxes and probabilities out."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from singleshot.models.layers import ConvBlock
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, UInt8
+    from torch import Tensor
+
+    from singleshot.models.ssd import SSD
+
+INPUT = "pictures"
+LARGEST_BATCH = 1024
+
+
+class EngineGraph(nn.Module):
+    """Normalisation, network and softmax as one module.
+
+    The resize stays outside: it is OpenCV's in training and evaluation, and no engine's equals it to the last grey
+    level. Channel order and division by the standard deviation are put into the first convolution's filters, which cost
+    nothing there; so is batch normalisation. The mean is not: the network pads with zeros after it is subtracted.
+    """
+
+    mean: Tensor
+
+    def __init__(self, network: SSD) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network).eval()
+        for block in self.network.modules():
+            if isinstance(block, ConvBlock) and block.norm is not None:
+                block.convolution = fuse_conv_bn_eval(block.convolution, block.norm)
+                block.norm = None
+        preprocess = network.spec.preprocess
+        first = next(layer for layer in self.network.backbone.modules() if isinstance(layer, nn.Conv2d))
+        with torch.no_grad():
+            if preprocess.channel_order == "bgr":
+                first.weight.copy_(first.weight.flip(1))
+            first.weight.div_(torch.tensor(preprocess.std_rgb).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(preprocess.mean_rgb).view(1, 3, 1, 1))
+
+    def forward(self, pictures: UInt8[Tensor, "B H W 3"]) -> tuple[Float[Tensor, "B K 4"], Float[Tensor, "B K C"]]:
+        """Encoded boxes, and probabilities with background as class 0, of RGB pictures of the input size."""
+        predictions = self.network(pictures.permute(0, 3, 1, 2).float() - self.mean)
+        return predictions.offsets, predictions.logits.softmax(dim=-1)
+
+
+def exported_program(network: SSD) -> torch.export.ExportedProgram:
+    """The graph for any number of pictures."""
+    pictures = torch.zeros(2, *network.spec.input_size_hw, 3, dtype=torch.uint8)
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
+    with torch.no_grad():
+        return torch.export.export(EngineGraph(network), (pictures,), dynamic_shapes={INPUT: {0: batch}})

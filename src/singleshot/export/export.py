@@ -1,0 +1,152 @@
+"""From a trained model to a verified folder that an engine runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+
+from singleshot.errors import RequestError, UnknownNameError
+from singleshot.export import torch_package
+from singleshot.export.calibrate import Calibration, Judgement, judge, quantised
+from singleshot.export.card import export_card
+from singleshot.export.openvino_ir import halve_weights, serialised, to_openvino
+from singleshot.export.torch_package import program_outputs
+from singleshot.export.verify import Differences, pictures_to_verify_on, verify
+from singleshot.models.ssd import SSD
+from singleshot.runtime.backends import ENGINES, start_engine
+from singleshot.runtime.detector import find_model
+from singleshot.runtime.torch_backend import TorchBackend
+from singleshot.spec import VARIANTS, variant
+from singleshot.weights.build import load_network
+from singleshot.weights.folder import WEIGHTS, Export, read_configuration, save_export, weights_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from singleshot.weights.folder import Precision
+
+PRECISIONS = {"openvino": ("fp32", "bf16", "int8"), "onnx": ("fp32",), "torch": ("fp32",), "aotinductor": ("fp32",)}
+"""By format. `openvino` and `onnx` run in a `Detector`; the others are for programs of one's own."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        folder: where.
+        size: bytes of the engine's files.
+        trained: whether the source had weights; an architecture alone gets seeded ones, good for timing only.
+        differences: from the source.
+        judgement: mAP before and after, where there were pictures to judge by.
+    """
+
+    folder: Path
+    size: int
+    trained: bool
+    differences: Differences
+    judgement: Judgement | None
+
+
+def export_model(
+    model: str | None,
+    out: Path,
+    *,
+    engine: str = "openvino",
+    precision: str = "fp32",
+    calibrate: str | None = None,
+    raw: bool = False,
+    on_stage: Callable[[str], None] = lambda _stage: None,
+) -> Exported:
+    """Export a model, verify what was made, and only then write it.
+
+    Args:
+        model: a model folder, a shipped model's name (None: the default), or an architecture (seeded weights).
+        out: folder to write; an earlier export in its place is replaced.
+        engine: a key of `PRECISIONS`.
+        precision: `fp32`; `bf16`: weights stored in 16 bits, computed in bf16 where the processor can; `int8`.
+        calibrate: a labelled data set: `int8` measures its scales on it, and the mAP before and after is judged by it.
+        raw: leave decoding and NMS out of the graph, for engines that have their own. `Detector` uses its own anyway.
+        on_stage: called with a few words at the beginning of each stage.
+
+    Raises:
+        RequestError, UnknownNameError: no such model, engine or precision; int8 without data.
+        DataError: data that cannot be used.
+        VerificationError: the export differs from its source; nothing was written.
+    """
+    for kind, name, known in (
+        ("export format", engine, PRECISIONS),
+        (f"precision of {engine}", precision, PRECISIONS.get(engine, ())),
+    ):
+        if name not in known:
+            raise UnknownNameError(kind, name, known)
+    if (out / WEIGHTS).exists():
+        raise RequestError(f"{out} holds a model, which the export would replace: give another --out")
+    if precision == "int8" and calibrate is None:
+        raise RequestError("int8 measures its scales on your pictures: give a labelled set with --calibrate DATA")
+    if calibrate is not None and engine not in ENGINES:
+        raise RequestError(f"--calibrate evaluates the export, which a Detector cannot do for {engine}")
+    network, provenance, source = _source(model)
+    spec = network.spec
+    calibration = None if calibrate is None else Calibration.open(calibrate, spec)
+    on_stage("building the graph")
+    files = _files(network, engine, precision, calibration, raw=raw, on_stage=on_stage)
+    on_stage("comparing with the source")
+    if engine in ENGINES:
+        backend = start_engine(engine, spec, files, precision=precision, origin="the export")
+        differences = verify(backend.outputs, network, pictures_to_verify_on(), precision)
+    else:
+        outputs = program_outputs(spec, next(iter(files.values())), compiled=engine == "aotinductor")
+        differences = verify(outputs, network, pictures_to_verify_on(), precision)
+    judgement = None
+    if calibration is not None:
+        on_stage("evaluating before and after")
+        judgement = judge(calibration.judged, TorchBackend(network, torch.device("cpu")), backend)
+    against_source = "; ".join(str(part) for part in (differences, judgement) if part)
+    card = export_card(spec, engine, precision, against_source, raw=raw)
+    export = Export(engine, cast("Precision", precision), tuple(files), source)
+    save_export(out, spec, files, export=export, card=card, provenance=provenance)
+    return Exported(out, sum(map(len, files.values())), model not in VARIANTS, differences, judgement)
+
+
+def _files(
+    network: SSD,
+    engine: str,
+    precision: str,
+    calibration: Calibration | None,
+    *,
+    raw: bool,
+    on_stage: Callable[[str], None],
+) -> dict[str, bytes]:
+    """The engine's files by name, the one to open first."""
+    if engine == "onnx":
+        from singleshot.export import onnx_graph
+
+        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, raw=raw)}
+    if engine == "torch":
+        return {torch_package.FILES[0]: torch_package.to_program(network)}
+    if engine == "aotinductor":
+        return {torch_package.FILES[0]: torch_package.to_machine_code(network)}
+    graph = to_openvino(network, raw=raw)
+    if precision == "int8":
+        assert calibration is not None
+        on_stage("measuring the range of activations")
+        graph = quantised(graph, calibration.pictures(network.spec.input_size_hw))
+    halve_weights(graph, only_exact=precision != "bf16")
+    return serialised(graph)
+
+
+def _source(model: str | None) -> tuple[SSD, Mapping[str, Any], str]:
+    """The network, where it comes from, and the hash of its weights."""
+    if model in VARIANTS:
+        assert model is not None
+        return SSD(variant(model)).eval(), {"weights": "seed 0, not trained"}, ""
+    folder = find_model(model)
+    network = load_network(folder)
+    name = Path(model).name if model is not None else folder.name
+    network.spec = replace(network.spec, name=name if name in VARIANTS else network.spec.name)
+    return network, read_configuration(folder).provenance, weights_hash(folder)

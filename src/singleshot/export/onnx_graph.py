@@ -1,0 +1,61 @@
+"""The engine's graph as ONNX."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import onnx
+import torch
+from onnx import compose, helper, numpy_helper
+
+from singleshot.export.detection_graph import OPSET, detection_graph
+from singleshot.export.engine_graph import INPUT, exported_program
+from singleshot.runtime.engine import DETECTIONS, RAW
+
+if TYPE_CHECKING:
+    from singleshot.models.ssd import SSD
+
+FILES = ("model.onnx",)
+
+
+def to_onnx(network: SSD, *, raw: bool = False) -> bytes:
+    """`pictures` (B, H, W, 3) uint8 RGB of the input size -> the results that `runtime.engine` names.
+
+    Args:
+        network: any whose NMS is plain (eta 1).
+        raw: without decoding and NMS, for engines that have their own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns of its own deprecations
+        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            exported_program(network), (), input_names=[INPUT], output_names=list(RAW[:2]), opset_version=OPSET,
+            dynamo=True, verbose=False,
+        )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # where in our source each came from
+    for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
+        del value.metadata_props[:]
+    boxes = network.default_boxes.numpy()
+    model.graph.node.append(helper.make_node("Constant", [], [RAW[2]], value=numpy_helper.from_array(boxes)))
+    model.graph.output.append(_value(RAW[2], onnx.TensorProto.FLOAT, list(boxes.shape)))
+    if not raw:
+        io_map = [(name, name) for name in RAW[:2]]
+        outputs = [*RAW, *DETECTIONS]
+        model = compose.merge_models(
+            model, detection_graph(network.spec, boxes, ir_version=model.ir_version), io_map, outputs=outputs
+        )
+    helper.set_model_props(model, {"singleshot": json.dumps(asdict(network.spec))})
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _value(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)

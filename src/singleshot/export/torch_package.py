@@ -1,0 +1,68 @@
+"""The engine's graph for torch without our source: a `torch.export` program, or machine code by AOTInductor."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from singleshot.errors import RequestError
+from singleshot.export.engine_graph import exported_program
+from singleshot.runtime.engine import RAW, resize_into
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from jaxtyping import UInt8
+
+    from singleshot.models.ssd import SSD
+    from singleshot.spec import ModelSpec
+
+    Outputs = Callable[[Sequence[UInt8[np.ndarray, "H W 3"]]], Mapping[str, np.ndarray]]
+
+FILES = ("model.pt2",)
+
+
+def to_program(network: SSD) -> bytes:
+    """A `torch.export` program: `pictures` -> offsets and probabilities. `torch.export.load` reads it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILES[0]
+        torch.export.save(exported_program(network), path)
+        return path.read_bytes()
+
+
+def to_machine_code(network: SSD) -> bytes:
+    """The same compiled for this processor; `torch._inductor.aoti_load_package` and C++ read it.
+
+    Raises:
+        RequestError: there is no C++ compiler.
+    """
+    if not any(map(shutil.which, ("g++", "clang++", "cl"))):
+        raise RequestError("aotinductor compiles C++: install a compiler first (g++)")
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it would tell that there is no GPU
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / FILES[0])
+        torch._inductor.aoti_compile_and_package(exported_program(network), package_path=path)  # noqa: SLF001 (its only name)
+        return Path(path).read_bytes()
+
+
+def program_outputs(spec: ModelSpec, package: bytes, *, compiled: bool) -> Outputs:
+    """What runs a package that was just made here. Those of others are code, and nothing of ours loads them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / FILES[0]
+        path.write_bytes(package)
+        run = torch._inductor.aoti_load_package(str(path)) if compiled else torch.export.load(path).module()  # noqa: SLF001
+
+    def outputs(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Mapping[str, np.ndarray]:
+        buffer = np.empty((len(pictures), *spec.input_size_hw, 3), np.uint8)
+        resize_into(buffer, pictures)
+        with torch.inference_mode():
+            results = run(torch.from_numpy(buffer))
+        return {name: value.numpy() for name, value in zip(RAW[:2], results, strict=True)}
+
+    return outputs

@@ -1,0 +1,98 @@
+"""Which engine runs a model: an exported model's own, one that lies inside a model folder, else torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from singleshot.errors import ModelError, RequestError
+from singleshot.weights.folder import SUMS, read_configuration, read_export, weights_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from singleshot.runtime.engine import Backend
+    from singleshot.runtime.onnx_backend import OnnxBackend
+    from singleshot.runtime.openvino_backend import OpenVINOBackend
+    from singleshot.spec import ModelSpec
+
+ENGINES = ("openvino", "onnx")
+"""Formats of `ssd export` that a Detector runs, the faster one first."""
+FASTEST_FIRST = ("int8", "bf16", "fp32")
+
+
+def load_backend(folder: Path, device: str = "auto") -> Backend:
+    """An exported model on its engine, or a model folder on the engine inside it, else on torch.
+
+    Engines run on the processor; a device of torch's (`cuda`) asks for torch.
+
+    Raises:
+        RequestError: an exported model cannot run on that device, or what it needs is not installed.
+        ModelError, HashError: the folder is not whole; the message says why.
+    """
+    on_cpu = device in {"auto", "cpu"}
+    if read_configuration(folder).export is not None:
+        if not on_cpu:
+            raise RequestError(f"{folder} is exported for the processor; give the model it came from for {device}")
+        return load_engine(folder)
+    engine = _inside(folder) if on_cpu else None
+    if engine is not None:
+        return load_engine(engine)
+    try:
+        from singleshot.runtime.torch_backend import TorchBackend, choose_device
+        from singleshot.weights.build import load_network
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise RequestError(f"{folder} needs torch, which is not installed: pip install 'singleshot[train]'") from error
+    return TorchBackend(load_network(folder), choose_device(device))
+
+
+def load_engine(folder: Path, *, threads: int | None = None) -> OpenVINOBackend | OnnxBackend:
+    """An exported model's folder on its engine.
+
+    Raises:
+        RequestError, ModelError, HashError: as `load_backend`.
+    """
+    configuration, files = read_export(folder)
+    export = configuration.export
+    assert export is not None
+    return start_engine(
+        export.engine, configuration.model, files, precision=export.precision, origin=str(folder), threads=threads
+    )
+
+
+def start_engine(
+    engine: str,
+    spec: ModelSpec,
+    files: Mapping[str, bytes],
+    *,
+    precision: str,
+    origin: str,
+    threads: int | None = None,
+) -> OpenVINOBackend | OnnxBackend:
+    """The engine on an exported model's files.
+
+    Raises:
+        ModelError: files for an engine that does not run here; RequestError, ModelError: as `load_backend`.
+    """
+    if engine == "openvino":
+        from singleshot.runtime.openvino_backend import OpenVINOBackend
+
+        return OpenVINOBackend(spec, files, precision=precision, origin=origin, threads=threads)
+    if engine == "onnx":
+        from singleshot.runtime.onnx_backend import OnnxBackend
+
+        return OnnxBackend(spec, next(iter(files.values())), origin=origin, threads=threads)
+    raise ModelError(f"{origin} is exported as {engine}, which is not run here; these are: {', '.join(ENGINES)}")
+
+
+def _inside(folder: Path) -> Path | None:
+    """An export that lies in a model folder and was made from its weights as they are now; the fastest of several."""
+    source = weights_hash(folder)
+    found: dict[tuple[int, int], Path] = {}
+    for sums in sorted(folder.glob(f"*/{SUMS}")):
+        export = read_configuration(sums.parent).export
+        if export is not None and export.engine in ENGINES and export.source == source:
+            found.setdefault((ENGINES.index(export.engine), FASTEST_FIRST.index(export.precision)), sums.parent)
+    return found[min(found)] if found else None

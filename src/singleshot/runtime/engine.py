@@ -1,0 +1,91 @@
+"""What every engine's graph takes and gives, and the way from a picture into it and from its results out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+
+from singleshot.errors import ModelError
+from singleshot.postprocess import postprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float32, UInt8
+
+    from singleshot.postprocess import Found
+    from singleshot.spec import ModelSpec
+
+RAW = ("offsets", "probabilities", "default_boxes")
+"""`offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background; `default_boxes` (K, 4): xyxy,
+fractions of the picture."""
+ROUNDING = 1e-4
+"""Far more than what the probabilities of a box miss 1 by."""
+DETECTIONS = ("detections", "counts")
+"""`detections` (D, 6): label (0 .. L-1), score, xyxy as fractions of the picture, picture after picture, best first;
+`counts` (B,): how many rows are each picture's."""
+
+
+class Lane(Protocol):
+    """What one thread detects with, a picture at a time, while others use theirs."""
+
+    def __call__(self, picture: np.ndarray) -> Found:
+        """What the network finds in a picture."""
+
+
+class Backend(Protocol):
+    """An engine that runs one network: decoded RGB pictures in, boxes as fractions out."""
+
+    spec: ModelSpec
+
+    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
+        """What the network finds in each picture."""
+
+    def lanes(self) -> Sequence[Lane]:
+        """One lane a core for the engine's best throughput; none where batches are better."""
+
+
+def require_fit(spec: ModelSpec, input_shape: Sequence[object], classes: object, origin: str) -> None:
+    """Raises ModelError where a graph is not what its folder says: another input size or number of classes."""
+    expected = [*spec.input_size_hw, 3]
+    if list(input_shape[1:]) != expected or classes != spec.num_classes:
+        raise ModelError(
+            f"{origin} does not fit its config.json: expected pictures {expected} and {spec.num_classes} classes with "
+            f"background, its graph takes {list(input_shape[1:])} and gives {classes}"
+        )
+
+
+def resize_into(buffer: UInt8[np.ndarray, "B h w 3"], pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> None:
+    """The first step of `preprocess.to_network_input`; the graph does the others."""
+    _, height, width, _ = buffer.shape
+    for picture, place in zip(pictures, buffer, strict=True):
+        cv2.resize(picture, (width, height), dst=place, interpolation=cv2.INTER_LINEAR)
+
+
+def found_in(
+    spec: ModelSpec,
+    default_boxes: Float32[np.ndarray, "K 4"],
+    offsets: Float32[np.ndarray, "B K 4"],
+    probabilities: Float32[np.ndarray, "B K C"],
+) -> list[Found]:
+    """Our own post-processing of what a graph gave: the same on every engine, and it drops what is not finite.
+
+    Where background is nearly certain nothing else can pass the threshold, as probabilities add up to 1; such boxes,
+    nine of ten, are left out first.
+    """
+    certain = np.float32(1 - spec.postprocess.score_threshold + ROUNDING)
+    found = []
+    for of_one, scores in zip(offsets, probabilities, strict=True):
+        rows = np.flatnonzero(~(scores[:, 0] > certain))  # what is not a number stays, to be counted
+        found.append(
+            postprocess(
+                of_one.take(rows, axis=0),
+                scores.take(rows, axis=0),
+                default_boxes.take(rows, axis=0),
+                spec.boxes.variances,
+                spec.postprocess,
+            )
+        )
+    return found

@@ -1,0 +1,151 @@
+"""Detection with OpenVINO: the network and its normalisation in the graph, our own post-processing, no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.errors import ModelError
+from singleshot.runtime.cores import usable_cores
+from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into
+from singleshot.runtime.quiet_openvino import core, openvino
+from singleshot.runtime.winograd import with_winograd
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jaxtyping import Float32, UInt8
+
+    from singleshot.postprocess import Found
+    from singleshot.spec import ModelSpec
+
+    Pictures = Sequence[UInt8[np.ndarray, "H W 3"]]
+
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
+"""What the engine computes in, by the model's precision; where the processor has no bf16, the engine takes f32."""
+
+
+class OpenVINOBackend:
+    """Runs an exported model on batches of decoded pictures; one compiled graph a batch size.
+
+    Args:
+        spec: what the model is.
+        files: the graph and its weights.
+        precision: `fp32`, `bf16` or `int8`.
+        origin: for messages.
+        threads: cores to use; None: all that this process may use.
+
+    Raises:
+        ModelError: OpenVINO cannot read the files, or they are not a graph of ours.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, files: Mapping[str, bytes], *, precision: str, origin: str, threads: int | None = None
+    ) -> None:
+        self.spec = spec
+        self._model = _read(files, origin)
+        self.default_boxes = _constant(self._model, RAW[2], origin)
+        pictures, probabilities = self._model.inputs[0].partial_shape, self._model.output(RAW[1]).partial_shape
+        require_fit(spec, _lengths(pictures), _lengths(probabilities)[-1], origin)
+        self._precision = precision
+        self._threads = threads
+        self._requests: dict[int, _Request] = {}
+        self._lanes: tuple[_Request, ...] = ()
+
+    def __call__(self, pictures: Pictures) -> list[Found]:
+        """Detections of each picture, boxes as fractions of it.
+
+        One picture after another: a processor gains nothing from batches.
+        """
+        return [self.found(*self.predict([picture]))[0] for picture in pictures]
+
+    def predict(self, pictures: Pictures) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
+        """Encoded boxes and probabilities; overwritten by the next call for as many pictures."""
+        count = len(pictures)
+        if count not in self._requests:
+            hint = {"PERFORMANCE_HINT": "LATENCY"} | self._threads_option(self._threads)
+            self._requests[count] = _Request(self._compiled(count, hint, RAW[:2]), self)
+        return self._requests[count].predict(pictures)
+
+    def outputs(self, pictures: Pictures) -> dict[str, np.ndarray]:
+        """All results of the graph, as somebody sees them who runs the file without us."""
+        names = [output.any_name for output in self._model.outputs]
+        buffer = np.empty((len(pictures), *self.spec.input_size_hw, 3), np.uint8)
+        resize_into(buffer, pictures)
+        results = self._compiled(len(pictures), {"PERFORMANCE_HINT": "LATENCY"}, names)(buffer)
+        return {name: np.array(results[name]) for name in names}
+
+    def lanes(self) -> tuple[_Request, ...]:
+        """A graph of its own for each core: streams of one graph were slower, as their threads wait by spinning."""
+        if not self._lanes:
+            options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
+            self._lanes = tuple(
+                _Request(self._compiled(1, options, RAW[:2]), self) for _ in range(self._threads or usable_cores())
+            )
+        return self._lanes
+
+    def found(self, offsets: np.ndarray, probabilities: np.ndarray) -> list[Found]:
+        """Detections in what the graph gave."""
+        return found_in(self.spec, self.default_boxes, offsets, probabilities)
+
+    @staticmethod
+    def _threads_option(threads: int | None) -> dict[str, object]:
+        return {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
+
+    def _compiled(self, count: int, options: Mapping[str, object], names: Sequence[str]) -> openvino.CompiledModel:
+        """The part of the graph that these results need."""
+        model = self._model.clone()
+        results = [model.output(name).get_node() for name in names]
+        part = openvino.Model(results, model.get_parameters(), self.spec.name)
+        part.reshape([count, *self.spec.input_size_hw, 3])
+        if self._precision == "fp32" and count == 1:
+            part = with_winograd(part)
+        return core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[self._precision], **options})
+
+
+class _Request:
+    """A compiled graph between arrays of our own; one thread at a time."""
+
+    def __init__(self, compiled: openvino.CompiledModel, backend: OpenVINOBackend) -> None:
+        self._backend = backend
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._buffer = np.zeros(tuple(compiled.inputs[0].shape), np.uint8)
+        self._request.set_input_tensor(openvino.Tensor(self._buffer, shared_memory=True))
+        self._results = [np.zeros(tuple(output.shape), np.float32) for output in compiled.outputs]
+        for place, result in enumerate(self._results):
+            self._request.set_output_tensor(place, openvino.Tensor(result, shared_memory=True))
+
+    def predict(self, pictures: Pictures) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
+        """Encoded boxes and probabilities, overwritten by the next call."""
+        resize_into(self._buffer, pictures)
+        self._request.infer()
+        offsets, probabilities = self._results
+        return offsets, probabilities
+
+    def __call__(self, picture: UInt8[np.ndarray, "H W 3"]) -> Found:
+        """Detections of one picture."""
+        return self._backend.found(*self.predict([picture]))[0]
+
+
+def _read(files: Mapping[str, bytes], origin: str) -> openvino.Model:
+    try:
+        return core().read_model(*files.values())
+    except (RuntimeError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        raise ModelError(f"{origin} cannot be read by OpenVINO: {reason}") from error
+
+
+def _lengths(shape: openvino.PartialShape) -> list[object]:
+    return [length.get_length() if length.is_static else None for length in shape]
+
+
+def _constant(model: openvino.Model, name: str, origin: str) -> np.ndarray:
+    try:
+        node = model.output(name).get_node().input_value(0).get_node()
+    except RuntimeError as error:
+        raise ModelError(f"{origin} has no result {name}: it is no graph of ours") from error
+    if node.get_type_name() != "Constant":
+        raise ModelError(f"{origin} computes its {name}, which are constant in every graph of ours")
+    return np.array(node.get_data(), np.float32)
