@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What a set-up depends on: when one of these changes, the packages are installed anew.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check bench
+.PHONY: install demo test check bench bench-gpu
 
 install: $(STAMP)
 
@@ -29,3 +29,7 @@ check: install
 
 bench: install
 	$(BIN)/python benchmarks/parts.py
+	$(BIN)/ssd bench --limits --cold
+
+bench-gpu: install
+	$(BIN)/python benchmarks/gpu.py

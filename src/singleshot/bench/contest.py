@@ -1,0 +1,98 @@
+"""Contestants that do the same work, and the one way they are timed: in turns, each warmed before each measurement."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Work = Callable[[], object]
+
+PARTS = ("whole", "network", "base", "post", "post_worst", "batch8")
+SLOW = 0.6
+"""Seconds; what takes longer is measured a third as often."""
+
+WARM_UP = 0.03  # seconds
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One way to detect.
+
+    Attributes:
+        name: for people.
+        family: contestants of one family are compared with its first.
+        works: by part: `whole`: a decoded 8-bit picture -> final boxes; `network`: without what is before and behind;
+            `base`: the network up to its last map; `post`: softmax or decoding to final boxes, about 300 scores above
+            the threshold; `post_worst`: nearly all above it; `batch8`: `whole` for eight pictures. Any may be missing.
+        boxes: default boxes or proposals, for the paper's table 7; None where that is no fixed number.
+        input_size: as people write it.
+    """
+
+    name: str
+    family: str
+    works: dict[str, Work]
+    boxes: int | None = None
+    input_size: str = ""
+
+
+@dataclass
+class Row:
+    """Times of one contestant, seconds, by part, in the order they were taken."""
+
+    contestant: Contestant
+    times: dict[str, list[float]] = field(default_factory=dict)
+
+    def median(self, part: str) -> float | None:
+        """Milliseconds."""
+        return 1e3 * float(np.median(self.times[part])) if self.times.get(part) else None
+
+    def p95(self, part: str) -> float | None:
+        """Milliseconds that 95 of 100 runs stay below."""
+        return 1e3 * float(np.quantile(self.times[part], 0.95)) if self.times.get(part) else None
+
+
+def compete(
+    contestants: Sequence[Contestant], rounds: int, on_round: Callable[[int], None] = lambda _done: None
+) -> list[Row]:
+    """Time every part of every contestant once a round, in an order that turns.
+
+    Each is called for some time before its measurement, so that none pays for the caches that its predecessor filled or
+    for threads of its that still spin.
+    """
+    rows = [Row(one, {part: [] for part in one.works}) for one in contestants]
+    turns = [(row, part, work) for row in rows for part, work in row.contestant.works.items()]
+    every = {id(work): 3 if _seconds(work) > SLOW else 1 for _, _, work in turns}
+    for number in range(rounds):
+        shift = number * 7 % len(turns)
+        for row, part, work in turns[shift:] + turns[:shift]:
+            if number % every[id(work)] == 0:
+                _warm_up(work)
+                row.times[part].append(_seconds(work))
+        on_round(number + 1)
+    return rows
+
+
+def _warm_up(work: Work) -> None:
+    started = time.perf_counter()
+    while True:
+        work()
+        if time.perf_counter() - started > WARM_UP:
+            return
+
+
+def _seconds(work: Work) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def ratio(row: Row, to: Row, part: str) -> float | None:
+    """How many times as fast as the other in this part: the ratio of the medians."""
+    ours, theirs = row.median(part), to.median(part)
+    return theirs / ours if ours and theirs else None

@@ -1,0 +1,55 @@
+"""What the machine is, how busy others keep it, and how fast it multiplies."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from pathlib import Path
+
+from singleshot.errors import RequestError
+
+MOST_OTHER_LOAD = 0.3
+"""Cores that other processes may use while we measure."""
+
+
+def require_quiet(*, seconds: float = 2.0) -> float:
+    """Cores that others use just now.
+
+    Raises:
+        RequestError: more than `MOST_OTHER_LOAD`.
+    """
+    load = other_load(seconds)
+    if load > MOST_OTHER_LOAD:
+        raise RequestError(
+            f"other processes use {load:.1f} cores, more than {MOST_OTHER_LOAD}: figures would say nothing; "
+            "--loaded measures anyway"
+        )
+    return load
+
+
+def other_load(seconds: float) -> float:
+    """Cores that are busy while we sleep (Linux; 0 elsewhere)."""
+    if not Path("/proc/stat").exists():
+        return 0.0
+    before, started = _busy_seconds(), time.perf_counter()
+    time.sleep(seconds)
+    return (_busy_seconds() - before) / (time.perf_counter() - started)
+
+
+def _busy_seconds() -> float:
+    user, nice, system, _idle, _wait, interrupts, soft, *_ = (
+        int(field) for field in Path("/proc/stat").read_text().split()[1:9]
+    )
+    return (user + nice + system + interrupts + soft) / os.sysconf("SC_CLK_TCK")
+
+
+def processor() -> str:
+    """Its name and the flags that decide about bf16 and int8 rates."""
+    if not Path("/proc/cpuinfo").exists():
+        return platform.processor() or platform.machine()
+    text = Path("/proc/cpuinfo").read_text()
+    name = text.partition("model name")[2].partition(":")[2].partition("\n")[0].strip()
+    flags = set(text.partition("flags")[2].partition("\n")[0].split())
+    telling = sorted(flag for flag in flags if flag.startswith(("amx", "avx2", "avx512_", "avx512f", "avx_vnni")))
+    return f"{name} ({', '.join(telling)})"

@@ -1,0 +1,63 @@
+"""Whole processes: how long from nothing to the first detection, and how much memory at most."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from singleshot.errors import MachineError
+from singleshot.photographs import CHELSEA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TELL_MEMORY = """
+import atexit, pathlib, sys
+status = pathlib.Path("/proc/self/status")
+peak = lambda: next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+atexit.register(lambda: sys.stderr.write("\\n" + peak()) if status.exists() else None)
+"""
+OURS = "import sys; from singleshot.cli.main import main; sys.argv = ['ssd', 'detect', {picture!r}, *{model!r}]; main()"
+TORCHVISION = """
+import torch, torchvision
+from PIL import Image
+torch.set_num_threads({threads})
+model = torchvision.models.detection.{name}(weights=None, weights_backbone=None).eval()
+picture = torchvision.transforms.functional.to_tensor(Image.open({picture!r}).convert("RGB"))
+with torch.inference_mode():
+    model([picture])
+"""
+
+
+def cold_start(program: str, *, times: int = 5) -> tuple[float, float]:
+    """Median seconds and largest megabytes of a Python program in a fresh process (Linux tells; elsewhere nan).
+
+    Raises:
+        MachineError: it failed.
+    """
+    runs = sorted(_run([sys.executable, "-c", TELL_MEMORY + program]) for _ in range(times))
+    return runs[times // 2][0], max(megabytes for _, megabytes in runs)
+
+
+def ours(model: Sequence[str] = ()) -> str:
+    """`ssd detect` on one picture."""
+    return OURS.format(picture=str(CHELSEA.path), model=[*(("--model", *model) if model else ())])
+
+
+def torchvision(name: str, *, threads: int) -> str:
+    """The same with a detector of torchvision's, with random weights."""
+    return TORCHVISION.format(name=name, picture=str(CHELSEA.path), threads=threads)
+
+
+def _run(command: Sequence[str]) -> tuple[float, float]:
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, check=False, text=True, errors="replace")  # noqa: S603 (our own)
+    seconds = time.perf_counter() - started
+    told = re.search(r"^VmHWM:\s+(\d+) kB", done.stderr, re.MULTILINE)
+    if done.returncode:
+        last = done.stderr.partition("\nVmHWM")[0].strip()[-300:]
+        raise MachineError(f"a measured program ended with {done.returncode}: {last}")
+    return seconds, float("nan") if told is None else int(told[1]) / 1e3

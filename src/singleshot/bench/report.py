@@ -1,0 +1,96 @@
+"""What was measured, as tables for people, plain values for machines, and a plot of speed against accuracy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from singleshot.bench.contest import PARTS, Row, ratio
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One dict a contestant: milliseconds by part, and ratios to the first contestant of its family."""
+    reference = {row.contestant.family: row for row in reversed(rows)}
+    found = []
+    for row in rows:
+        peer, one = reference[row.contestant.family], row.contestant
+        whole, network, eight = (row.median(part) for part in ("whole", "network", "batch8"))
+        found.append(
+            {
+                "name": one.name,
+                "family": one.family,
+                "boxes": one.boxes,
+                "input": one.input_size,
+                **{f"{part}_ms": row.median(part) for part in PARTS},
+                "p95_ms": row.p95("whole"),
+                "outside": 1 - network / whole if network and whole else None,
+                "batch8_rate": 8e3 / eight if eight else None,
+                "ratio": ratio(row, peer, "whole"),
+                "post_ratio": ratio(row, peer, "post"),
+                "post_worst_ratio": ratio(row, peer, "post_worst"),
+            }
+        )
+    return found
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown; ratios are to torchvision's eager code in the same run."""
+    lines = [
+        "| | whole, ms | p95 | network | post | post, worst | outside the network | pictures/s at 8 "
+        "| whole: times as fast | post | post, worst |",
+        "|" + "---|" * 11,
+    ]
+    for row in rows:
+        cells = [
+            row["name"],
+            *(_number(row[f"{part}_ms"], 2) for part in ("whole", "p95", "network", "post", "post_worst")),
+            "" if row["outside"] is None else f"{row['outside']:.0%}",
+            _number(row["batch8_rate"], 0),
+            *(_number(row[name], 2) for name in ("ratio", "post_ratio", "post_worst_ratio")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table_seven(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float]) -> str:
+    """The paper's table 7 in its own form: frames a second with NMS, batch size 1 and 8."""
+    lines = ["| method | mAP | FPS, batch 1 | FPS, batch 8 | boxes | input |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = [
+            row["name"],
+            f"{100 * accuracy[row['name']]:.1f}" if row["name"] in accuracy else "",
+            _number(1e3 / row["whole_ms"], 1),
+            _number(row["batch8_rate"], 1),
+            "" if row["boxes"] is None else str(row["boxes"]),
+            row["input"],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float], path: Path) -> None:
+    """Pictures a second against mAP; who has no accuracy here (random weights) is a line."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    for row in rows:
+        rate = 1e3 / row["whole_ms"]
+        if row["name"] in accuracy:
+            axes.scatter(rate, 100 * accuracy[row["name"]], zorder=3)
+            axes.annotate(row["name"], (rate, 100 * accuracy[row["name"]]), xytext=(6, 4), textcoords="offset points")
+        else:
+            axes.axvline(rate, linestyle=":", color="grey", linewidth=1)
+            axes.text(rate, 1.0, f" {row['name']}", rotation=90, va="top", ha="right", size=7, color="grey",
+                      transform=axes.get_xaxis_transform())  # fmt: skip
+    axes.set_xlabel("pictures a second, batch 1, decoded picture to final boxes")
+    axes.set_ylabel("mAP, %" if accuracy else "mAP (give --data to measure it)")
+    figure.savefig(path, dpi=120)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,74 @@
+"""`ssd bench`."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import asdict
+from pathlib import Path
+
+
+def bench(
+    *models: str,
+    against: tuple[str, ...] = ("torchvision",),
+    threads: int = 2,
+    rounds: int = 30,
+    data: str | None = None,
+    split: str | None = None,
+    limits: bool = False,
+    cold: bool = False,
+    loaded: bool = False,
+    json: Path | None = None,
+    plot: Path | None = None,
+) -> int:
+    """How fast detectors are on this machine, ours beside others, interleaved in one run.
+
+    Every contestant gets the same picture of 375 x 500 in memory and gives final boxes. Ratios are to torchvision's own
+    code. Architectures get random weights that are as sure of background as trained ones.
+
+    Args:
+        models: architectures, model folders or exported models; left out, `ssd300-vgg16` and `ssdlite320-mobilenetv2`.
+        against: `torchvision`, `torchvision-best` (channels-last, bf16, compiled), `onnxruntime`, `opencv`, `openvino`
+            (torchvision's networks on them), `fasterrcnn`, `ultralytics`; separated by commas or repeated.
+        threads: cores for everybody.
+        rounds: measurements of each.
+        data: a labelled set: how many of its files a second go from the disk to boxes.
+        split: of it; then the accuracy of models with weights is measured, too.
+        limits: also measure how fast the machine convolves at best, and how near each network comes.
+        cold: also measure fresh processes.
+        loaded: measure although other programs keep the machine busy.
+        json: file for all figures.
+        plot: file for a picture of speed against accuracy.
+    """
+    from singleshot.bench import report
+    from singleshot.bench.bench import DEFAULT_MODELS, Settings, run
+    from singleshot.console import remarks, results
+    from singleshot.files import require_output, write_whole
+
+    for place, flag in ((json, "--json"), (plot, "--plot")):
+        require_output(place, flag, [name for name in (*models, data) if name is not None])
+    names = [name for item in against for name in item.split(",") if name]
+    settings = Settings(
+        models=models or DEFAULT_MODELS, against=names, threads=threads, rounds=rounds, data=data, split=split,
+        limits=limits, cold=cold, loaded=loaded,
+    )  # fmt: skip
+    with remarks().status("") as status:
+        measured = run(settings, status.update)
+    out = results()
+    out.print(", ".join(f"{key} {value}" for key, value in measured.machine.items()))
+    out.print("\n" + report.table(measured.rows) + "\n\n" + report.table_seven(measured.rows, measured.accuracy))
+    for name, figure in measured.accuracy.items():
+        out.print(f"{name}: mAP {figure:.1%}")
+    for name, rate in measured.folders.items():
+        out.print(f"{name}: {rate:.0f} files/s from the disk to boxes")
+    for name, (seconds, megabytes) in measured.cold.items():
+        out.print(f"{name}, fresh process: {seconds:.2f} s, {megabytes:.0f} MB")
+    for name, rate in measured.limits.items():
+        out.print(f"the machine's {name}: {rate / 1e9:.0f} G{'B' if name == 'copy' else ' operations'}/s")
+    for row in measured.rows:
+        if "of_limit" in row:
+            out.print(f"{row['name']}: {row['of_limit']:.0%} of the machine's rate")
+    if json is not None:
+        write_whole(json, json_format.dumps(asdict(measured), indent=1, allow_nan=False) + "\n")
+    if plot is not None:
+        report.plot(measured.rows, measured.accuracy, plot)
+    return 0
