@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,12 +41,13 @@ def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBack
     Raises:
         RequestError, ModelError, HashError: no such model, or one that is not whole.
     """
+    short = "/".join(Path(model).parts[-2:])
     if model not in VARIANTS:
         folder = find_model(model)
         export = read_configuration(folder).export
         if export is not None:
             backend = load_engine(folder, threads=threads)
-            yield _contestant(f"ours {model}, {export.precision}", backend), backend
+            yield _contestant(f"ours {short}, {export.precision}", backend), backend
             return
         network = load_network(folder)
     else:
@@ -60,7 +62,7 @@ def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBack
         engine = OpenVINOBackend(
             network.spec, serialised(of_its_own), precision=precision, origin=model, threads=threads
         )
-        yield _contestant(f"ours {model}, {precision}", engine), engine
+        yield _contestant(f"ours {short}, {precision}", engine), engine
 
 
 def _calm(network: SSD) -> None:

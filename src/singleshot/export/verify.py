@@ -35,7 +35,7 @@ class Limits:
     score: float
 
 
-LIMITS = {"fp32": Limits(1.0, 1e-3), "bf16": Limits(32.0, 0.2), "int8": Limits(math.inf, 0.5)}
+LIMITS = {"fp32": Limits(1.0, 1e-3), "bf16": Limits(32.0, 0.2), "int8": Limits(math.inf, 0.9)}
 """bf16 keeps three decimal digits in every layer, int8 two: single boxes move, and the mAP on the user's pictures tells
 what it costs; here, only gross faults show."""
 ROW_TOLERANCE = 1e-4
