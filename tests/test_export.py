@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,15 @@ def test_a_graph_that_is_not_what_its_configuration_says(engine_folder: Path) ->
     for other in (replace(SMALL, class_names=("cat",)), replace(SMALL, input_size_hw=(40, 57))):
         with pytest.raises(ModelError, match=r"does not fit its config.json: expected pictures"):
             start_engine(configuration.export.engine, other, files, precision="fp32", origin="it")
+
+
+def test_threads_may_share_a_detector(engine_folder: Path) -> None:
+    detector = Detector.load(engine_folder)
+    pictures = [photograph.pixels() for photograph in PHOTOGRAPHS[:4]]
+    expected = [detector(picture).scores for picture in pictures]
+    with ThreadPoolExecutor(4) as pool:
+        for number, found in enumerate(pool.map(detector, pictures * 10)):
+            np.testing.assert_allclose(found.scores, expected[number % 4], atol=1e-5)
 
 
 def test_the_engine_inside_a_model_folder_is_used_while_it_fits(source: Path, exported: Path, tmp_path: Path) -> None:

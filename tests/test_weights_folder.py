@@ -18,7 +18,7 @@ from singleshot.spec import SSD300_VGG16, VARIANTS, BoxSpec, MapBoxes, Postproce
 from singleshot.weights import folder
 from singleshot.weights import replace as replacing
 from singleshot.weights.bounds import require_bounds
-from singleshot.weights.replace import replaced_folder
+from singleshot.weights.replace import replaced_folder, require_replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -242,3 +242,12 @@ def boxes_of(first: MapBoxes) -> BoxSpec:
 def test_contradictory_specifications_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         require_bounds(replace(SSD300_VGG16, **change), "x")
+
+
+def test_a_folder_with_sums_of_others_is_not_ours(tmp_path: Path) -> None:
+    """As downloads of disk images come."""
+    (tmp_path / "holiday.iso").write_text("mine")
+    (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  holiday.iso\n")
+    with pytest.raises(RequestError, match=r"sums of holiday\.iso and is none of our folders"):
+        require_replaceable(tmp_path)
+    assert (tmp_path / "holiday.iso").read_text() == "mine"

@@ -12,7 +12,7 @@ from singleshot.bench.contest import compete
 from singleshot.bench.cost import cost
 from singleshot.bench.machine import other_load, processor, require_quiet
 from singleshot.bench.ours import PRECISIONS, ours
-from singleshot.bench.peers import FAMILIES, peers
+from singleshot.bench.peers import FAMILIES, peers, require_known
 from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
@@ -78,6 +78,7 @@ def run(settings: Settings, on_stage: Callable[[str], None] = lambda _stage: Non
     """
     if settings.threads < 1 or settings.rounds < 1:
         raise RequestError(f"threads and rounds must be at least 1, got {settings.threads} and {settings.rounds}")
+    require_known(settings.against)
     load = other_load(2.0) if settings.loaded else require_quiet()
     measured = Measured(
         {"processor": processor(), "threads": settings.threads, "rounds": settings.rounds, "other_load": round(load, 2)}

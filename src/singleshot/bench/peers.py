@@ -165,15 +165,21 @@ def peers(names: Sequence[str], families: Sequence[str], *, threads: int) -> Ite
     Raises:
         UnknownNameError: no such peer.
     """
+    require_known(names)
     for name in names:
-        if name not in AGAINST:
-            raise UnknownNameError("peer", name, AGAINST)
         if name in {"fasterrcnn", "ultralytics"}:
             yield from AGAINST[name](threads=threads)
             continue
         for theirs, family in FAMILIES.items():
             if family in families:
                 yield from AGAINST[name](theirs, threads=threads)
+
+
+def require_known(names: Sequence[str]) -> None:
+    """Raises UnknownNameError for what is no peer."""
+    for name in names:
+        if name not in AGAINST:
+            raise UnknownNameError("peer", name, AGAINST)
 
 
 class _Peer:

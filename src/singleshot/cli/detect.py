@@ -32,7 +32,7 @@ def detect(
 
     Args:
         source: files, folders or patterns.
-        model: a model folder or the name of a shipped model; left out, the shipped default.
+        model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
         score: leave out detections below this, 0 to 1.
         out: folder for copies with the boxes drawn.
         json: file for the detections.

@@ -47,7 +47,13 @@ def export(
         results().print(str(done.judgement))
     results().print(f"{done.differences}\n{done.folder}: {done.size / 1e6:.1f} MB")
     if json is not None:
-        figures = {"folder": str(done.folder), "bytes": done.size, **asdict(done.differences)}
+        figures = {
+            "folder": str(done.folder),
+            "format": engine,
+            "precision": precision,
+            "bytes": done.size,
+            **asdict(done.differences),
+        }
         if done.judgement is not None:
             figures |= {"mAP_before": done.judgement.before, "mAP_after": done.judgement.after}
         write_whole(json, json_format.dumps(figures, indent=1, allow_nan=False) + "\n")

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
 RUN = {
-    "openvino": "`singleshot.Detector.load(FOLDER)` runs it without torch.",
+    "openvino": "`singleshot.Detector.load(FOLDER)` runs it without torch. Other programs set "
+    "`INFERENCE_PRECISION_HINT` to f32 for an fp32 model: OpenVINO otherwise computes in bf16 where the processor can.",
     "onnx": "`singleshot.Detector.load(FOLDER)` runs it without torch (`pip install onnxruntime`).",
     "torch": '`torch.export.load("model.pt2").module()(pictures)` runs it.',
     "aotinductor": '`torch._inductor.aoti_load_package("model.pt2")(pictures)` runs it, on processors like this one.',

@@ -22,6 +22,7 @@ from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.spec import VARIANTS, variant
 from singleshot.weights.build import load_network
 from singleshot.weights.folder import WEIGHTS, Export, read_configuration, save_export, weights_hash
+from singleshot.weights.replace import require_replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -86,6 +87,7 @@ def export_model(
             raise UnknownNameError(kind, name, known)
     if (out / WEIGHTS).exists():
         raise RequestError(f"{out} holds a model, which the export would replace: give another --out")
+    require_replaceable(out)
     if precision == "int8" and calibrate is None:
         raise RequestError("int8 measures its scales on your pictures: give a labelled set with --calibrate DATA")
     if calibrate is not None and engine not in ENGINES:

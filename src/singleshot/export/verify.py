@@ -61,8 +61,8 @@ class Differences:
     def __str__(self) -> str:
         """A line for people."""
         return (
-            f"verified on {self.pictures} pictures: boxes within {self.pixels:.2g} pixels, scores within "
-            f"{self.score:.2g}, {self.boxes} boxes compared"
+            f"verified on {self.pictures} pictures, {self.boxes} boxes: the furthest box moved by {self.pixels:.2g} "
+            f"pixels, the furthest score by {self.score:.2g}"
         )
 
 

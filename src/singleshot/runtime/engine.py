@@ -11,7 +11,7 @@ from singleshot.errors import ModelError
 from singleshot.postprocess import postprocess
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jaxtyping import Float32, UInt8
 
@@ -26,6 +26,9 @@ ROUNDING = 1e-4
 DETECTIONS = ("detections", "counts")
 """`detections` (D, 6): label (0 .. L-1), score, xyxy as fractions of the picture, picture after picture, best first;
 `counts` (B,): how many rows are each picture's."""
+
+
+Shape = list[int | str | None]
 
 
 class Lane(Protocol):
@@ -47,13 +50,32 @@ class Backend(Protocol):
         """One lane a core for the engine's best throughput; none where batches are better."""
 
 
-def require_fit(spec: ModelSpec, input_shape: Sequence[object], classes: object, origin: str) -> None:
-    """Raises ModelError where a graph is not what its folder says: another input size or number of classes."""
-    expected = [*spec.input_size_hw, 3]
-    if list(input_shape[1:]) != expected or classes != spec.num_classes:
+def require_fit(spec: ModelSpec, input_shapes: Sequence[Shape], results: Mapping[str, Shape], origin: str) -> None:
+    """Whether a graph is one of ours, and what its folder says.
+
+    Args:
+        spec: of the folder.
+        input_shapes: of all inputs; the batch comes first, whatever it is called.
+        results: shapes by name.
+        origin: for messages.
+
+    Raises:
+        ModelError: other inputs or results, another input size, number of classes or of default boxes.
+    """
+    if not set(RAW) <= set(results):
+        raise ModelError(f"{origin} gives {', '.join(results)}: it is no graph of ours, which gives {', '.join(RAW)}")
+    boxes = results[RAW[2]][0] if results[RAW[2]] else None
+    expected = ([[*spec.input_size_hw, 3]], [boxes, 4], [boxes, spec.num_classes], [boxes, 4])
+    found = (
+        [list(shape[1:]) for shape in input_shapes],
+        *(list(results[name][1:]) for name in RAW[:2]),
+        results[RAW[2]],
+    )
+    if list(found) != list(expected):
         raise ModelError(
-            f"{origin} does not fit its config.json: expected pictures {expected} and {spec.num_classes} classes with "
-            f"background, its graph takes {list(input_shape[1:])} and gives {classes}"
+            f"{origin} does not fit its config.json: expected pictures {expected[0][0]} and {spec.num_classes} classes "
+            f"with background, its graph takes {found[0]} and gives offsets {found[1]}, probabilities {found[2]} and "
+            f"default boxes {found[3]}"
         )
 
 

@@ -47,11 +47,11 @@ class OnnxBackend:
         if OTHER_FILES.search(model):
             raise ModelError(f"{origin} keeps weights in other files, which is not read: they may be anywhere")
         self._session = self._started(self._threads)
-        names = [one.name for one in self._session.get_outputs()]
-        if not set(RAW) <= set(names):
-            raise ModelError(f"{origin} gives {', '.join(names)}: it is no graph of ours, which gives {', '.join(RAW)}")
-        classes = self._session.get_outputs()[names.index(RAW[1])].shape[-1]
-        require_fit(spec, self._session.get_inputs()[0].shape, classes, origin)
+        inputs, results = self._session.get_inputs(), self._session.get_outputs()
+        require_fit(spec, [one.shape for one in inputs], {one.name: one.shape for one in results}, origin)
+        kinds = [one.type for one in (inputs[0], *results) if one.name in {inputs[0].name, *RAW}]
+        if kinds != ["tensor(uint8)", *["tensor(float)"] * 3]:
+            raise ModelError(f"{origin} does not take 8-bit pictures or does not give float32: {', '.join(kinds)}")
         self.default_boxes = self._run(self._session, RAW[2:], np.zeros((1, *spec.input_size_hw, 3), np.uint8))[0]
 
     def __call__(self, pictures: Pictures) -> list[Found]:

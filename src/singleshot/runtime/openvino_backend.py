@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,9 +46,12 @@ class OpenVINOBackend:
     ) -> None:
         self.spec = spec
         self._model = _read(files, origin)
+        results = {output.any_name: _lengths(output) for output in self._model.outputs if output.names}
+        require_fit(spec, [_lengths(one) for one in self._model.inputs], results, origin)
+        if self._model.inputs[0].element_type != openvino.Type.u8:
+            raise ModelError(f"{origin} takes {self._model.inputs[0].element_type}, not 8-bit pictures")
         self.default_boxes = _constant(self._model, RAW[2], origin)
-        pictures, probabilities = self._model.inputs[0].partial_shape, self._model.output(RAW[1]).partial_shape
-        require_fit(spec, _lengths(pictures), _lengths(probabilities)[-1], origin)
+        self._lock = Lock()
         self._precision = precision
         self._threads = threads
         self._requests: dict[int, _Request] = {}
@@ -58,7 +62,8 @@ class OpenVINOBackend:
 
         One picture after another: a processor gains nothing from batches.
         """
-        return [self.found(*self.predict([picture]))[0] for picture in pictures]
+        with self._lock:  # several threads may share a detector, but a request holds one picture at a time
+            return [self.found(*self.predict([picture]))[0] for picture in pictures]
 
     def predict(self, pictures: Pictures) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
         """Encoded boxes and probabilities; overwritten by the next call for as many pictures."""
@@ -109,6 +114,7 @@ class _Request:
 
     def __init__(self, compiled: openvino.CompiledModel, backend: OpenVINOBackend) -> None:
         self._backend = backend
+        self._lock = Lock()
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._buffer = np.zeros(tuple(compiled.inputs[0].shape), np.uint8)
@@ -126,7 +132,8 @@ class _Request:
 
     def __call__(self, picture: UInt8[np.ndarray, "H W 3"]) -> Found:
         """Detections of one picture."""
-        return self._backend.found(*self.predict([picture]))[0]
+        with self._lock:
+            return self._backend.found(*self.predict([picture]))[0]
 
 
 def _read(files: Mapping[str, bytes], origin: str) -> openvino.Model:
@@ -137,15 +144,13 @@ def _read(files: Mapping[str, bytes], origin: str) -> openvino.Model:
         raise ModelError(f"{origin} cannot be read by OpenVINO: {reason}") from error
 
 
-def _lengths(shape: openvino.PartialShape) -> list[object]:
-    return [length.get_length() if length.is_static else None for length in shape]
+def _lengths(port: openvino.Output) -> list[int | str | None]:
+    shape = port.partial_shape
+    return [] if shape.rank.is_dynamic else [one.get_length() if one.is_static else None for one in shape]
 
 
 def _constant(model: openvino.Model, name: str, origin: str) -> np.ndarray:
-    try:
-        node = model.output(name).get_node().input_value(0).get_node()
-    except RuntimeError as error:
-        raise ModelError(f"{origin} has no result {name}: it is no graph of ours") from error
+    node = model.output(name).get_node().input_value(0).get_node()
     if node.get_type_name() != "Constant":
         raise ModelError(f"{origin} computes its {name}, which are constant in every graph of ours")
     return np.array(node.get_data(), np.float32)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 CONFIG, WEIGHTS, CARD, SUMS = "config.json", "model.safetensors", "README.md", "SHA256SUMS"
 _LARGEST_CONFIG = 4 * 2**20  # bytes; 200 class names and all boxes need some ten thousand
-_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\n]+)")
+_SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\n\0]+)")
 
 
 Precision: TypeAlias = Literal["fp32", "bf16", "int8"]

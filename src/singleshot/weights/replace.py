@@ -19,12 +19,19 @@ if TYPE_CHECKING:
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux fcntl.h, fs.h
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM}
 
+_EVERYWHERE = ("SHA256SUMS", "config.json", "README.md")
+_TENSORS = ("model.safetensors", "base.safetensors", "solver.safetensors", "state.json")
+_ENGINES = ("model.xml", "model.bin", "model.onnx", "model.pt2")
+OURS = frozenset((*_EVERYWHERE, *_TENSORS, *_ENGINES))
+"""Names of the files that we write into folders of ours."""
+
 
 @contextmanager
 def replaced_folder(target: Path) -> Iterator[Path]:
     """An empty folder beside `target` to write into; on success it takes the target's place, on failure it vanishes.
 
-    A target without SHA256SUMS is not ours and is refused. Files in it that its sums do not list are kept.
+    A target without SHA256SUMS, or with sums of what we do not write, is not ours and is refused. Files in it that its
+    sums do not list are kept.
 
     Files are synced to the disk before the swap. On Linux the swap is one system call; elsewhere the old folder is
     moved away first, so a crash in that instant leaves it as `.<name>.old`.
@@ -58,6 +65,15 @@ def replaced_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def require_replaceable(target: Path) -> None:
+    """Whether `replaced_folder` would take this target, asked before long work.
+
+    Raises:
+        RequestError: it would not.
+    """
+    _foreign(target)
+
+
 def _foreign(target: Path) -> list[Path]:
     """What lies in the target and was not written by us.
 
@@ -72,6 +88,9 @@ def _foreign(target: Path) -> list[Path]:
         raise RequestError(f"{target} holds {inside[0].name} and is none of our folders; it is not replaced")
     listed = sums.read_text(encoding="utf-8", errors="replace") if inside else ""
     ours = {sums.name, *(line.partition("  ")[2] for line in listed.splitlines())}
+    strangers = sorted(ours - OURS)
+    if strangers:
+        raise RequestError(f"{target} holds sums of {strangers[0]} and is none of our folders; it is not replaced")
     return [path for path in inside if path.name not in ours]
 
 
