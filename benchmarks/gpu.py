@@ -10,6 +10,7 @@ finds what our numpy version finds in the same predictions.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -97,7 +98,7 @@ def check_nms(network: SSD, pictures: torch.Tensor, device: torch.device) -> Non
 def ours(network: SSD, pictures: torch.Tensor, *, compiled: bool) -> dict[str, Work]:
     """The network alone and with NMS, at each setting."""
     spec = network.spec
-    last = network.to(memory_format=torch.channels_last)
+    last = copy.deepcopy(network).to(memory_format=torch.channels_last)
     inputs = pictures.contiguous(memory_format=torch.channels_last)
     forwards: dict[str, Any] = {"fp32": (network, pictures, False), "channels-last bf16": (last, inputs, True)}
     if compiled:
