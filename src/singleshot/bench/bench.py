@@ -128,12 +128,12 @@ def _with_data(
     for name, backend in backends.items():
         if backend is None:
             continue
-        on_stage(f"a folder of pictures through {name}")
         if settings.split is not None:
             on_stage(f"accuracy of {name}")
             known = only_classes(pictures, [one for one in backend.spec.class_names if one in pictures.class_names])
             found = detect_in_set(Detector(backend, name=name), known)
             measured.accuracy[name] = evaluate(known, found).mean_ap or 0.0
+        on_stage(f"a folder of pictures through {name}")
         settings_of = backend.spec.postprocess
         backend.spec = replace(backend.spec, postprocess=replace(settings_of, score_threshold=SHOWN))
         detector = Detector(backend, name=name)

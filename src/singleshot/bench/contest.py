@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Work = Callable[[], object]
 
-PARTS = ("whole", "network", "base", "post", "post_worst", "batch8")
+PARTS = ("whole", "network", "post", "post_worst", "batch8")
 SLOW = 0.6
 """Seconds; what takes longer is measured a third as often."""
 
@@ -26,12 +26,13 @@ class Contestant:
 
     Attributes:
         name: for people.
-        family: contestants of one family are compared with its first.
+        family: contestants of one family are compared with its reference.
         works: by part: `whole`: a decoded 8-bit picture -> final boxes; `network`: without what is before and behind;
-            `base`: the network up to its last map; `post`: softmax or decoding to final boxes, about 300 scores above
+            `post`: softmax or decoding to final boxes, about 300 scores above
             the threshold; `post_worst`: nearly all above it; `batch8`: `whole` for eight pictures. Any may be missing.
         boxes: default boxes or proposals, for the paper's table 7; None where that is no fixed number.
         input_size: as people write it.
+        reference: whether its family is compared with it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Contestant:
     works: dict[str, Work]
     boxes: int | None = None
     input_size: str = ""
+    reference: bool = False
 
 
 @dataclass

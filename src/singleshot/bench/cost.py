@@ -32,10 +32,6 @@ class Cost:
     activations: int
     base_share: float
 
-    def seconds_to_move(self, bytes_a_number: int, bytes_a_second: float) -> float:
-        """Time for weights and activations to come and go once, from memory."""
-        return (self.weights + self.activations) * bytes_a_number / bytes_a_second
-
 
 def cost(spec: ModelSpec) -> Cost:
     """Counted layer by layer at the specification's input size."""

@@ -9,10 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
-import io
-import logging
 import tempfile
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +21,7 @@ from torch import nn
 from singleshot.bench.contest import Contestant
 from singleshot.bench.scenes import picture, resemble_trained
 from singleshot.errors import UnknownNameError
+from singleshot.export.onnx_graph import quiet_exporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -122,7 +120,7 @@ def openvino(name: str, *, threads: int) -> Iterator[Contestant]:
 def fasterrcnn(*, threads: int) -> Iterator[Contestant]:
     """The paper's other yardstick, as torchvision publishes it (800 pixels, proposals depend on the weights)."""
     torch.set_num_threads(threads)
-    with _quiet():
+    with quiet_exporter():
         torch.manual_seed(0)
         model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
             weights=None, weights_backbone=None, num_classes=CLASSES
@@ -220,7 +218,7 @@ class _Peer:
                 found = self.model.head(list(self.model.backbone(tensors).values()))
                 return found["bbox_regression"], found["cls_logits"]
 
-        with _quiet():
+        with quiet_exporter():
             program = torch.onnx.export(
                 Network(self).eval(), (self.input,), dynamo=True, verbose=False, opset_version=18
             )
@@ -264,18 +262,9 @@ class _Peer:
             works["post_worst"] = lambda: post(self.crowded)
             works["batch8"] = torch.inference_mode()(lambda: model([tensor / 255] * 8))
         height, width = self.input.shape[2:]
-        return Contestant(name, FAMILIES[self.name], works, int(anchors[0].shape[0]), f"{width} x {height}")
+        count = int(anchors[0].shape[0])
+        return Contestant(name, FAMILIES[self.name], works, count, f"{width} x {height}", reference=as_published)
 
 
 def _as_tensor(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1).float()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch's exporters say of themselves."""
-    for logger in ("torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(logger).setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        yield

@@ -20,7 +20,7 @@ status = pathlib.Path("/proc/self/status")
 peak = lambda: next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
 atexit.register(lambda: sys.stderr.write("\\n" + peak()) if status.exists() else None)
 """
-OURS = "import sys; from singleshot.cli.main import main; sys.argv = ['ssd', 'detect', {picture!r}, *{model!r}]; main()"
+OURS = "import sys; from singleshot.cli.main import main; sys.argv = ['ssd', 'detect', {picture!r}]; main()"
 TORCHVISION = """
 import torch, torchvision
 from PIL import Image
@@ -42,9 +42,9 @@ def cold_start(program: str, *, times: int = 5) -> tuple[float, float]:
     return runs[times // 2][0], max(megabytes for _, megabytes in runs)
 
 
-def ours(model: Sequence[str] = ()) -> str:
-    """`ssd detect` on one picture."""
-    return OURS.format(picture=str(CHELSEA.path), model=[*(("--model", *model) if model else ())])
+def ours() -> str:
+    """`ssd detect` on one picture with the default model."""
+    return OURS.format(picture=str(CHELSEA.path))
 
 
 def torchvision(name: str, *, threads: int) -> str:

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 
 def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One dict a contestant: milliseconds by part, and ratios to the first contestant of its family."""
-    reference = {row.contestant.family: row for row in reversed(rows)}
+    """One dict a contestant: milliseconds by part, and ratios to its family's reference, where it takes part."""
+    references = {row.contestant.family: row for row in rows if row.contestant.reference}
     found = []
     for row in rows:
-        peer, one = reference[row.contestant.family], row.contestant
+        one = row.contestant
+        peer = references.get(one.family)
         whole, network, eight = (row.median(part) for part in ("whole", "network", "batch8"))
         found.append(
             {
@@ -28,9 +29,9 @@ def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "p95_ms": row.p95("whole"),
                 "outside": 1 - network / whole if network and whole else None,
                 "batch8_rate": 8e3 / eight if eight else None,
-                "ratio": ratio(row, peer, "whole"),
-                "post_ratio": ratio(row, peer, "post"),
-                "post_worst_ratio": ratio(row, peer, "post_worst"),
+                "ratio": ratio(row, peer, "whole") if peer else None,
+                "post_ratio": ratio(row, peer, "post") if peer else None,
+                "post_worst_ratio": ratio(row, peer, "post_worst") if peer else None,
             }
         )
     return found

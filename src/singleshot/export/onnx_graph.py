@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,15 @@ from onnx import compose, helper, numpy_helper
 
 from singleshot.export.detection_graph import OPSET, detection_graph
 from singleshot.export.engine_graph import INPUT, exported_program
+from singleshot.runtime.backends import ENGINE_FILES
 from singleshot.runtime.engine import DETECTIONS, RAW
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from singleshot.models.ssd import SSD
 
-FILES = ("model.onnx",)
+FILES = ENGINE_FILES["onnx"]
 
 
 def to_onnx(network: SSD, *, raw: bool = False) -> bytes:
@@ -29,10 +33,7 @@ def to_onnx(network: SSD, *, raw: bool = False) -> bytes:
         network: any whose NMS is plain (eta 1).
         raw: without decoding and NMS, for engines that have their own.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own deprecations
-        for name in ("torch.onnx", "onnxscript", "onnx_ir"):
-            logging.getLogger(name).setLevel(logging.ERROR)
+    with quiet_exporter():
         program = torch.onnx.export(
             exported_program(network), (), input_names=[INPUT], output_names=list(RAW[:2]), opset_version=OPSET,
             dynamo=True, verbose=False,
@@ -45,7 +46,7 @@ def to_onnx(network: SSD, *, raw: bool = False) -> bytes:
         del value.metadata_props[:]
     boxes = network.default_boxes.numpy()
     model.graph.node.append(helper.make_node("Constant", [], [RAW[2]], value=numpy_helper.from_array(boxes)))
-    model.graph.output.append(_value(RAW[2], onnx.TensorProto.FLOAT, list(boxes.shape)))
+    model.graph.output.append(helper.make_tensor_value_info(RAW[2], onnx.TensorProto.FLOAT, list(boxes.shape)))
     if not raw:
         io_map = [(name, name) for name in RAW[:2]]
         outputs = [*RAW, *DETECTIONS]
@@ -57,5 +58,11 @@ def to_onnx(network: SSD, *, raw: bool = False) -> bytes:
     return model.SerializeToString()  # type: ignore[no-any-return]
 
 
-def _value(name: str, kind: int, shape: list[int]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, kind, shape)
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Without what torch's exporter says of its own deprecations."""
+    for name in ("torch.onnx", "onnxscript", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

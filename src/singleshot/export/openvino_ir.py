@@ -12,13 +12,14 @@ import numpy as np
 
 from singleshot.export.detection_graph import detection_graph
 from singleshot.export.engine_graph import INPUT, exported_program
+from singleshot.runtime.backends import ENGINE_FILES
 from singleshot.runtime.engine import DETECTIONS, RAW
 from singleshot.runtime.quiet_openvino import core, openvino, opset9
 
 if TYPE_CHECKING:
     from singleshot.models.ssd import SSD
 
-FILES = ("model.xml", "model.bin")
+FILES = ENGINE_FILES["openvino"]
 
 
 def to_openvino(network: SSD, *, raw: bool = False) -> openvino.Model:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ENGINES = ("openvino", "onnx")
 """Formats of `ssd export` that a Detector runs, the faster one first."""
-EXPECTED_FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
+ENGINE_FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
 FASTEST_FIRST = ("int8", "bf16", "fp32")
 
 
@@ -77,7 +77,7 @@ def start_engine(
     Raises:
         ModelError: files for an engine that does not run here; RequestError, ModelError: as `load_backend`.
     """
-    expected = EXPECTED_FILES.get(engine)
+    expected = ENGINE_FILES.get(engine)
     if expected is not None and tuple(files) != expected:
         raise ModelError(f"{origin} lists the files {', '.join(files) or 'none'}, expected {', '.join(expected)}")
     if engine == "openvino":
