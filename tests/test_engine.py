@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from singleshot import postprocess as module
 from singleshot.postprocess import postprocess
 from singleshot.runtime.engine import found_in, resize_into
 from singleshot.spec import SSD300_VGG16, Postprocess
@@ -24,7 +25,12 @@ def predictions(seed: int, background: float) -> tuple[np.ndarray, np.ndarray, n
 
 @pytest.mark.parametrize("background", [-3.0, 4.0, 9.0, 60.0])
 @pytest.mark.parametrize("threshold", [0.0, 0.01, 0.5])
-def test_boxes_that_are_surely_background_are_left_out_unseen(background: float, threshold: float) -> None:
+@pytest.mark.parametrize("compiled", [True, False])
+def test_boxes_that_are_surely_background_are_left_out_unseen(
+    background: float, threshold: float, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(module, "detection_output", None)
     spec = replace(SSD300_VGG16, postprocess=Postprocess(score_threshold=threshold))
     offsets, probabilities, boxes = predictions(1, background)
     for number, found in enumerate(found_in(spec, boxes, offsets, probabilities)):

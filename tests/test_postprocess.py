@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from unittest import mock
 
 import numpy as np
@@ -28,6 +29,18 @@ def on_device(offsets, scores, default_boxes, variances, settings):
     return postprocess_on_device(*tensors, variances, settings)[0]
 
 
+def in_numpy(*arguments):
+    """What runs where nothing was compiled."""
+    with mock.patch.object(module, "detection_output", None):
+        return postprocess(*arguments)
+
+
+def compiled(*arguments):
+    if module.detection_output is None:
+        pytest.skip("the compiled part was not built here")
+    return postprocess(*arguments)
+
+
 def softmax(logits):
     return torch.tensor(logits, dtype=torch.float32).softmax(-1).numpy()
 
@@ -37,7 +50,8 @@ def nms(boxes, threshold, *, eta=1.0):
     return Nms(1, threshold=threshold, eta=eta).visit(boxes, np.zeros(len(boxes), np.int64)).tolist()
 
 
-BOTH = pytest.mark.parametrize("detect", [postprocess, on_device], ids=["numpy", "device"])
+EVERY = pytest.mark.parametrize("detect", [compiled, in_numpy, on_device])
+ON_CPU = pytest.mark.parametrize("detect", [compiled, in_numpy])
 
 
 def slow_iou(first, second):
@@ -114,8 +128,19 @@ def scenes(draw):
 def test_equals_the_slow_loops_however_the_walk_is_cut_into_blocks(scene, block, head):
     boxes, scores, settings = scene
     with mock.patch.multiple(module, BLOCK=block, HEAD=head):
-        found = postprocess(np.zeros_like(boxes), scores, boxes, VARIANCES, settings)
+        found = in_numpy(np.zeros_like(boxes), scores, boxes, VARIANCES, settings)
     check(found, boxes, scores, settings)
+
+
+@given(scene=scenes())
+def test_the_compiled_version_equals_the_slow_loops(scene):
+    boxes, scores, settings = scene
+    check(compiled(np.zeros_like(boxes), scores, boxes, VARIANCES, settings), boxes, scores, settings)
+
+
+def test_the_compiled_version_is_built_where_there_is_a_compiler():
+    if shutil.which("cc"):
+        assert module.detection_output is not None
 
 
 @given(scene=scenes())
@@ -131,14 +156,15 @@ def test_the_device_version_equals_the_slow_loops(scene):
 
 
 @pytest.mark.parametrize("settings", [Postprocess(), Postprocess(top_k=50, keep_top_k=-1), Postprocess(nms_eta=0.8)])
-def test_thousands_of_candidates(settings):
+@ON_CPU
+def test_thousands_of_candidates(detect, settings):
     """More than the head and several blocks, in random real numbers."""
     random = np.random.default_rng(7)
     centres, sizes = random.random((1500, 2)), random.random((1500, 2)) * 0.3 + 0.02
     defaults = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
     offsets = random.normal(size=(1500, 4)).astype(np.float32)
     scores = softmax(random.normal(size=(1500, 6)))
-    found = postprocess(offsets, scores, defaults, VARIANCES, settings)
+    found = detect(offsets, scores, defaults, VARIANCES, settings)
     boxes = decode(offsets, defaults, VARIANCES)
     rows = slow_postprocess(boxes, scores, settings)
     assert found.labels.tolist() == [label for label, _ in rows]
@@ -150,7 +176,7 @@ def test_thousands_of_candidates(settings):
         np.testing.assert_allclose(batched.boxes_xyxy, found.boxes_xyxy, atol=1e-6)
 
 
-@BOTH
+@EVERY
 def test_a_worked_example(detect):
     """Two classes, three boxes: the second overlaps the first by exactly a half and is kept at 0.5, not below."""
     boxes = np.array([[0, 0, 0.5, 0.5], [0, 0, 0.25, 0.5], [0.5, 0.5, 1, 1]], np.float32)
@@ -165,7 +191,7 @@ def test_a_worked_example(detect):
     assert found.labels.tolist() == [0, 1]
 
 
-@BOTH
+@EVERY
 def test_classes_do_not_suppress_each_other(detect):
     boxes = np.array([[0, 0, 1, 1]] * 2, np.float32)
     scores = np.array([[0, 0.9, 0.8], [0, 0.7, 0.85]], np.float32)
@@ -174,7 +200,7 @@ def test_classes_do_not_suppress_each_other(detect):
     assert found.scores.tolist() == pytest.approx([0.9, 0.85])
 
 
-@BOTH
+@EVERY
 def test_equal_scores_go_to_the_lower_class_then_the_lower_box(detect):
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     scores = np.full((2, 3), 0.5, np.float32)
@@ -254,7 +280,7 @@ def sick_predictions():
     return boxes, offsets, logits
 
 
-@BOTH
+@EVERY
 def test_what_is_not_finite_is_dropped_and_counted(detect):
     boxes, offsets, logits = sick_predictions()
     found = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
@@ -263,7 +289,7 @@ def test_what_is_not_finite_is_dropped_and_counted(detect):
     np.testing.assert_array_equal(found.boxes_xyxy, boxes[[5, 5]])
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize("sick", range(5))
 def test_each_sickness_is_seen_alone(sick, detect):
     boxes, offsets, logits = (array[[sick, 5]] for array in sick_predictions())
@@ -272,7 +298,7 @@ def test_each_sickness_is_seen_alone(sick, detect):
     np.testing.assert_array_equal(found.boxes_xyxy, boxes[[1, 1]])
 
 
-@BOTH
+@EVERY
 def test_huge_finite_boxes_are_no_trouble(detect):
     """Their areas overflow; as in Caffe an IoU that is not a number suppresses."""
     boxes = np.array([[0, 0, 1, 1]] * 3, np.float32)
@@ -283,7 +309,7 @@ def test_huge_finite_boxes_are_no_trouble(detect):
     assert (len(found), found.dropped) == (1, 0)
 
 
-@BOTH
+@EVERY
 @pytest.mark.parametrize(("boxes", "classes"), [(0, 3), (2, 1), (0, 1)])
 def test_nothing_to_find(boxes, classes, detect):
     defaults = np.array([[0, 0, 1, 1]] * boxes, np.float32).reshape(-1, 4)

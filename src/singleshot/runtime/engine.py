@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
-import numpy as np
 
 from singleshot.errors import ModelError
 from singleshot.postprocess import postprocess
@@ -13,6 +12,7 @@ from singleshot.postprocess import postprocess
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import numpy as np
     from jaxtyping import Float32, UInt8
 
     from singleshot.postprocess import Found
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 RAW = ("offsets", "probabilities", "default_boxes")
 """`offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background; `default_boxes` (K, 4): xyxy,
 fractions of the picture."""
-ROUNDING = 1e-4
-"""Far more than what the probabilities of a box miss 1 by."""
 DETECTIONS = ("detections", "counts")
 """`detections` (D, 6): label (0 .. L-1), score, xyxy as fractions of the picture, picture after picture, best first;
 `counts` (B,): how many rows are each picture's."""
@@ -92,22 +90,9 @@ def found_in(
     offsets: Float32[np.ndarray, "B K 4"],
     probabilities: Float32[np.ndarray, "B K C"],
 ) -> list[Found]:
-    """Our own post-processing of what a graph gave: the same on every engine, and it drops what is not finite.
-
-    Where background is nearly certain nothing else can pass the threshold, as probabilities add up to 1; such boxes,
-    nine of ten, are left out first.
-    """
-    certain = np.float32(1 - spec.postprocess.score_threshold + ROUNDING)
-    found = []
-    for of_one, scores in zip(offsets, probabilities, strict=True):
-        rows = np.flatnonzero(~(scores[:, 0] > certain))  # what is not a number stays, to be counted
-        found.append(
-            postprocess(
-                of_one.take(rows, axis=0),
-                scores.take(rows, axis=0),
-                default_boxes.take(rows, axis=0),
-                spec.boxes.variances,
-                spec.postprocess,
-            )
-        )
-    return found
+    """Our own post-processing of what a graph gave: the same on every engine, and it drops what is not finite."""
+    settings, variances = spec.postprocess, spec.boxes.variances
+    return [
+        postprocess(of_one, scores, default_boxes, variances, settings, sums_to_one=True)
+        for of_one, scores in zip(offsets, probabilities, strict=True)
+    ]
