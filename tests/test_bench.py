@@ -14,6 +14,7 @@ from singleshot.bench import machine, peers, processes, report
 from singleshot.bench.contest import Contestant, Row, compete, ratio
 from singleshot.bench.cost import cost
 from singleshot.bench.scenes import PASSING, SPREAD, picture, resemble_trained
+from singleshot.bench.stages import stage_milliseconds
 from singleshot.cli.main import run
 from singleshot.errors import MachineError, RequestError, UnknownNameError
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
@@ -29,6 +30,13 @@ def test_operations_are_those_of_the_paper() -> None:
     assert vgg.base_share > 0.8
     assert vgg.depthwise == 0
     assert 0 < cost(SSDLITE320_MOBILENETV2).depthwise < 0.1
+
+
+def test_base_extra_maps_and_heads_are_timed_apart() -> None:
+    spent = stage_milliseconds(SSDLITE320_MOBILENETV2, threads=1, times=2)
+    assert list(spent) == ["backbone", "extras", "heads"]
+    assert spent["backbone"] > spent["extras"] > 0
+    assert spent["heads"] > 0
 
 
 def test_everyone_is_measured_once_a_round_in_turning_order() -> None:

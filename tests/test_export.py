@@ -382,7 +382,7 @@ def test_files_that_are_no_graph_of_ours(onnx_exported: Path, exported: Path, tm
     (exported / "other.onnx").write_bytes(b"x")
     for stranger in (exported / "other.onnx", tmp_path / "lonely.xml"):
         stranger.touch()
-        with pytest.raises(RequestError, match="is a file; a model is a folder"):
+        with pytest.raises(RequestError, match="is a file without the folder it was made in"):
             Detector.load(stranger)
     (exported / "other.onnx").unlink()
 

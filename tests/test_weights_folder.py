@@ -218,6 +218,13 @@ def test_a_folder_of_others_is_refused_and_files_beside_ours_are_kept(stored: Pa
     assert sorted(path.name for path in stored.iterdir()) == ["SHA256SUMS", "more", "notes.txt"]
 
 
+def test_the_folder_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for here in (tmp_path.relative_to(tmp_path), tmp_path):
+        with pytest.raises(RequestError, match="is the folder you are in"), replaced_folder(here):
+            pass
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     folder.save_folder(tmp_path / "m", SSD300_VGG16, {"a": np.array([1, np.nan], np.float32)}, card="")
     with pytest.raises(ModelError, match="a holds values that are not finite"):

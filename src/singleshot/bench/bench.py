@@ -13,6 +13,7 @@ from singleshot.bench.cost import cost
 from singleshot.bench.machine import other_load, processor, require_quiet
 from singleshot.bench.ours import PRECISIONS, ours
 from singleshot.bench.peers import FAMILIES, peers, require_known
+from singleshot.bench.stages import stage_milliseconds
 from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
@@ -42,7 +43,7 @@ class Settings:
         data: a labelled set whose pictures the folder's throughput is measured on, and with `split` the accuracy of
             models that have weights.
         split: of it.
-        limits: measure the machine's own rates, too.
+        limits: measure the machine's own rates, and base, extra maps and heads apart.
         cold: measure cold starts, too.
         loaded: measure although others use the machine.
     """
@@ -68,6 +69,7 @@ class Measured:
     folders: dict[str, float] = field(default_factory=dict)
     cold: dict[str, tuple[float, float]] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def run(settings: Settings, on_stage: Callable[[str], None] = lambda _stage: None) -> Measured:
@@ -101,7 +103,10 @@ def run(settings: Settings, on_stage: Callable[[str], None] = lambda _stage: Non
     rows = compete(everybody, settings.rounds, lambda done: on_stage(f"timing: round {done} of {settings.rounds}"))
     measured.rows = report.values(rows)
     if settings.limits:
-        operations = {name: cost(VARIANTS[name]).operations for name in settings.models if name in VARIANTS}
+        on_stage("timing base, extra maps and heads apart")
+        architectures = [name for name in settings.models if name in VARIANTS]
+        measured.stages = {name: stage_milliseconds(VARIANTS[name], threads=settings.threads) for name in architectures}
+        operations = {name: cost(VARIANTS[name]).operations for name in architectures}
         for row in measured.rows:
             precision = row["name"].rpartition(", ")[2]
             if row["family"] in operations and row["name"].startswith("ours") and precision in measured.limits:

@@ -33,7 +33,8 @@ def bench(
         rounds: measurements of each.
         data: a labelled set: how many of its files a second go from the disk to boxes.
         split: of it; then the accuracy of models with weights is measured, too.
-        limits: also measure how fast the machine convolves at best, and how near each network comes.
+        limits: also measure how fast the machine convolves at best, how near each network comes, and its base, extra
+            maps and heads apart.
         cold: also measure fresh processes.
         loaded: measure although other programs keep the machine busy.
         json: file for all figures.
@@ -67,6 +68,10 @@ def bench(
     for row in measured.rows:
         if "of_limit" in row:
             out.print(f"{row['name']}: {row['of_limit']:.0%} of the machine's rate")
+    for name, stages in measured.stages.items():
+        total = sum(stages.values())
+        shares = ", ".join(f"{stage} {spent:.1f} ms ({spent / total:.0%})" for stage, spent in stages.items())
+        out.print(f"{name} in torch, fp32: {shares}")
     if json is not None:
         write_whole(json, json_format.dumps(asdict(measured), indent=1, allow_nan=False) + "\n")
     if plot is not None:

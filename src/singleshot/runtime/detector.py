@@ -133,7 +133,8 @@ def find_model(model: str | Path | None) -> Path:
         return path.parent
     if path.exists():
         raise RequestError(
-            f"{model} is a file; a model is a folder with config.json and model.safetensors, or made by ssd export"
+            f"{model} is a file without the folder it was made in; give the whole folder of a model, or that of an "
+            "export, in which config.json tells classes and thresholds"
         )
     if str(model) in shipped:
         return shipped[str(model)]

@@ -82,6 +82,8 @@ def _foreign(target: Path) -> list[Path]:
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise RequestError(f"{target} is no folder; it is not replaced")
+    if target.exists() and target.samefile("."):
+        raise RequestError(f"{target} is the folder you are in, which cannot be replaced; run this from another")
     inside = sorted(target.iterdir()) if target.exists() else []
     sums = target / "SHA256SUMS"
     if inside and not sums.is_file():
