@@ -9,7 +9,8 @@ from torch import nn
 
 from singleshot.errors import HashError, MachineError, ModelError
 from singleshot.train import checkpoint
-from singleshot.train.solver import CaffeSGD
+from singleshot.train.average import WeightAverage
+from singleshot.train.solver import AdamW, CaffeSGD
 
 
 def model_and_solver(seed: int = 0, width: int = 4) -> tuple[nn.Module, CaffeSGD]:
@@ -39,6 +40,33 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         assert torch.equal(one, two)
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(solver.state[one]["velocity"], other_solver.state[two]["velocity"])
+
+
+def test_adamw_and_the_mean_of_the_weights_come_back(tmp_path: Path) -> None:
+    def made(seed: int) -> tuple[nn.Module, AdamW, WeightAverage]:
+        model, _ = model_and_solver(seed)
+        solver = AdamW([{"params": list(model.parameters()), "rate_factor": 1.0}], learning_rate=0.1)
+        average = WeightAverage(model, 0.9)
+        solver.step()
+        average.update(1)
+        return model, solver, average
+
+    model, solver, average = made(0)
+    checkpoint.save(tmp_path, state(3), model, solver, average)
+    loaded = checkpoint.load_latest(tmp_path)
+    assert loaded is not None
+    other, other_solver, other_average = made(1)
+    checkpoint.restore(other, other_solver, loaded[1], loaded[2], other_average)
+    for each, its in ((model, solver), (other, other_solver)):
+        for parameter in each.parameters():
+            parameter.grad = torch.full_like(parameter, 2)
+        its.step()
+    average.update(2)
+    other_average.update(2)
+    for one, two in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(one, two)
+    for name, tensor in average.mean.items():
+        assert torch.equal(tensor, other_average.mean[name])
 
 
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:

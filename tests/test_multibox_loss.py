@@ -6,11 +6,14 @@ import math
 
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from singleshot.errors import UnknownNameError
+from singleshot.box_coder import decode
+from singleshot.errors import RequestError, UnknownNameError
 from singleshot.losses.confidence import GREATEST_LOSS, softmax_loss
+from singleshot.losses.location import giou_loss
 from singleshot.losses.multibox import multibox_loss
 from singleshot.tensors import Predictions, Targets
 
@@ -159,3 +162,23 @@ def test_unknown_options_are_named(option: str) -> None:
     predictions, targets = random_case(0)
     with pytest.raises(UnknownNameError, match="hardest"):
         multibox_loss(predictions, targets, **{option: "hardest"})
+
+
+def test_giou_is_that_of_the_decoded_boxes_whatever_default_box_they_belong_to() -> None:
+    generator = torch.Generator().manual_seed(3)
+    corners = torch.rand(50, 2, 2, generator=generator).sort(dim=1).values.flatten(1)
+    offsets = torch.randn(2, 50, 4, generator=generator, dtype=torch.float64)
+    variances = (0.1, 0.1, 0.2, 0.2)
+    boxes = [decode(each, corners.double(), variances) for each in offsets]
+    expected = torchvision.ops.generalized_box_iou_loss(*boxes, reduction="sum", eps=0)
+    torch.testing.assert_close(giou_loss(*offsets, variances), expected)
+    assert float(giou_loss(offsets[0], offsets[0], variances)) == pytest.approx(0, abs=1e-9)
+
+
+def test_smoothed_labels_give_every_class_its_share() -> None:
+    logits, classes = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([0])
+    target = torch.tensor([[0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3]])
+    expected = -(target * logits.log_softmax(1)).sum()
+    assert float(softmax_loss(logits, classes, smoothing=0.1)) == pytest.approx(float(expected))
+    with pytest.raises(RequestError, match="goes with the softmax loss"):
+        multibox_loss(*random_case(0), label_smoothing=0.1, confidence_loss="logistic")

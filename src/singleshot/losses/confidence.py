@@ -19,13 +19,15 @@ LEAST_PROBABILITY = torch.finfo(torch.float32).tiny  # Caffe's FLT_MIN
 GREATEST_LOSS = -math.log(LEAST_PROBABILITY)  # 87.34
 
 
-def softmax_loss(logits: Float[Tensor, "n C"], classes: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
+def softmax_loss(
+    logits: Float[Tensor, "n C"], classes: Int64[Tensor, " n"], *, smoothing: float = 0.0
+) -> Float[Tensor, " n"]:
     """-log p(class) under the softmax (eq. 3), at most 87.34, with the gradient of the unlimited loss.
 
     Caffe SoftmaxWithLossLayer: the forward clamps p at FLT_MIN, the backward is p - onehot all the same, so that a box
-    that is hopelessly wrong still learns.
+    that is hopelessly wrong still learns. `smoothing` is the share of the target that all classes get alike.
     """
-    loss = F.cross_entropy(logits, classes, reduction="none")
+    loss = F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
     return loss.detach().clip(max=GREATEST_LOSS) + (loss - loss.detach())
 
 

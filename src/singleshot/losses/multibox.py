@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
-from singleshot.errors import UnknownNameError
+from singleshot.errors import RequestError, UnknownNameError
 from singleshot.losses.confidence import (
     background_logistic_loss,
     background_softmax_loss,
     logistic_loss,
     softmax_loss,
 )
-from singleshot.losses.location import smooth_l1, squared_error
+from singleshot.losses.location import giou_loss, smooth_l1, squared_error
 from singleshot.losses.mining import hard_negatives
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from jaxtyping import Bool, Float, Int64
     from torch import Tensor
 
     from singleshot.tensors import Predictions, Targets
 
-LOCATION_LOSSES = {"smooth_l1": smooth_l1, "l2": squared_error}
+OFFSET_LOSSES = {"smooth_l1": smooth_l1, "l2": squared_error}
+BOX_LOSSES = {"giou": giou_loss}
+LOCATION_LOSSES = (*OFFSET_LOSSES, *BOX_LOSSES)
 CONFIDENCE_LOSSES = {
     "softmax": (softmax_loss, background_softmax_loss),
     "logistic": (logistic_loss, background_logistic_loss),
@@ -71,6 +74,8 @@ def multibox_loss(
     minimum_negatives: int = 0,
     location_loss: str = "smooth_l1",
     confidence_loss: str = "softmax",
+    variances: Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+    label_smoothing: float = 0.0,
 ) -> MultiBoxLoss:
     """Eq. 1-3 (Caffe MultiBoxLossLayer), in float32 whatever the network computes in.
 
@@ -87,8 +92,10 @@ def multibox_loss(
             1 (`none`); never below 1.
         mining: `max_negative`, or `none`: every unmatched box is a negative.
         minimum_negatives: see there.
-        location_loss: `smooth_l1`, or `l2` as in MultiBox.
+        location_loss: `smooth_l1`, `l2` as in MultiBox, or `giou`.
         confidence_loss: `softmax`, or `logistic` as in MultiBox.
+        variances: of the box coder, for losses on boxes.
+        label_smoothing: see `softmax_loss`.
 
     Raises:
         UnknownNameError: an option that does not exist.
@@ -96,9 +103,13 @@ def multibox_loss(
     _require("normalization", normalization, NORMALIZATIONS)
     _require("mining", mining, MININGS)
     _require("location loss", location_loss, LOCATION_LOSSES)
+    if label_smoothing and confidence_loss != "softmax":
+        raise RequestError(f"label smoothing goes with the softmax loss, not with {confidence_loss}")
     _require("confidence loss", confidence_loss, CONFIDENCE_LOSSES)
     offsets, logits = predictions.offsets.float(), predictions.logits.float()
     class_loss, background_loss = CONFIDENCE_LOSSES[confidence_loss]
+    if label_smoothing:
+        class_loss = partial(softmax_loss, smoothing=label_smoothing)
     matched = targets.matched
     negatives = ~matched
     if mining == "max_negative":
@@ -112,9 +123,11 @@ def multibox_loss(
         )
     positive_rows = matched.flatten().nonzero()[:, 0]
     rows = (matched | negatives).flatten().nonzero()[:, 0]
-    location_sum = LOCATION_LOSSES[location_loss](
-        offsets.flatten(0, 1)[positive_rows], targets.offsets.flatten(0, 1)[positive_rows]
-    )
+    pairs = offsets.flatten(0, 1)[positive_rows], targets.offsets.flatten(0, 1)[positive_rows]
+    if location_loss in BOX_LOSSES:
+        location_sum = BOX_LOSSES[location_loss](*pairs, variances)
+    else:
+        location_sum = OFFSET_LOSSES[location_loss](*pairs)
     confidence_sum = class_loss(logits.flatten(0, 1)[rows], targets.classes.flatten()[rows]).sum()
     num_matched = matched.sum()
     normalizer = _normalizer(normalization, num_matched, matched)

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from singleshot.train.solver import CaffeSGD
+    from singleshot.train.average import WeightAverage
+    from singleshot.train.solver import Solver
 
 KEPT = 2
+_MEAN = "mean"
 _MODEL, _SOLVER, _STATE, _SUMS = "model.safetensors", "solver.safetensors", "state.json", "SHA256SUMS"
 
 
@@ -42,7 +44,7 @@ class RunState:
     best_map: float | None = None
 
 
-def save(folder: Path, state: RunState, model: nn.Module, solver: CaffeSGD) -> Path:
+def save(folder: Path, state: RunState, model: nn.Module, solver: Solver, average: WeightAverage | None = None) -> Path:
     """Write checkpoint `step-N` into the folder and remove all but the newest `KEPT`.
 
     Raises:
@@ -51,7 +53,7 @@ def save(folder: Path, state: RunState, model: nn.Module, solver: CaffeSGD) -> P
     target = folder / f"step-{state.step:08d}"
     files = {
         _MODEL: format_tensors({name: tensor.contiguous() for name, tensor in model.state_dict().items()}),
-        _SOLVER: format_tensors(_velocities(model, solver)),
+        _SOLVER: format_tensors(_solver_tensors(model, solver) | _mean_tensors(average)),
         _STATE: json.dumps(asdict(state), indent=1).encode(),
     }
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
@@ -71,7 +73,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_latest(folder: Path) -> tuple[RunState, dict[str, torch.Tensor], dict[str, torch.Tensor], list[str]] | None:
-    """The newest checkpoint whose hashes hold: state, model tensors, velocities, and notes on damaged ones passed over.
+    """The newest checkpoint whose hashes hold: state, tensors of model and solver, notes on damaged ones passed over.
 
     None where the folder has no checkpoint at all.
 
@@ -94,9 +96,13 @@ def load_latest(folder: Path) -> tuple[RunState, dict[str, torch.Tensor], dict[s
 
 
 def restore(
-    model: nn.Module, solver: CaffeSGD, tensors: dict[str, torch.Tensor], velocities: dict[str, torch.Tensor]
+    model: nn.Module,
+    solver: Solver,
+    tensors: dict[str, torch.Tensor],
+    solver_tensors: dict[str, torch.Tensor],
+    average: WeightAverage | None = None,
 ) -> None:
-    """Put a checkpoint's tensors into model and solver.
+    """Put a checkpoint's tensors into model, solver and average.
 
     Raises:
         ModelError: the checkpoint is of another architecture.
@@ -105,10 +111,18 @@ def restore(
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise ModelError(f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}") from error
-    for name, parameter in model.named_parameters():
-        if name in velocities:
-            velocity = torch.empty_like(parameter).copy_(velocities[name])
-            solver.state[parameter]["velocity"] = velocity
+    parameters = dict(model.named_parameters())
+    mean = {}
+    for key, tensor in solver_tensors.items():
+        kind, _, name = key.partition("/")
+        if kind == _MEAN:
+            mean[name] = tensor
+        else:
+            # A scalar counts steps and stays where it is; the others lie in memory as their parameter does.
+            like = parameters[name] if tensor.dim() else tensor
+            solver.state[parameters[name]][kind] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+    if average is not None:
+        average.restore(mean)
 
 
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
@@ -124,12 +138,17 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
     return [] if before == now else [f"{where} was {before}, is {now}"]
 
 
-def _velocities(model: nn.Module, solver: CaffeSGD) -> dict[str, torch.Tensor]:
+def _solver_tensors(model: nn.Module, solver: Solver) -> dict[str, torch.Tensor]:
+    """By `kind/parameter`, as `velocity/heads.location.fc7.weight`."""
     return {
-        name: solver.state[parameter]["velocity"].contiguous()
+        f"{kind}/{name}": tensor.contiguous()
         for name, parameter in model.named_parameters()
-        if "velocity" in solver.state.get(parameter, {})
+        for kind, tensor in solver.state.get(parameter, {}).items()
     }
+
+
+def _mean_tensors(average: WeightAverage | None) -> dict[str, torch.Tensor]:
+    return {} if average is None else {f"{_MEAN}/{name}": tensor.contiguous() for name, tensor in average.mean.items()}
 
 
 def _digest(path: Path) -> str:

@@ -83,7 +83,7 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
         _require_no_results(plan.folder)
         console.print(f"no checkpoint in {plan.folder}: starting afresh")
         return fresh
-    state, tensors, velocities, notes = found
+    state, tensors, solver_tensors, notes = found
     for note in notes:
         console.print(f"passed over: {note}")
     differing = checkpoint.differences(state.settings, settings)
@@ -92,7 +92,7 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
             f"cannot resume {plan.folder}: {'; '.join(differing)}. A run is resumed as it was begun; to train its "
             f"model further, give --model {plan.folder / 'last'} and another --out"
         )
-    checkpoint.restore(plan.model, plan.solver, tensors, velocities)
+    checkpoint.restore(plan.model, plan.solver, tensors, solver_tensors, plan.average)
     console.print(f"going on after step {state.step} of {plan.steps}")
     return state
 

@@ -97,33 +97,37 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
                     model, solver, group, recipe=plan.recipe, normalise=normalise, autocast=plan.autocast, step=step
                 )
                 done = step + 1
+                if plan.average is not None:
+                    plan.average.update(done)
                 meter.add(done, figures, solver.learning_rate)
                 state = replace(state, step=done)
                 if plan.validates_after(done):
-                    validation = validate(plan, journal, done)
-                    best = state.best_map is None or (validation.mean_ap or 0.0) > state.best_map
-                    if best:
-                        state = replace(state, best_map=validation.mean_ap or 0.0)
-                        keep_model(plan, "best", done, validation)
+                    with plan.judged_weights():
+                        validation = validate(plan, journal, done)
+                        best = state.best_map is None or (validation.mean_ap or 0.0) > state.best_map
+                        if best:
+                            state = replace(state, best_map=validation.mean_ap or 0.0)
+                            keep_model(plan, "best", done, validation)
                     model.train()
                     meter.restart_clock()
                 stop = signals.received is not None
                 if stop or done % plan.checkpoint_every == 0 or done == plan.steps:
-                    checkpoint.save(plan.folder / "checkpoints", state, model, solver)
+                    checkpoint.save(plan.folder / "checkpoints", state, model, solver, plan.average)
                 if stop and done < plan.steps:
                     assert signals.received is not None
                     raise Stopped(signals.received, done)
         except WorkerLostError as error:
             if state.step > start.step:
-                checkpoint.save(plan.folder / "checkpoints", state, model, solver)
+                checkpoint.save(plan.folder / "checkpoints", state, model, solver, plan.average)
             if signals.received is not None:  # it was sent to the workers, too
                 raise Stopped(signals.received, state.step) from error
             raise WorkerLostError(
                 f"{error}; stopped after step {state.step}; go on with --resume, or with fewer --workers"
             ) from error
-    if validation is None and plan.val_set is not None:  # all updates were done before
-        validation = validate(plan, journal, state.step)
-    keep_model(plan, "last", state.step, validation)
+    with plan.judged_weights():
+        if validation is None and plan.val_set is not None:  # all updates were done before
+            validation = validate(plan, journal, state.step)
+        keep_model(plan, "last", state.step, validation)
     return validation
 
 

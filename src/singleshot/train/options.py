@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class TrainOptions:
         boxes: `auto` fits the default boxes to the data where they miss most of a class, `adapt` where they do
             not cover all of it, `keep` leaves them.
         threads: of torch on the CPU; None: all cores.
+        settings: any other setting of the recipe as NAME=VALUE, repeatable: `--set augment.max_expand_ratio=2`.
     """
 
     model: str | None = None
@@ -68,3 +72,4 @@ class TrainOptions:
     input_size: str | None = None
     boxes: str = "auto"
     threads: int | None = None
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = ()

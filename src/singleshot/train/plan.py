@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,15 +21,19 @@ from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import VARIANTS, ModelSpec, variant
+from singleshot.train.average import WeightAverage
 from singleshot.train.initial import initial_network
+from singleshot.train.overrides import overridden
 from singleshot.train.recipe import Recipe, recipe_for
-from singleshot.train.solver import CaffeSGD, parameter_groups
+from singleshot.train.solver import solver_for
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from singleshot.train.options import TrainOptions
+    from singleshot.train.solver import Solver
     from singleshot.types import Annotations
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
@@ -52,6 +57,7 @@ class Plan:
         val_set: pictures to validate on, or None.
         model: the network with its initial weights.
         solver: the recipe's, on the model's parameters.
+        average: the running mean of the weights, where the recipe has one.
         recipe: with the user's overrides.
         augmentation: (sample, generator) -> sample of the input size.
         device: where the network runs.
@@ -71,7 +77,8 @@ class Plan:
     train_set: Annotations
     val_set: Annotations | None
     model: SSD
-    solver: CaffeSGD
+    solver: Solver
+    average: WeightAverage | None
     recipe: Recipe
     augmentation: CaffeAugmentation
     device: torch.device
@@ -89,6 +96,10 @@ class Plan:
     def folder(self) -> Path:
         """The run's folder."""
         return self.options.out
+
+    def judged_weights(self) -> AbstractContextManager[None]:
+        """The model meanwhile holds what is validated and kept: the mean of its weights, where there is one."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def validates_after(self, step: int) -> bool:
         """Whether to validate after this update: regularly, but not just before the last, and after the last."""
@@ -169,11 +180,8 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         train_set=train_set,
         val_set=val_set,
         model=model,
-        solver=CaffeSGD(
-            parameter_groups(model, recipe, model.backbone),
-            learning_rate=recipe.learning_rate,
-            momentum=recipe.momentum,
-        ),
+        solver=solver_for(model, recipe, model.backbone),
+        average=WeightAverage(model, recipe.average) if recipe.average else None,
         recipe=recipe,
         augmentation=CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, recipe.augment),
         device=device,
@@ -292,7 +300,8 @@ def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations, *, p
     }
     if train_set.layout == "coco":  # the authors leave difficult objects out there
         recipe = replace(recipe, augment=replace(recipe.augment, keep_difficult=False))
-    return replace(recipe, **{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
+    return overridden(recipe, options.settings)
 
 
 def _steps(options: TrainOptions, recipe: Recipe, pictures: int) -> int:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from singleshot.augment.settings import AugmentSettings
 from singleshot.errors import RequestError, UnknownNameError
+from singleshot.losses.multibox import LOCATION_LOSSES
 
 if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
 SCHEDULES = ("step", "cosine")
+SOLVERS = ("sgd", "adamw")
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Recipe:
 
     Attributes:
         name: `caffe`.
+        solver: `sgd`, Caffe's, or `adamw`.
         learning_rate: base rate of an update of `batch_size` pictures.
         schedule: `step` drops by 10 at 2/3 and 5/6 of the run; `cosine` falls smoothly to 0.
         warmup_steps: updates over which the rate rises linearly from 0.
@@ -35,11 +38,16 @@ class Recipe:
             leaves them.
         overlap_threshold: IoU from which a default box learns a truth.
         negative_ratio: mined negatives a positive.
+        localisation_loss: `smooth_l1` (eq. 2), `giou`, or another of `losses.multibox.LOCATION_LOSSES`.
         localisation_weight: alpha of eq. 1.
+        label_smoothing: share of a box's class target that is spread over all classes.
+        average: fraction that a running mean of the weights keeps of itself at an update; what is validated and kept
+            is the mean. 0: the weights themselves.
         augment: the pipeline's settings.
     """
 
     name: str = "caffe"
+    solver: str = "sgd"
     learning_rate: float = 1e-3
     schedule: str = "step"
     warmup_steps: int = 0
@@ -52,12 +60,23 @@ class Recipe:
     clip_norm: float = 0.0
     overlap_threshold: float = 0.5
     negative_ratio: float = 3.0
+    localisation_loss: str = "smooth_l1"
     localisation_weight: float = 1.0
+    label_smoothing: float = 0.0
+    average: float = 0.0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
-            raise UnknownNameError("schedule", self.schedule, SCHEDULES)
+        for kind, name, known in (
+            ("schedule", self.schedule, SCHEDULES),
+            ("solver", self.solver, SOLVERS),
+            ("location loss", self.localisation_loss, LOCATION_LOSSES),
+        ):
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+        for name in ("label_smoothing", "average", "momentum"):
+            if not 0 <= getattr(self, name) < 1:
+                raise RequestError(f"{name.replace('_', ' ')} must be from 0 up to 1, got {getattr(self, name)}")
         if not 0 < self.learning_rate < math.inf:
             raise RequestError(f"the learning rate must be above 0, got {self.learning_rate}")
         for name in ("warmup_steps", "backbone_rate", "clip_norm"):

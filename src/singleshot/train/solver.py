@@ -1,9 +1,9 @@
-"""Caffe's stochastic gradient descent, its rates a parameter, and the learning rate over time."""
+"""Solvers, the rate of each parameter, and the learning rate over time."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -55,6 +55,42 @@ class CaffeSGD(torch.optim.Optimizer):
             state["velocity"] = torch.zeros_like(parameter)
         velocity: torch.Tensor = state["velocity"]
         return velocity
+
+
+class AdamW(torch.optim.AdamW):
+    """torch's AdamW (Loshchilov and Hutter 2019), its rates set as `CaffeSGD`'s are.
+
+    The length of a step does not depend on that of the gradient, which differs a hundredfold between a base with its
+    batch normalisation folded in and the layers after it.
+
+    Args:
+        groups: as `CaffeSGD`'s; the decay of each is multiplied by its rate.
+        learning_rate: base rate; set `learning_rate` before a step to follow a schedule.
+        betas: fractions of the running means of gradient and squared gradient that are kept.
+    """
+
+    def __init__(
+        self, groups: Sequence[dict[str, Any]], *, learning_rate: float, betas: tuple[float, float] = (0.9, 0.999)
+    ) -> None:
+        super().__init__(groups, lr=learning_rate, betas=betas, foreach=True)
+        self.learning_rate = learning_rate
+
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update of all parameters that have a gradient."""
+        for group in self.param_groups:
+            group["lr"] = self.learning_rate * group["rate_factor"]
+        super().step(closure)
+
+
+Solver: TypeAlias = CaffeSGD | AdamW
+
+
+def solver_for(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> Solver:
+    """The recipe's solver on the model's parameters."""
+    groups = parameter_groups(model, recipe, backbone)
+    if recipe.solver == "adamw":
+        return AdamW(groups, learning_rate=recipe.learning_rate, betas=(recipe.momentum, 0.999))
+    return CaffeSGD(groups, learning_rate=recipe.learning_rate, momentum=recipe.momentum)
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> list[dict[str, Any]]:

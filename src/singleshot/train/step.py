@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from singleshot.models.ssd import SSD
     from singleshot.tensors import Batch
     from singleshot.train.recipe import Recipe
-    from singleshot.train.solver import CaffeSGD
+    from singleshot.train.solver import Solver
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Normaliser:
 
 def update(
     model: SSD,
-    solver: CaffeSGD,
+    solver: Solver,
     parts: Sequence[Batch],
     *,
     recipe: Recipe,
@@ -88,7 +88,13 @@ def update(
             overlap_threshold=recipe.overlap_threshold,
         )
         loss = multibox_loss(
-            predictions, targets, negative_ratio=recipe.negative_ratio, alpha=recipe.localisation_weight
+            predictions,
+            targets,
+            negative_ratio=recipe.negative_ratio,
+            alpha=recipe.localisation_weight,
+            location_loss=recipe.localisation_loss,
+            variances=model.spec.boxes.variances,
+            label_smoothing=recipe.label_smoothing,
         )
         terms = (loss.total, loss.location, loss.confidence)
         total, location, confidence = torch.stack(terms).detach().tolist()

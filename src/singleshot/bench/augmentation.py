@@ -1,0 +1,114 @@
+"""Training pictures a second on one core, from file to augmented sample: ours beside torchvision's transforms."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING
+
+import cv2
+import torch
+import torchvision
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from singleshot.augment.pipeline import CaffeAugmentation
+from singleshot.augment.settings import AugmentSettings
+from singleshot.data.loader import TrainingSet
+from singleshot.data.recognise import open_data
+from singleshot.spec import SSD300_VGG16
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from singleshot.types import Annotations
+
+AT_ONCE = 24  # pictures of a turn
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Pictures a second on one core, medians over the rounds.
+
+    Attributes:
+        ours: by pipeline.
+        torchvision: its transforms of the same kind.
+        decoded: decoding and resizing alone, ours.
+        ratio: of ours, by pipeline, to torchvision: the median of the ratios of each round.
+    """
+
+    ours: dict[str, float]
+    torchvision: float
+    decoded: float
+    ratio: dict[str, float]
+
+
+def augmentation_rates(data: str, *, rounds: int, on_round: Callable[[int], None] = lambda _done: None) -> Rates:
+    """Take turns on the same files; everybody has one thread.
+
+    Raises:
+        DataError: data that cannot be used.
+    """
+    annotations = open_data(data)
+    runners = _runners(annotations)
+    threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    try:
+        for number in range(rounds + 1):  # the first is for warming up
+            turn = [(number * AT_ONCE + i) % len(annotations) for i in range(AT_ONCE)]
+            for name, run in runners.items():
+                started = time.perf_counter()
+                for picture in turn:
+                    run(number, picture)
+                seconds[name].append(time.perf_counter() - started)
+            on_round(number)
+    finally:
+        torch.set_num_threads(threads[0])
+        cv2.setNumThreads(threads[1])
+    rates = {name: AT_ONCE / median(times[1:]) for name, times in seconds.items()}
+    theirs = seconds["torchvision"]
+    names = [name for name in runners if name not in {"torchvision", "decoded"}]
+    ratios = {name: median(t / o for t, o in zip(theirs[1:], seconds[name][1:], strict=True)) for name in names}
+    return Rates({name: rates[name] for name in names}, rates["torchvision"], rates["decoded"], ratios)
+
+
+def _runners(annotations: Annotations) -> dict[str, Callable[[int, int], object]]:
+    spec = SSD300_VGG16
+    caffe = TrainingSet(
+        annotations, CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, AugmentSettings()), seed=0
+    )
+    whole = AugmentSettings(
+        brightness_probability=0, contrast_probability=0, saturation_probability=0, hue_probability=0,
+        expand_probability=0, samplers=(), interpolations=("linear",), mirror_probability=0,
+    )  # fmt: skip
+    plain = TrainingSet(annotations, CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, whole), seed=0)
+    transforms = v2.Compose(
+        [
+            v2.RandomPhotometricDistort(),
+            v2.RandomZoomOut(fill=[round(value) for value in spec.preprocess.mean_rgb]),
+            v2.RandomIoUCrop(),
+            v2.Resize(spec.input_size_hw),
+            v2.RandomHorizontalFlip(),
+            v2.SanitizeBoundingBoxes(),
+        ]
+    )
+
+    def torchvisions(_round: int, picture: int) -> object:
+        pixels = torchvision.io.decode_image(str(annotations.path(picture)), torchvision.io.ImageReadMode.RGB)
+        truths = annotations.truths(picture)
+        target = {
+            "boxes": tv_tensors.BoundingBoxes(
+                torch.from_numpy(truths.boxes_xyxy), format="XYXY", canvas_size=pixels.shape[1:]
+            ),
+            "labels": torch.from_numpy(truths.labels),
+        }
+        return transforms(tv_tensors.Image(pixels), target)
+
+    return {
+        "caffe": lambda number, picture: caffe[(number, picture)],
+        "torchvision": torchvisions,
+        "decoded": lambda number, picture: plain[(number, picture)],
+    }

@@ -1,0 +1,61 @@
+"""Any setting of a recipe by its name, for experiments: `--set average=0.99 --set augment.max_expand_ratio=2`."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from singleshot.errors import RequestError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Settings = TypeVar("Settings")
+
+
+def overridden(settings: Settings, assignments: Sequence[str]) -> Settings:
+    """The frozen settings with each `name=value` or `part.name=value` in place.
+
+    Raises:
+        RequestError: no assignment, or a value of another kind than the setting's.
+        UnknownNameError: no such setting; the nearest are offered.
+    """
+    for assignment in assignments:
+        name, sign, value = assignment.partition("=")
+        if not sign:
+            raise RequestError(f"--set takes NAME=VALUE, got {assignment!r}")
+        settings = _assigned(settings, name.strip(), value.strip(), whole=assignment)
+    return settings
+
+
+def _assigned(settings: Any, name: str, value: str, *, whole: str) -> Any:
+    first, _, rest = name.partition(".")
+    known = [field.name for field in fields(settings)]
+    if first not in known:
+        raise UnknownNameError("setting", first, known)
+    old = getattr(settings, first)
+    if is_dataclass(old) != bool(rest):
+        raise RequestError(f"--set {whole}: {first} {'has parts: name one' if is_dataclass(old) else 'has no parts'}")
+    return replace(settings, **{first: _assigned(old, rest, value, whole=whole) if rest else _read(old, value, whole)})
+
+
+def _read(old: object, value: str, whole: str) -> object:
+    """The value as what stands there now is."""
+    try:
+        if isinstance(old, bool):
+            return {"true": True, "false": False}[value.lower()]
+        if isinstance(old, int | float | str):
+            return type(old)(value)
+        if isinstance(old, tuple) and all(isinstance(one, int | float | str) for one in old):
+            return tuple(type(old[0])(one) for one in value.split(","))
+    except (ValueError, KeyError):
+        raise RequestError(f"--set {whole}: expected {_kind(old)}") from None
+    raise RequestError(f"--set {whole}: this setting cannot be given as text")
+
+
+def _kind(old: object) -> str:
+    if isinstance(old, bool):
+        return "true or false"
+    if isinstance(old, tuple):
+        return f"such as {','.join(map(str, old))}"
+    return {int: "a whole number", float: "a number"}.get(type(old), "a name")
