@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
@@ -18,6 +19,8 @@ from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import split as hold_out
 from singleshot.errors import DataError, RequestError, UnknownNameError
 from singleshot.models.ssd import SSD, grid_sizes
+from singleshot.models.unfold import unfolded
+from singleshot.preprocess import decode_picture, to_network_input
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import VARIANTS, ModelSpec, variant
@@ -41,6 +44,7 @@ NO = "none"
 DEFAULT_EPOCHS = 30
 BOX_CHOICES = ("auto", "adapt", "keep")
 LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again
+MEASURED = 64  # pictures on which a base's batch normalisation is measured
 MOST = 10**9  # updates or epochs
 LEAST_TO_HOLD_OUT = 10
 """Of a set without validation pictures a fifth is held out, if it has this many."""
@@ -161,8 +165,12 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     train_set, val_set, notes = _read(data, options)
     spec, coverage = _fit(_base_spec(options), train_set, options)
     beginning = initial_network(spec, init=options.init, model=options.model, seed=options.seed)
-    model = beginning.network.to(device)
     recipe = _recipe(options, spec, train_set, pretrained=beginning.pretrained)
+    model = beginning.network.to(device)
+    if recipe.unfold and beginning.pretrained and not spec.batch_norm and spec.backbone != "vgg16":
+        model = unfolded(model, _some_inputs(train_set, spec, options.seed).to(device))
+        spec = model.spec
+        notes.append(f"batch normalisation put back into the base, measured on {MEASURED} pictures at most")
     steps = _steps(options, recipe, len(train_set))
     if options.warmup is None:
         recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
@@ -195,6 +203,16 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         notes=tuple(notes),
         coverage=tuple(coverage),
     )
+
+
+def _some_inputs(train_set: Annotations, spec: ModelSpec, seed: int) -> torch.Tensor:
+    """Pictures as detection sees them, to measure the base's normalisation on."""
+    chosen = np.random.default_rng(seed).permutation(len(train_set))[:MEASURED]
+    inputs = [
+        to_network_input(decode_picture(train_set.path(int(number))), spec.input_size_hw, spec.preprocess)
+        for number in chosen
+    ]
+    return torch.from_numpy(np.stack(inputs))
 
 
 def default_workers() -> int:

@@ -41,6 +41,7 @@ class Recipe:
         localisation_loss: `smooth_l1` (eq. 2), `giou`, or another of `losses.multibox.LOCATION_LOSSES`.
         localisation_weight: alpha of eq. 1.
         label_smoothing: share of a box's class target that is spread over all classes.
+        unfold: put batch normalisation back into a pretrained base that has it folded in, see `models.unfold`.
         average: fraction that a running mean of the weights keeps of itself at an update; what is validated and kept
             is the mean. 0: the weights themselves.
         augment: the pipeline's settings.
@@ -63,6 +64,7 @@ class Recipe:
     localisation_loss: str = "smooth_l1"
     localisation_weight: float = 1.0
     label_smoothing: float = 0.0
+    unfold: bool = False
     average: float = 0.0
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
