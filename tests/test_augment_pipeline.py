@@ -17,7 +17,7 @@ from singleshot.augment.geometry import holds_centre
 from singleshot.augment.photometric import apply_distortion
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.resize import resize
-from singleshot.augment.settings import AugmentSettings, BatchSampler
+from singleshot.augment.settings import PIXELS, AugmentSettings, BatchSampler
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.types import Sample
 
@@ -52,11 +52,14 @@ def assert_equal(first: Sample, second: Sample) -> None:
     st.integers(0, 4),
     st.integers(0, 2**32),
     st.sampled_from(["centre", "coverage"]),
+    st.sampled_from(PIXELS),
 )
-def test_every_result_is_a_sample(size_hw: tuple[int, int], count: int, seed: int, rule: str) -> None:
+def test_every_result_is_a_sample(size_hw: tuple[int, int], count: int, seed: int, rule: str, pixels: str) -> None:
     source = sample_of(*size_hw, count, seed)
     before = source.picture.copy()
-    result = CaffeAugmentation((24, 32), MEAN, AugmentSettings(emit_rule=rule))(source, np.random.default_rng(seed))
+    result = CaffeAugmentation((24, 32), MEAN, AugmentSettings(emit_rule=rule, pixels=pixels))(
+        source, np.random.default_rng(seed)
+    )
     assert result.picture.shape == (24, 32, 3)
     assert result.picture.dtype == np.uint8
     assert result.boxes_xyxy.dtype == np.float32

@@ -12,8 +12,6 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from jaxtyping import UInt8
 
     from singleshot.augment.settings import AugmentSettings
@@ -73,7 +71,7 @@ def adjust_contrast(picture: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8
 
 def adjust_saturation(picture: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
     """S x factor in 8-bit HSV. A factor of 1 is no identity: the way to HSV and back rounds."""
-    return _in_hsv(picture, 1, lambda saturation: _scaled(saturation, factor))
+    return _in_hsv(picture, ("saturation", factor))
 
 
 def adjust_hue(picture: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.ndarray, "H W 3"]:
@@ -81,7 +79,7 @@ def adjust_hue(picture: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.nd
 
     Caffe adds in 8 bits: what falls below 0 becomes 0 (red) and does not wrap, what rises above 180 wraps.
     """
-    return picture if delta == 0 else _in_hsv(picture, 0, lambda hue: _shifted(hue, delta))
+    return picture if delta == 0 else _in_hsv(picture, ("hue", delta))
 
 
 def shuffle_channels(picture: UInt8[np.ndarray, "H W 3"], number: float) -> UInt8[np.ndarray, "H W 3"]:
@@ -109,12 +107,15 @@ def _scaled(values: UInt8[np.ndarray, "..."], factor: float) -> UInt8[np.ndarray
     return np.asarray(cv2.convertScaleAbs(values, alpha=factor))
 
 
-def _in_hsv(
-    picture: UInt8[np.ndarray, "H W 3"],
-    channel: int,
-    change: Callable[[UInt8[np.ndarray, "H W"]], UInt8[np.ndarray, "H W"]],
-) -> UInt8[np.ndarray, "H W 3"]:
+def _in_hsv(picture: UInt8[np.ndarray, "H W 3"], step: Step) -> UInt8[np.ndarray, "H W 3"]:
     """The picture with one channel of its 8-bit HSV changed."""
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-    cv2.insertChannel(change(cv2.extractChannel(hsv, channel)), hsv, channel)
+    apply_in_hsv(hsv, step)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv))
+
+
+def apply_in_hsv(hsv: np.ndarray, step: Step) -> None:
+    """Saturation or hue, on a picture that already is 8-bit HSV, in place."""
+    name, amount = step
+    channel, change = (1, _scaled) if name == "saturation" else (0, _shifted)
+    cv2.insertChannel(change(cv2.extractChannel(hsv, channel), amount), hsv, channel)

@@ -15,6 +15,7 @@ import numpy as np
 
 from singleshot.augment.crop import draw_patch, window_of_patch
 from singleshot.augment.expand import Canvas, cut, draw_canvas, expand
+from singleshot.augment.fast import cut_resized, reduction
 from singleshot.augment.flip import mirror
 from singleshot.augment.geometry import covers, holds_centre, project
 from singleshot.augment.photometric import Step, apply_distortion, draw_distortion
@@ -24,6 +25,7 @@ from singleshot.types import Sample
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, UInt8
 
+    from singleshot.augment.crop import Window
     from singleshot.augment.settings import AugmentSettings
 
 
@@ -67,20 +69,31 @@ class CaffeAugmentation:
         return self.apply(sample, self.draw(sample, generator))
 
     def draw(self, sample: Sample, generator: np.random.Generator) -> Choices:
-        """Choose everything; looks at the picture's size and truths only."""
-        settings = self.settings
+        """Choose everything for a decoded picture."""
         height, width = sample.picture.shape[:2]
+        return self.draw_for((height, width), sample.boxes_xyxy, generator)
+
+    def draw_for(
+        self, picture_hw: tuple[int, int], boxes_xyxy: Float32[np.ndarray, "R 4"], generator: np.random.Generator
+    ) -> Choices:
+        """Choose everything; the pixels need not be there yet."""
+        settings = self.settings
         distortion = draw_distortion(generator, settings)
-        canvas = draw_canvas((height, width), generator, settings)
-        boxes, kept = self._seen_from(canvas.frames, sample.boxes_xyxy)
+        canvas = draw_canvas(picture_hw, generator, settings)
+        boxes, kept = self._seen_from(canvas.frames, boxes_xyxy)
         patch = draw_patch(settings.samplers, boxes[kept], generator)
         interpolation = settings.interpolations[generator.integers(len(settings.interpolations))]
         return Choices(distortion, canvas, patch, interpolation, bool(generator.random() < settings.mirror_probability))
 
+    def reduction(self, choices: Choices) -> int:
+        """By what a JPEG may be shrunk while it is decoded for these choices: 1, and with fast pixels 2, 4 or 8."""
+        return 1 if self.settings.pixels == "exact" else reduction(self._window(choices), self.input_size_hw)
+
     def apply(self, sample: Sample, choices: Choices) -> Sample:
         """The sample under these choices; the same choices give the same result."""
-        cut_out = self._cut if self.settings.jpeg_quality is None else self._cut_literally
-        picture = resize(cut_out(sample.picture, choices), self.input_size_hw, choices.interpolation)
+        picture = (
+            self._fast(sample.picture, choices) if self.settings.pixels == "fast" else self._exact(sample, choices)
+        )
         patch = _WHOLE if choices.patch_xyxy is None else choices.patch_xyxy
         boxes, kept = self._seen_from((*choices.canvas.frames, patch), sample.boxes_xyxy)
         if not self.settings.keep_difficult:
@@ -106,10 +119,27 @@ class CaffeAugmentation:
             return holds_centre(frame_xyxy, boxes_xyxy)
         return covers(frame_xyxy, boxes_xyxy, least=self.settings.emit_coverage)
 
+    def _exact(self, sample: Sample, choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
+        cut_out = self._cut if self.settings.jpeg_quality is None else self._cut_literally
+        return resize(cut_out(sample.picture, choices), self.input_size_hw, choices.interpolation)
+
+    def _fast(self, picture: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
+        return cut_resized(
+            picture,
+            choices.canvas,
+            self._window(choices),
+            self.mean_rgb,
+            choices.distortion,
+            choices.interpolation,
+            self.input_size_hw,
+        )
+
+    def _window(self, choices: Choices) -> Window:
+        return window_of_patch(_WHOLE if choices.patch_xyxy is None else choices.patch_xyxy, choices.canvas.size_hw)
+
     def _cut(self, picture: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
         """Distorted, expanded and cropped, at the price of the pixels that are left."""
-        patch = _WHOLE if choices.patch_xyxy is None else choices.patch_xyxy
-        window = window_of_patch(patch, choices.canvas.size_hw)
+        window = self._window(choices)
         return cut(
             picture, choices.canvas, window, self.mean_rgb, lambda seen: apply_distortion(seen, choices.distortion)
         )

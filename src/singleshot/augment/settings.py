@@ -8,6 +8,7 @@ from typing import ClassVar
 from singleshot.errors import RequestError, UnknownNameError
 
 INTERPOLATIONS = ("linear", "area", "nearest", "cubic", "lanczos")
+PIXELS = ("exact", "fast")
 EMIT_RULES = ("centre", "coverage")
 
 
@@ -80,6 +81,7 @@ class AugmentSettings:
         interpolations: one of these resizes the patch: linear, area, nearest, cubic, lanczos.
         mirror_probability: share of pictures mirrored.
         jpeg_quality: quality of the JPEG coding with which Caffe follows distort, expand and crop (95); None for none.
+        pixels: `exact`, Caffe's to the bit, or `fast`, see `augment.fast`. All that is drawn is the same.
         keep_difficult: whether difficult truths are learnt; they always guide the crop.
     """
 
@@ -100,6 +102,7 @@ class AugmentSettings:
     interpolations: tuple[str, ...] = INTERPOLATIONS
     mirror_probability: float = 0.5
     jpeg_quality: int | None = None
+    pixels: str = "exact"
     keep_difficult: bool = True
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -117,5 +120,9 @@ class AugmentSettings:
                 raise UnknownNameError("interpolation", name, INTERPOLATIONS)
         if self.emit_rule not in EMIT_RULES:
             raise UnknownNameError("emit rule", self.emit_rule, EMIT_RULES)
+        if self.pixels not in PIXELS:
+            raise UnknownNameError("kind of pixels", self.pixels, PIXELS)
+        if self.jpeg_quality is not None and self.pixels == "fast":
+            raise RequestError("Caffe's JPEG coding goes with exact pixels only")
         if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
             raise RequestError(f"jpeg_quality must be 1..100, got {self.jpeg_quality}")

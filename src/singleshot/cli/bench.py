@@ -16,6 +16,7 @@ def bench(
     split: str | None = None,
     limits: bool = False,
     cold: bool = False,
+    augmentation: bool = False,
     loaded: bool = False,
     json: Path | None = None,
     plot: Path | None = None,
@@ -36,6 +37,7 @@ def bench(
         limits: also measure how fast the machine convolves at best, how near each network comes, and its base, extra
             maps and heads apart.
         cold: also measure fresh processes.
+        augmentation: measure, instead of all this, how fast `--data` is decoded and augmented for training on one core.
         loaded: measure although other programs keep the machine busy.
         json: file for all figures.
         plot: file for a picture of speed against accuracy.
@@ -47,6 +49,8 @@ def bench(
 
     for place, flag in ((json, "--json"), (plot, "--plot")):
         require_output(place, flag, [name for name in (*models, data) if name is not None])
+    if augmentation:
+        return _augmentation(data, rounds=rounds, loaded=loaded, json=json)
     names = [name for item in against for name in item.split(",") if name]
     settings = Settings(
         models=models or DEFAULT_MODELS, against=names, threads=threads, rounds=rounds, data=data, split=split,
@@ -76,4 +80,33 @@ def bench(
         write_whole(json, json_format.dumps(asdict(measured), indent=1, allow_nan=False) + "\n")
     if plot is not None:
         report.plot(measured.rows, measured.accuracy, plot)
+    return 0
+
+
+def _augmentation(data: str | None, *, rounds: int, loaded: bool, json: Path | None) -> int:
+    from singleshot.bench.augmentation import augmentation_rates
+    from singleshot.bench.machine import require_quiet
+    from singleshot.console import remarks, results
+    from singleshot.errors import RequestError
+    from singleshot.files import write_whole
+
+    if data is None:
+        raise RequestError("--augmentation needs pictures with truths: --data DATA")
+    if rounds < 1:
+        raise RequestError(f"rounds must be at least 1, got {rounds}")
+    if not loaded:
+        require_quiet()
+    with remarks().status("") as status:
+        rates = augmentation_rates(
+            data, rounds=rounds, on_round=lambda done: status.update(f"round {done} of {rounds}")
+        )
+    out = results()
+    for name in ("exact", "fast", "torchvision", "decoded"):
+        out.print(f"{name}: {getattr(rates, name):.0f} pictures/s on one core")
+    out.print(
+        f"times as fast as torchvision: fast {rates.ratio_to_torchvision:.1f}, "
+        f"exact {rates.exact_ratio_to_torchvision:.1f}"
+    )
+    if json is not None:
+        write_whole(json, json_format.dumps({"data": data, "rounds": rounds, **asdict(rates)}, indent=1) + "\n")
     return 0

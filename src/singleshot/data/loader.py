@@ -14,14 +14,17 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from singleshot.data.sample import to_sample
+from singleshot.data.sample import truths_to_learn
+from singleshot.decode import EncodedPicture
 from singleshot.errors import DataError, PictureError, WorkerLostError
 from singleshot.tensors import Batch
+from singleshot.types import Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from singleshot.types import Annotations, Sample
+    from singleshot.augment.pipeline import CaffeAugmentation
+    from singleshot.types import Annotations
 
 Visit = tuple[int, int]  # epoch, picture
 
@@ -61,7 +64,7 @@ class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
     def __init__(
         self,
         annotations: Annotations,
-        augmentation: Callable[[Sample, np.random.Generator], Sample],
+        augmentation: CaffeAugmentation,
         *,
         seed: int,
     ) -> None:
@@ -80,10 +83,15 @@ class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
         epoch, picture = visit
         generator = np.random.default_rng([self.seed, epoch, picture])
         try:
-            sample = to_sample(self.annotations, picture)
+            encoded = EncodedPicture(self.annotations.path(picture))
+            height, width = encoded.size_hw
+            boxes, labels, difficult = truths_to_learn(self.annotations.truths(picture), width=width, height=height)
+            choices = self.augmentation.draw_for(encoded.size_hw, boxes, generator)
+            pixels = encoded.decode(reduction=self.augmentation.reduction(choices))
         except PictureError as error:
             return error
-        return self.augmentation(sample, generator), self.annotations.files[picture]
+        sample = self.augmentation.apply(Sample(pixels, boxes, labels, difficult), choices)
+        return sample, self.annotations.files[picture]
 
 
 def _collate_or_error(samples: list[tuple[Sample, str] | PictureError]) -> Batch | PictureError:

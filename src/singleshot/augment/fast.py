@@ -1,0 +1,89 @@
+"""The same choices on fewer pixels: one resampling of what is seen, colours changed at the network's size.
+
+Against the exact pixels (`docs/deviations.md`): a JPEG from which less is wanted is decoded at a half, a
+quarter or an eighth; the visible part is resized straight into its place on a canvas of the input size, a rounding of
+at most half a pixel; colours change after the resampling and not before; saturation and hue share one way to HSV and
+back; Lanczos becomes cubic.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from singleshot.augment.photometric import apply_distortion, apply_in_hsv
+from singleshot.augment.resize import resize
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+
+    from singleshot.augment.crop import Window
+    from singleshot.augment.expand import Canvas
+    from singleshot.augment.photometric import Step
+
+REDUCTIONS = (8, 4, 2)
+"""What a JPEG decoder can shrink by while it decodes."""
+
+
+def reduction(window: Window, input_size_hw: tuple[int, int]) -> int:
+    """How much smaller the picture may be decoded so that no pixel of the result is made up."""
+    spare = min(have / need for have, need in zip(window.size_hw, input_size_hw, strict=True))
+    return next((factor for factor in REDUCTIONS if factor <= spare), 1)
+
+
+def cut_resized(
+    picture: UInt8[np.ndarray, "h w 3"],
+    canvas: Canvas,
+    window: Window,
+    mean_rgb: tuple[float, float, float],
+    steps: tuple[Step, ...],
+    interpolation: str,
+    input_size_hw: tuple[int, int],
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The window of the canvas at the input size; the picture may have been decoded smaller than the canvas thinks."""
+    source, target = [], []
+    for axis, (first, last, offset) in enumerate(
+        ((window.top, window.bottom, canvas.top), (window.left, window.right, canvas.left))
+    ):
+        whole, stored, wanted = canvas.picture_hw[axis], picture.shape[axis], input_size_hw[axis]
+        start, stop = max(first, offset), min(last, offset + whole)
+        if start >= stop:
+            source.append(slice(0, 0))
+            target.append(slice(0, 0))
+            continue
+        scale = wanted / (last - first)
+        begin = min(round((start - first) * scale), wanted - 1)
+        target.append(slice(begin, max(round((stop - first) * scale), begin + 1)))
+        begin = min(round((start - offset) * stored / whole), stored - 1)
+        source.append(slice(begin, max(round((stop - offset) * stored / whole), begin + 1)))
+    size = target[0].stop - target[0].start, target[1].stop - target[1].start
+    if 0 in size:
+        return _canvas(input_size_hw, mean_rgb)
+    seen = resize(picture[source[0], source[1]], size, "cubic" if interpolation == "lanczos" else interpolation)
+    seen = _distorted(seen, steps)
+    if size == input_size_hw:
+        return seen
+    result = _canvas(input_size_hw, mean_rgb)
+    result[target[0], target[1]] = seen
+    return result
+
+
+def _canvas(size_hw: tuple[int, int], mean_rgb: tuple[float, float, float]) -> UInt8[np.ndarray, "H W 3"]:
+    canvas = np.empty((*size_hw, 3), np.uint8)
+    canvas[:] = np.rint(mean_rgb).astype(np.uint8)
+    return canvas
+
+
+def _distorted(picture: UInt8[np.ndarray, "h w 3"], steps: tuple[Step, ...]) -> UInt8[np.ndarray, "h w 3"]:
+    names = [name for name, _ in steps]
+    if "saturation" not in names or "hue" not in names:
+        return apply_distortion(picture, steps)
+    first = names.index("saturation")  # hue follows it in both orders
+    picture = apply_distortion(picture, steps[:first])
+    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+    for step in steps[first : first + 2]:
+        apply_in_hsv(hsv, step)
+    picture = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv))
+    return apply_distortion(picture, steps[first + 2 :])
