@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from data_fixtures import voc
 from singleshot.cli.main import run as command_line
+from singleshot.data import loader
 from singleshot.errors import NonFiniteLossError, PictureError, RequestError, SingleshotError, WorkerLostError
 from singleshot.runtime.detector import Detector
 from singleshot.train import loop
@@ -122,21 +123,45 @@ def test_a_terminated_run_resumes_to_the_same_weights(
     assert_same_weights(finished / "last", tmp_path / "cut/last")
 
 
-def test_a_lost_worker_ends_the_run_after_saving(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def kill_workers() -> None:
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+
+
+def test_a_lost_worker_is_replaced_and_changes_nothing(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     original = loop.update
 
     def update_then_kill(*arguments: Any, step: int, **named: Any) -> Any:
         figures = original(*arguments, step=step, **named)
-        if step == 0:
-            for worker in multiprocessing.active_children():
-                worker.kill()
-                worker.join()
+        if step == 1:
+            kill_workers()
         return figures
 
     monkeypatch.setattr(loop, "update", update_then_kill)
-    options = replace(OPTIONS, out=tmp_path, iterations=40, checkpoint_every=40, workers=1, val_split="none")
-    message = r"a process that prepares pictures died.*; stopped after step \d+; go on"
-    with pytest.raises(WorkerLostError, match=message) as stop:
+    monkeypatch.setattr(loader, "PREFETCHED", 2)  # else all of the run is made before the kill
+    options = replace(OPTIONS, out=tmp_path, workers=1)
+    assert train_command([str(data)], options) == 0
+    assert "died; in work: JPEGImages/" in capsys.readouterr().err
+    assert_same_weights(finished / "last", tmp_path / "last")
+
+
+def test_workers_lost_twice_end_the_run_after_saving(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = loop.batches
+
+    def two_batches_then_lost(*arguments: Any, **named: Any) -> Any:
+        made = original(*arguments, **named)
+        yield next(made)
+        yield next(made)
+        raise WorkerLostError("a process that prepares pictures died; in work: a.jpg")
+
+    monkeypatch.setattr(loop, "batches", two_batches_then_lost)
+    options = replace(OPTIONS, out=tmp_path, checkpoint_every=40, val_split="none")
+    with pytest.raises(WorkerLostError, match=r"in work: a\.jpg; stopped after step 2; go on") as stop:
         train_command([str(data)], options)
     assert stop.value.exit_code == 4
     assert checkpoints(tmp_path / "checkpoints")
@@ -147,10 +172,10 @@ def test_a_signal_that_also_ends_the_workers_is_told_as_the_signal(
 ) -> None:
     original = loop.batches
 
-    def one_batch_then_the_signal(loader: Any) -> Any:
-        yield next(original(loader))
+    def one_batch_then_the_signal(*arguments: Any, on_retry: Any, **named: Any) -> Any:
+        yield next(original(*arguments, on_retry=on_retry, **named))
         os.kill(os.getpid(), signal.SIGTERM)
-        raise WorkerLostError("a worker died")
+        on_retry("a worker died")
 
     monkeypatch.setattr(loop, "batches", one_batch_then_the_signal)
     with pytest.raises(SingleshotError, match="stopped by SIGTERM after step 1; go on with --resume") as stop:

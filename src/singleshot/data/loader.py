@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from singleshot.data.sample import truths_to_learn
 from singleshot.decode import EncodedPicture
-from singleshot.errors import DataError, PictureError, WorkerLostError
+from singleshot.errors import DataError, PictureError
 from singleshot.tensors import Batch
 from singleshot.types import Sample
 
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations
 
 Visit = tuple[int, int]  # epoch, picture
+POLL = 2.0  # seconds between two looks whether the workers live
+PREFETCHED = 4  # batches that each worker makes in advance
+MOST_WORKERS = 256  # whose pictures are known by name
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,11 @@ class VisitOrder:
 
 
 class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
-    """Augmented samples of a data set, by (epoch, picture)."""
+    """Augmented samples of a data set, by (epoch, picture).
+
+    Attributes:
+        in_work: the picture that each worker took last, -1 for none; shared by all processes, for messages.
+    """
 
     def __init__(
         self,
@@ -71,6 +78,7 @@ class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
         self.annotations = annotations
         self.augmentation = augmentation
         self.seed = seed
+        self.in_work = torch.full((MOST_WORKERS,), -1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -81,6 +89,9 @@ class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
         (torch would hand a raised one on with the worker's whole traceback as its message.)
         """
         epoch, picture = visit
+        worker = get_worker_info()
+        if worker is not None:
+            self.in_work[worker.id % MOST_WORKERS] = picture
         generator = np.random.default_rng([self.seed, epoch, picture])
         try:
             encoded = EncodedPicture(self.annotations.path(picture))
@@ -133,6 +144,8 @@ def training_loader(
 ) -> DataLoader[Batch | PictureError]:
     """Batches in the given order, made by `workers` processes (0: in this one); an error stands where one failed.
 
+    While a batch is not there, torch's RuntimeError says so every `POLL` seconds; whoever waits may go on waiting.
+
     Raises:
         DataError: the set has no pictures.
     """
@@ -145,31 +158,7 @@ def training_loader(
         collate_fn=_collate_or_error,
         worker_init_fn=_calm_worker,
         multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=PREFETCHED if workers else None,
         pin_memory=pin,
+        timeout=POLL if workers else 0,
     )
-
-
-def batches(loader: DataLoader[Batch | PictureError]) -> Iterator[Batch]:
-    """The loader's batches; a lost worker is noticed here, not by a signal amid an update as torch has it.
-
-    Raises:
-        PictureError: a picture cannot be read; it is named.
-        WorkerLostError: a loader process died.
-    """
-    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
-    iterator = iter(loader)
-    if handler is not None:
-        signal.signal(signal.SIGCHLD, handler)
-    while True:
-        try:
-            batch = next(iterator)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise WorkerLostError("a process that prepares pictures died, perhaps for want of memory") from error
-        if isinstance(batch, PictureError):
-            raise batch
-        yield batch

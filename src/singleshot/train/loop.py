@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from singleshot.data.loader import TrainingSet, VisitOrder, batches, training_loader
+from singleshot.data.batches import batches
+from singleshot.data.loader import TrainingSet, VisitOrder
 from singleshot.errors import SingleshotError, WorkerLostError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.runtime.detector import Detector
@@ -73,68 +74,113 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
 
     Raises:
         Stopped: by a signal, after saving.
-        WorkerLostError: a loader process died; after saving.
+        WorkerLostError: a loader process died or hung twice at one batch; after saving.
         NonFiniteLossError: after saving nothing: the last good checkpoint stays the newest.
     """
     if plan.device.type == "cpu":
         keep_freed_memory()
-    model = plan.model.to(plan.device).to(memory_format=torch.channels_last).train()
-    solver = plan.solver
-    normalise = Normaliser(model, plan.device)
+    training = _Training(plan, journal, start)
+    with _catch_signals() as signals:
+        try:
+            for step, group in enumerate(_groups(plan, journal, signals, start), start.step):
+                training.learn(step, group)
+                stop = signals.received is not None
+                if stop or training.checkpoint_is_due():
+                    training.save()
+                if stop and training.state.step < plan.steps:
+                    assert signals.received is not None
+                    raise Stopped(signals.received, training.state.step)
+        except WorkerLostError as error:
+            done = training.state.step
+            if done > start.step:
+                training.save()
+            if signals.received is not None:
+                raise Stopped(signals.received, done) from error
+            raise WorkerLostError(
+                f"{error}; stopped after step {done}; go on with --resume, or with fewer --workers"
+            ) from error
+    return training.finish()
+
+
+class _Training:
+    """A run between its steps: the weights and where it stands."""
+
+    def __init__(self, plan: Plan, journal: Journal, start: checkpoint.RunState) -> None:
+        self.plan, self.journal, self.state = plan, journal, start
+        self._model = plan.model.to(plan.device).to(memory_format=torch.channels_last).train()
+        self._normalise = Normaliser(self._model, plan.device)
+        self._meter = _Meter(plan, journal)
+        self._validation: Evaluation | None = None
+
+    def learn(self, step: int, group: list[Batch]) -> None:
+        """One update, and a validation where one is due."""
+        plan, done = self.plan, step + 1
+        plan.solver.learning_rate = learning_rate(step, plan.steps, plan.recipe)
+        figures = update(
+            self._model,
+            plan.solver,
+            group,
+            recipe=plan.recipe,
+            normalise=self._normalise,
+            autocast=plan.autocast,
+            step=step,
+        )
+        if plan.average is not None:
+            plan.average.update(done)
+        self._meter.add(done, figures, plan.solver.learning_rate)
+        self.state = replace(self.state, step=done)
+        if plan.validates_after(done):
+            self._judge(done)
+            self._meter.restart_clock()
+
+    def _judge(self, done: int) -> None:
+        with self.plan.judged_weights():
+            self._validation = validate(self.plan, self.journal, done)
+            found = self._validation.mean_ap or 0.0
+            if self.state.best_map is None or found > self.state.best_map:
+                self.state = replace(self.state, best_map=found)
+                keep_model(self.plan, "best", done, self._validation)
+        self._model.train()
+
+    def checkpoint_is_due(self) -> bool:
+        """Regularly, and after the last step."""
+        return self.state.step % self.plan.checkpoint_every == 0 or self.state.step == self.plan.steps
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        plan = self.plan
+        checkpoint.save(plan.folder / "checkpoints", self.state, self._model, plan.solver, plan.average)
+
+    def finish(self) -> Evaluation | None:
+        """Keep the model as it is in the end; gives the last validation."""
+        with self.plan.judged_weights():
+            if self._validation is None and self.plan.val_set is not None:  # all updates were done before
+                self._validation = validate(self.plan, self.journal, self.state.step)
+            keep_model(self.plan, "last", self.state.step, self._validation)
+        return self._validation
+
+
+def _groups(plan: Plan, journal: Journal, signals: _Signals, start: checkpoint.RunState) -> Iterator[list[Batch]]:
+    """The batches of each update that is left."""
     parts = plan.recipe.accumulate
     order = VisitOrder(
         len(plan.train_set), plan.recipe.batch_size // parts, plan.options.seed, start.step * parts, plan.steps * parts
     )
     samples = TrainingSet(plan.train_set, plan.augmentation, seed=plan.options.seed)
-    loader = training_loader(samples, order, workers=plan.workers, pin=plan.device.type == "cuda")
-    state, validation = start, None
-    meter = _Meter(plan, journal)
-    with _catch_signals() as signals:
-        try:
-            for step, group in enumerate(_grouped(loader, parts), start.step):
-                solver.learning_rate = learning_rate(step, plan.steps, plan.recipe)
-                figures = update(
-                    model, solver, group, recipe=plan.recipe, normalise=normalise, autocast=plan.autocast, step=step
-                )
-                done = step + 1
-                if plan.average is not None:
-                    plan.average.update(done)
-                meter.add(done, figures, solver.learning_rate)
-                state = replace(state, step=done)
-                if plan.validates_after(done):
-                    with plan.judged_weights():
-                        validation = validate(plan, journal, done)
-                        best = state.best_map is None or (validation.mean_ap or 0.0) > state.best_map
-                        if best:
-                            state = replace(state, best_map=validation.mean_ap or 0.0)
-                            keep_model(plan, "best", done, validation)
-                    model.train()
-                    meter.restart_clock()
-                stop = signals.received is not None
-                if stop or done % plan.checkpoint_every == 0 or done == plan.steps:
-                    checkpoint.save(plan.folder / "checkpoints", state, model, solver, plan.average)
-                if stop and done < plan.steps:
-                    assert signals.received is not None
-                    raise Stopped(signals.received, done)
-        except WorkerLostError as error:
-            if state.step > start.step:
-                checkpoint.save(plan.folder / "checkpoints", state, model, solver, plan.average)
-            if signals.received is not None:  # it was sent to the workers, too
-                raise Stopped(signals.received, state.step) from error
-            raise WorkerLostError(
-                f"{error}; stopped after step {state.step}; go on with --resume, or with fewer --workers"
-            ) from error
-    with plan.judged_weights():
-        if validation is None and plan.val_set is not None:  # all updates were done before
-            validation = validate(plan, journal, state.step)
-        keep_model(plan, "last", state.step, validation)
-    return validation
+
+    def go_on_or_stop(line: str) -> None:
+        if signals.received is not None:  # it was sent to the loader's processes, too
+            raise WorkerLostError(line)
+        journal.say(line)
+
+    pin = plan.device.type == "cuda"
+    return _grouped(batches(samples, order, workers=plan.workers, pin=pin, on_retry=go_on_or_stop), parts)
 
 
-def _grouped(loader: Any, parts: int) -> Iterator[list[Batch]]:
+def _grouped(loader: Iterator[Batch], parts: int) -> Iterator[list[Batch]]:
     """The loader's batches, `parts` at a time."""
     group: list[Batch] = []
-    for batch in batches(loader):
+    for batch in loader:
         group.append(batch)
         if len(group) == parts:
             yield group
