@@ -264,6 +264,37 @@ def test_a_short_run_warms_up_for_a_fifth_of_it(data: Path, tmp_path: Path) -> N
     assert prepare([str(data)], replace(options, iterations=5000)).recipe.warmup_steps == 100
 
 
+def test_small_sets_get_more_epochs_and_smaller_updates_and_are_told_why(data: Path, tmp_path: Path) -> None:
+    free = replace(OPTIONS, out=tmp_path, iterations=None, batch_size=None, validate_every=None)
+    plan = prepare([str(data)], free)
+    assert (plan.recipe.batch_size, plan.steps) == (4, 450)  # 200 epochs of 9 pictures
+    text = "\n".join(plan.notes)
+    assert "4 pictures an update, not 16: the set has 9" in text
+    assert "200 epochs, not 30: on 9 pictures these would be 68 updates" in text
+    assert 25 <= sum(map(plan.validates_after, range(1, 451))) <= 35
+    plan = prepare([str(data)], replace(free, epochs=2.0, batch_size=3))
+    assert (plan.recipe.batch_size, plan.steps) == (3, 6)
+    assert "not" not in "".join(plan.notes).replace("noted", "")
+
+
+def test_a_run_stops_when_it_gets_no_better(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = loop.evaluate
+    found = iter([0.1, 0.3, 0.2, 0.3, 0.9, 0.9])
+
+    def evaluate(*arguments: Any, **named: Any) -> Any:
+        return replace(original(*arguments, **named), mean_ap=next(found))
+
+    monkeypatch.setattr(loop, "evaluate", evaluate)
+    options = replace(OPTIONS, out=tmp_path, iterations=40, validate_every=0.4, patience=2)
+    assert train_command([str(data)], options) == 0
+    assert "stopped early: 2 validations in a row were no better" in capsys.readouterr().err
+    assert checkpoints(tmp_path / "checkpoints")[-1].name == "step-00000004"
+    assert train_command([str(data)], replace(options, resume=True)) == 0  # nothing more is learnt
+    assert checkpoints(tmp_path / "checkpoints")[-1].name == "step-00000004"
+
+
 def test_chosen_classes_are_learnt_and_all_other_objects_are_background(data: Path, tmp_path: Path) -> None:
     plan = prepare([str(data)], replace(OPTIONS, out=tmp_path, classes="dot, dot"))
     assert plan.model.spec.class_names == ("dot",)

@@ -37,11 +37,13 @@ class RunState:
         step: updates done.
         settings: what must be equal for a run to go on (data, model, recipe, seed, length), as plain values.
         best_map: best validation mAP so far, None before the first.
+        worse: validations since then.
     """
 
     step: int
     settings: dict[str, Any]
     best_map: float | None = None
+    worse: int = 0
 
 
 def save(folder: Path, state: RunState, model: nn.Module, solver: Solver, average: WeightAverage | None = None) -> Path:

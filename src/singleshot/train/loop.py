@@ -14,10 +14,12 @@ from singleshot.data.batches import batches
 from singleshot.data.loader import TrainingSet, VisitOrder
 from singleshot.errors import SingleshotError, WorkerLostError
 from singleshot.evaluate.protocols import evaluate
+from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train import checkpoint
+from singleshot.train.clock import Clock, in_words
 from singleshot.train.memory import keep_freed_memory
 from singleshot.train.results import keep_model
 from singleshot.train.solver import learning_rate
@@ -82,12 +84,15 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
     training = _Training(plan, journal, start)
     with _catch_signals() as signals:
         try:
-            for step, group in enumerate(_groups(plan, journal, signals, start), start.step):
+            groups = training.clock.waiting(_groups(plan, journal, signals, start))
+            for step, group in enumerate(groups if not training.is_over() else [], start.step):
                 training.learn(step, group)
                 stop = signals.received is not None
                 if stop or training.checkpoint_is_due():
                     training.save()
-                if stop and training.state.step < plan.steps:
+                if training.is_over():
+                    break
+                if stop:
                     assert signals.received is not None
                     raise Stopped(signals.received, training.state.step)
         except WorkerLostError as error:
@@ -109,7 +114,13 @@ class _Training:
         self.plan, self.journal, self.state = plan, journal, start
         self._model = plan.model.to(plan.device).to(memory_format=torch.channels_last).train()
         self._normalise = Normaliser(self._model, plan.device)
-        self._meter = _Meter(plan, journal)
+        self.clock = Clock(
+            plan.steps,
+            plan.validates_after,
+            pictures_a_step=plan.recipe.batch_size,
+            pictures_a_validation=0 if plan.val_set is None else len(plan.val_set),
+        )
+        self._meter = _Meter(plan, journal, self.clock)
         self._validation: Evaluation | None = None
 
     def learn(self, step: int, group: list[Batch]) -> None:
@@ -130,7 +141,9 @@ class _Training:
         self._meter.add(done, figures, plan.solver.learning_rate)
         self.state = replace(self.state, step=done)
         if plan.validates_after(done):
+            started = time.monotonic()
             self._judge(done)
+            self.clock.validated(time.monotonic() - started)
             self._meter.restart_clock()
 
     def _judge(self, done: int) -> None:
@@ -138,13 +151,20 @@ class _Training:
             self._validation = validate(self.plan, self.journal, done)
             found = self._validation.mean_ap or 0.0
             if self.state.best_map is None or found > self.state.best_map:
-                self.state = replace(self.state, best_map=found)
+                self.state = replace(self.state, best_map=found, worse=0)
                 keep_model(self.plan, "best", done, self._validation)
+            else:
+                self.state = replace(self.state, worse=self.state.worse + 1)
         self._model.train()
 
+    def is_over(self) -> bool:
+        """After the last update, or when there is no hope left."""
+        patience = self.plan.options.patience
+        return self.state.step == self.plan.steps or (patience is not None and self.state.worse >= patience)
+
     def checkpoint_is_due(self) -> bool:
-        """Regularly, and after the last step."""
-        return self.state.step % self.plan.checkpoint_every == 0 or self.state.step == self.plan.steps
+        """Regularly, and in the end."""
+        return self.state.step % self.plan.checkpoint_every == 0 or self.is_over()
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -153,6 +173,8 @@ class _Training:
 
     def finish(self) -> Evaluation | None:
         """Keep the model as it is in the end; gives the last validation."""
+        if self.state.step < self.plan.steps:
+            self.journal.say(f"stopped early: {self.state.worse} validations in a row were no better than the best")
         with self.plan.judged_weights():
             if self._validation is None and self.plan.val_set is not None:  # all updates were done before
                 self._validation = validate(self.plan, self.journal, self.state.step)
@@ -204,9 +226,9 @@ def validate(plan: Plan, journal: Journal, step: int) -> Evaluation:
 class _Meter:
     """Averages figures over `plan.log_every` updates and hands them to the journal."""
 
-    def __init__(self, plan: Plan, journal: Journal) -> None:
-        self.plan = plan
-        self.journal = journal
+    def __init__(self, plan: Plan, journal: Journal, clock: Clock) -> None:
+        self.plan, self.journal, self.clock = plan, journal, clock
+        self.told = False
         self.figures: list[StepFigures] = []
         self.restart_clock()
 
@@ -233,7 +255,13 @@ class _Meter:
             "pictures_per_second": pictures / max(time.monotonic() - self.since, 1e-9),
         }
         self.journal.row(row)
+        left = self.clock.seconds_left(done)
         self.journal.advance(
-            done, f"epoch {row['epoch']:.1f}  loss {row['loss']:.3f}  {row['pictures_per_second']:.1f} pictures/s"
+            done,
+            f"epoch {row['epoch']:.1f}  loss {row['loss']:.3f}  {row['pictures_per_second']:.1f} pictures/s"
+            + (f"  {in_words(left)} left" if left else ""),
         )
+        if left is not None and not self.told and row["epoch"] >= 1:
+            self.told = True
+            self.journal.say(self.clock.verdict(workers=self.plan.workers, cores=usable_cores()))
         self.restart_clock()

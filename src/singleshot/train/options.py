@@ -16,7 +16,7 @@ class TrainOptions:
     Attributes:
         model: architecture or model folder; None is the shipped model's architecture.
         recipe: named recipe.
-        epochs: passes over the training set (30 when iterations is not given either).
+        epochs: passes over the training set; None, and iterations not given either: 30, and more on small sets.
         iterations: updates, instead of epochs.
         train_split: split to train on, or one a data set, separated by commas; None: the set's own.
         val_split: split to validate on, or one a data set; `none` for no validation; None: the set's own, else a fifth
@@ -26,7 +26,8 @@ class TrainOptions:
         device: `auto`, `cpu`, `cuda`.
         workers: processes that prepare pictures; None: the cores less one, eight at most.
         checkpoint_every: updates between two checkpoints; None: an epoch.
-        validate_every: epochs between two validations.
+        validate_every: epochs between two validations; None: such that there are some thirty.
+        patience: stop when so many validations in a row were no better than the best; None: never.
         out: the run's folder.
         seed: of weights, order and augmentation.
         resume: go on from the folder's newest checkpoint.
@@ -34,7 +35,7 @@ class TrainOptions:
         learning_rate: overrides the recipe's.
         schedule: `step` or `cosine`, overrides the recipe's.
         warmup: updates of linear warm-up, overrides the recipe's.
-        batch_size: pictures an update, overrides the recipe's.
+        batch_size: pictures an update; None: the recipe's, and fewer on small sets.
         accumulate: parts an update is cut into when memory is short, overrides the recipe's.
         backbone_rate: factor on the learning rate of the pretrained base, overrides the recipe's.
         clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
@@ -57,7 +58,8 @@ class TrainOptions:
     device: str = "auto"
     workers: int | None = None
     checkpoint_every: int | None = None
-    validate_every: float = 1.0
+    validate_every: float | None = None
+    patience: int | None = None
     out: Path = Path("runs/train")
     seed: int = 0
     resume: bool = False

@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
 NO = "none"
-DEFAULT_EPOCHS = 30
+DEFAULT_EPOCHS, MOST_EPOCHS, LEAST_UPDATES = 30, 200, 1000
+"""A run has 30 epochs; of a small set so many, at most 200, that there are a thousand updates."""
+VALIDATIONS = 30  # of a run, about
+SELDOM = 20  # updates that a checkpoint is not written more often than
 BOX_CHOICES = ("auto", "adapt", "keep")
 LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again
 MEASURED = 64  # pictures on which a base's batch normalisation is measured
@@ -151,11 +154,11 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     """
     if not data:
         raise RequestError("which data? Give a folder or file: ssd train DATA")
-    for name, least in (("threads", 1), ("workers", 0), ("checkpoint_every", 1)):
+    for name, least in (("threads", 1), ("workers", 0), ("checkpoint_every", 1), ("patience", 1)):
         value = getattr(options, name)
         if value is not None and value < least:
             raise RequestError(f"--{name.replace('_', '-')} is {least} or more, got {value}")
-    if not 0 < options.validate_every <= MOST:
+    if options.validate_every is not None and not 0 < options.validate_every <= MOST:
         raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every:g}")
     if not 0 <= options.seed < 2**63:
         raise RequestError(f"--seed is between 0 and {2**63 - 1}, got {options.seed}")
@@ -171,7 +174,8 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         model = unfolded(model, _some_inputs(train_set, spec, options.seed).to(device))
         spec = model.spec
         notes.append(f"batch normalisation put back into the base, measured on {MEASURED} pictures at most")
-    steps = _steps(options, recipe, len(train_set))
+    recipe, steps, reasons = _length(options, recipe, len(train_set))
+    notes += reasons
     if options.warmup is None:
         recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
     per_epoch = len(train_set) / recipe.batch_size
@@ -196,8 +200,8 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         autocast=autocast,
         workers=default_workers() if options.workers is None else options.workers,
         steps=steps,
-        validate_every=max(1, round(per_epoch * options.validate_every)),
-        checkpoint_every=options.checkpoint_every or max(1, round(per_epoch)),
+        validate_every=max(1, round(per_epoch * (options.validate_every or max(1, steps / per_epoch / VALIDATIONS)))),
+        checkpoint_every=options.checkpoint_every or max(SELDOM, round(per_epoch)),
         log_every=max(1, min(20, round(per_epoch / 4))),
         protocol=None,
         notes=tuple(notes),
@@ -322,18 +326,34 @@ def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations, *, p
     return overridden(recipe, options.settings)
 
 
-def _steps(options: TrainOptions, recipe: Recipe, pictures: int) -> int:
+def _length(options: TrainOptions, recipe: Recipe, pictures: int) -> tuple[Recipe, int, list[str]]:
+    """Updates of the run, and what was chosen differently because the set is small."""
     if options.iterations is not None and options.epochs is not None:
         raise RequestError("give --epochs or --iterations, not both")
+    reasons = []
+    few = max(4, pictures // 4)
+    if options.batch_size is None and recipe.accumulate == 1 and few < recipe.batch_size:
+        reasons.append(
+            f"{few} pictures an update, not {recipe.batch_size}: the set has {pictures} (--batch-size decides)"
+        )
+        recipe = replace(recipe, batch_size=few)
     steps = options.iterations
     if steps is None:
-        epochs = DEFAULT_EPOCHS if options.epochs is None else options.epochs
+        epochs = options.epochs
+        if epochs is None:
+            wanted = math.ceil(LEAST_UPDATES * recipe.batch_size / pictures)
+            epochs = min(max(DEFAULT_EPOCHS, wanted), MOST_EPOCHS)
+            if epochs > DEFAULT_EPOCHS:
+                reasons.append(
+                    f"{epochs} epochs, not {DEFAULT_EPOCHS}: on {pictures} pictures these would be "
+                    f"{math.ceil(DEFAULT_EPOCHS * pictures / recipe.batch_size)} updates (--epochs decides)"
+                )
         if not 0 < epochs <= MOST:
             raise RequestError(f"--epochs is a number above 0, got {epochs:g}")
         steps = math.ceil(epochs * pictures / recipe.batch_size)
     if not 1 <= steps <= MOST:
         raise RequestError(f"a run needs from one to {MOST:,} updates, got {steps:,}: see --epochs and --iterations")
-    return steps
+    return recipe, steps, reasons
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype | None:

@@ -1,0 +1,107 @@
+"""Where a run's time goes, and how much of it is left."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Group = TypeVar("Group")
+
+RECENT = 100  # updates that the speed is taken from
+SLOW_START = 3  # updates that find their memory and start the loader's processes
+FORWARD_SHARE = 1 / 3  # of an update's time, until a validation was timed
+MUCH_WAITING = 0.15  # of the time; from here on the pictures limit the speed
+
+
+class Clock:
+    """Told how long updates and validations took, it says how long the rest will take.
+
+    Args:
+        steps: updates of the whole run.
+        validates_after: whether a validation follows an update.
+        pictures_a_step: of an update.
+        pictures_a_validation: 0 without validation.
+        now: seconds; tests have their own.
+    """
+
+    def __init__(
+        self,
+        steps: int,
+        validates_after: Callable[[int], bool],
+        *,
+        pictures_a_step: int,
+        pictures_a_validation: int,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._steps = steps
+        self._validations_until = np.cumsum([0, *(validates_after(step) for step in range(1, steps + 1))])
+        self._pictures = pictures_a_step, pictures_a_validation
+        self._now = now
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._validation: float | None = None
+        self._seen = 0
+        self._waited = self._worked = self._pause = 0.0
+
+    def waiting(self, groups: Iterable[Group]) -> Iterator[Group]:
+        """The same groups; what each keeps the run waiting for, and what is done with it, is timed."""
+        iterator = iter(groups)
+        while True:
+            asked = self._now()
+            try:
+                group = next(iterator)
+            except StopIteration:
+                return
+            got = self._now()
+            self._pause = 0.0
+            yield group
+            self._seen += 1
+            if self._seen > SLOW_START:
+                worked = self._now() - got - self._pause
+                self._waited += got - asked
+                self._worked += worked
+                self._recent.append(got - asked + worked)
+
+    def validated(self, seconds: float) -> None:
+        """A validation, with all that was written after it, took so long; it is no part of the update before it."""
+        self._validation = seconds
+        self._pause += seconds
+
+    def seconds_left(self, done: int) -> float | None:
+        """After so many updates; None as long as nothing was timed."""
+        if not self._recent:
+            return None
+        step = sum(self._recent) / len(self._recent)
+        of_step, of_validation = self._pictures
+        validation = self._validation
+        if validation is None:
+            validation = step * FORWARD_SHARE * of_validation / of_step
+        left = self._validations_until[-1] - self._validations_until[done]
+        return float((self._steps - done) * step + left * validation)
+
+    def verdict(self, *, workers: int, cores: int) -> str:
+        """What limits the speed, and what would help."""
+        share = self._waited / max(self._waited + self._worked, 1e-9)
+        if share < MUCH_WAITING:
+            return f"computing limits the speed: {share:.0%} of the time went to waiting for pictures"
+        more = (
+            f"try more --workers (now {workers}; {cores} cores)"
+            if workers < cores
+            else "the disk or the cores are full"
+        )
+        return f"preparing pictures limits the speed: {share:.0%} of the time went to waiting for them; {more}"
+
+
+def in_words(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> in_words(50), in_words(150), in_words(5400)
+    ('1 min', '3 min', '1 h 30 min')
+    """
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
