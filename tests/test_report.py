@@ -17,6 +17,7 @@ from singleshot.errors import MachineError, PictureError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.report.chart import Series, line_chart, smoothed, ticks
 from singleshot.report.page import ReportContent, render, write_report
+from singleshot.report.sections import training
 
 
 class Page(HTMLParser):
@@ -182,6 +183,19 @@ def test_missing_parts_leave_the_rest(changes):
     page = Page(render(content(**changes)))
     assert "a run" in page.text
     assert "nan" not in page.text.lower()
+
+
+def test_the_history_of_each_class_is_drawn_of_many_the_ends_only():
+    def page(count):
+        rows = [
+            {"step": n, "epoch": n, "mAP": 0.5, "per_class": {f"k{i}": i / 40 for i in range(count)}} for n in (1, 2)
+        ]
+        return training(rows)
+
+    assert all(f">k{i}<" in page(6).replace("</i>", ">") for i in range(6))
+    many = page(20).replace("</i>", ">")
+    assert "AP of the best and worst of 20 classes" in many
+    assert [i for i in range(20) if f">k{i}<" in many] == [0, 1, 2, 17, 18, 19]
 
 
 def test_a_title_alone_is_a_page():

@@ -79,7 +79,8 @@ def test_a_run_leaves_models_checkpoints_figures_and_a_page(finished: Path) -> N
             "model.safetensors",
         ]
     assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == ["step-00000002", "step-00000004"]
-    assert list((finished / "tensorboard").iterdir())
+    (events,) = (finished / "tensorboard").iterdir()
+    assert b"val/JPEGImages/p0.png" in events.read_bytes()
     rows = read_history(finished / "metrics.jsonl")
     assert {"step", "epoch", "loss", "loss_location", "loss_confidence", "learning_rate"} <= rows[0].keys()
     assert any("mAP" in row for row in rows)

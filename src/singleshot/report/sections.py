@@ -24,6 +24,7 @@ PROTOCOLS = {
     "coco": "COCO: mean over IoU 0.5 to 0.95",
 }
 CURVES_SHOWN = 24
+COLOURS = 6  # of the page
 SAME_FIGURE = 5e-4
 
 
@@ -124,10 +125,28 @@ def training(history: Sequence[Mapping[str, Any]]) -> str:
     if len(x):
         chart = line_chart([Series("", x, mean_ap, 2, dots=True)], x_label=axis, label="validation mAP", percent=True)
         cards.append(_card("Validation mAP", chart))
+        cards += _classes_over_time(rows, axis)
     x, rate = column("learning_rate")
     if len(x):
         cards.append(_card("Learning rate", line_chart([Series("", x, rate, 3)], x_label=axis, label="learning rate")))
     return f'<div class="charts">{"".join(cards)}</div>' if cards else ""
+
+
+def _classes_over_time(rows: Sequence[Mapping[str, Any]], axis: str) -> list[str]:
+    """One line a class; of many the three best and the three worst at the end."""
+    judged = [row for row in rows if isinstance(row.get("per_class"), dict)]
+    if len(judged) < 2:
+        return []
+    final = {name: ap for name, ap in judged[-1]["per_class"].items() if _number(ap) is not None}
+    names = sorted(final, key=lambda name: -final[name])
+    few = names if len(names) <= COLOURS else [*names[: COLOURS // 2], *names[-(COLOURS // 2) :]]
+    lines = []
+    for colour, name in enumerate(few):
+        points = [(row[axis], row["per_class"].get(name)) for row in judged]
+        table = np.array([point for point in points if _number(point[1]) is not None], float).reshape(-1, 2)
+        lines.append(Series(name, table[:, 0], table[:, 1], colour))
+    title = "AP of each class" if len(few) == len(names) else f"AP of the best and worst of {len(names)} classes"
+    return [_card(title, line_chart(lines, x_label=axis, label=title, percent=True))] if lines else []
 
 
 def _card(title: str, body: str) -> str:

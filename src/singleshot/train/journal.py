@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
+    import numpy as np
+    from jaxtyping import UInt8
     from rich.console import Console
 
 
@@ -67,6 +69,10 @@ class Journal:
         for key, value in row.items():
             if isinstance(value, int | float) and key not in {"step", "epoch"}:
                 self._events.add_scalar(f"{group}/{key}", value, row["step"])
+
+    def picture(self, name: str, picture: UInt8[np.ndarray, "H W 3"], step: int) -> None:
+        """A picture for TensorBoard."""
+        self._events.add_image(name, picture, step, dataformats="HWC")
 
     def _last_byte(self) -> bytes:
         self._file.seek(-1, os.SEEK_END)

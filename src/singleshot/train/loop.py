@@ -12,8 +12,10 @@ import torch
 
 from singleshot.data.batches import batches
 from singleshot.data.loader import TrainingSet, VisitOrder
+from singleshot.decode import decode_picture
 from singleshot.errors import SingleshotError, WorkerLostError
 from singleshot.evaluate.protocols import evaluate
+from singleshot.report.draw import draw
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from singleshot.tensors import Batch
     from singleshot.train.journal import Journal
     from singleshot.train.plan import Plan
+
+
+SHOWN, SHOWN_SCORE = 4, 0.3  # validation pictures for TensorBoard, with what scores at least this
 
 
 class Stopped(SingleshotError):  # noqa: N818  (a signal is no error)
@@ -218,6 +223,13 @@ def validate(plan: Plan, journal: Journal, step: int) -> Evaluation:
     result = evaluate(plan.val_set, detections, protocol=plan.protocol)
     epoch = step * plan.recipe.batch_size / len(plan.train_set)
     journal.row({"step": step, "epoch": round(epoch, 3), "mAP": result.mean_ap, "per_class": dict(result.per_class)})
+    for number in range(min(SHOWN, len(plan.val_set))):
+        seen = draw(
+            decode_picture(plan.val_set.path(number)),
+            detections[number].above(SHOWN_SCORE),
+            truths=plan.val_set.truths(number),
+        )
+        journal.picture(f"val/{plan.val_set.files[number]}", seen, step)
     found = "no truths" if result.mean_ap is None else f"{100 * result.mean_ap:.1f}%"
     journal.say(f"epoch {epoch:.1f}: mAP {found} on {len(plan.val_set)} pictures ({time.monotonic() - started:.0f} s)")
     return result
