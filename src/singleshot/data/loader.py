@@ -38,6 +38,8 @@ class VisitOrder:
 
     >>> [len(step) for step in VisitOrder(pictures=5, batch_size=2, seed=0, first_step=0, last_step=3)]
     [2, 2, 2]
+
+    Of several processes (`rank` of `world`), each takes its own part of every step: together they see what one would.
     """
 
     pictures: int
@@ -45,6 +47,8 @@ class VisitOrder:
     seed: int
     first_step: int
     last_step: int
+    rank: int = 0
+    world: int = 1
 
     def __len__(self) -> int:
         return self.last_step - self.first_step
@@ -53,7 +57,9 @@ class VisitOrder:
         epoch, order = -1, np.zeros(0, np.int64)
         for step in range(self.first_step, self.last_step):
             visits = []
-            for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+            share = self.batch_size // self.world
+            first = step * self.batch_size + self.rank * share
+            for position in range(first, first + share):
                 if position // self.pictures != epoch:
                     epoch = position // self.pictures
                     order = np.random.default_rng([self.seed, epoch]).permutation(self.pictures)

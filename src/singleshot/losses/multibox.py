@@ -76,6 +76,7 @@ def multibox_loss(
     confidence_loss: str = "softmax",
     variances: Sequence[float] = (0.1, 0.1, 0.2, 0.2),
     label_smoothing: float = 0.0,
+    normalizer: Tensor | None = None,
 ) -> MultiBoxLoss:
     """Eq. 1-3 (Caffe MultiBoxLossLayer), in float32 whatever the network computes in.
 
@@ -96,6 +97,7 @@ def multibox_loss(
         confidence_loss: `softmax`, or `logistic` as in MultiBox.
         variances: of the box coder, for losses on boxes.
         label_smoothing: see `softmax_loss`.
+        normalizer: N, where the caller knows better than `normalization`.
 
     Raises:
         UnknownNameError: an option that does not exist.
@@ -130,7 +132,8 @@ def multibox_loss(
         location_sum = OFFSET_LOSSES[location_loss](*pairs)
     confidence_sum = class_loss(logits.flatten(0, 1)[rows], targets.classes.flatten()[rows]).sum()
     num_matched = matched.sum()
-    normalizer = _normalizer(normalization, num_matched, matched)
+    if normalizer is None:
+        normalizer = _normalizer(normalization, num_matched, matched)
     location, confidence = location_sum / normalizer, confidence_sum / normalizer
     return MultiBoxLoss(
         total=confidence + alpha * location,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
+from rich.console import Console
 
 from singleshot.console import remarks
 from singleshot.errors import RequestError
@@ -14,13 +15,12 @@ from singleshot.train import checkpoint
 from singleshot.train.journal import Journal
 from singleshot.train.loop import run
 from singleshot.train.plan import prepare
+from singleshot.train.ranks import joined
 from singleshot.train.run_report import write_run_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from rich.console import Console
 
     from singleshot.train.options import TrainOptions
     from singleshot.train.plan import Plan
@@ -30,18 +30,27 @@ RESULTS = ("best", "last", "report.html")
 
 
 def train_command(data: Sequence[str], options: TrainOptions) -> int:
-    """Train; returns the exit code."""
-    console = remarks()
-    plan = prepare(data, options)
-    for note in (*plan.notes, *plan.coverage):
-        console.print(note)
-    with _alone_in(plan.folder):
-        start = _start(plan, console)
-        with Journal(plan.folder, steps=plan.steps, done=start.step, console=console) as journal:
-            validation = run(plan, journal, start)
-        report = write_run_report(plan, validation, command=" ".join(["ssd", *sys.argv[1:]]))
-    best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
-    console.print(f"model: {best}\nreport: {report}")
+    """Train, as one of several processes where `torchrun` started this; returns the exit code."""
+    with joined(options.device) as ranks:
+        console = remarks() if ranks.is_first else Console(quiet=True)
+        plan = prepare(data, options, ranks)
+        for note in (*plan.notes, *plan.coverage):
+            console.print(note)
+        with _alone_in(plan.folder) if ranks.is_first else nullcontext():
+            if ranks.is_first:
+                start = _start(plan, console)
+            ranks.while_first(lambda _alive: None)  # what the first process refuses, none begins
+            if not ranks.is_first:
+                start = _start(plan, console)
+            with Journal(
+                plan.folder, steps=plan.steps, done=start.step, console=console, silent=not ranks.is_first
+            ) as (journal):
+                validation = run(plan, journal, start)
+            if not ranks.is_first:
+                return 0
+            report = write_run_report(plan, validation, command=" ".join(["ssd", *sys.argv[1:]]))
+        best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
+        console.print(f"model: {best}\nreport: {report}")
     return 0
 
 

@@ -28,16 +28,14 @@ class Journal:
         steps: updates of the whole run, for the bar.
         done: updates already done.
         console: where people look; tests pass a quiet one.
+        silent: writes nothing: another process of the run does.
     """
 
-    def __init__(self, folder: Path, *, steps: int, done: int = 0, console: Console | None = None) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
+    def __init__(
+        self, folder: Path, *, steps: int, done: int = 0, console: Console | None = None, silent: bool = False
+    ) -> None:
         self.console = console or remarks()
-        self._file = (folder / "metrics.jsonl").open("a+b" if done else "w+b")
-        if self._file.tell() and self._last_byte() != b"\n":
-            self._file.write(b"\n")  # ends a line that a crash has cut
-        self._events = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
+        self._records = None if silent else _Records(folder, done)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -58,25 +56,18 @@ class Journal:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        self._file.close()
-        self._events.close()
+        if self._records is not None:
+            self._records.close()
 
     def row(self, row: dict[str, Any]) -> None:
         """Append a row of figures; numbers go to TensorBoard too, under `train/` or, with an mAP, `val/`."""
-        self._file.write(json.dumps(row).encode() + b"\n")
-        self._file.flush()
-        group = "val" if "mAP" in row else "train"
-        for key, value in row.items():
-            if isinstance(value, int | float) and key not in {"step", "epoch"}:
-                self._events.add_scalar(f"{group}/{key}", value, row["step"])
+        if self._records is not None:
+            self._records.row(row)
 
     def picture(self, name: str, picture: UInt8[np.ndarray, "H W 3"], step: int) -> None:
         """A picture for TensorBoard."""
-        self._events.add_image(name, picture, step, dataformats="HWC")
-
-    def _last_byte(self) -> bytes:
-        self._file.seek(-1, os.SEEK_END)
-        return self._file.read(1)
+        if self._records is not None:
+            self._records.events.add_image(name, picture, step, dataformats="HWC")
 
     def advance(self, step: int, figures: str) -> None:
         """Move the bar; where there is no terminal, print a line every half minute instead."""
@@ -89,6 +80,34 @@ class Journal:
     def say(self, text: str) -> None:
         """A line for people, above the bar."""
         self.console.print(text)
+
+
+class _Records:
+    """The files of a run that grow while it goes."""
+
+    def __init__(self, folder: Path, done: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._file = (folder / "metrics.jsonl").open("a+b" if done else "w+b")
+        if self._file.tell() and self._last_byte() != b"\n":
+            self._file.write(b"\n")  # ends a line that a crash has cut
+        self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
+
+    def row(self, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row).encode() + b"\n")
+        self._file.flush()
+        group = "val" if "mAP" in row else "train"
+        for key, value in row.items():
+            if isinstance(value, int | float) and key not in {"step", "epoch"}:
+                self.events.add_scalar(f"{group}/{key}", value, row["step"])
+
+    def _last_byte(self) -> bytes:
+        self._file.seek(-1, os.SEEK_END)
+        return self._file.read(1)
+
+    def close(self) -> None:
+        self._file.close()
+        self.events.close()
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import signal
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,12 +24,13 @@ from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train import checkpoint
 from singleshot.train.clock import Clock, in_words
 from singleshot.train.memory import keep_freed_memory
+from singleshot.train.ranks import RankLostError, losing_ranks
 from singleshot.train.results import keep_model
 from singleshot.train.solver import learning_rate
 from singleshot.train.step import Normaliser, StepFigures, update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from singleshot.evaluate.protocols import Evaluation
     from singleshot.tensors import Batch
@@ -82,6 +84,7 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
     Raises:
         Stopped: by a signal, after saving.
         WorkerLostError: a loader process died or hung twice at one batch; after saving.
+        RankLostError: another process of the run was lost; after saving.
         NonFiniteLossError: after saving nothing: the last good checkpoint stays the newest.
     """
     if plan.device.type == "cpu":
@@ -92,23 +95,23 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
             groups = training.clock.waiting(_groups(plan, journal, signals, start))
             for step, group in enumerate(groups if not training.is_over() else [], start.step):
                 training.learn(step, group)
-                stop = signals.received is not None
+                stop, over = plan.ranks.agree(signals.received is not None, training.is_over(), device=plan.device)
                 if stop or training.checkpoint_is_due():
                     training.save()
-                if training.is_over():
+                if over:
                     break
                 if stop:
-                    assert signals.received is not None
-                    raise Stopped(signals.received, training.state.step)
-        except WorkerLostError as error:
+                    raise Stopped(signals.received or signal.SIGTERM, training.state.step)
+        except (WorkerLostError, RankLostError) as error:
             done = training.state.step
             if done > start.step:
                 training.save()
             if signals.received is not None:
                 raise Stopped(signals.received, done) from error
-            raise WorkerLostError(
-                f"{error}; stopped after step {done}; go on with --resume, or with fewer --workers"
-            ) from error
+            advice = "go on with --resume, or with fewer --workers"
+            if isinstance(error, RankLostError):
+                raise RankLostError(f"{error}; stopped after step {done}") from error
+            raise WorkerLostError(f"{error}; stopped after step {done}; {advice}") from error
     return training.finish()
 
 
@@ -118,6 +121,7 @@ class _Training:
     def __init__(self, plan: Plan, journal: Journal, start: checkpoint.RunState) -> None:
         self.plan, self.journal, self.state = plan, journal, start
         self._model = plan.model.to(plan.device).to(memory_format=torch.channels_last).train()
+        self._sharing = plan.ranks.sharing_gradients(self._model)
         self._normalise = Normaliser(self._model, plan.device)
         self.clock = Clock(
             plan.steps,
@@ -132,35 +136,38 @@ class _Training:
         """One update, and a validation where one is due."""
         plan, done = self.plan, step + 1
         plan.solver.learning_rate = learning_rate(step, plan.steps, plan.recipe)
-        figures = update(
-            self._model,
-            plan.solver,
-            group,
-            recipe=plan.recipe,
-            normalise=self._normalise,
-            autocast=plan.autocast,
-            step=step,
-        )
+        with losing_ranks():
+            figures = update(
+                self._model,
+                plan.solver,
+                group,
+                recipe=plan.recipe,
+                normalise=self._normalise,
+                autocast=plan.autocast,
+                step=step,
+                ranks=plan.ranks,
+                sharing=self._sharing,
+            )
         if plan.average is not None:
             plan.average.update(done)
         self._meter.add(done, figures, plan.solver.learning_rate)
         self.state = replace(self.state, step=done)
         if plan.validates_after(done):
             started = time.monotonic()
-            self._judge(done)
+            plan.ranks.while_first(partial(self._judge, done))
+            self._model.train()
             self.clock.validated(time.monotonic() - started)
             self._meter.restart_clock()
 
-    def _judge(self, done: int) -> None:
+    def _judge(self, done: int, alive: Callable[[], None]) -> None:
         with self.plan.judged_weights():
-            self._validation = validate(self.plan, self.journal, done)
+            self._validation = validate(self.plan, self.journal, done, alive=alive)
             found = self._validation.mean_ap or 0.0
             if self.state.best_map is None or found > self.state.best_map:
                 self.state = replace(self.state, best_map=found, worse=0)
                 keep_model(self.plan, "best", done, self._validation)
             else:
                 self.state = replace(self.state, worse=self.state.worse + 1)
-        self._model.train()
 
     def is_over(self) -> bool:
         """After the last update, or when there is no hope left."""
@@ -172,26 +179,37 @@ class _Training:
         return self.state.step % self.plan.checkpoint_every == 0 or self.is_over()
 
     def save(self) -> None:
-        """Write a checkpoint."""
+        """Write a checkpoint, if this process writes."""
         plan = self.plan
+        if not plan.ranks.is_first:
+            return
         checkpoint.save(plan.folder / "checkpoints", self.state, self._model, plan.solver, plan.average)
 
     def finish(self) -> Evaluation | None:
         """Keep the model as it is in the end; gives the last validation."""
+        self.plan.ranks.while_first(self._finish)
+        return self._validation
+
+    def _finish(self, alive: Callable[[], None]) -> None:
         if self.state.step < self.plan.steps:
             self.journal.say(f"stopped early: {self.state.worse} validations in a row were no better than the best")
         with self.plan.judged_weights():
             if self._validation is None and self.plan.val_set is not None:  # all updates were done before
-                self._validation = validate(self.plan, self.journal, self.state.step)
+                self._validation = validate(self.plan, self.journal, self.state.step, alive=alive)
             keep_model(self.plan, "last", self.state.step, self._validation)
-        return self._validation
 
 
 def _groups(plan: Plan, journal: Journal, signals: _Signals, start: checkpoint.RunState) -> Iterator[list[Batch]]:
     """The batches of each update that is left."""
     parts = plan.recipe.accumulate
     order = VisitOrder(
-        len(plan.train_set), plan.recipe.batch_size // parts, plan.options.seed, start.step * parts, plan.steps * parts
+        len(plan.train_set),
+        plan.recipe.batch_size // parts,
+        plan.options.seed,
+        start.step * parts,
+        plan.steps * parts,
+        rank=plan.ranks.rank,
+        world=plan.ranks.world,
     )
     samples = TrainingSet(plan.train_set, plan.augmentation, seed=plan.options.seed)
 
@@ -214,12 +232,12 @@ def _grouped(loader: Iterator[Batch], parts: int) -> Iterator[list[Batch]]:
             group = []
 
 
-def validate(plan: Plan, journal: Journal, step: int) -> Evaluation:
-    """Evaluate the model as it is now on the validation set and write the figures down."""
+def validate(plan: Plan, journal: Journal, step: int, *, alive: Callable[[], None] = lambda: None) -> Evaluation:
+    """Evaluate the model as it is now on the validation set and write the figures down; `alive` is called meanwhile."""
     assert plan.val_set is not None
     started = time.monotonic()
     detector = Detector(TorchBackend(plan.model, plan.device), name="validation")
-    detections = detect_in_set(detector, plan.val_set)
+    detections = detect_in_set(detector, plan.val_set, on_picture=lambda _done: alive())
     result = evaluate(plan.val_set, detections, protocol=plan.protocol)
     epoch = step * plan.recipe.batch_size / len(plan.train_set)
     journal.row({"step": step, "epoch": round(epoch, 3), "mAP": result.mean_ap, "per_class": dict(result.per_class)})

@@ -27,6 +27,7 @@ from singleshot.spec import VARIANTS, ModelSpec, variant
 from singleshot.train.average import WeightAverage
 from singleshot.train.initial import initial_network
 from singleshot.train.overrides import overridden
+from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.solver import solver_for
 from singleshot.weights.folder import read_spec
@@ -53,6 +54,9 @@ LEAST_TO_HOLD_OUT = 10
 """Of a set without validation pictures a fifth is held out, if it has this many."""
 
 
+ALONE = Ranks()
+
+
 @dataclass
 class Plan:
     """A run, ready to start.
@@ -69,7 +73,8 @@ class Plan:
         augmentation: (sample, generator) -> sample of the input size.
         device: where the network runs.
         autocast: compute type of the network, None for float32.
-        workers: loader processes.
+        ranks: the processes that learn together.
+        workers: loader processes of each.
         steps: updates of the whole run.
         validate_every: updates between two validations.
         checkpoint_every: updates between checkpoints.
@@ -90,6 +95,7 @@ class Plan:
     augmentation: CaffeAugmentation
     device: torch.device
     autocast: torch.dtype | None
+    ranks: Ranks
     workers: int
     steps: int
     validate_every: int
@@ -146,8 +152,13 @@ class Plan:
         }
 
 
-def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
+def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) -> Plan:
     """Read the data, choose the default boxes, build the network and its solver.
+
+    Args:
+        data: sets to train on.
+        options: what the user said.
+        ranks: the processes of the run; every one prepares the same plan.
 
     Raises:
         RequestError, DataError, ModelError: before anything has been written.
@@ -165,6 +176,8 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
+    if device.type == "cuda" and ranks.world > 1:
+        device = torch.device("cuda", ranks.local_rank)
     train_set, val_set, notes = _read(data, options)
     spec, coverage = _fit(_base_spec(options), train_set, options)
     beginning = initial_network(spec, init=options.init, model=options.model, seed=options.seed)
@@ -178,6 +191,10 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
     notes += reasons
     if options.warmup is None:
         recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
+    if recipe.batch_size % (recipe.accumulate * ranks.world):
+        raise RequestError(
+            f"batch size {recipe.batch_size} cannot be cut into {recipe.accumulate} parts for {ranks.world} processes"
+        )
     per_epoch = len(train_set) / recipe.batch_size
     autocast = _precision(options.precision, device)
     notes += [
@@ -198,7 +215,8 @@ def prepare(data: Sequence[str], options: TrainOptions) -> Plan:
         augmentation=CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, recipe.augment),
         device=device,
         autocast=autocast,
-        workers=default_workers() if options.workers is None else options.workers,
+        ranks=ranks,
+        workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
         steps=steps,
         validate_every=max(1, round(per_epoch * (options.validate_every or max(1, steps / per_epoch / VALIDATIONS)))),
         checkpoint_every=options.checkpoint_every or max(SELDOM, round(per_epoch)),
@@ -219,9 +237,9 @@ def _some_inputs(train_set: Annotations, spec: ModelSpec, seed: int) -> torch.Te
     return torch.from_numpy(np.stack(inputs))
 
 
-def default_workers() -> int:
-    """The cores this process may use, less one for the network; at least 1, at most 8."""
-    return max(1, min(8, usable_cores() - 1))
+def default_workers(processes: int = 1) -> int:
+    """The cores this process may use, shared with others, less one for the network; at least 1, at most 8."""
+    return max(1, min(8, usable_cores() // processes - 1))
 
 
 def _read(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Annotations | None, list[str]]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
 SCHEDULES = ("step", "cosine")
+NORMALISATIONS = ("worker", "global")
 SOLVERS = ("sgd", "adamw")
 
 
@@ -40,6 +41,8 @@ class Recipe:
         negative_ratio: mined negatives a positive.
         localisation_loss: `smooth_l1` (eq. 2), `giou`, or another of `losses.multibox.LOCATION_LOSSES`.
         localisation_weight: alpha of eq. 1.
+        normalise: by the matched boxes of each process's own pictures (`worker`, as Caffe) or of all (`global`); the
+            same where there is one process.
         label_smoothing: share of a box's class target that is spread over all classes.
         unfold: put batch normalisation back into a pretrained base that has it folded in, see `models.unfold`.
         average: fraction that a running mean of the weights keeps of itself at an update; what is validated and kept
@@ -63,6 +66,7 @@ class Recipe:
     negative_ratio: float = 3.0
     localisation_loss: str = "smooth_l1"
     localisation_weight: float = 1.0
+    normalise: str = "worker"
     label_smoothing: float = 0.0
     unfold: bool = False
     average: float = 0.0
@@ -72,6 +76,7 @@ class Recipe:
         for kind, name, known in (
             ("schedule", self.schedule, SCHEDULES),
             ("solver", self.solver, SOLVERS),
+            ("normalisation", self.normalise, NORMALISATIONS),
             ("location loss", self.localisation_loss, LOCATION_LOSSES),
         ):
             if name not in known:

@@ -6,19 +6,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from singleshot.assign.targets import assign
 from singleshot.errors import NonFiniteLossError
 from singleshot.losses.multibox import multibox_loss
+from singleshot.train.ranks import Ranks
 from singleshot.train.solver import clip_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torch import nn
+
     from singleshot.models.ssd import SSD
-    from singleshot.tensors import Batch
+    from singleshot.tensors import Batch, Targets
     from singleshot.train.recipe import Recipe
     from singleshot.train.solver import Solver
+
+
+ALONE = Ranks()
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,8 @@ def update(
     normalise: Normaliser,
     autocast: torch.dtype | None,
     step: int,
+    ranks: Ranks = ALONE,
+    sharing: nn.Module | None = None,
 ) -> StepFigures:
     """One update from the gradients of all parts of a batch, averaged (Caffe's iter_size).
 
@@ -69,6 +78,8 @@ def update(
         normalise: pixels to network input.
         autocast: compute type of the network, None for float32; matching and loss are always float32.
         step: for messages.
+        ranks: the processes that learn together.
+        sharing: the model as `Ranks.sharing_gradients` gives it; None: the model itself.
 
     Raises:
         NonFiniteLossError: loss or gradient; names step, terms and pictures. The weights have not been touched.
@@ -76,10 +87,12 @@ def update(
     solver.zero_grad(set_to_none=True)
     device = model.default_boxes.device
     figures = []
-    for part in parts:
+    for number, part in enumerate(parts, 1):
         batch = part.to(device)
+        if isinstance(sharing, DistributedDataParallel):
+            sharing.require_backward_grad_sync = number == len(parts)  # the sum of all parts is sent once
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            predictions = model(normalise(batch.pictures))
+            predictions = (sharing or model)(normalise(batch.pictures))
         targets = assign(
             model.default_boxes,
             batch.boxes_xyxy,
@@ -95,6 +108,7 @@ def update(
             location_loss=recipe.localisation_loss,
             variances=model.spec.boxes.variances,
             label_smoothing=recipe.label_smoothing,
+            normalizer=_over_all(ranks, targets) if recipe.normalise == "global" else None,
         )
         terms = (loss.total, loss.location, loss.confidence)
         total, location, confidence = torch.stack(terms).detach().tolist()
@@ -113,6 +127,13 @@ def update(
         sum(f.confidence for f in figures) / count,
         sum(f.matched for f in figures),
     )
+
+
+def _over_all(ranks: Ranks, targets: Targets) -> torch.Tensor | None:
+    """The divisor with which the mean over the ranks is the sum of all losses by the matched boxes of all."""
+    if ranks.world == 1:
+        return None
+    return ranks.total(targets.matched.sum().float()).clip(min=1) / ranks.world
 
 
 def _require_finite(figures: StepFigures, names: Sequence[str], step: int) -> None:

@@ -1,0 +1,155 @@
+"""One run in several processes, on one machine or many, as `torchrun` starts them (docs/scale.md).
+
+Each process, a rank, takes its share of every batch; gradients are averaged over all of them, so that all hold the same
+weights. Rank 0 alone writes.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from singleshot.errors import MachineError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import nn
+
+PATIENCE = 50.0
+"""Seconds without a sign of life after which a rank is given up; all end within a minute of its death."""
+_BEAT = "singleshot/beat"
+
+
+class RankLostError(MachineError):
+    """Another process of the run died or hangs."""
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of its run.
+
+    Attributes:
+        rank: 0 writes files and validates.
+        world: how many there are.
+        local_rank: number on this machine: of its GPU.
+        local_world: how many there are on this machine.
+    """
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    local_world: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes."""
+        return self.rank == 0
+
+    def sharing_gradients(self, model: nn.Module) -> nn.Module:
+        """The model, whose gradients are averaged over all ranks while they are computed."""
+        if self.world == 1:
+            return model
+        parameter = next(model.parameters())
+        devices = [parameter.device] if parameter.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=devices)
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum over all ranks."""
+        if self.world > 1:
+            value = value.clone()
+            dist.all_reduce(value)
+        return value
+
+    def agree(self, *flags: bool, device: torch.device) -> tuple[bool, ...]:
+        """Each flag, whether any rank has it set."""
+        if self.world == 1:
+            return flags
+        return tuple(
+            value > 0 for value in self.total(torch.tensor(flags, dtype=torch.float32, device=device)).tolist()
+        )
+
+    def while_first(self, work: Callable[[Callable[[], None]], None]) -> None:
+        """Rank 0 works and calls what it is given now and then; the others wait, so long as it does.
+
+        Raises:
+            RankLostError: rank 0 gives no sign of life.
+        """
+        if self.world == 1:
+            work(lambda: None)
+            return
+        store = dist.distributed_c10d._get_default_store()  # noqa: SLF001
+        done = store.add(f"{_BEAT}/{self.rank}/entered", 1)
+        key = f"{_BEAT}/{done}"
+        if self.is_first:
+            store.set(key, "begun")
+            work(lambda: store.set(key, str(time.monotonic())))
+            store.set(key, "done")
+            return
+        last, since = b"", time.monotonic()
+        while last != b"done":
+            seen = store.get(key) if store.check([key]) else b""
+            if seen != last:
+                last, since = seen, time.monotonic()
+            elif time.monotonic() - since > PATIENCE:
+                raise RankLostError("the first process of this run gives no sign of life; go on with --resume")
+            else:
+                time.sleep(0.05)
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """This process's place in its run; alone where `torchrun` did not start it.
+
+    Raises:
+        RequestError: the environment of `torchrun` is incomplete.
+        RankLostError: another process was lost, for whatever came of it here.
+    """
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
+        yield Ranks()
+        return
+    try:
+        numbers = [int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]
+    except (KeyError, ValueError) as error:
+        raise RequestError(f"RANK is set, as by torchrun, but its other settings are not: {error}") from None
+    ranks = Ranks(*numbers)
+    if ranks.world == 1:
+        yield ranks
+        return
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if on_gpu:
+        torch.cuda.set_device(ranks.local_rank)
+    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=PATIENCE))
+    try:
+        with losing_ranks():
+            yield ranks
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def losing_ranks() -> Iterator[None]:
+    """Torch's many ways to say that another process is gone, as one error.
+
+    Raises:
+        RankLostError: so it is.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not dist.is_initialized() or not _is_lost_peer(error):
+            raise
+        raise RankLostError("another process of this run was lost; go on with --resume") from error
+
+
+def _is_lost_peer(error: RuntimeError) -> bool:
+    text = str(error).lower()
+    return any(word in text for word in ("gloo", "nccl", "connection closed", "connection reset", "timed out"))

@@ -1,0 +1,127 @@
+"""Several processes learn as one: torchrun with gloo, two processes on the processor."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import multiprocessing
+
+from data_fixtures import voc
+from singleshot.data.loader import VisitOrder
+from singleshot.models.ssd import SSD
+from singleshot.spec import SSD300_VGG16
+from singleshot.tensors import Batch
+from singleshot.train.ranks import Ranks
+from singleshot.train.recipe import CAFFE
+from singleshot.train.solver import CaffeSGD, parameter_groups
+from singleshot.train.step import Normaliser, update
+
+SMALL = replace(SSD300_VGG16, width=0.0625)
+GLOBAL = replace(CAFFE, normalise="global", batch_size=16)
+
+
+def batch_of_16() -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (16, 3, 300, 300), dtype=torch.uint8, generator=generator)
+    corners = torch.rand(16, 3, 2, 2, generator=generator).sort(dim=2).values.flatten(2)
+    classes = torch.randint(1, 21, (16, 3), generator=generator)
+    classes[:5, 1:] = 0  # the first process's pictures hold fewer truths than the second's
+    return Batch(pictures.contiguous(memory_format=torch.channels_last), corners, classes, tuple("x" * 16))
+
+
+def gradients(batch: Batch, ranks: Ranks) -> list[torch.Tensor]:
+    model = SSD(SMALL, seed=0).train()
+    solver = CaffeSGD(parameter_groups(model, GLOBAL), learning_rate=0.0)
+    sharing = ranks.sharing_gradients(model)
+    normalise = Normaliser(model, torch.device("cpu"))
+    update(
+        model, solver, [batch], recipe=GLOBAL, normalise=normalise, autocast=None, step=0, ranks=ranks, sharing=sharing
+    )
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+def one_of_two(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    whole = batch_of_16()
+    part = slice(8 * rank, 8 * rank + 8)
+    mine = Batch(whole.pictures[part], whole.boxes_xyxy[part], whole.classes[part], whole.names[part])
+    torch.save(gradients(mine, Ranks(rank, 2, rank, 2)), f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_gradients_of_two_processes_of_eight_equal_those_of_one_of_sixteen(tmp_path: Path) -> None:
+    expected = gradients(batch_of_16(), Ranks())
+    multiprocessing.spawn(one_of_two, args=(str(tmp_path),), nprocs=2)
+    for rank in range(2):
+        for one, other in zip(torch.load(tmp_path / f"{rank}.pt", weights_only=True), expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_the_shares_of_all_processes_are_what_one_would_see(world: int) -> None:
+    alone = list(VisitOrder(11, 8, 5, 3, 9))
+    shares = [list(VisitOrder(11, 8, 5, 3, 9, rank=rank, world=world)) for rank in range(world)]
+    assert [functools.reduce(operator.iadd, parts, []) for parts in zip(*shares, strict=True)] == alone
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pictures: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", (2 + i, 3, 20 + i, 22))] for i in range(8)}
+    names = list(pictures)
+    return voc(tmp_path_factory.mktemp("set") / "voc", pictures, {"train": names, "val": names[:3]})
+
+
+def torchrun(data: Path, out: Path, *more: str, iterations: int = 6) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    entry = "from singleshot.cli.main import main; main()"
+    settings = f"--input-size 64x64 --init none --iterations {iterations} --batch-size 4 --checkpoint-every 2"
+    fixed = "--workers 0 --precision fp32 --boxes keep --threads 1 --device cpu --set normalise=global"
+    train = [sys.executable, "-c", entry, "train", str(data), "--out", str(out), *settings.split(), *fixed.split()]
+    return subprocess.Popen([*program, *train, *more], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_a_run_of_two_processes_leaves_one_model_and_resumes_after_a_lost_process(data: Path, tmp_path: Path) -> None:
+    whole = torchrun(data, tmp_path / "whole")
+    told, _ = whole.communicate(timeout=300)
+    assert whole.returncode == 0, told
+    assert told.count("training on 8 pictures") == 1
+    assert (tmp_path / "whole/report.html").is_file()
+
+    cut = torchrun(data, tmp_path / "cut", iterations=2000)
+    while not (tmp_path / "cut/checkpoints/step-00000004").is_dir():
+        assert cut.poll() is None
+        time.sleep(0.05)
+    victim = children_of(cut.pid)[1]
+    os.kill(victim, signal.SIGKILL)
+    started = time.monotonic()
+    told, _ = cut.communicate(timeout=100)
+    assert time.monotonic() - started < 60
+    assert cut.returncode != 0
+    assert re.search(r"stopped after step \d+|stopped by SIGTERM after step \d+|was lost", told), told
+    newest = max((tmp_path / "cut/checkpoints").iterdir()).name
+    again = torchrun(data, tmp_path / "cut", "--resume", iterations=2000)
+    while max((tmp_path / "cut/checkpoints").glob("step-*")).name <= newest:
+        assert again.poll() is None, again.communicate()[0]
+        time.sleep(0.05)
+    again.send_signal(signal.SIGTERM)
+    told, _ = again.communicate(timeout=100)
+    assert f"going on after step {int(newest[5:])} of 2000" in told
+
+
+def children_of(parent: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
