@@ -124,6 +124,28 @@ def test_a_terminated_run_resumes_to_the_same_weights(
     assert_same_weights(finished / "last", tmp_path / "cut/last")
 
 
+def test_a_run_cut_after_every_update_ends_with_the_same_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty cuts, with other numbers of workers each time."""
+    modern = replace(OPTIONS, recipe="modern", iterations=21, checkpoint_every=40, validate_every=100)
+    assert train_command([str(data)], replace(modern, out=tmp_path / "whole")) == 0
+    original = loop.update
+
+    def update_then_signal(*arguments: Any, **named: Any) -> Any:
+        figures = original(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return figures
+
+    monkeypatch.setattr(loop, "update", update_then_signal)
+    for cut in range(20):
+        options = replace(modern, out=tmp_path / "cut", resume=cut > 0, workers={5: 1, 12: 2}.get(cut, 0))
+        with pytest.raises(SingleshotError, match=f"SIGTERM after step {cut + 1}; go on with --resume"):
+            train_command([str(data)], options)
+    assert train_command([str(data)], replace(modern, out=tmp_path / "cut", resume=True)) == 0
+    assert_same_weights(tmp_path / "whole/last", tmp_path / "cut/last")
+
+
 def kill_workers() -> None:
     for worker in multiprocessing.active_children():
         worker.kill()
