@@ -93,18 +93,31 @@ def _runners(annotations: Annotations) -> dict[str, Callable[[int, int], object]
         expand_probability=0, samplers=(), interpolations=("linear",), mirror_probability=0,
     )  # fmt: skip
     plain = samples(whole)
+    theirs = torchvision_samples(annotations, spec.input_size_hw, spec.preprocess.mean_rgb)
+    return {
+        "exact": lambda number, picture: sets["exact"][(number, picture)],
+        "fast": lambda number, picture: sets["fast"][(number, picture)],
+        "torchvision": lambda _number, picture: theirs(picture),
+        "decoded": lambda number, picture: plain[(number, picture)],
+    }
+
+
+def torchvision_samples(
+    annotations: Annotations, input_size_hw: tuple[int, int], mean_rgb: tuple[float, float, float]
+) -> Callable[[int], tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+    """Picture by number -> 8-bit tensor and truths, by torchvision's own transforms of the same kind."""
     transforms = v2.Compose(
         [
             v2.RandomPhotometricDistort(),
-            v2.RandomZoomOut(fill=[round(value) for value in spec.preprocess.mean_rgb]),
+            v2.RandomZoomOut(fill=[round(value) for value in mean_rgb]),
             v2.RandomIoUCrop(),
-            v2.Resize(spec.input_size_hw),
+            v2.Resize(input_size_hw),
             v2.RandomHorizontalFlip(),
             v2.SanitizeBoundingBoxes(),
         ]
     )
 
-    def torchvisions(_round: int, picture: int) -> object:
+    def sample(picture: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         pixels = torchvision.io.decode_image(str(annotations.path(picture)), torchvision.io.ImageReadMode.RGB)
         truths = annotations.truths(picture)
         target = {
@@ -113,11 +126,6 @@ def _runners(annotations: Annotations) -> dict[str, Callable[[int, int], object]
             ),
             "labels": torch.from_numpy(truths.labels),
         }
-        return transforms(tv_tensors.Image(pixels), target)
+        return transforms(tv_tensors.Image(pixels), target)  # type: ignore[no-any-return]
 
-    return {
-        "exact": lambda number, picture: sets["exact"][(number, picture)],
-        "fast": lambda number, picture: sets["fast"][(number, picture)],
-        "torchvision": torchvisions,
-        "decoded": lambda number, picture: plain[(number, picture)],
-    }
+    return sample
