@@ -2,7 +2,7 @@
 
 python benchmarks/ssd300_step.py --data ../shared/data/voc2007 [--pairs 3] [--batch-size 8] [--threads 2]
 
-Ours: the parts of `ssd train` (augmentation, matching, mining, loss, Caffe's SGD), in bf16 and in fp32. Torchvision's: its
+Ours: the parts of `ssd train` (augmentation, matching, mining, loss, Caffe's SGD), in bf16 and in fp32. Torchvision's:
 `ssd300_vgg16` with its own loss, eager float32, its transforms, torch's SGD. Both load in the process that learns.
 """
 

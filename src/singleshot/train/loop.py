@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from singleshot.data.batches import batches
+from singleshot.data.batches import PATIENCE, batches
 from singleshot.data.loader import TrainingSet, VisitOrder
 from singleshot.decode import decode_picture
 from singleshot.errors import SingleshotError, WorkerLostError
@@ -24,6 +24,7 @@ from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train import checkpoint
 from singleshot.train.clock import Clock, in_words
 from singleshot.train.memory import keep_freed_memory
+from singleshot.train.ranks import PATIENCE as PATIENCE_OF_RANKS
 from singleshot.train.ranks import RankLostError, losing_ranks
 from singleshot.train.results import keep_model
 from singleshot.train.solver import learning_rate
@@ -108,10 +109,11 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
                 training.save()
             if signals.received is not None:
                 raise Stopped(signals.received, done) from error
-            advice = "go on with --resume, or with fewer --workers"
             if isinstance(error, RankLostError):
                 raise RankLostError(f"{error}; stopped after step {done}") from error
-            raise WorkerLostError(f"{error}; stopped after step {done}; {advice}") from error
+            raise WorkerLostError(
+                f"{error}; stopped after step {done}; go on with --resume, or with fewer --workers"
+            ) from error
     return training.finish()
 
 
@@ -218,8 +220,15 @@ def _groups(plan: Plan, journal: Journal, signals: _Signals, start: checkpoint.R
             raise WorkerLostError(line)
         journal.say(line)
 
-    pin = plan.device.type == "cuda"
-    return _grouped(batches(samples, order, workers=plan.workers, pin=pin, on_retry=go_on_or_stop), parts)
+    made = batches(
+        samples,
+        order,
+        workers=plan.workers,
+        pin=plan.device.type == "cuda",
+        patience=PATIENCE if plan.ranks.world == 1 else PATIENCE_OF_RANKS / 2,  # before the others give this one up
+        on_retry=go_on_or_stop,
+    )
+    return _grouped(made, parts)
 
 
 def _grouped(loader: Iterator[Batch], parts: int) -> Iterator[list[Batch]]:

@@ -66,7 +66,8 @@ class Ranks:
         """The sum over all ranks."""
         if self.world > 1:
             value = value.clone()
-            dist.all_reduce(value)
+            with losing_ranks():
+                dist.all_reduce(value)
         return value
 
     def agree(self, *flags: bool, device: torch.device) -> tuple[bool, ...]:
@@ -86,6 +87,10 @@ class Ranks:
         if self.world == 1:
             work(lambda: None)
             return
+        with losing_ranks():
+            self._while_first(work)
+
+    def _while_first(self, work: Callable[[Callable[[], None]], None]) -> None:
         store = dist.distributed_c10d._get_default_store()  # noqa: SLF001
         done = store.add(f"{_BEAT}/{self.rank}/entered", 1)
         key = f"{_BEAT}/{done}"
