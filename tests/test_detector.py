@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -239,6 +239,24 @@ def test_copies_replace_earlier_copies_and_nothing_else(detector: Detector, tmp_
     (out / "a.jpg").symlink_to(tmp_path / "outside.txt")
     assert detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=out).copies == [out / "a-2.jpg"]
     assert (tmp_path / "outside.txt").read_text() == "precious"
+
+
+def test_ctrl_c_keeps_what_was_found_so_far(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{name}.png")
+    original = Detector.stream
+
+    def two_then_ctrl_c(self: Detector, paths: list[Path]) -> Any:
+        yield from list(original(self, paths))[:2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Detector, "stream", two_then_ctrl_c)
+    found = tmp_path / "found.json"
+    assert run(["detect", str(tmp_path), "--model", str(model), "--json", str(found)]) == 130
+    assert "interrupted after 2 of 3 pictures" in capsys.readouterr().err
+    assert [image["file"][-5:] for image in json.loads(found.read_text())["images"]] == ["a.png", "b.png"]
 
 
 def test_json_never_replaces_what_is_read(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from singleshot.errors import RequestError
 
+INTERRUPTED = 130
+
 
 def summary(detections: list[dict[str, Any]]) -> str:
     """What was found, by class, the surest first: `3 x car 98% 91% 60%, person 77%`."""
@@ -64,4 +66,7 @@ def detect(
         people.print(f"ssd: {line}")
     if result.copies:
         console.print(f"{len(result.copies)} annotated in {out}")
+    if result.interrupted:
+        people.print(f"ssd: interrupted after {len(result.images) + len(result.failed)} of {len(files)} pictures")
+        return INTERRUPTED
     return 1 if result.failed else 0

@@ -37,12 +37,14 @@ class FilesFound:
         images: one entry a picture in the form of DESIGN's contract.
         failed: a line for each file that could not be used.
         copies: the annotated copies that were written.
+        interrupted: whether Ctrl-C ended it before all files were seen.
     """
 
     model: str
     images: list[dict[str, Any]] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     copies: list[Path] = field(default_factory=list)
+    interrupted: bool = False
 
     def write_json(self, path: Path) -> None:
         """Write `{"model", "images"}`, whole or not at all."""
@@ -86,7 +88,7 @@ def detect_files(
     out: Path | None,
     on_picture: Callable[[int], None] = lambda _done: None,
 ) -> FilesFound:
-    """Detect in each file; bad files are listed, and the run goes on.
+    """Detect in each file; bad files are listed, and the run goes on. Ctrl-C ends it with what was found so far.
 
     Args:
         detector: the model.
@@ -102,17 +104,22 @@ def detect_files(
     if out is not None:
         _require_own_folder(out, files)
     result = FilesFound(detector.name)
-    for done, item in enumerate(detector.stream(files), 1):
-        if isinstance(item, PictureError):
-            result.failed.append(str(item))
-        else:
-            path, picture, detections = item
-            kept = detections.above(score)
-            height, width = picture.shape[:2]
-            result.images.append({"file": str(path), "width": width, "height": height, "detections": kept.to_dicts()})
-            if out is not None:
-                result.copies.append(_write_copy(picture, kept, path, out, taken))
-        on_picture(done)
+    try:
+        for done, item in enumerate(detector.stream(files), 1):
+            if isinstance(item, PictureError):
+                result.failed.append(str(item))
+            else:
+                path, picture, detections = item
+                kept = detections.above(score)
+                height, width = picture.shape[:2]
+                result.images.append(
+                    {"file": str(path), "width": width, "height": height, "detections": kept.to_dicts()}
+                )
+                if out is not None:
+                    result.copies.append(_write_copy(picture, kept, path, out, taken))
+            on_picture(done)
+    except KeyboardInterrupt:
+        result.interrupted = True
     return result
 
 
