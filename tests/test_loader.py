@@ -10,6 +10,7 @@ from PIL import Image
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
+from singleshot.data.batches import batches
 from singleshot.data.loader import TrainingSet, VisitOrder, collate, training_loader
 from singleshot.errors import DataError
 from singleshot.types import Annotations, Sample
@@ -95,7 +96,7 @@ def test_workers_and_restarts_change_nothing(tmp_path: Path) -> None:
     samples = training_set(tmp_path)
     order = VisitOrder(5, 2, 0, 0, 4)
     alone = list(training_loader(samples, order, workers=0))
-    helped = list(training_loader(samples, order, workers=2))
+    helped = list(batches(samples, order, workers=2))
     late = list(training_loader(samples, VisitOrder(5, 2, 0, 2, 4), workers=0))
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one.pictures, other.pictures)

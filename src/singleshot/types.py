@@ -76,8 +76,8 @@ class Annotations:
 
     layout: str
     root: Path
-    files: tuple[str, ...]
-    ids: tuple[str, ...]
+    files: Sequence[str]
+    ids: Sequence[str]
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     sizes_wh: np.ndarray  # (N, 2) int32

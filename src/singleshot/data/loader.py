@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from singleshot.data.sample import truths_to_learn
+from singleshot.data.shared import share
 from singleshot.decode import EncodedPicture
 from singleshot.errors import DataError, PictureError
 from singleshot.tensors import Batch
@@ -71,6 +72,7 @@ class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
     """Augmented samples of a data set, by (epoch, picture).
 
     Attributes:
+        annotations: the set, in memory that all processes share.
         in_work: the picture that each worker took last, -1 for none; shared by all processes, for messages.
     """
 
@@ -81,10 +83,20 @@ class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
         *,
         seed: int,
     ) -> None:
-        self.annotations = annotations
+        self._shared = share(annotations)
+        self.annotations = self._shared.annotations()
         self.augmentation = augmentation
         self.seed = seed
         self.in_work = torch.full((MOST_WORKERS,), -1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process: everything but what lies in shared memory anyway."""
+        return {name: value for name, value in vars(self).items() if name != "annotations"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """In the other process."""
+        vars(self).update(state)
+        self.annotations = self._shared.annotations()
 
     def __len__(self) -> int:
         return len(self.annotations)

@@ -214,6 +214,7 @@ def _groups(plan: Plan, journal: Journal, signals: _Signals, start: checkpoint.R
         world=plan.ranks.world,
     )
     samples = TrainingSet(plan.train_set, plan.augmentation, seed=plan.options.seed)
+    plan.train_set = samples.annotations  # the same, in shared memory: not twice
 
     def go_on_or_stop(line: str) -> None:
         if signals.received is not None:  # it was sent to the loader's processes, too
