@@ -13,11 +13,7 @@ import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.coverage.adapt import ENOUGH, NEGLECTED, adapt
-from singleshot.data.bad_boxes import count_bad_boxes
-from singleshot.data.classes import join, only_classes, with_classes
-from singleshot.data.recognise import default_splits, open_data
-from singleshot.data.splitting import split as hold_out
-from singleshot.errors import DataError, RequestError, UnknownNameError
+from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.models.unfold import unfolded
 from singleshot.preprocess import decode_picture, to_network_input
@@ -29,6 +25,7 @@ from singleshot.train.initial import initial_network
 from singleshot.train.overrides import overridden
 from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import Recipe, recipe_for
+from singleshot.train.sets import read_sets
 from singleshot.train.solver import solver_for
 from singleshot.weights.folder import read_spec
 
@@ -41,7 +38,6 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
-NO = "none"
 DEFAULT_EPOCHS, MOST_EPOCHS, LEAST_UPDATES = 30, 200, 1000
 """A run has 30 epochs; of a small set so many, at most 200, that there are a thousand updates."""
 VALIDATIONS = 30  # of a run, about
@@ -50,8 +46,6 @@ BOX_CHOICES = ("auto", "adapt", "keep")
 LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again
 MEASURED = 64  # pictures on which a base's batch normalisation is measured
 MOST = 10**9  # updates or epochs
-LEAST_TO_HOLD_OUT = 10
-"""Of a set without validation pictures a fifth is held out, if it has this many."""
 
 
 ALONE = Ranks()
@@ -178,7 +172,7 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
     device = choose_device(options.device)
     if device.type == "cuda" and ranks.world > 1:
         device = torch.device("cuda", ranks.local_rank)
-    train_set, val_set, notes = _read(data, options)
+    train_set, val_set, notes = read_sets(data, options)
     spec, coverage = _fit(_base_spec(options), train_set, options)
     beginning = initial_network(spec, init=options.init, model=options.model, seed=options.seed)
     recipe = _recipe(options, spec, train_set, pretrained=beginning.pretrained)
@@ -240,60 +234,6 @@ def _some_inputs(train_set: Annotations, spec: ModelSpec, seed: int) -> torch.Te
 def default_workers(processes: int = 1) -> int:
     """The cores this process may use, shared with others, less one for the network; at least 1, at most 8."""
     return max(1, min(8, usable_cores() // processes - 1))
-
-
-def _read(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Annotations | None, list[str]]:
-    splits = _one_each(options.train_split, data), _one_each(options.val_split, data)
-    pairs = [_read_one(*each, seed=options.seed) for each in zip(data, *splits, strict=True)]
-    train_set, val_sets = join([train for train, _ in pairs]), [val for _, val in pairs if val is not None]
-    if options.classes is not None:
-        wanted = _wanted(options.classes, train_set.class_names)
-        train_set, val_sets = only_classes(train_set, wanted), [only_classes(val, wanted) for val in val_sets]
-        if not len(train_set.labels):
-            raise DataError(f"not one object of {', '.join(wanted)} in {len(train_set)} pictures")
-    notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects"]
-    bad = count_bad_boxes(train_set)
-    if bad:
-        counts = ", ".join(f"{count} {kind}" for kind, count in bad.items())
-        notes.append(
-            f"bad boxes: {counts}; see docs/data.md for what is dropped and what clipped (ssd data check names them)"
-        )
-    if not val_sets:
-        return train_set, None, [*notes, "no validation: best/ is not written"]
-    val_set = join([with_classes(val, train_set.class_names) for val in val_sets])
-    return train_set, val_set, [*notes, f"validating on {len(val_set)} pictures"]
-
-
-def _wanted(classes: str, class_names: Sequence[str]) -> tuple[str, ...]:
-    wanted = tuple(dict.fromkeys(name.strip() for name in classes.split(",")))
-    for name in wanted:
-        if name not in class_names:
-            raise UnknownNameError("class", name, class_names)
-    return wanted
-
-
-def _one_each(split: str | None, data: Sequence[str]) -> list[str | None]:
-    """The split of every data set: one name for all, or one a set, separated by commas."""
-    names: list[str | None] = [None] if split is None else [name.strip() for name in split.split(",")]
-    if len(names) not in {1, len(data)}:
-        raise RequestError(f"{split!r} names {len(names)} splits for {len(data)} data sets: give one, or one a set")
-    return names if len(names) == len(data) else names * len(data)
-
-
-def _read_one(
-    path: str, train_split: str | None, val_split: str | None, *, seed: int
-) -> tuple[Annotations, Annotations | None]:
-    """Pictures to train on and to validate on: the set's own splits, else a fifth of its pictures is held out."""
-    own_train, own_val, _ = default_splits(path)
-    annotations = open_data(path, split=train_split or own_train)
-    wanted = val_split or (None if train_split else own_val)
-    if wanted == NO:
-        return annotations, None
-    if wanted is not None:
-        return annotations, open_data(path, split=wanted)
-    if len(annotations) < LEAST_TO_HOLD_OUT:
-        return annotations, None
-    return hold_out(annotations, seed=seed)
 
 
 def _base_spec(options: TrainOptions) -> ModelSpec:

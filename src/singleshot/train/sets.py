@@ -1,0 +1,80 @@
+"""The pictures of a run: which to learn from, which to validate on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from singleshot.data.bad_boxes import count_bad_boxes
+from singleshot.data.classes import join, only_classes, with_classes
+from singleshot.data.recognise import default_splits, open_data
+from singleshot.data.splitting import split as hold_out
+from singleshot.errors import DataError, RequestError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singleshot.train.options import TrainOptions
+    from singleshot.types import Annotations
+
+NO = "none"
+LEAST_TO_HOLD_OUT = 10
+"""Of a set without validation pictures a fifth is held out, if it has this many."""
+
+
+def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Annotations | None, list[str]]:
+    """Pictures to learn from and to validate on (None for none), and lines on them for people.
+
+    Raises:
+        RequestError, UnknownNameError, DataError: there is no such set, split or class, or nothing in it.
+    """
+    splits = _one_each(options.train_split, data), _one_each(options.val_split, data)
+    pairs = [_read_one(*each, seed=options.seed) for each in zip(data, *splits, strict=True)]
+    train_set, val_sets = join([train for train, _ in pairs]), [val for _, val in pairs if val is not None]
+    if options.classes is not None:
+        wanted = _wanted(options.classes, train_set.class_names)
+        train_set, val_sets = only_classes(train_set, wanted), [only_classes(val, wanted) for val in val_sets]
+        if not len(train_set.labels):
+            raise DataError(f"not one object of {', '.join(wanted)} in {len(train_set)} pictures")
+    notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects"]
+    bad = count_bad_boxes(train_set)
+    if bad:
+        counts = ", ".join(f"{count} {kind}" for kind, count in bad.items())
+        notes.append(
+            f"bad boxes: {counts}; see docs/data.md for what is dropped and what clipped (ssd data check names them)"
+        )
+    if not val_sets:
+        return train_set, None, [*notes, "no validation: best/ is not written"]
+    val_set = join([with_classes(val, train_set.class_names) for val in val_sets])
+    return train_set, val_set, [*notes, f"validating on {len(val_set)} pictures"]
+
+
+def _wanted(classes: str, class_names: Sequence[str]) -> tuple[str, ...]:
+    wanted = tuple(dict.fromkeys(name.strip() for name in classes.split(",")))
+    for name in wanted:
+        if name not in class_names:
+            raise UnknownNameError("class", name, class_names)
+    return wanted
+
+
+def _one_each(split: str | None, data: Sequence[str]) -> list[str | None]:
+    """The split of every data set: one name for all, or one a set, separated by commas."""
+    names: list[str | None] = [None] if split is None else [name.strip() for name in split.split(",")]
+    if len(names) not in {1, len(data)}:
+        raise RequestError(f"{split!r} names {len(names)} splits for {len(data)} data sets: give one, or one a set")
+    return names if len(names) == len(data) else names * len(data)
+
+
+def _read_one(
+    path: str, train_split: str | None, val_split: str | None, *, seed: int
+) -> tuple[Annotations, Annotations | None]:
+    """Pictures to train on and to validate on: the set's own splits, else a fifth of its pictures is held out."""
+    own_train, own_val, _ = default_splits(path)
+    annotations = open_data(path, split=train_split or own_train)
+    wanted = val_split or (None if train_split else own_val)
+    if wanted == NO:
+        return annotations, None
+    if wanted is not None:
+        return annotations, open_data(path, split=wanted)
+    if len(annotations) < LEAST_TO_HOLD_OUT:
+        return annotations, None
+    return hold_out(annotations, seed=seed)
