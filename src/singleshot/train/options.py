@@ -15,7 +15,7 @@ class TrainOptions:
 
     Attributes:
         model: architecture or model folder; None is the shipped model's architecture.
-        recipe: named recipe.
+        recipe: `caffe`, the paper's, or `modern`, better on light models.
         epochs: passes over the training set; None, and iterations not given either: 30, and more on small sets.
         iterations: updates, instead of epochs.
         train_split: split to train on, or one a data set, separated by commas; None: the set's own.

@@ -38,6 +38,7 @@ class Recipe:
         clip_norm: the gradient of the base, and that of the layers after it, are each shortened to this length; 0
             leaves them.
         overlap_threshold: IoU from which a default box learns a truth.
+        least_matches: so many default boxes learn each truth, however little they overlap it; see `assign.matching`.
         negative_ratio: mined negatives a positive.
         localisation_loss: `smooth_l1` (eq. 2), `giou`, or another of `losses.multibox.LOCATION_LOSSES`.
         localisation_weight: alpha of eq. 1.
@@ -63,6 +64,7 @@ class Recipe:
     backbone_rate: float = 1.0
     clip_norm: float = 0.0
     overlap_threshold: float = 0.5
+    least_matches: int = 0
     negative_ratio: float = 3.0
     localisation_loss: str = "smooth_l1"
     localisation_weight: float = 1.0
