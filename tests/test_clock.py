@@ -31,7 +31,9 @@ def run(time: Time, clock: Clock, *, waits: float, works: float, validates: floa
 
 
 def clock_of(time: Time, every: int) -> Clock:
-    return Clock(1000, lambda step: step % every == 0, pictures_a_step=16, pictures_a_validation=480, now=time)
+    return Clock(
+        1000, lambda step: 1000 // every - step // every, pictures_a_step=16, pictures_a_validation=480, now=time
+    )
 
 
 def test_what_is_left_is_right_after_the_first_epoch() -> None:

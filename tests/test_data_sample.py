@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 from data_fixtures import coco, coco_content, voc, xml
 from singleshot.data.bad_boxes import VERDICTS, count_bad_boxes, judge_boxes, usable
 from singleshot.data.recognise import open_data
-from singleshot.data.sample import to_sample
+from singleshot.data.sample import truths_to_learn
+from singleshot.decode import decode_picture
 from singleshot.errors import PictureError
+from singleshot.types import Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from singleshot.types import Annotations
 
 BAD = [
     ("cat", (1, 2, 11, 22)),
@@ -38,6 +42,13 @@ EXPECTED = [
     "outside",
     "partly outside",
 ]
+
+
+def to_sample(annotations: Annotations, index: int, *, keep_difficult: bool = True) -> Sample:
+    picture = decode_picture(annotations.path(index))
+    height, width = picture.shape[:2]
+    truths = annotations.truths(index)
+    return Sample(picture, *truths_to_learn(truths, width=width, height=height, keep_difficult=keep_difficult))
 
 
 def test_fractions_grouped_by_label_in_order_of_first_appearance(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 /* Caffe's DetectionOutput layer for one picture: what `postprocess.py` says in numpy, compiled.
  *
  * Candidates stand in a heap, best first (of equal scores the lower class, then the lower box), so that none is sorted
- * or decoded that is never looked at; the best are split off first, which is cheaper yet. Each one looked at is compared with the kept boxes of its class. Arithmetic is
- * that of `box_coder.decode` and `boxes.iou`, operation by operation, in single precision.
+ * or decoded that is never looked at; of many the best are split off first, which is cheaper yet. Each one looked at is
+ * compared with the kept boxes of its class. Arithmetic is that of `box_coder.decode` and `boxes.iou`, operation by
+ * operation, in single precision.
  *
  * Only the stable interface of Python 3.11 is used: one build serves that version and all later ones.
  */

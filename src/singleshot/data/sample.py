@@ -1,4 +1,4 @@
-"""One picture of a set, decoded, with its truths as augmentation and the matcher take them."""
+"""The truths of one picture of a set, as augmentation and the matcher take them."""
 
 from __future__ import annotations
 
@@ -8,32 +8,11 @@ import numpy as np
 
 from singleshot.boxes import clip_boxes
 from singleshot.data.bad_boxes import judge_boxes, usable
-from singleshot.preprocess import decode_picture
-from singleshot.types import Sample
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
 
-    from singleshot.types import Annotations, Truths
-
-
-def to_sample(annotations: Annotations, index: int, *, keep_difficult: bool = True) -> Sample:
-    """Decode picture `index` and give its truths as fractions of it, bad boxes dropped or clipped (`bad_boxes`).
-
-    Args:
-        annotations: the set.
-        index: which picture.
-        keep_difficult: train on difficult objects (VOC does, COCO and ILSVRC do not). Crowd regions are never learnt.
-
-    Raises:
-        PictureError: the picture cannot be decoded.
-    """
-    picture = decode_picture(annotations.path(index))
-    height, width = picture.shape[:2]
-    boxes, labels, difficult = truths_to_learn(
-        annotations.truths(index), width=width, height=height, keep_difficult=keep_difficult
-    )
-    return Sample(picture, boxes, labels, difficult)
+    from singleshot.types import Truths
 
 
 def truths_to_learn(
@@ -41,6 +20,8 @@ def truths_to_learn(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes as fractions, labels and difficult flags, grouped by label in the order of first appearance.
 
+    Bad boxes are dropped or clipped (`bad_boxes`), crowd regions never learnt; difficult objects are, if
+    `keep_difficult` (VOC does, COCO and ILSVRC do not).
     Coordinates are divided by the size with no -1, in float32 (Caffe io.cpp, ReadXMLToAnnotatedDatum). The order is the
     one that Caffe's matcher sees: its AnnotatedDatum holds one group a label.
     """

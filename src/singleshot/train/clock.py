@@ -6,8 +6,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -24,7 +22,7 @@ class Clock:
 
     Args:
         steps: updates of the whole run.
-        validates_after: whether a validation follows an update.
+        validations_after: how many validations follow an update.
         pictures_a_step: of an update.
         pictures_a_validation: 0 without validation.
         now: seconds; tests have their own.
@@ -33,14 +31,14 @@ class Clock:
     def __init__(
         self,
         steps: int,
-        validates_after: Callable[[int], bool],
+        validations_after: Callable[[int], int],
         *,
         pictures_a_step: int,
         pictures_a_validation: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._steps = steps
-        self._validations_until = np.cumsum([0, *(validates_after(step) for step in range(1, steps + 1))])
+        self._validations_after = validations_after
         self._pictures = pictures_a_step, pictures_a_validation
         self._now = now
         self._recent: deque[float] = deque(maxlen=RECENT)
@@ -81,8 +79,7 @@ class Clock:
         validation = self._validation
         if validation is None:
             validation = step * FORWARD_SHARE * of_validation / of_step
-        left = self._validations_until[-1] - self._validations_until[done]
-        return float((self._steps - done) * step + left * validation)
+        return (self._steps - done) * step + self._validations_after(done) * validation
 
     def verdict(self, *, workers: int, cores: int) -> str:
         """What limits the speed, and what would help."""

@@ -127,7 +127,7 @@ class _Training:
         self._normalise = Normaliser(self._model, plan.device)
         self.clock = Clock(
             plan.steps,
-            plan.validates_after,
+            plan.validations_after,
             pictures_a_step=plan.recipe.batch_size,
             pictures_a_validation=0 if plan.val_set is None else len(plan.val_set),
         )

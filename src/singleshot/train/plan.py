@@ -114,6 +114,13 @@ class Plan:
             return False
         return step == self.steps or (step % self.validate_every == 0 and step < self.steps - self.validate_every // 2)
 
+    def validations_after(self, step: int) -> int:
+        """How many validations are left after this update: one by one `validates_after`, without asking each."""
+        if self.val_set is None:
+            return 0
+        regular = (self.steps - self.validate_every // 2 - 1) // self.validate_every - step // self.validate_every
+        return max(0, regular) + int(step < self.steps)
+
     def circumstances(self) -> dict[str, Any]:
         """What people want to know of a run beside its recipe, for its report."""
         return {
