@@ -1,10 +1,10 @@
-"""Our networks and torchvision's on an accelerator: network alone and with NMS on the device, batch 1, 8 and 32.
+"""Our networks and torchvision's on an accelerator: network alone, and decoded pictures to boxes, batch 1, 8 and 32.
 
 python benchmarks/gpu.py --json gpu.json          (make bench-gpu)
 python benchmarks/gpu.py --device cpu --batches 1 --rounds 1 --no-compile     (tries the script itself)
 
-Settings: fp32; channels-last bf16; the same compiled with CUDA graphs. First it checks that NMS on the device
-finds what our numpy version finds in the same predictions.
+All settings are those of `Detector.load`: fp32; bf16; bf16 compiled with CUDA graphs. First it checks that NMS on the
+device finds what our numpy version finds in the same predictions.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import copy
 import json
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from singleshot.models.ssd import SSD
 from singleshot.postprocess import postprocess
 from singleshot.postprocess_torch import postprocess_on_device
 from singleshot.preprocess import to_network_input
+from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.spec import variant
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def main() -> None:
         network, pictures = prepared(name, device)
         check_nms(network, pictures[:1], device)
         for batch in given.batches:
-            works = ours(network, pictures[:batch], compiled=not given.no_compile)
+            works = ours(network, pictures[:batch], device, compiled=not given.no_compile)
             works |= torchvision_works(peer, batch, device)
             for work, times in interleaved(works, given.rounds, device).items():
                 milliseconds = 1e3 * statistics.median(times)
@@ -95,29 +97,17 @@ def check_nms(network: SSD, pictures: torch.Tensor, device: torch.device) -> Non
     print(f"{spec.name}: NMS on {device} finds the {len(here)} boxes that numpy's finds")
 
 
-def ours(network: SSD, pictures: torch.Tensor, *, compiled: bool) -> dict[str, Work]:
-    """The network alone and with NMS, at each setting."""
-    spec = network.spec
-    last = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    inputs = pictures.contiguous(memory_format=torch.channels_last)
-    forwards: dict[str, Any] = {"fp32": (network, pictures, False), "channels-last bf16": (last, inputs, True)}
+def ours(network: SSD, inputs: torch.Tensor, device: torch.device, *, compiled: bool) -> dict[str, Work]:
+    """The network alone, and from decoded pictures to boxes, at each setting of the product's own backend."""
+    settings: dict[str, dict[str, Any]] = {"fp32": {}, "bf16": {"precision": "bf16"}}
     if compiled:
-        graph = torch.compile(last, mode="reduce-overhead", dynamic=False)
-        forwards["channels-last bf16, compiled with graphs"] = (graph, inputs, True)
+        settings["bf16, compiled with graphs"] = {"precision": "bf16", "compiled": True}
     works: dict[str, Work] = {}
-    for setting, (forward, given, half) in forwards.items():
-
-        def run(forward: Any = forward, given: torch.Tensor = given, half: bool = half) -> Any:
-            with torch.inference_mode(), torch.autocast(given.device.type, torch.bfloat16, enabled=half):
-                return forward(given)
-
-        def with_nms(run: Any = run) -> object:
-            predictions = run()
-            offsets, scores = predictions.offsets.float(), predictions.logits.float().softmax(dim=-1)
-            return postprocess_on_device(offsets, scores, network.default_boxes, spec.boxes.variances, spec.postprocess)
-
-        works[f"ours, {setting}: network"] = run
-        works[f"ours, {setting}: with NMS"] = with_nms
+    pictures = [picture()] * len(inputs)
+    for setting, options in settings.items():
+        backend = TorchBackend(copy.deepcopy(network), device, **options)
+        works[f"ours, {setting}: network"] = partial(backend.predict, inputs)
+        works[f"ours, {setting}: whole"] = partial(backend, pictures)
     return works
 
 

@@ -90,3 +90,19 @@ def test_wrong_requests_are_one_line(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("ssd:")]
     assert len(lines) == 1
     assert message in lines[0]
+
+
+def test_two_models_are_compared_on_the_same_pictures(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = SSDLITE320_MOBILENETV2.with_input_size(64, 64)
+    for seed in (0, 1):
+        save_network(tmp_path / f"model{seed}", SSD(spec, seed=seed), card="")
+    out = tmp_path / "figures.json"
+    arguments = ["evaluate", str(data), "--model", str(tmp_path / "model0"), "--against", str(tmp_path / "model1")]
+    assert run([*arguments, "--json", str(out)]) == 0
+    figures = json.loads(out.read_text())
+    assert figures["against"]["difference"] == pytest.approx(figures["mAP"] - figures["against"]["mAP"])
+    assert "resamples of the 3 pictures" in capsys.readouterr().out
+    assert run([*arguments, "--protocol", "coco"]) == 2
+    assert "--protocol voc12" in capsys.readouterr().err

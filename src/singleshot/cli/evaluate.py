@@ -16,6 +16,7 @@ def evaluate(
     json: Path | None = None,
     report: Path | None = None,
     device: str = "auto",
+    against: str | None = None,
 ) -> int:
     """Measure how good a model, or a file of detections, is on a labelled set.
 
@@ -28,6 +29,7 @@ def evaluate(
         json: file for the figures.
         report: file for a page with curves and pictures.
         device: `auto`, `cpu` or `cuda`.
+        against: another model, evaluated on the same pictures: the difference in mAP, and whether it could be chance.
     """
     from singleshot.console import remarks, results
     from singleshot.files import require_output, write_whole
@@ -38,12 +40,14 @@ def evaluate(
     require_output(report, "--report", inputs)
     result = evaluate_set(
         data, model=model, detections_file=detections, split=split, protocol=protocol, device=device,
-        console=remarks(), report=report,
+        console=remarks(), report=report, against=against,
     )  # fmt: skip
     console = results()
     for name, ap in result.per_class.items():
         console.print(f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}")
     console.print(f"{'mAP ' + result.protocol:>16}  {100 * (result.mean_ap or 0):5.1f}%")
+    if result.comparison is not None:
+        console.print(str(result.comparison))
     if json is not None:
         write_whole(json, json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
     return 0

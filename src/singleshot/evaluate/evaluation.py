@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from singleshot.evaluate.compare import Comparison
     from singleshot.evaluate.pictures import Pictures
 
 
@@ -54,6 +55,7 @@ class Evaluation:
         numbers: further figures by their usual names (COCO's 12); None where a figure has nothing to measure.
         foreign: detections of classes that the data set does not have, by class name; they count nowhere.
         pictures: how each picture went, at an overlap of 0.5 whatever the protocol; None where nobody asked.
+        comparison: with another set of detections; None where nobody asked.
     """
 
     protocol: str
@@ -65,6 +67,7 @@ class Evaluation:
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     foreign: Mapping[str, int] = field(default_factory=dict)
     pictures: Pictures | None = None
+    comparison: Comparison | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`: protocol, mAP, per_class, the protocol's own numbers, counts. Never NaN."""
@@ -76,6 +79,8 @@ class Evaluation:
         result["detections"] = {name: count.detections for name, count in self.counts.items()}
         if self.foreign:
             result["foreign_detections"] = dict(self.foreign)
+        if self.comparison is not None:
+            result["against"] = self.comparison.to_json()
         return result
 
 

@@ -22,21 +22,35 @@ ENGINE_FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
 FASTEST_FIRST = ("int8", "bf16", "fp32")
 
 
-def load_backend(folder: Path, device: str = "auto") -> Backend:
+def load_backend(
+    folder: Path, device: str = "auto", *, precision: str | None = None, compiled: bool = False
+) -> Backend:
     """An exported model on its engine, or a model folder on the engine inside it, else on torch.
 
-    Engines run on the processor; a device of torch's (`cuda`) asks for torch.
+    Engines run on the processor; a device of torch's (`cuda`), a precision or `compiled` ask for torch.
+
+    Args:
+        folder: of a model or an export.
+        device: `auto`, `cpu`, or a name of torch's.
+        precision: of `torch_backend.PRECISIONS`; None: an export's own, else fp32.
+        compiled: see `TorchBackend`.
 
     Raises:
-        RequestError: an exported model cannot run on that device, or what it needs is not installed.
+        RequestError: an exported model cannot run on that device or in another precision, or what it needs is not
+            installed.
         ModelError, HashError: the folder is not whole; the message says why.
     """
     on_cpu = device in {"auto", "cpu"}
     if read_configuration(folder).export is not None:
         if not on_cpu:
             raise RequestError(f"{folder} is exported for the processor; give the model it came from for {device}")
+        if precision is not None or compiled:
+            raise RequestError(
+                f"{folder} is exported, its precision is settled; give the model it came from, or export it anew: "
+                "ssd export --precision"
+            )
         return load_engine(folder)
-    engine = _inside(folder) if on_cpu else None
+    engine = _inside(folder) if on_cpu and precision is None and not compiled else None
     if engine is not None:
         return load_engine(engine)
     try:
@@ -46,7 +60,7 @@ def load_backend(folder: Path, device: str = "auto") -> Backend:
         if error.name != "torch":
             raise
         raise RequestError(f"{folder} needs torch, which is not installed: pip install 'singleshot[train]'") from error
-    return TorchBackend(load_network(folder), choose_device(device))
+    return TorchBackend(load_network(folder), choose_device(device), precision=precision or "fp32", compiled=compiled)
 
 
 def load_engine(folder: Path, *, threads: int | None = None) -> OpenVINOBackend | OnnxBackend:

@@ -42,7 +42,15 @@ class Detector:
         self.name = name
 
     @classmethod
-    def load(cls, model: str | Path | None = None, *, device: str = "auto", score: float = 0.0) -> Detector:
+    def load(
+        cls,
+        model: str | Path | None = None,
+        *,
+        device: str = "auto",
+        score: float = 0.0,
+        precision: str | None = None,
+        compiled: bool = False,
+    ) -> Detector:
         """A detector from a model folder, an exported model, or the name of a shipped model (None: the default one).
 
         Args:
@@ -50,13 +58,16 @@ class Detector:
             device: `auto`, `cpu`, or a name of torch's.
             score: do not look for what scores less. The detections are those of `.above(score)`, some milliseconds a
                 picture sooner: thousands of unlikely boxes need no suppression.
+            precision: of torch, `fp32` or `bf16`; None: that of the export, else fp32.
+            compiled: with torch, compile the network at the first call (with CUDA graphs on CUDA), which takes a
+                minute; worth it for many pictures.
 
         Raises:
             RequestError: there is no such model.
             ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
-        backend = load_backend(folder, device)
+        backend = load_backend(folder, device, precision=precision, compiled=compiled)
         settings = backend.spec.postprocess
         just_below = float(np.nextafter(np.float32(score), np.float32(-1)))  # thresholds are exclusive
         if just_below > settings.score_threshold:

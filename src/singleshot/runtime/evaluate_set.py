@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rich.progress import Progress
 
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.errors import DataError, RequestError
+from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
-from singleshot.evaluate.protocols import evaluate
+from singleshot.evaluate.protocols import default_protocol, evaluate
+from singleshot.evaluate.voc import AP_VERSIONS
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
@@ -33,19 +36,23 @@ def evaluate_set(
     device: str,
     console: Console,
     report: Path | None = None,
+    against: str | None = None,
 ) -> Evaluation:
-    """The figures of a model or of a file of detections on one split.
+    """The figures of a model or of a file of detections on one split, compared with those of the model `against`.
 
     Raises:
-        RequestError: both a model and detections were given.
+        RequestError: both a model and detections were given, or a comparison by COCO's protocol.
         DataError: the split is empty, or the model knows none of its classes.
     """
     if model is not None and detections_file is not None:
         raise RequestError("give --model or --detections, not both")
+    opponent = None if against is None else Detector.load(against, device=device)
     if split is None:
         _, validation, test = default_splits(data)
         split = test or validation
     annotations = open_data(data, split=split)
+    if opponent is not None and (protocol or default_protocol(annotations)) not in AP_VERSIONS:
+        raise RequestError("models are compared by VOC's mAP: add --protocol voc12")
     console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
     if split is None and detections_file is None:
         console.print(
@@ -58,6 +65,9 @@ def evaluate_set(
         detector = Detector.load(model, device=device)
         name, detections = detector.name, detect_with_progress(detector, annotations, console)
     result = evaluate(annotations, detections, protocol=protocol)
+    if opponent is not None:
+        theirs = detect_with_progress(opponent, annotations, console)
+        result = replace(result, comparison=compare(annotations, detections, theirs, protocol=result.protocol))
     if report is not None:
         write_report(
             report,
