@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 from data_fixtures import voc
 from singleshot.cli.main import run
 from singleshot.errors import DataError, HashError, ModelError, PictureError, RequestError, VerificationError
-from singleshot.export import calibrate, export, onnx_graph
+from singleshot.export import export, onnx_graph
 from singleshot.export.detection_graph import detection_graph
 from singleshot.export.export import export_model
 from singleshot.export.openvino_ir import to_openvino
@@ -154,7 +154,7 @@ def test_int8_is_measured_and_judged_on_the_users_pictures(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calibrate, "MOST_LOST", 1.0)  # of an untrained network on two pictures
+    monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained network on two pictures
     arguments = ["export", str(source), "--precision", "int8", "--out", str(tmp_path / "int8")]
     assert run(arguments) == 2
     assert "--calibrate DATA" in capsys.readouterr().err
@@ -171,7 +171,7 @@ def test_int8_is_measured_and_judged_on_the_users_pictures(
 def test_an_export_that_loses_too_much_is_not_left_behind(
     source: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibrate, "MOST_LOST", -2.0)
+    monkeypatch.setattr(export, "MOST_LOST", -2.0)
     with pytest.raises(VerificationError, match=r"lost too much: mAP .*% before, .*; it was not kept"):
         export_model(str(source), tmp_path / "out", calibrate=str(labelled))
     assert not (tmp_path / "out").exists()

@@ -17,6 +17,7 @@ def export(
     engine: Annotated[str, Parameter(name="--format")] = "openvino",
     precision: str = "fp32",
     calibrate: str | None = None,
+    most_lost: float | None = None,
     raw: bool = False,
     json: Path | None = None,
 ) -> int:
@@ -29,6 +30,8 @@ def export(
         precision: `fp32`; of openvino also `bf16`: half the size, faster where the processor has bf16; and `int8`: a
             quarter, fastest.
         calibrate: a labelled data set: int8 needs it; the mAP before and after is told.
+        most_lost: points of mAP that a lower precision may cost on that data (0.5): the layers that hurt most stay at a
+            higher one until it holds.
         raw: leave NMS out of the graph, for engines that have their own.
         json: file for what was measured.
     """
@@ -39,7 +42,14 @@ def export(
     require_output(json, "--json", [name for name in (model, calibrate) if name is not None])
     with remarks().status("") as status:
         done = export_model(
-            model, out, engine=engine, precision=precision, calibrate=calibrate, raw=raw, on_stage=status.update
+            model,
+            out,
+            engine=engine,
+            precision=precision,
+            calibrate=calibrate,
+            most_lost=None if most_lost is None else most_lost / 100,
+            raw=raw,
+            on_stage=status.update,
         )
     if not done.trained:
         remarks().print(f"{model} has no weights here: seeded ones were taken, which detect nothing but take as long")
@@ -56,5 +66,6 @@ def export(
         }
         if done.judgement is not None:
             figures |= {"mAP_before": done.judgement.before, "mAP_after": done.judgement.after}
+            figures["spared"] = list(done.judgement.spared)
         write_whole(json, json_format.dumps(figures, indent=1, allow_nan=False) + "\n")
     return 0

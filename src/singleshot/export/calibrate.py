@@ -22,7 +22,7 @@ from singleshot.runtime.engine import resize_into
 from singleshot.runtime.over_set import detect_in_set
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from jaxtyping import UInt8
 
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 MOST_PICTURES = 300
 """Pictures to measure the range of activations on."""
-MOST_LOST = 0.02
-"""mAP that an export may lose on the user's pictures before it is refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,9 +66,9 @@ class Calibration:
             raise DataError(f"{data} has none of the model's classes: {', '.join(spec.class_names)}")
         return cls(measured, judged)
 
-    def pictures(self, input_size_hw: tuple[int, int]) -> list[UInt8[np.ndarray, "1 h w 3"]]:
+    def pictures(self, input_size_hw: tuple[int, int], most: int = MOST_PICTURES) -> list[UInt8[np.ndarray, "1 h w 3"]]:
         """Some hundred network inputs, evenly spaced over the measured part."""
-        count = min(MOST_PICTURES, len(self.measured))
+        count = min(most, len(self.measured))
         chosen = np.linspace(0, len(self.measured) - 1, count).round().astype(int)
         inputs = []
         for index in chosen:
@@ -78,46 +76,73 @@ class Calibration:
             resize_into(inputs[-1], [decode_picture(self.measured.path(int(index)))])
         return inputs
 
+    def mean_ap(self, backend: Backend) -> float:
+        """On the judged part, 0..1."""
+        found = detect_in_set(Detector(backend, name="export"), self.judged)
+        return evaluate(self.judged, found).mean_ap or 0.0
+
 
 @dataclass(frozen=True)
 class Judgement:
-    """mAP of the source and of its export on the same pictures."""
+    """mAP of the source and of its export on the same pictures, 0..1.
+
+    Attributes:
+        before: of the source.
+        after: of the export.
+        pictures: how many.
+        spared: blocks that were left at the higher precision for it.
+    """
 
     before: float
     after: float
     pictures: int
+    spared: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """A line for people."""
-        return f"mAP {100 * self.before:.1f}% before, {100 * self.after:.1f}% after, on {self.pictures} pictures"
+        line = f"mAP {100 * self.before:.1f}% before, {100 * self.after:.1f}% after, on {self.pictures} pictures"
+        if not self.spared:
+            return line
+        more = f" and {len(self.spared) - 4} more" if len(self.spared) > 4 else ""
+        return f"{line}; at a higher precision: {', '.join(self.spared[:4])}{more}"
 
+    def require_at_most(self, lost: float) -> None:
+        """Refuse an export that lost more.
 
-def judge(annotations: Annotations, source: Backend, export: Backend) -> Judgement:
-    """Evaluate source and export.
-
-    Raises:
-        VerificationError: the export lost more than `MOST_LOST`.
-    """
-    before = _mean_ap(annotations, source)
-    after = _mean_ap(annotations, export)
-    judgement = Judgement(before, after, len(annotations))
-    if before - after > MOST_LOST:
-        raise VerificationError(f"the export lost too much: {judgement}; it was not kept")
-    return judgement
+        Raises:
+            VerificationError: it did.
+        """
+        if self.before - self.after > lost:
+            raise VerificationError(
+                f"the export lost too much: {self}; it was not kept (--most-lost keeps the layers that hurt at a "
+                "higher precision)"
+            )
 
 
 def quantised(
-    model: openvino.Model, pictures: Sequence[UInt8[np.ndarray, "1 h w 3"]], *, quietly: bool = False
+    model: openvino.Model,
+    pictures: Sequence[UInt8[np.ndarray, "1 h w 3"]],
+    *,
+    spared: Collection[str] = (),
+    quietly: bool = False,
 ) -> openvino.Model:
-    """The graph with 8-bit convolutions (NNCF's post-training quantisation with fast bias correction)."""
+    """The graph with 8-bit convolutions (NNCF's post-training quantisation with fast bias correction).
+
+    Args:
+        model: the graph.
+        pictures: to measure the range of activations on.
+        spared: layers that stay as they are, by name.
+        quietly: without bars.
+    """
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # NNCF has torch look for a GPU's compiler
     import nncf
 
     preset = nncf.QuantizationPreset.MIXED
     with redirect_stdout(io.StringIO() if quietly else sys.stderr):  # its bars
-        return nncf.quantize(model, nncf.Dataset(pictures), subset_size=len(pictures), preset=preset)
-
-
-def _mean_ap(annotations: Annotations, backend: Backend) -> float:
-    found = detect_in_set(Detector(backend, name="export"), annotations)
-    return evaluate(annotations, found).mean_ap or 0.0
+        return nncf.quantize(
+            model,
+            nncf.Dataset(pictures),
+            subset_size=len(pictures),
+            preset=preset,
+            ignored_scope=nncf.IgnoredScope(names=list(spared)) if spared else None,
+        )

@@ -10,9 +10,10 @@ import torch
 
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.export import torch_package
-from singleshot.export.calibrate import Calibration, Judgement, judge, quantised
+from singleshot.export.calibrate import Calibration, Judgement
 from singleshot.export.card import export_card
-from singleshot.export.openvino_ir import halve_weights, serialised, to_openvino
+from singleshot.export.lowering import Lowering
+from singleshot.export.openvino_ir import to_openvino
 from singleshot.export.torch_package import program_outputs
 from singleshot.export.verify import Differences, pictures_to_verify_on, verify
 from singleshot.models.ssd import SSD
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"openvino": ("fp32", "bf16", "int8"), "onnx": ("fp32",), "torch": ("fp32",), "aotinductor": ("fp32",)}
 """By format. `openvino` and `onnx` run in a `Detector`; the others are for programs of one's own."""
+
+MOST_LOST = 0.02
+"""mAP that an export may lose on the user's pictures before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def export_model(
     engine: str = "openvino",
     precision: str = "fp32",
     calibrate: str | None = None,
+    most_lost: float | None = None,
     raw: bool = False,
     on_stage: Callable[[str], None] = lambda _stage: None,
 ) -> Exported:
@@ -71,6 +76,8 @@ def export_model(
         engine: a key of `PRECISIONS`.
         precision: `fp32`; `bf16`: weights stored in 16 bits, computed in bf16 where the processor can; `int8`.
         calibrate: a labelled data set: `int8` measures its scales on it, and the mAP before and after is judged by it.
+        most_lost: mAP that may be lost on that data, 0..1: layers that hurt stay at a higher precision (`bf16`: fp32;
+            `int8`: bf16, or fp32 where the processor has none). None: an export that loses more than 0.02 is refused.
         raw: leave decoding and NMS out of the graph, for engines that have their own. `Detector` uses its own anyway.
         on_stage: called with a few words at the beginning of each stage.
 
@@ -79,6 +86,43 @@ def export_model(
         DataError: data that cannot be used.
         VerificationError: the export differs from its source; nothing was written.
     """
+    _require_sensible(out, engine, precision, calibrate, most_lost)
+    network, provenance, source = _source(model)
+    spec = network.spec
+    calibration = None if calibrate is None else Calibration.open(calibrate, spec)
+    before = None
+    if calibration is not None:
+        on_stage("evaluating the source")
+        before = calibration.mean_ap(TorchBackend(network, torch.device("cpu")))
+    on_stage("building the graph")
+    judgement = None
+    if most_lost is not None:
+        assert calibration is not None
+        assert before is not None
+        lowering = Lowering(spec, to_openvino(network, raw=raw), precision, calibration)
+        files, judgement = lowering.files_that_lose_at_most(most_lost, before, on_stage)
+    else:
+        files = _files(network, engine, precision, calibration, raw=raw, on_stage=on_stage)
+    on_stage("comparing with the source")
+    if engine in ENGINES:
+        backend = start_engine(engine, spec, files, precision=precision, origin="the export")
+        differences = verify(backend.outputs, network, pictures_to_verify_on(), precision)
+        if calibration is not None and before is not None and judgement is None:
+            on_stage("evaluating the export")
+            judgement = Judgement(before, calibration.mean_ap(backend), len(calibration.judged))
+            judgement.require_at_most(MOST_LOST)
+    else:
+        outputs = program_outputs(spec, next(iter(files.values())), compiled=engine == "aotinductor")
+        differences = verify(outputs, network, pictures_to_verify_on(), precision)
+    against_source = "; ".join(str(part) for part in (differences, judgement) if part)
+    card = export_card(spec, engine, precision, against_source, raw=raw)
+    export = Export(engine, cast("Precision", precision), tuple(files), source)
+    save_export(out, spec, files, export=export, card=card, provenance=provenance)
+    return Exported(out, sum(map(len, files.values())), model not in VARIANTS, differences, judgement)
+
+
+def _require_sensible(out: Path, engine: str, precision: str, calibrate: str | None, most_lost: float | None) -> None:
+    """Refuse what could not end well, before anything costs time."""
     for kind, name, known in (
         ("export format", engine, PRECISIONS),
         (f"precision of {engine}", precision, PRECISIONS.get(engine, ())),
@@ -90,29 +134,13 @@ def export_model(
     require_replaceable(out)
     if precision == "int8" and calibrate is None:
         raise RequestError("int8 measures its scales on your pictures: give a labelled set with --calibrate DATA")
+    if most_lost is not None:
+        if calibrate is None or precision == "fp32":
+            raise RequestError("--most-lost needs a lower --precision, and --calibrate DATA to judge it by")
+        if not 0 <= most_lost <= 1:
+            raise RequestError(f"--most-lost is 0 to 100 points, got {100 * most_lost:g}")
     if calibrate is not None and engine not in ENGINES:
         raise RequestError(f"--calibrate evaluates the export, which a Detector cannot do for {engine}")
-    network, provenance, source = _source(model)
-    spec = network.spec
-    calibration = None if calibrate is None else Calibration.open(calibrate, spec)
-    on_stage("building the graph")
-    files = _files(network, engine, precision, calibration, raw=raw, on_stage=on_stage)
-    on_stage("comparing with the source")
-    if engine in ENGINES:
-        backend = start_engine(engine, spec, files, precision=precision, origin="the export")
-        differences = verify(backend.outputs, network, pictures_to_verify_on(), precision)
-    else:
-        outputs = program_outputs(spec, next(iter(files.values())), compiled=engine == "aotinductor")
-        differences = verify(outputs, network, pictures_to_verify_on(), precision)
-    judgement = None
-    if calibration is not None:
-        on_stage("evaluating before and after")
-        judgement = judge(calibration.judged, TorchBackend(network, torch.device("cpu")), backend)
-    against_source = "; ".join(str(part) for part in (differences, judgement) if part)
-    card = export_card(spec, engine, precision, against_source, raw=raw)
-    export = Export(engine, cast("Precision", precision), tuple(files), source)
-    save_export(out, spec, files, export=export, card=card, provenance=provenance)
-    return Exported(out, sum(map(len, files.values())), model not in VARIANTS, differences, judgement)
 
 
 def _files(
@@ -133,13 +161,8 @@ def _files(
         return {torch_package.FILES[0]: torch_package.to_program(network)}
     if engine == "aotinductor":
         return {torch_package.FILES[0]: torch_package.to_machine_code(network)}
-    graph = to_openvino(network, raw=raw)
-    if precision == "int8":
-        assert calibration is not None
-        on_stage("measuring the range of activations")
-        graph = quantised(graph, calibration.pictures(network.spec.input_size_hw))
-    halve_weights(graph, only_exact=precision != "bf16")
-    return serialised(graph)
+    on_stage("measuring the range of activations" if precision == "int8" else "building the graph")
+    return Lowering(network.spec, to_openvino(network, raw=raw), precision, calibration).files()
 
 
 def _source(model: str | None) -> tuple[SSD, Mapping[str, Any], str]:

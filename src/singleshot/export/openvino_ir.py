@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
 
 import numpy as np
 
@@ -17,9 +18,16 @@ from singleshot.runtime.engine import DETECTIONS, RAW
 from singleshot.runtime.quiet_openvino import core, openvino, opset9
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from torch.export import ExportedProgram
+
     from singleshot.models.ssd import SSD
 
 FILES = ENGINE_FILES["openvino"]
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
+IN_FP32 = "DisablePrecisionConversion"
+"""OpenVINO's mark on layers that keep their precision; it says f16, and the engine heeds it for bf16 too."""
 
 
 def to_openvino(network: SSD, *, raw: bool = False) -> openvino.Model:
@@ -29,7 +37,9 @@ def to_openvino(network: SSD, *, raw: bool = False) -> openvino.Model:
         network: any.
         raw: without decoding and NMS, for engines that have their own.
     """
-    model = openvino.convert_model(exported_program(network))
+    program = exported_program(network)
+    model = openvino.convert_model(program)
+    _name_layers(model, program)
     model.reshape([-1, *network.spec.input_size_hw, 3])
     model.inputs[0].set_names({INPUT})
     offsets, probabilities = (result.get_node().input_value(0) for result in model.outputs)
@@ -45,15 +55,21 @@ def to_openvino(network: SSD, *, raw: bool = False) -> openvino.Model:
     return model
 
 
-def halve_weights(model: openvino.Model, *, only_exact: bool) -> None:
+def layer_names(model: openvino.Model) -> list[str]:
+    """The convolutions, by their names in the network: `backbone.block1.depthwise`, `heads.location.last.pointwise`."""
+    return [layer.get_friendly_name() for layer in model.get_ordered_ops() if layer.get_type_name() in CONVOLUTIONS]
+
+
+def halve_weights(model: openvino.Model, *, only_exact: bool, spared: Collection[str] = ()) -> None:
     """Store filters as float16; everything else, the default boxes above all, stays as it is.
 
     Args:
         model: is changed.
         only_exact: leave filters that would lose digits (those of a model stored in half precision do not).
+        spared: layers to leave, by name.
     """
     for layer in model.get_ops():
-        if layer.get_type_name() not in {"Convolution", "GroupConvolution"}:
+        if layer.get_type_name() not in CONVOLUTIONS or layer.get_friendly_name() in spared:
             continue
         source = layer.input_value(1)
         while source.get_node().get_type_name() == "Reshape":
@@ -66,11 +82,82 @@ def halve_weights(model: openvino.Model, *, only_exact: bool) -> None:
             source.replace(opset9.convert(opset9.constant(half), openvino.Type.f32).output(0))
 
 
-def serialised(model: openvino.Model) -> dict[str, bytes]:
-    """The files of the graph, by name."""
+def in_full_precision(quantised: openvino.Model, names: Collection[str], *, as_in: openvino.Model) -> openvino.Model:
+    """The 8-bit graph with these layers as they were: their inputs not rounded, their filters those of `as_in`."""
+    filters = {
+        layer.get_friendly_name(): layer.input_value(1)
+        for layer in as_in.get_ops()
+        if layer.get_type_name() in CONVOLUTIONS
+    }
+    model = quantised.clone()
+    for layer in model.get_ops():
+        if layer.get_type_name() in CONVOLUTIONS and layer.get_friendly_name() in names:
+            rounding = layer.input_value(0).get_node()
+            if rounding.get_type_name() == "FakeQuantize":
+                layer.input(0).replace_source_output(rounding.input_value(0))
+            source = filters[layer.get_friendly_name()]
+            constant = source.get_node()
+            while constant.get_type_name() != "Constant":
+                constant = constant.input_value(0).get_node()
+            values = constant.get_data().astype(np.float32).reshape(tuple(source.get_shape()))
+            layer.input(1).replace_source_output(opset9.constant(values).output(0))
+    return model
+
+
+def serialised(model: openvino.Model, *, spared: Collection[str] = ()) -> dict[str, bytes]:
+    """The files of the graph, by name.
+
+    Args:
+        model: the graph.
+        spared: layers that the engine computes in fp32 whatever its precision hint says.
+    """
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(model, str(Path(folder) / FILES[0]), compress_to_fp16=False)
-        return {name: (Path(folder) / name).read_bytes() for name in FILES}
+        files = {name: (Path(folder) / name).read_bytes() for name in FILES}
+    if spared:
+        files[FILES[0]] = _marked(files[FILES[0]], _with_sums(model, spared))
+    return files
+
+
+def _with_sums(model: openvino.Model, spared: Collection[str]) -> set[str]:
+    """These layers and the sums behind them: of a bias, and of a residual block, into which the engine fuses both."""
+    found: set[str] = set()
+    for layer in model.get_ops():
+        if layer.get_type_name() in CONVOLUTIONS and layer.get_friendly_name() in spared:
+            behind = [layer]
+            for _ in range(3):
+                found.update(one.get_friendly_name() for one in behind)
+                targets = [target.get_node() for one in behind for target in one.output(0).get_target_inputs()]
+                behind = [one for one in targets if one.get_type_name() == "Add"]
+    return found
+
+
+def _marked(graph: bytes, names: Collection[str]) -> bytes:
+    """The graph's XML with `IN_FP32` on what bears these names, which Python's interface cannot set."""
+    root = ET.fromstring(graph)  # noqa: S314 our own, made a moment ago
+    for layer in root.iterfind("layers/layer"):
+        if layer.get("name") in names:
+            info = layer.find("rt_info")
+            if info is None:
+                info = ET.Element("rt_info")
+                layer.insert(0, info)
+            ET.SubElement(info, "attribute", name=IN_FP32, version="0", value="dynamic:f16")
+    marked: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
+    return marked
+
+
+def _name_layers(model: openvino.Model, program: ExportedProgram) -> None:
+    """Call convolutions as the network does; the converter numbers them in its order."""
+    paths = [
+        next(reversed(node.meta["nn_module_stack"].values()))[0]
+        for node in program.graph.nodes
+        if node.op == "call_function" and "conv2d" in str(node.target)
+    ]
+    layers = [layer for layer in model.get_ops() if layer.get_type_name() in CONVOLUTIONS]
+    for layer in layers:
+        head = layer.get_friendly_name().split("/")[0].removeprefix("convolution").removeprefix("_")
+        path = paths[int(head or 0)]
+        layer.set_friendly_name(path.removeprefix("network.").removesuffix(".convolution"))
 
 
 def _detections(offsets: openvino.Output, probabilities: openvino.Output, network: SSD) -> list[openvino.Output]:
