@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -107,6 +110,28 @@ def test_a_full_disk_leaves_the_older_checkpoint(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001"]
     assert checkpoint.load_latest(tmp_path) is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="makes a small disk, which needs root")
+def test_a_disk_that_is_really_full_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.call(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]) != 0:  # noqa: S607
+        pytest.skip("no disk may be mounted here")
+    try:
+        model, solver = model_and_solver()
+        checkpoint.save(disk, state(1), model, solver)
+        (disk / "other").write_bytes(bytes(shutil.disk_usage(disk).free))
+        with pytest.raises(MachineError, match=r"(?i)no space left"):
+            checkpoint.save(disk, state(2), model, solver)
+        (disk / "other").unlink()
+        loaded = checkpoint.load_latest(disk)
+        assert loaded is not None
+        assert loaded[0].step == 1
+        checkpoint.save(disk, state(3), model, solver)
+        assert sorted(path.name for path in disk.iterdir()) == ["step-00000001", "step-00000003"]
+    finally:
+        subprocess.check_call(["umount", "--lazy", str(disk)])  # noqa: S607 (tensors may still be mapped)
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from singleshot import decode
 from singleshot.decode import decode_picture, image_pixels, picture_size, sniff
 from singleshot.errors import PictureError
 
@@ -359,3 +360,24 @@ def test_an_opened_image_with_damage_is_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:5000])
     with Image.open(path) as opened, pytest.raises(PictureError, match=r"cut\.png"):
         image_pixels(opened)
+
+
+def test_the_size_of_a_large_jpeg_needs_its_head_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (500, 400, 3), np.uint8)
+    path = tmp_path / "large.jpg"
+    Image.fromarray(noise).save(path, quality=95)
+    assert path.stat().st_size > 2 * decode.HEAD_BYTES
+    heads: list[int] = []
+    read = decode._read
+    monkeypatch.setattr(decode, "_read", lambda source: heads.append(len(source)) or read(source))
+    assert picture_size(path) == (400, 500)
+    assert heads == [decode.HEAD_BYTES]
+
+
+def test_a_jpeg_with_much_before_its_size_is_read_whole(tmp_path: Path) -> None:
+    plain = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(plain, "JPEG")
+    profile = b"\xff\xe2\xff\xff" + bytes(65_533)
+    path = tmp_path / "profile.jpg"
+    path.write_bytes(plain.getvalue()[:2] + profile * 3 + plain.getvalue()[2:])
+    assert picture_size(path) == (40, 30)

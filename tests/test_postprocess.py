@@ -391,3 +391,28 @@ def test_detections_are_pixels_inside_the_picture():
     assert detections.names == ["dog", "cat"]
     assert detections.boxes.dtype == np.float32
     assert len(to_detections(found_of([]), 200, 100, ["cat"])) == 0
+
+
+@pytest.mark.parametrize("kind", [">f4", "f8", "f2"])
+def test_default_boxes_of_any_kind_of_number_are_read_as_what_they_are(kind: str) -> None:
+    generator = np.random.default_rng(0)
+    offsets, scores = generator.normal(size=(50, 4)).astype(np.float32), generator.random((50, 3)).astype(np.float32)
+    boxes = (generator.integers(0, 8, (50, 2, 2)) / 8).astype(np.float32)
+    boxes = np.sort(boxes, axis=1).reshape(50, 4) + np.array([0, 0, 0.125, 0.125], np.float32)
+    expected = postprocess(offsets, scores, boxes, VARIANCES, Postprocess())
+    found = postprocess(offsets, scores, boxes.astype(kind), VARIANCES, Postprocess())
+    np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
+    assert len(found)
+
+
+def test_memory_follows_the_candidates_not_the_limit() -> None:
+    boxes = np.array([[0.1, 0.1, 0.5, 0.5]], np.float32)
+    arrays = (np.zeros((1, 4), np.float32), np.array([[0.1, 0.9]], np.float32), boxes)
+    assert len(postprocess(*arrays, VARIANCES, Postprocess(keep_top_k=10**15))) == 1
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (8,), (4, 2), (1, 4)])
+def test_variances_are_four_or_four_a_box(shape: tuple[int, ...]) -> None:
+    boxes = np.array([[0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.6, 0.6]], np.float32)
+    with pytest.raises(ModelError, match="four variances"):
+        postprocess(np.zeros((2, 4)), np.full((2, 2), 0.5), boxes, np.full(shape, 0.1), Postprocess())

@@ -90,12 +90,15 @@ def postprocess(
     check_shapes(offsets.shape, scores.shape, default_boxes.shape)
     surely_background = np.float32(1 - settings.score_threshold + ROUNDING if sums_to_one else np.inf)
     offsets, scores = np.ascontiguousarray(offsets, np.float32), np.ascontiguousarray(scores, np.float32)
-    variances, default_boxes = np.ascontiguousarray(variances, np.float32), np.ascontiguousarray(default_boxes)
+    variances = np.ascontiguousarray(variances, np.float32)
+    default_boxes = np.ascontiguousarray(default_boxes, np.float32)
+    if variances.shape not in {(4,), default_boxes.shape}:
+        raise ModelError(f"expected four variances, or four for each default box, got {variances.shape}")
     if detection_output is None or code != "center_size":
         perhaps = np.flatnonzero(~(scores[:, 0] > surely_background))  # what is not a number stays, to be counted
         variances = variances if variances.ndim == 1 else variances[perhaps]
         return _in_numpy(offsets[perhaps], scores[perhaps], default_boxes[perhaps], variances, settings, code)
-    room = settings.keep_top_k if settings.keep_top_k >= 0 else scores.size
+    room = min(settings.keep_top_k, scores.size) if settings.keep_top_k >= 0 else scores.size
     boxes, best, labels = np.empty((room, 4), np.float32), np.empty(room, np.float32), np.empty(room, np.int64)
     count, dropped = detection_output(
         offsets,
@@ -106,7 +109,7 @@ def postprocess(
         settings.score_threshold,
         settings.nms_threshold,
         settings.top_k,
-        settings.keep_top_k,
+        room,
         settings.nms_eta,
         boxes,
         best,

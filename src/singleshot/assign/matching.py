@@ -58,7 +58,6 @@ def match(
     overlap_threshold: float = 0.5,
     bipartite_only: bool = False,
     ignore_cross_boundary: bool = False,
-    least_matches: int = 0,
 ) -> Matches:
     """Match default boxes and truths, a batch at a time, as Caffe does (bbox_util.cpp, FindMatches and MatchBBox).
 
@@ -73,17 +72,12 @@ def match(
         bipartite_only: leave out the second phase (Caffe's BIPARTITE).
         ignore_cross_boundary: boxes that reach outside the picture take no part: they learn nothing, are no negatives,
             and are marked -2.
-        least_matches: so many of the boxes that overlap a truth most learn it however little that is, unless another
-            truth is nearer to them (not in Caffe). 0: none.
     """
     crossing = ((default_boxes < 0) | (default_boxes > 1)).any(dim=1) if ignore_cross_boundary else None
     overlaps = _measure(default_boxes, boxes_xyxy, valid, crossing)
-    among_best = _among_best(overlaps, least_matches) if least_matches else None
     truths, own = _one_to_one(overlaps)
     if not bipartite_only:
         joins = (truths == UNMATCHED) & (overlaps.best >= overlap_threshold) & (overlaps.best > LEAST_OVERLAP)
-        if among_best is not None:
-            joins |= (truths == UNMATCHED) & among_best
         truths = torch.where(joins, overlaps.nearest, truths)
     if crossing is not None:
         truths = truths.masked_fill(crossing, CROSSING)
@@ -117,17 +111,6 @@ def _measure(
     rows = torch.full_like(valid, len(places), dtype=torch.int64)
     rows[pictures, places] = torch.arange(len(places), device=rows.device)
     return _Overlaps(table, pictures, places, rows, best, nearest)
-
-
-def _among_best(overlaps: _Overlaps, count: int) -> Bool[Tensor, "B K"]:
-    """Boxes that are among the `count` which overlap their nearest truth most."""
-    table = overlaps.table[:-1]
-    values, boxes = table.topk(min(count, table.shape[1]), dim=1)
-    pictures, places = overlaps.pictures[:, None].expand_as(boxes), overlaps.places[:, None].expand_as(boxes)
-    own = (values > LEAST_OVERLAP) & (overlaps.nearest[pictures, boxes] == places)
-    found = torch.zeros_like(overlaps.nearest, dtype=torch.bool)
-    found[pictures[own], boxes[own]] = True
-    return found
 
 
 def _one_to_one(overlaps: _Overlaps) -> tuple[Int64[Tensor, "B K"], Float[Tensor, "B K"]]:

@@ -25,7 +25,6 @@ def assign(
     overlap_threshold: float = 0.5,
     bipartite_only: bool = False,
     ignore_cross_boundary: bool = False,
-    least_matches: int = 0,
     code: Code = "center_size",
 ) -> Targets:
     """What each default box should predict (paper section 2.2; Caffe FindMatches and EncodeLocPrediction).
@@ -39,7 +38,6 @@ def assign(
         bipartite_only: one box a truth and no more.
         ignore_cross_boundary: boxes that reach outside the picture neither learn nor are negatives; their overlap
             is set to 1, which no negative threshold lets pass.
-        least_matches: see `match`.
         code: of the box coder.
     """
     valid = classes > 0
@@ -50,7 +48,6 @@ def assign(
         overlap_threshold=overlap_threshold,
         bipartite_only=bipartite_only,
         ignore_cross_boundary=ignore_cross_boundary,
-        least_matches=least_matches,
     )
     pictures, boxes = (matches.truths >= 0).nonzero(as_tuple=True)
     truths = matches.truths[pictures, boxes]

@@ -43,8 +43,9 @@ def detect(
         out: folder for copies with the boxes drawn.
         json: file for the detections.
         device: `auto`, `cpu` or `cuda`.
-        precision: run a model folder in torch, in `fp32` or `bf16`; left out: exports have their own.
-        compiled: run a model folder in torch, compiled first: a minute, then faster, most of all on CUDA.
+        precision: run the model folder itself in torch, in `fp32` or `bf16`, also where an export lies in it; left out,
+            an export has its own, and a model folder without one runs in fp32.
+        compiled: run the model folder itself in torch, compiled first: a minute, then faster, most of all on CUDA.
     """
     from rich.progress import Progress
 

@@ -22,14 +22,15 @@ def evaluate(
 
     Args:
         data: the data set.
-        model: a model folder or the name of a shipped model.
+        model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
         detections: a file to evaluate instead: COCO results, our JSON, or VOC devkit text.
         split: which split; left out, the test split, else the validation split.
         protocol: `voc07`, `voc12` or `coco`; left out, coco for COCO data, else voc07.
         json: file for the figures.
         report: file for a page with curves and pictures.
         device: `auto`, `cpu` or `cuda`.
-        against: another model, evaluated on the same pictures: the difference in mAP, and whether it could be chance.
+        against: another such model, evaluated on the same pictures: the difference in mAP, and whether it could be
+            chance.
     """
     from singleshot.console import remarks, results
     from singleshot.files import require_output, write_whole

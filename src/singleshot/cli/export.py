@@ -27,11 +27,11 @@ def export(
         model: a model folder, a shipped model or an architecture; left out, the shipped default.
         out: folder to write.
         engine: `openvino` (fastest on processors), `onnx`; `torch` and `aotinductor` are for your own programs.
-        precision: `fp32`; of openvino also `bf16`: half the size, faster where the processor has bf16; and `int8`: a
-            quarter, fastest.
-        calibrate: a labelled data set: int8 needs it; the mAP before and after is told.
-        most_lost: points of mAP that a lower precision may cost on that data (0.5): the layers that hurt most stay at a
-            higher one until it holds.
+        precision: `fp32`; of openvino also `bf16`: half the size, faster where the processor has bf16, computed in fp32
+            where it has not; and `int8`: a quarter, fastest.
+        calibrate: a labelled data set: int8 measures its scales on it, and the mAP before and after is told.
+        most_lost: points of mAP, such as 0.5, that bf16 or int8 may cost on that data: the layers that hurt most stay
+            at a higher precision until it holds. Left out, an export that costs more than 2 is refused.
         raw: leave NMS out of the graph, for engines that have their own.
         json: file for what was measured.
     """
@@ -40,7 +40,8 @@ def export(
     from singleshot.files import require_output, write_whole
 
     require_output(json, "--json", [name for name in (model, calibrate) if name is not None])
-    with remarks().status("") as status:
+    people = remarks()
+    with people.status("") as status:
         done = export_model(
             model,
             out,
@@ -49,7 +50,7 @@ def export(
             calibrate=calibrate,
             most_lost=None if most_lost is None else most_lost / 100,
             raw=raw,
-            on_stage=status.update,
+            on_stage=status.update if people.is_terminal else people.print,
         )
     if not done.trained:
         remarks().print(f"{model} has no weights here: seeded ones were taken, which detect nothing but take as long")

@@ -12,6 +12,7 @@ from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.csv_table import csv_files, read_csv
 from singleshot.data.faults import Reading, refuse
 from singleshot.data.headers import header_faults
+from singleshot.data.kept import Kept
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.yolo import read_yolo, yaml_file, yolo_pictures, yolo_set
 from singleshot.errors import DataError, RequestError
@@ -49,12 +50,26 @@ def open_data(
         class_names: number the labels by these names; left out, the set's own.
         headers: also refuse pictures that are none, or not of the size that the annotation states (reads every header).
 
+    A COCO or CSV file that was read before is not read and checked again where `SINGLESHOT_CACHE` names a folder to
+    keep its annotations in; see `data.kept`.
+
     Raises:
         RequestError: no such path or split, or no format, or several formats, recognised there.
         DataError: the set is empty, has faults that forbid training, or objects of unknown classes.
     """
     path = Path(path)
-    reading = _read(path, recognise(path), split)
+    layout = recognise(path)
+    kept = Kept.of(path, layout, split)
+    annotations = None if kept is None else kept.load()
+    if annotations is None:
+        annotations = _open(path, layout, split, headers=headers)
+        if kept is not None and headers:
+            kept.store(annotations)
+    return annotations if class_names is None else with_classes(annotations, class_names)
+
+
+def _open(path: Path, layout: str, split: str | None, *, headers: bool) -> Annotations:
+    reading = _read(path, layout, split)
     annotations = reading.annotations
     where = f"{path}, split {split}" if split else str(path)
     refuse(reading.faults, where=where)
@@ -63,7 +78,7 @@ def open_data(
         raise DataError(f"{where}: the set is empty: no pictures")
     if len(annotations.labels) == 0:
         raise DataError(f"{where}: {len(annotations)} pictures, but not one labelled object")
-    return annotations if class_names is None else with_classes(annotations, class_names)
+    return annotations
 
 
 def recognise(path: Path) -> str:

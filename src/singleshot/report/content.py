@@ -17,6 +17,23 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations, Detections
 
 
+@dataclass(frozen=True)
+class RateSearch:
+    """A search for the learning rate.
+
+    Attributes:
+        rates: that were tried, rising.
+        losses: at each.
+        suggested: where the loss falls most steeply.
+        recipe: the recipe's own.
+    """
+
+    rates: Sequence[float]
+    losses: Sequence[float]
+    suggested: float
+    recipe: float
+
+
 @dataclass(frozen=True, eq=False)
 class ReportContent:
     """What a report is about.
@@ -29,6 +46,7 @@ class ReportContent:
         coverage: lines on how well the default boxes cover the truths.
         history: rows of `metrics.jsonl`: training rows with step, epoch, loss, loss_location, loss_confidence,
             learning_rate; validation rows with step, epoch, mAP.
+        rate_search: how the loss went as the rate rose.
         evaluation: how good the detections are.
         before: the evaluation to compare with, such as before training.
         annotations: the evaluated pictures and their truths; with `detections`, the best and worst are shown.
@@ -44,6 +62,7 @@ class ReportContent:
     showcase: Sequence[tuple[str, np.ndarray]] = ()
     coverage: Sequence[str] = ()
     history: Sequence[Mapping[str, Any]] = ()
+    rate_search: RateSearch | None = None
     evaluation: Evaluation | None = None
     before: Evaluation | None = None
     annotations: Annotations | None = None

@@ -44,6 +44,8 @@ def render(content: ReportContent) -> str:
     parts.append(_section("Notes", sections.lines(content.notes)))
     parts.append(_section("Detections in photographs", sections.showcase(content.showcase)))
     parts.append(_section("Training", sections.training(content.history)))
+    if content.rate_search is not None:
+        parts.append(_section("Search for the learning rate", sections.rate_search(content.rate_search)))
     if content.evaluation is not None:
         parts.append(_section("Average precision by class", sections.classes(content.evaluation, content.before)))
         parts.append(_section("COCO's numbers", sections.numbers(content.evaluation, content.before)))

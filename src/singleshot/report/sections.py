@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from singleshot.evaluate.evaluation import Evaluation
-    from singleshot.report.content import ReportContent
+    from singleshot.report.content import RateSearch, ReportContent
     from singleshot.report.gallery import Gallery
 
 PROTOCOLS = {
@@ -130,6 +130,20 @@ def training(history: Sequence[Mapping[str, Any]]) -> str:
     if len(x):
         cards.append(_card("Learning rate", line_chart([Series("", x, rate, 3)], x_label=axis, label="learning rate")))
     return f'<div class="charts">{"".join(cards)}</div>' if cards else ""
+
+
+def rate_search(found: RateSearch) -> str:
+    """The loss against the rate that rose from update to update."""
+    rates, losses = np.log10(np.asarray(found.rates, float)), np.asarray(found.losses, float)
+    lines = [Series("", rates, losses, faint=True), Series("loss, smoothed", rates, smoothed(losses, window=10))]
+    low, high = float(losses.min()), float(np.quantile(losses, 0.9))
+    for name, rate, colour in (("suggested", found.suggested, 2), ("the recipe's", found.recipe, 3)):
+        place = np.full(2, math.log10(rate))
+        lines.append(Series(f"{name}: {rate:.2g}", place, np.array([low, high]), colour))
+    chart = line_chart(
+        lines, x_label="learning rate, as a power of ten", label="loss against learning rate", y_range=(low, high)
+    )
+    return f'<div class="charts">{_card("Loss as the rate rises", chart)}</div>'
 
 
 def _classes_over_time(rows: Sequence[Mapping[str, Any]], axis: str) -> list[str]:

@@ -11,11 +11,13 @@ from rich.console import Console
 
 from singleshot.console import remarks
 from singleshot.errors import RequestError
+from singleshot.report.page import ReportContent, write_report
 from singleshot.train import checkpoint
 from singleshot.train.journal import Journal
 from singleshot.train.loop import run
 from singleshot.train.plan import prepare
 from singleshot.train.ranks import joined
+from singleshot.train.rate_finder import find_rate
 from singleshot.train.run_report import write_run_report
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ def train_command(data: Sequence[str], options: TrainOptions) -> int:
         plan = prepare(data, options, ranks)
         for note in (*plan.notes, *plan.coverage):
             console.print(note)
+        if options.find_rate:
+            _search_rate(plan, console)
+            return 0
         with _alone_in(plan.folder) if ranks.is_first else nullcontext():
             if ranks.is_first:
                 start = _start(plan, console)
@@ -52,6 +57,18 @@ def train_command(data: Sequence[str], options: TrainOptions) -> int:
         best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
         console.print(f"model: {best}\nreport: {report}")
     return 0
+
+
+def _search_rate(plan: Plan, console: Console) -> None:
+    """Search, and say and show what was found; the folder stays free for a run."""
+    with _alone_in(plan.folder):
+        found = find_rate(plan, console)
+        page = plan.folder / "learning-rate.html"
+        title = f"Learning rate of {plan.model.spec.name} on {', '.join(plan.data)}"
+        write_report(page, ReportContent(title=title, rate_search=found, configuration=plan.settings()["recipe"]))
+    console.print(
+        f"suggested: --learning-rate {found.suggested:.2g} (the recipe's is {found.recipe:.2g})\nreport: {page}"
+    )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The network with the weights that a run starts from."""
+"""The network that a run starts from: its architecture and its weights."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.runtime.shipped import shipped_models
+from singleshot.spec import VARIANTS, variant
 from singleshot.weights.build import start_from_file
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
+DEFAULT_MODEL = "ssdlite320-mobilenetv2"
+LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again
 NO = "none"
 
 
@@ -24,41 +28,41 @@ class Start:
     Attributes:
         network: on the CPU, with its weights.
         note: a line that says where the weights come from.
-        pretrained: whether the base knows something already.
     """
 
     network: SSD
     note: str
-    pretrained: bool
 
 
-def initial_network(spec: ModelSpec, *, init: str | None, model: str | None, seed: int) -> Start:
-    """A network of this spec with the weights that a run starts from.
-
-    A fresh MobileNet gets batch normalisation: without it, and without pretrained weights, it does not learn.
+def base_spec(model: str | None, input_size: str | None = None) -> ModelSpec:
+    """The architecture asked for: a variant's, a model folder's, or the default.
 
     Args:
-        spec: with the data's classes and boxes.
+        model: name or folder; None is the default.
+        input_size: `WxH`.
+
+    Raises:
+        RequestError, UnknownNameError, ModelError: no such model, or a size that cannot be.
+    """
+    name = model or DEFAULT_MODEL
+    spec = variant(name) if name in VARIANTS or not Path(name).is_dir() else read_spec(Path(name))
+    if input_size is None:
+        return spec
+    width, _, height = input_size.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and 1 <= int(width) <= LARGEST_SIDE >= int(height) >= 1):
+        raise RequestError(f"--input-size is WIDTHxHEIGHT such as 480x300, {LARGEST_SIDE} at most, got {input_size!r}")
+    return spec.with_input_size(int(height), int(width))
+
+
+def source_of_weights(spec: ModelSpec, *, init: str | None, model: str | None) -> Path | None:
+    """What a network of this spec starts from; None for fresh weights.
+
+    Args:
+        spec: the architecture.
         init: a model folder, a file of base weights, `none` for fresh weights, or None for the default: the folder
             named by `model`, else shipped weights of the same base, else fresh ones.
         model: what the user named as model.
-        seed: of fresh weights.
-
-    Raises:
-        RequestError: there is no such file, or it is of a kind that is not read.
-        ModelError: weights of another architecture; both sides are named.
     """
-    source = _source(spec, init, model)
-    if source is None:
-        note = "fresh weights: without a pretrained base it needs many more pictures and epochs"
-        return Start(SSD(replace(spec, batch_norm=spec.backbone != "vgg16"), seed=seed), note, pretrained=False)
-    network = SSD(spec, seed=seed)
-    transfer = start_from_file(network, source)
-    origin = f"the shipped {source.name}" if source in shipped_models().values() else str(source)
-    return Start(network, f"weights from {origin}: {transfer.summary}", pretrained=True)
-
-
-def _source(spec: ModelSpec, init: str | None, model: str | None) -> Path | None:
     if init == NO:
         return None
     if init is not None:
@@ -70,3 +74,26 @@ def _source(spec: ModelSpec, init: str | None, model: str | None) -> Path | None
         if (shipped.backbone, shipped.width, shipped.batch_norm) == (spec.backbone, spec.width, spec.batch_norm):
             return folder
     return None
+
+
+def initial_network(spec: ModelSpec, source: Path | None, *, seed: int) -> Start:
+    """A network of this spec with the weights that a run starts from.
+
+    A fresh MobileNet gets batch normalisation: without it, and without pretrained weights, it does not learn.
+
+    Args:
+        spec: with the data's classes and boxes.
+        source: see `source_of_weights`.
+        seed: of fresh weights.
+
+    Raises:
+        RequestError: there is no such file, or it is of a kind that is not read.
+        ModelError: weights of another architecture; both sides are named.
+    """
+    if source is None:
+        note = "fresh weights: without a pretrained base it needs many more pictures and epochs"
+        return Start(SSD(replace(spec, batch_norm=spec.backbone != "vgg16"), seed=seed), note)
+    network = SSD(spec, seed=seed)
+    transfer = start_from_file(network, source)
+    origin = f"the shipped {source.name}" if source in shipped_models().values() else str(source)
+    return Start(network, f"weights from {origin}: {transfer.summary}")

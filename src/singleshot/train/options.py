@@ -36,6 +36,7 @@ class TrainOptions:
         schedule: `step` or `cosine`, overrides the recipe's.
         warmup: updates of linear warm-up, overrides the recipe's.
         batch_size: pictures an update; None: the recipe's, and fewer on small sets.
+        find_rate: only search for the learning rate: a hundred updates whose rate rises until the loss does.
         accumulate: parts an update is cut into when memory is short, overrides the recipe's.
         backbone_rate: factor on the learning rate of the pretrained base, overrides the recipe's.
         clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
@@ -68,6 +69,7 @@ class TrainOptions:
     schedule: str | None = None
     warmup: int | None = None
     batch_size: int | None = None
+    find_rate: Annotated[bool, Parameter(negative=())] = False
     accumulate: int | None = None
     backbone_rate: float | None = None
     clip_norm: float | None = None

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
-from singleshot.coverage.adapt import ENOUGH, NEGLECTED, adapt
-from singleshot.errors import RequestError, UnknownNameError
-from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.models.unfold import unfolded
-from singleshot.preprocess import decode_picture, to_network_input
+from singleshot.errors import RequestError
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.torch_backend import choose_device
-from singleshot.spec import VARIANTS, ModelSpec, variant
 from singleshot.train.average import WeightAverage
-from singleshot.train.initial import initial_network
+from singleshot.train.box_choice import with_fitting_boxes
+from singleshot.train.initial import base_spec, initial_network, source_of_weights
+from singleshot.train.length import MOST, length
 from singleshot.train.overrides import overridden
 from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
 from singleshot.train.solver import solver_for
-from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
+    from singleshot.models.ssd import SSD
+    from singleshot.spec import ModelSpec
     from singleshot.train.options import TrainOptions
     from singleshot.train.solver import Solver
     from singleshot.types import Annotations
 
-DEFAULT_MODEL = "ssdlite320-mobilenetv2"
-DEFAULT_EPOCHS, MOST_EPOCHS, LEAST_UPDATES = 30, 200, 1000
-"""A run has 30 epochs; of a small set so many, at most 200, that there are a thousand updates."""
 VALIDATIONS = 30  # of a run, about
 SELDOM = 20  # updates that a checkpoint is not written more often than
-BOX_CHOICES = ("auto", "adapt", "keep")
-LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again
-MEASURED = 64  # pictures on which a base's batch normalisation is measured
-MOST = 10**9  # updates or epochs
-
 
 ALONE = Ranks()
 
@@ -180,15 +168,13 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
     if device.type == "cuda" and ranks.world > 1:
         device = torch.device("cuda", ranks.local_rank)
     train_set, val_set, notes = read_sets(data, options)
-    spec, coverage = _fit(_base_spec(options), train_set, options)
-    beginning = initial_network(spec, init=options.init, model=options.model, seed=options.seed)
-    recipe = _recipe(options, spec, train_set, pretrained=beginning.pretrained)
+    base = replace(base_spec(options.model, options.input_size), class_names=train_set.class_names)
+    source = source_of_weights(base, init=options.init, model=options.model)
+    recipe = _recipe(options, base, train_set, pretrained=source is not None)
+    spec, coverage = with_fitting_boxes(base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source)
+    beginning = initial_network(spec, source, seed=options.seed)
     model = beginning.network.to(device)
-    if recipe.unfold and beginning.pretrained and not spec.batch_norm and spec.backbone != "vgg16":
-        model = unfolded(model, _some_inputs(train_set, spec, options.seed).to(device))
-        spec = model.spec
-        notes.append(f"batch normalisation put back into the base, measured on {MEASURED} pictures at most")
-    recipe, steps, reasons = _length(options, recipe, len(train_set))
+    recipe, steps, reasons = length(options, recipe, len(train_set))
     notes += reasons
     if options.warmup is None:
         recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
@@ -228,48 +214,9 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
     )
 
 
-def _some_inputs(train_set: Annotations, spec: ModelSpec, seed: int) -> torch.Tensor:
-    """Pictures as detection sees them, to measure the base's normalisation on."""
-    chosen = np.random.default_rng(seed).permutation(len(train_set))[:MEASURED]
-    inputs = [
-        to_network_input(decode_picture(train_set.path(int(number))), spec.input_size_hw, spec.preprocess)
-        for number in chosen
-    ]
-    return torch.from_numpy(np.stack(inputs))
-
-
 def default_workers(processes: int = 1) -> int:
     """The cores this process may use, shared with others, less one for the network; at least 1, at most 8."""
     return max(1, min(8, usable_cores() // processes - 1))
-
-
-def _base_spec(options: TrainOptions) -> ModelSpec:
-    """The architecture asked for: a variant's, a model folder's, or the default."""
-    name = options.model or DEFAULT_MODEL
-    spec = variant(name) if name in VARIANTS or not Path(name).is_dir() else read_spec(Path(name))
-    if options.input_size is None:
-        return spec
-    width, _, height = options.input_size.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and 1 <= int(width) <= LARGEST_SIDE >= int(height) >= 1):
-        raise RequestError(
-            f"--input-size is WIDTHxHEIGHT such as 480x300, {LARGEST_SIDE} at most, got {options.input_size!r}"
-        )
-    return spec.with_input_size(int(height), int(width))
-
-
-def _fit(spec: ModelSpec, train_set: Annotations, options: TrainOptions) -> tuple[ModelSpec, list[str]]:
-    """The data's classes, and default boxes that cover its objects."""
-    spec = replace(spec, class_names=train_set.class_names)
-    if options.boxes not in BOX_CHOICES:
-        raise UnknownNameError("choice of --boxes", options.boxes, BOX_CHOICES)
-    below = NEGLECTED if options.boxes == "auto" else ENOUGH
-    adaptation = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=below)
-    lines = [*adaptation.before.lines(), adaptation.reason]
-    if not adaptation.changed:
-        return spec, lines
-    if options.boxes == "keep":
-        return spec, [*lines[:-1], "default boxes kept as asked; --boxes adapt would fit them to the data"]
-    return adaptation.spec, [*lines, *adaptation.after.lines()]
 
 
 def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations, *, pretrained: bool) -> Recipe:
@@ -289,36 +236,6 @@ def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations, *, p
         recipe = replace(recipe, augment=replace(recipe.augment, keep_difficult=False))
     recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     return overridden(recipe, options.settings)
-
-
-def _length(options: TrainOptions, recipe: Recipe, pictures: int) -> tuple[Recipe, int, list[str]]:
-    """Updates of the run, and what was chosen differently because the set is small."""
-    if options.iterations is not None and options.epochs is not None:
-        raise RequestError("give --epochs or --iterations, not both")
-    reasons = []
-    few = max(4, pictures // 4)
-    if options.batch_size is None and recipe.accumulate == 1 and few < recipe.batch_size:
-        reasons.append(
-            f"{few} pictures an update, not {recipe.batch_size}: the set has {pictures} (--batch-size decides)"
-        )
-        recipe = replace(recipe, batch_size=few)
-    steps = options.iterations
-    if steps is None:
-        epochs = options.epochs
-        if epochs is None:
-            wanted = math.ceil(LEAST_UPDATES * recipe.batch_size / pictures)
-            epochs = min(max(DEFAULT_EPOCHS, wanted), MOST_EPOCHS)
-            if epochs > DEFAULT_EPOCHS:
-                reasons.append(
-                    f"{epochs} epochs, not {DEFAULT_EPOCHS}: on {pictures} pictures these would be "
-                    f"{math.ceil(DEFAULT_EPOCHS * pictures / recipe.batch_size)} updates (--epochs decides)"
-                )
-        if not 0 < epochs <= MOST:
-            raise RequestError(f"--epochs is a number above 0, got {epochs:g}")
-        steps = math.ceil(epochs * pictures / recipe.batch_size)
-    if not 1 <= steps <= MOST:
-        raise RequestError(f"a run needs from one to {MOST:,} updates, got {steps:,}: see --epochs and --iterations")
-    return recipe, steps, reasons
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype | None:

@@ -8,6 +8,7 @@ from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
 from singleshot.train.journal import read_history
+from singleshot.train.rate_finder import read_search
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,7 @@ def write_run_report(plan: Plan, validation: Evaluation | None, *, command: str)
             notes=plan.notes,
             coverage=plan.coverage,
             configuration={**plan.circumstances(), **plan.settings()["recipe"]},
+            rate_search=read_search(plan.folder),
             history=read_history(plan.folder / "metrics.jsonl"),
             evaluation=validation,
             annotations=plan.val_set,

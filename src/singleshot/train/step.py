@@ -99,7 +99,6 @@ def update(
             batch.classes,
             model.spec.boxes.variances,
             overlap_threshold=recipe.overlap_threshold,
-            least_matches=recipe.least_matches,
         )
         loss = multibox_loss(
             predictions,

@@ -1,0 +1,93 @@
+"""Annotations that were read once, kept as arrays in a folder of the user's: COCO's take twenty seconds to read.
+
+Nothing is kept unless the user names the folder in the environment, as `SINGLESHOT_CACHE`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from singleshot.data.coco import coco_files
+from singleshot.data.csv_table import csv_files
+from singleshot.files import write_whole
+from singleshot.types import Annotations
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+FOLDER = "SINGLESHOT_CACHE"
+LAYOUT = 1
+"""Of what is kept; part of the name, so that other versions do not find it."""
+ARRAYS = ("sizes_wh", "starts", "boxes_xyxy", "labels", "difficult", "crowd", "areas")
+TEXTS = ("files", "ids")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Where the annotations of one file are kept, found by the file's place and content."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, data: Path, layout: str, split: str | None) -> Kept | None:
+        """The place for a set that is one COCO or CSV file; None for others, and where no folder is named."""
+        folder = os.environ.get(FOLDER)
+        if not folder or layout not in {"coco", "csv"}:
+            return None
+        files = coco_files(data) if layout == "coco" else csv_files(data)
+        file = files.get(split) if split is not None else next(iter(files.values())) if len(files) == 1 else None
+        if file is None or not file.is_file():
+            return None
+        with file.open("rb") as content:
+            digest = hashlib.file_digest(content, "sha256")
+        digest.update(json.dumps([LAYOUT, str(data.resolve()), str(file.resolve()), split]).encode())
+        return cls(Path(folder) / f"annotations-{digest.hexdigest()[:32]}.safetensors")
+
+    def load(self) -> Annotations | None:
+        """What is kept; None where nothing is, or it is damaged."""
+        try:
+            with safe_open(self.path, framework="numpy") as content:
+                said = json.loads(content.metadata()["said"])
+                arrays = {name: content.get_tensor(name) for name in ARRAYS}
+                files, ids = (_texts(content.get_tensor(name)) for name in TEXTS)
+        except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+            return None
+        return Annotations(
+            layout=said["layout"],
+            root=Path(said["root"]),
+            class_names=tuple(said["class_names"]),
+            category_ids=tuple(said["category_ids"]),
+            files=files,
+            ids=ids,
+            **arrays,
+        )
+
+    def store(self, annotations: Annotations) -> None:
+        """Keep them."""
+        said = {
+            "layout": annotations.layout,
+            "root": str(annotations.root),
+            "class_names": annotations.class_names,
+            "category_ids": annotations.category_ids,
+        }
+        tensors = {name: np.ascontiguousarray(getattr(annotations, name)) for name in ARRAYS}
+        tensors |= {name: _bytes(getattr(annotations, name)) for name in TEXTS}
+        write_whole(self.path, save(tensors, {"said": json.dumps(said)}))
+
+
+def _bytes(texts: Sequence[str]) -> np.ndarray:
+    """Texts without zero bytes, which no file's name has, each ended by one."""
+    return np.frombuffer("".join(f"{text}\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
+
+
+def _texts(content: np.ndarray) -> tuple[str, ...]:
+    return tuple(content.tobytes().decode(errors="surrogateescape").split("\0")[:-1])

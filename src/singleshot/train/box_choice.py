@@ -1,0 +1,77 @@
+"""The default boxes of a run: fitted to the data, on the paper's scales, or as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from singleshot.coverage.adapt import ENOUGH, NEGLECTED, adapt
+from singleshot.errors import UnknownNameError
+from singleshot.models.ssd import grid_sizes
+from singleshot.weights.folder import read_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from singleshot.spec import BoxSpec, ModelSpec
+    from singleshot.types import Annotations
+
+BOX_CHOICES = ("auto", "adapt", "keep")
+
+
+def with_fitting_boxes(
+    spec: ModelSpec, train_set: Annotations, *, choice: str, scales: str, source: Path | None
+) -> tuple[ModelSpec, list[str]]:
+    """The spec with default boxes that suit the data, and lines that say what was chosen and why.
+
+    Boxes that come with trained heads stay with them unless they miss the data.
+
+    Args:
+        spec: with the data's classes.
+        train_set: to measure coverage on.
+        choice: `auto` fits boxes to the data where they miss most of a class, `adapt` where they do not cover all of
+            it, `keep` leaves them.
+        scales: `paper` sets them to `on_paper_scales` where they were not fitted; `kept` does not.
+        source: what the weights come from.
+
+    Raises:
+        UnknownNameError: no such choice.
+    """
+    if choice not in BOX_CHOICES:
+        raise UnknownNameError("choice of --boxes", choice, BOX_CHOICES)
+    trained = source is not None and source.is_dir() and read_spec(source).sources == spec.sources
+    if trained:
+        assert source is not None
+        spec = replace(spec, boxes=read_spec(source).with_input_size(*spec.input_size_hw).boxes)
+    adaptation = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=NEGLECTED if choice == "auto" else ENOUGH)
+    lines = [*adaptation.before.lines(), adaptation.reason]
+    if choice == "keep":
+        if adaptation.changed:
+            lines[-1] = "default boxes kept as asked; --boxes adapt would fit them to the data"
+        return spec, lines
+    if adaptation.changed:
+        return adaptation.spec, [*lines, *adaptation.after.lines()]
+    if scales == "paper" and not trained:
+        spec = replace(spec, boxes=on_paper_scales(spec))
+        lines[-1] = "default boxes set to the paper's scales, from a tenth of the input up (--boxes keep leaves them)"
+        lines += adapt(spec, train_set, map_sizes_hw=grid_sizes, below=0).before.lines()
+    return spec, lines
+
+
+def on_paper_scales(spec: ModelSpec) -> BoxSpec:
+    """As many default boxes, of the sizes that the paper gives SSD300: 0.1, and from 0.2 evenly to 0.9 or just below.
+
+    Section 2.2, equation 4, in the whole percents of the authors' ssd_pascal.py; no size is larger than the input. Maps
+    that carry other than one size and one larger square keep what they have.
+    """
+    maps, side = spec.boxes.maps, min(spec.input_size_hw)
+    if len(maps) < 3 or any((len(boxes.min_sizes), len(boxes.max_sizes)) != (1, 1) for boxes in maps):
+        return spec.boxes
+    step = (90 - 20) // (len(maps) - 2)
+    percents = [10, *(20 + step * place for place in range(len(maps)))]
+    sizes = [float(min(side, round(side * percent / 100))) for percent in percents]
+    rungs = zip(maps, pairwise(sizes), strict=True)
+    return replace(
+        spec.boxes, maps=tuple(replace(one, min_sizes=(low,), max_sizes=(high,)) for one, (low, high) in rungs)
+    )

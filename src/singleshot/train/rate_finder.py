@@ -1,0 +1,117 @@
+"""Which learning rate a run should take: a short run whose rate rises until the loss does (Smith 2017, section 3.3)."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from singleshot.data.batches import batches
+from singleshot.data.loader import TrainingSet, VisitOrder
+from singleshot.errors import NonFiniteLossError, RequestError
+from singleshot.files import write_whole
+from singleshot.report.chart import smoothed
+from singleshot.report.content import RateSearch
+from singleshot.train.step import Normaliser, update
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from singleshot.tensors import Batch
+    from singleshot.train.plan import Plan
+
+UPDATES = 100
+LOWEST, HIGHEST = 1e-3, 30.0
+"""Of the recipe's rate."""
+WORSE = 2.0
+"""The search ends when the smoothed loss is so many times its lowest."""
+SMOOTHED_OVER = 10
+RESULT = "learning-rate.json"
+
+
+def find_rate(plan: Plan, console: Console) -> RateSearch:
+    """Try rising rates on the plan's network, which is spoilt by it, and write what was found into the plan's folder.
+
+    Raises:
+        RequestError: several processes, or a loss that never falls.
+    """
+    if plan.ranks.world > 1:
+        raise RequestError("--find-rate runs in one process")
+    rates = np.geomspace(LOWEST, HIGHEST, UPDATES) * plan.recipe.learning_rate
+    losses: list[float] = []
+    for rate, loss in zip(rates, _losses(plan, rates, console), strict=False):
+        losses.append(loss)
+        if not math.isfinite(loss) or (len(losses) > 2 * SMOOTHED_OVER and _is_worse(losses)):
+            console.print(f"the loss rises at a rate of {rate:.2g}")
+            break
+    found = _search(rates[: len(losses)], np.array(losses), recipe_rate=plan.recipe.learning_rate)
+    write_whole(plan.folder / RESULT, json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
+    return found
+
+
+def read_search(folder: Path) -> RateSearch | None:
+    """What an earlier search in this folder found; None where there was none."""
+    try:
+        return RateSearch(**json.loads((folder / RESULT).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _search(rates: np.ndarray, losses: np.ndarray, *, recipe_rate: float) -> RateSearch:
+    """The rate at which the smoothed loss falls most steeply, over the rates up to its lowest."""
+    finite = np.isfinite(losses)
+    rates, losses = rates[finite], losses[finite]
+    curve = smoothed(losses, window=SMOOTHED_OVER)
+    lowest = int(curve.argmin()) if len(curve) else 0
+    if lowest < SMOOTHED_OVER:
+        raise RequestError(
+            "the loss fell at no rate: look at the data (ssd data check), or give a lower --learning-rate"
+        )
+    slopes = np.gradient(curve[: lowest + 1], np.log(rates[: lowest + 1]))
+    steepest = int(slopes[SMOOTHED_OVER // 2 :].argmin()) + SMOOTHED_OVER // 2
+    return RateSearch(
+        rates=rates.tolist(), losses=losses.tolist(), suggested=float(rates[steepest]), recipe=recipe_rate
+    )
+
+
+def _is_worse(losses: list[float]) -> bool:
+    curve = smoothed(np.array(losses), window=SMOOTHED_OVER)
+    return bool(curve[-1] > WORSE * curve.min())
+
+
+def _losses(plan: Plan, rates: np.ndarray, console: Console) -> Iterator[float]:
+    """The loss before each update; NaN where it is not finite."""
+    model = plan.model.to(memory_format=torch.channels_last).train()
+    normalise = Normaliser(model, plan.device)
+    groups = _groups(plan)
+    for step, rate in enumerate(track(rates.tolist(), "trying rates", console=console, transient=True)):
+        plan.solver.learning_rate = rate
+        try:
+            yield update(
+                model,
+                plan.solver,
+                list(islice(groups, plan.recipe.accumulate)),
+                recipe=plan.recipe,
+                normalise=normalise,
+                autocast=plan.autocast,
+                step=step,
+            ).loss
+        except NonFiniteLossError:
+            yield math.nan
+
+
+def _groups(plan: Plan) -> Iterator[Batch]:
+    parts = plan.recipe.accumulate
+    size = plan.recipe.batch_size // parts
+    order = VisitOrder(len(plan.train_set), size, plan.options.seed, 0, UPDATES * parts)
+    samples = TrainingSet(plan.train_set, plan.augmentation, seed=plan.options.seed)
+    return batches(samples, order, workers=plan.workers, pin=plan.device.type == "cuda", on_retry=lambda _line: None)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from singleshot.errors import UnknownNameError
+from singleshot.models.ssd import SSD
+from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, ModelSpec
+from singleshot.train.box_choice import on_paper_scales, with_fitting_boxes
+from singleshot.weights.build import save_network
+from truth_sets import truth_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from singleshot.spec import BoxSpec
+
+LITE = replace(SSDLITE320_MOBILENETV2, class_names=("dot", "plate"))
+PAPER = (32, 64, 118, 173, 227, 282)
+
+
+def smallest(boxes: BoxSpec) -> tuple[float, ...]:
+    return tuple(one.min_sizes[0] for one in boxes.maps)
+
+
+def chosen(spec: ModelSpec, **options: object) -> tuple[ModelSpec, list[str]]:
+    """With large plates and dots of a fifth of the picture, all of which the default boxes cover."""
+    boxes = [(20 + i, 20, 240 + i, 240) for i in range(20)] + [(130 + i, 130, 194 + i, 194) for i in range(20)]
+    data = truth_set(boxes, [1] * 20 + [0] * 20)
+    defaults = {"choice": "auto", "scales": "paper", "source": None}
+    return with_fitting_boxes(spec, data, **{**defaults, **options})  # type: ignore[arg-type]
+
+
+def test_the_papers_scales_are_those_of_the_authors_script() -> None:
+    assert smallest(on_paper_scales(SSD300_VGG16)) == smallest(SSD300_VGG16.boxes)
+    assert smallest(on_paper_scales(LITE)) == PAPER
+    lengths = [(one.max_sizes, one.boxes_per_cell) for one in on_paper_scales(LITE).maps]
+    assert lengths == [((high,), 6) for high in (*PAPER[1:], 320)]
+    assert len(SSD(replace(LITE, boxes=on_paper_scales(LITE)), seed=0).default_boxes) == 3234
+
+
+def test_maps_of_another_kind_keep_their_sizes() -> None:
+    assert on_paper_scales(SSD300_MOBILENETV1) == SSD300_MOBILENETV1.boxes
+
+
+def test_boxes_that_fit_are_set_to_the_recipes_scales_and_said() -> None:
+    spec, lines = chosen(LITE)
+    assert smallest(spec.boxes) == PAPER
+    assert any("from a tenth of the input up" in line for line in lines)
+    assert "dot" in lines[-2]
+    assert chosen(LITE, scales="kept")[0] == LITE
+    assert chosen(LITE, choice="keep")[0] == LITE
+
+
+def test_boxes_that_miss_a_class_are_fitted_instead() -> None:
+    data = truth_set([(10 + 9 * i, 10, 19 + 9 * i, 19) for i in range(30)], [0] * 30)
+    spec, lines = with_fitting_boxes(LITE, data, choice="auto", scales="paper", source=None)
+    assert smallest(spec.boxes)[0] < 32
+    assert any("default boxes adapted" in line for line in lines)
+
+
+def test_trained_heads_keep_the_boxes_they_know(tmp_path: Path) -> None:
+    trained = replace(LITE, boxes=on_paper_scales(LITE), class_names=("a", "b"))
+    save_network(tmp_path / "model", SSD(trained, seed=0), card="")
+    for scales in ("paper", "kept"):
+        spec, _ = chosen(LITE, source=tmp_path / "model", scales=scales)
+        assert smallest(spec.boxes) == PAPER
+        assert spec.class_names == LITE.class_names
+    untouched = tmp_path / "untouched"
+    save_network(untouched, SSD(LITE, seed=0), card="")
+    assert chosen(LITE, source=untouched)[0] == LITE
+
+
+def test_boxes_of_trained_heads_grow_with_the_input(tmp_path: Path) -> None:
+    save_network(tmp_path / "model", SSD(replace(LITE, boxes=on_paper_scales(LITE)), seed=0), card="")
+    spec, _ = chosen(LITE.with_input_size(640, 640), source=tmp_path / "model", scales="kept")
+    assert smallest(spec.boxes) == tuple(2 * size for size in PAPER)
+
+
+def test_a_file_of_a_base_brings_no_boxes(tmp_path: Path) -> None:
+    assert smallest(chosen(LITE, source=tmp_path / "base.npz")[0].boxes) == PAPER
+
+
+def test_another_choice_is_refused() -> None:
+    with pytest.raises(UnknownNameError, match="always"):
+        chosen(LITE, choice="always")

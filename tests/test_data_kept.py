@@ -1,0 +1,105 @@
+"""Annotations kept between runs, where the user says so."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pytest
+
+from singleshot.data import recognise
+from singleshot.data.kept import ARRAYS
+from singleshot.data.recognise import open_data
+from singleshot.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    root = tmp_path / "set"
+    (root / "annotations").mkdir(parents=True)
+    (root / "train").mkdir()
+    for name in ("a b.png", "ü.png"):
+        cv2.imwrite(str(root / "train" / name), np.zeros((30, 40, 3), np.uint8))
+    write(root, [[1, 2, 10, 12], [3, 4, 5, 6]])
+    return root
+
+
+def write(root: Path, boxes: list[list[int]]) -> None:
+    content: dict[str, Any] = {
+        "images": [
+            {"id": i, "file_name": name, "width": 40, "height": 30} for i, name in enumerate(("a b.png", "ü.png"))
+        ],
+        "annotations": [
+            {"id": i, "image_id": 1, "category_id": 7, "bbox": box, "area": 9.5, "iscrowd": i % 2}
+            for i, box in enumerate(boxes)
+        ],
+        "categories": [{"id": 7, "name": "cat"}, {"id": 3, "name": "dog"}],
+    }
+    (root / "annotations/instances_train.json").write_text(json.dumps(content))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SINGLESHOT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def never(*_: object, **__: object) -> None:
+    raise AssertionError("read again")
+
+
+def test_nothing_is_kept_unasked(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SINGLESHOT_CACHE", raising=False)
+    before = sorted(tmp_path.rglob("*"))
+    open_data(data)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_kept_is_what_was_read(data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_data(data, split="train")
+    monkeypatch.setattr(recognise, "_read", never)
+    again = open_data(data, split="train")
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
+        assert getattr(again, name).dtype == getattr(first, name).dtype
+    for name in ("files", "ids", "class_names", "category_ids", "root", "layout"):
+        assert getattr(again, name) == getattr(first, name)
+    assert again.fingerprint() == first.fingerprint()
+    assert open_data(data, split="train", class_names=("dog", "cat")).class_names == ("dog", "cat")
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_changed_file_is_read_again(data: Path, cache: Path) -> None:
+    open_data(data)
+    write(data, [[1, 2, 10, 12]])
+    assert len(open_data(data).labels) == 1
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_moved_set_is_read_again(data: Path, cache: Path) -> None:
+    open_data(data)
+    moved = data.rename(data.with_name("moved"))
+    assert open_data(moved).path(0).is_file()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_what_is_damaged_is_read_again(data: Path, cache: Path, content: bytes) -> None:
+    first = open_data(data)
+    (file,) = cache.iterdir()
+    file.write_bytes(content)
+    assert open_data(data).fingerprint() == first.fingerprint()
+    assert file.stat().st_size > 100
+
+
+def test_a_set_with_faults_is_not_kept(data: Path, cache: Path) -> None:
+    (data / "train/ü.png").write_bytes(b"GIF89a")
+    with pytest.raises(DataError):
+        open_data(data)
+    assert not cache.exists()
+    open_data(data, headers=False)
+    assert not cache.exists()
