@@ -5,11 +5,14 @@ from __future__ import annotations
 import json as json_format
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
 
 
 def bench(
     *models: str,
-    against: tuple[str, ...] = ("torchvision",),
+    against: Annotated[tuple[str, ...], Parameter(negative=(), show_default=",".join)] = ("torchvision",),
     threads: int = 2,
     rounds: int = 30,
     data: str | None = None,

@@ -53,6 +53,8 @@ def evaluate_set(
     annotations = open_data(data, split=split)
     if opponent is not None and (protocol or default_protocol(annotations)) not in AP_VERSIONS:
         raise RequestError("models are compared by VOC's mAP: add --protocol voc12")
+    if opponent is not None:
+        require_common_class(opponent, annotations)
     console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
     if split is None and detections_file is None:
         console.print(
@@ -76,8 +78,8 @@ def evaluate_set(
     return result
 
 
-def detect_with_progress(detector: Detector, annotations: Annotations, console: Console) -> list[Detections]:
-    """`detect_in_set` with a bar.
+def require_common_class(detector: Detector, annotations: Annotations) -> None:
+    """Refuse to compare what has nothing in common.
 
     Raises:
         DataError: the model and the set have no class in common.
@@ -87,6 +89,15 @@ def detect_with_progress(detector: Detector, annotations: Annotations, console: 
             f"{detector.name} detects {', '.join(detector.spec.class_names)}; "
             f"the data has {', '.join(annotations.class_names)}: no class in common"
         )
+
+
+def detect_with_progress(detector: Detector, annotations: Annotations, console: Console) -> list[Detections]:
+    """`detect_in_set` with a bar.
+
+    Raises:
+        DataError: the model and the set have no class in common.
+    """
+    require_common_class(detector, annotations)
     unknown = [name for name in annotations.class_names if name not in detector.spec.class_names]
     if unknown:
         shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")

@@ -11,23 +11,23 @@ from cyclopts import Parameter
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Everything has a useful default; None means: as the recipe or the data say.
+    """Everything has a useful default; None is what was left out: as the recipe or the data say.
 
     Attributes:
-        model: architecture or model folder; None is the shipped model's architecture.
+        model: architecture or model folder; left out: the shipped model's architecture.
         recipe: `caffe`, the paper's, or `modern`, better on light models.
-        epochs: passes over the training set; None, and iterations not given either: 30, and more on small sets.
+        epochs: passes over the training set; left out, and --iterations, too: 30, and more on small sets.
         iterations: updates, instead of epochs.
-        train_split: split to train on, or one a data set, separated by commas; None: the set's own.
-        val_split: split to validate on, or one a data set; `none` for no validation; None: the set's own, else a fifth
-            is held out.
-        classes: learn only these, separated by commas: objects of others are background; None: all.
+        train_split: split to train on, or one a data set, separated by commas; left out: the set's own.
+        val_split: split to validate on, or one a data set; `none` for no validation; left out: the set's own, else a
+            fifth is held out.
+        classes: learn only these, separated by commas: objects of others are background; left out: all.
         init: weights to start from: a model folder, a safetensors or .npz file of a base, or `none`.
         device: `auto`, `cpu`, `cuda`.
-        workers: processes that prepare pictures; None: the cores less one, eight at most.
-        checkpoint_every: updates between two checkpoints; None: an epoch.
-        validate_every: epochs between two validations; None: such that there are some thirty.
-        patience: stop when so many validations in a row were no better than the best; None: never.
+        workers: processes that prepare pictures; left out: the cores less one, eight at most.
+        checkpoint_every: updates between two checkpoints; left out: an epoch.
+        validate_every: epochs between two validations; left out: such that there are some thirty.
+        patience: stop when so many validations in a row were no better than the best; left out: never.
         out: the run's folder.
         seed: of weights, order and augmentation.
         resume: go on from the folder's newest checkpoint.
@@ -35,7 +35,7 @@ class TrainOptions:
         learning_rate: overrides the recipe's.
         schedule: `step` or `cosine`, overrides the recipe's.
         warmup: updates of linear warm-up, overrides the recipe's.
-        batch_size: pictures an update; None: the recipe's, and fewer on small sets.
+        batch_size: pictures an update; left out: the recipe's, and fewer on small sets.
         find_rate: only search for the learning rate: a hundred updates whose rate rises until the loss does.
         accumulate: parts an update is cut into when memory is short, overrides the recipe's.
         backbone_rate: factor on the learning rate of the pretrained base, overrides the recipe's.
@@ -44,7 +44,7 @@ class TrainOptions:
         input_size: `WxH` of the network input.
         boxes: `auto` fits the default boxes to the data where they miss most of a class, `adapt` where they do
             not cover all of it, `keep` leaves them.
-        threads: of torch on the CPU; None: all cores.
+        threads: of torch on the CPU; left out: all cores.
         settings: any other setting of the recipe as NAME=VALUE, repeatable: `--set augment.max_expand_ratio=2`.
     """
 
@@ -63,7 +63,7 @@ class TrainOptions:
     patience: int | None = None
     out: Path = Path("runs/train")
     seed: int = 0
-    resume: bool = False
+    resume: Annotated[bool, Parameter(negative=())] = False
     precision: str = "auto"
     learning_rate: float | None = None
     schedule: str | None = None
@@ -76,4 +76,4 @@ class TrainOptions:
     input_size: str | None = None
     boxes: str = "auto"
     threads: int | None = None
-    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative=())] = ()
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative=(), show_default=False)] = ()
