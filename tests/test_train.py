@@ -99,6 +99,18 @@ def test_the_same_seed_gives_the_same_weights(finished: Path, data: Path, tmp_pa
     assert_same_weights(finished / "last", tmp_path / "again/last")
 
 
+def test_a_seed_and_a_number_of_threads_give_the_same_weights(data: Path, tmp_path: Path) -> None:
+    """The limit: sums are split by threads, and runs of different numbers of threads part as those of two seeds do."""
+    usual = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            for turn in "ab":
+                train_command([str(data)], replace(OPTIONS, threads=threads, out=tmp_path / f"{threads}{turn}"))
+            assert_same_weights(tmp_path / f"{threads}a/last", tmp_path / f"{threads}b/last")
+    finally:
+        torch.set_num_threads(usual)
+
+
 def test_a_terminated_run_resumes_to_the_same_weights(
     finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
