@@ -52,7 +52,8 @@ def main() -> None:
     network = keep_classes(load_network(given.model), names)
     network.spec = replace(network.spec, name=given.name)
     folder = SHIPPED / given.name
-    save_network(folder, network, card="", provenance=configuration.provenance, half=True)
+    provenance = {**configuration.provenance, "data": [Path(path).name for path in configuration.provenance["data"]]}
+    save_network(folder, network, card="", provenance=provenance, half=True)
     test_set = open_data(given.data, split=given.test_split)
     backends = {"torch, fp32": TorchBackend(load_network(folder), torch.device("cpu"))}
     for precision in ENGINE_PRECISIONS:
@@ -63,9 +64,9 @@ def main() -> None:
         name: evaluate(test_set, detect_with_progress(Detector(backend, name=name), test_set, remarks()))
         for name, backend in backends.items()
     }
-    notes = [*training(configuration.provenance), *given.note]
+    notes = [*training(provenance), *given.note]
     text = card(given.name, figures, {name: counts[name] for name in names}, test_set, notes)
-    save_network(folder, network, card=text, provenance=configuration.provenance, half=True)
+    save_network(folder, network, card=text, provenance=provenance, half=True)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:
         raise SystemExit(f"{folder} takes {size} bytes, more than {LARGEST}")
@@ -128,7 +129,7 @@ def card(
         "- Photographs of everyday scenes as on Flickr in 2007. Not for safety, surveillance or decisions on people.",
         "- Small and crowded people are mostly missed; see the AP of `person`.",
         "- Scores are not calibrated probabilities.",
-        "- It may take what it does not know for one of its classes, and be sure of it.",
+        "- It may take what it does not know for one of its classes, and be sure of it: `coffee.jpg` of the package is a car.",
         "",
         "The base was trained on ImageNet (MobileNetV2, Apache-2.0). These weights: Apache-2.0.",
     ]
