@@ -129,7 +129,8 @@ def card(
         "- Photographs of everyday scenes as on Flickr in 2007. Not for safety, surveillance or decisions on people.",
         "- Small and crowded people are mostly missed; see the AP of `person`.",
         "- Scores are not calibrated probabilities.",
-        "- It may take what it does not know for one of its classes, and be sure of it: `coffee.jpg` of the package is a car.",
+        "- It may take what it does not know for one of its classes, and be sure of it: `coffee.jpg` of the package "
+        "is a car.",
         "",
         "The base was trained on ImageNet (MobileNetV2, Apache-2.0). These weights: Apache-2.0.",
     ]
