@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from singleshot.data import recognise
-from singleshot.data.kept import ARRAYS
 from singleshot.data.recognise import open_data
 from singleshot.errors import DataError
+from singleshot.types import ARRAYS
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float32, Int64, UInt8
 
 
+ARRAYS = ("sizes_wh", "starts", "boxes_xyxy", "labels", "difficult", "crowd", "areas")
+TEXTS = ("files", "ids")
+"""The fields of `Annotations` that grow with the set."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """One decoded picture with its truths, as augmentation and training see it.

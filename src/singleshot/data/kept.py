@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from singleshot.data.coco import coco_files
 from singleshot.data.csv_table import csv_files
 from singleshot.files import write_whole
-from singleshot.types import Annotations
+from singleshot.types import ARRAYS, TEXTS, Annotations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 FOLDER = "SINGLESHOT_CACHE"
 LAYOUT = 1
 """Of what is kept; part of the name, so that other versions do not find it."""
-ARRAYS = ("sizes_wh", "starts", "boxes_xyxy", "labels", "difficult", "crowd", "areas")
-TEXTS = ("files", "ids")
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,13 @@ def _calm_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
+class _Loader(DataLoader["Batch | PictureError"]):
+    """Torch's, without its warning: whoever asks for more workers than there are cores knows it."""
+
+    def check_worker_number_rationality(self) -> None:
+        """Says nothing."""
+
+
 def training_loader(
     samples: TrainingSet, order: VisitOrder, *, workers: int, pin: bool = False
 ) -> DataLoader[Batch | PictureError]:
@@ -169,7 +176,7 @@ def training_loader(
     """
     if len(samples) == 0:
         raise DataError("the training set has no pictures")
-    return DataLoader(
+    return _Loader(
         samples,  # type: ignore[arg-type]  # torch types samplers of int only
         batch_sampler=order,
         num_workers=workers,

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import torch
 
+from singleshot.types import ARRAYS, TEXTS
+
 if TYPE_CHECKING:
     from jaxtyping import Int64, UInt8
     from torch import Tensor
 
     from singleshot.types import Annotations
-
-ARRAYS = ("sizes_wh", "starts", "boxes_xyxy", "labels", "difficult", "crowd", "areas")
-TEXTS = ("files", "ids")
 
 
 class Texts(Sequence[str]):

@@ -114,4 +114,4 @@ def _groups(plan: Plan) -> Iterator[Batch]:
     size = plan.recipe.batch_size // parts
     order = VisitOrder(len(plan.train_set), size, plan.options.seed, 0, UPDATES * parts)
     samples = TrainingSet(plan.train_set, plan.augmentation, seed=plan.options.seed)
-    return batches(samples, order, workers=plan.workers, pin=plan.device.type == "cuda", on_retry=lambda _line: None)
+    return batches(samples, order, workers=plan.workers, pin=plan.device.type == "cuda")
