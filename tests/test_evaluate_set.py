@@ -103,6 +103,10 @@ def test_two_models_are_compared_on_the_same_pictures(
     assert run([*arguments, "--json", str(out)]) == 0
     figures = json.loads(out.read_text())
     assert figures["against"]["difference"] == pytest.approx(figures["mAP"] - figures["against"]["mAP"])
-    assert "resamples of the 3 pictures" in capsys.readouterr().out
+    assert figures["against"]["per_class"].keys() == figures["per_class"].keys()
+    out_lines = capsys.readouterr().out.splitlines()
+    assert all("%  against " in line for line in out_lines[:-1] if "no truths" not in line)
+    assert out_lines[-1].startswith(f"{tmp_path / 'model0'} against {tmp_path / 'model1'}: ")
+    assert "resamples of the 3 pictures" in out_lines[-1]
     assert run([*arguments, "--protocol", "coco"]) == 2
     assert "--protocol voc12" in capsys.readouterr().err

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -161,7 +163,8 @@ def test_int8_is_measured_and_judged_on_the_users_pictures(
     assert run([*arguments, "--calibrate", str(labelled), "--json", str(tmp_path / "j.json")]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("mAP ")
-    assert told[0].endswith("on 2 pictures")
+    assert told[0].endswith("points), on 2 pictures, a fifth held out")
+    assert told[1].startswith("single boxes differ, as lower precision rounds: at worst by ")
     figures = json.loads((tmp_path / "j.json").read_text())
     assert abs(figures["mAP_before"] - figures["mAP_after"]) <= 1
     assert (tmp_path / "int8/model.bin").stat().st_size < 0.4 * (exported / "model.bin").stat().st_size
@@ -237,6 +240,40 @@ def test_a_graph_that_is_not_what_its_configuration_says(engine_folder: Path) ->
     for other in (replace(SMALL, class_names=("cat",)), replace(SMALL, input_size_hw=(40, 57))):
         with pytest.raises(ModelError, match=r"does not fit its config.json: expected pictures"):
             start_engine(configuration.export.engine, other, files, precision="fp32", origin="it")
+
+
+def test_a_graph_that_contradicts_itself_is_refused_and_not_run(exported: Path, tmp_path: Path) -> None:
+    """OpenVINO reads a view of 96 values as 24, and then writes past the end of its memory."""
+    folder = shutil.copytree(exported, tmp_path / "made-up")
+    graph = (folder / "model.xml").read_text()
+    changed = graph.replace('strides="2, 2"', 'strides="1, 1"', 1)
+    assert changed != graph
+    (folder / "model.xml").write_text(changed)
+    sums = (folder / "SHA256SUMS").read_text()
+    old, new = (hashlib.sha256(text.encode()).hexdigest() for text in (graph, changed))
+    (folder / "SHA256SUMS").write_text(sums.replace(old, new))
+    with pytest.raises(ModelError, match=r"is damaged: .* turns \d+ values into \d+"):
+        Detector.load(folder)(CHELSEA.path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_pipes_and_devices_in_a_folder_are_not_opened(exported: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "SHA256SUMS", "model.bin"):
+        folder = shutil.copytree(exported, tmp_path / name)
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        with pytest.raises(ModelError, match="no ordinary file"):
+            Detector.load(folder)
+
+
+def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+
+    def unexpected(stage: str) -> None:
+        raise AssertionError(stage)
+
+    with pytest.raises(RequestError, match=r"file/out: .*file is no folder that can be written to"):
+        export_model(str(source), tmp_path / "file/out", on_stage=unexpected)
 
 
 def test_threads_may_share_a_detector(engine_folder: Path) -> None:
@@ -382,7 +419,7 @@ def test_files_that_are_no_graph_of_ours(onnx_exported: Path, exported: Path, tm
     (exported / "other.onnx").write_bytes(b"x")
     for stranger in (exported / "other.onnx", tmp_path / "lonely.xml"):
         stranger.touch()
-        with pytest.raises(RequestError, match="is a file without the folder it was made in"):
+        with pytest.raises(RequestError, match="is no model by itself"):
             Detector.load(stranger)
     (exported / "other.onnx").unlink()
 

@@ -23,11 +23,9 @@ def read_regular(path: Path, limit: int) -> bytes:
     """
     if not stat.S_ISREG(path.stat().st_mode):
         raise ValueError("it is no ordinary file but a folder, a pipe or a device")
-    with path.open("rb") as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:
+    if path.stat().st_size > limit:
         raise ValueError(f"it has more than {limit:,} bytes")
-    return content
+    return path.read_bytes()
 
 
 def read_lines(path: Path, limit: int) -> list[str]:

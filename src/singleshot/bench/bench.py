@@ -76,7 +76,7 @@ def run(settings: Settings, on_stage: Callable[[str], None] = lambda _stage: Non
     """Measure all that is asked for, one thing after another.
 
     Raises:
-        RequestError: the machine is busy, or there is no such model or peer; DataError: data that cannot be used.
+        MachineError: it is busy; RequestError: no such model or peer; DataError: data that cannot be used.
     """
     if settings.threads < 1 or settings.rounds < 1:
         raise RequestError(f"threads and rounds must be at least 1, got {settings.threads} and {settings.rounds}")

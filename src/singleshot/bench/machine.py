@@ -7,7 +7,7 @@ import platform
 import time
 from pathlib import Path
 
-from singleshot.errors import RequestError
+from singleshot.errors import MachineError
 
 MOST_OTHER_LOAD = 0.3
 """Cores that other processes may use while we measure."""
@@ -17,13 +17,13 @@ def require_quiet(*, seconds: float = 2.0) -> float:
     """Cores that others use just now.
 
     Raises:
-        RequestError: more than `MOST_OTHER_LOAD`.
+        MachineError: more than `MOST_OTHER_LOAD`.
     """
     load = other_load(seconds)
     if load > MOST_OTHER_LOAD:
-        raise RequestError(
-            f"other processes use {load:.1f} cores, more than {MOST_OTHER_LOAD}: figures would say nothing; "
-            "--loaded measures anyway"
+        raise MachineError(
+            f"other programs use {load:.1f} cores, more than {MOST_OTHER_LOAD}: figures would say nothing. Try when "
+            "the machine is idle, or measure all the same with --loaded"
         )
     return load
 

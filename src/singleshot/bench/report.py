@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from singleshot.bench.contest import PARTS, Row, ratio
+from singleshot.bench.machine import MOST_OTHER_LOAD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from singleshot.bench.bench import Measured
 
 
 def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -37,11 +40,34 @@ def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
     return found
 
 
+def lines(measured: Measured) -> Iterator[str]:
+    """All of it for people."""
+    yield ", ".join(f"{key} {value}" for key, value in measured.machine.items())
+    if measured.machine["other_load"] > MOST_OTHER_LOAD:
+        yield "MEASURED ON A BUSY MACHINE: milliseconds and ratios are not to be quoted"
+    yield f"\n{table(measured.rows)}\n\n{table_seven(measured.rows, measured.accuracy)}"
+    for name, figure in measured.accuracy.items():
+        yield f"{name}: mAP {figure:.1%}"
+    for name, rate in measured.folders.items():
+        yield f"{name}: {rate:.0f} files/s from the disk to boxes"
+    for name, (seconds, megabytes) in measured.cold.items():
+        yield f"{name}, fresh process: {seconds:.2f} s, {megabytes:.0f} MB"
+    for name, rate in measured.limits.items():
+        yield f"the machine's {name}: {rate / 1e9:.0f} G{'B' if name == 'copy' else ' operations'}/s"
+    for row in measured.rows:
+        if "of_limit" in row:
+            yield f"{row['name']}: {row['of_limit']:.0%} of the machine's rate"
+    for name, stages in measured.stages.items():
+        total = sum(stages.values())
+        shares = ", ".join(f"{stage} {spent:.1f} ms ({spent / total:.0%})" for stage, spent in stages.items())
+        yield f"{name} in torch, fp32: {shares}"
+
+
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown; ratios are to torchvision's eager code in the same run."""
     lines = [
-        "| | whole, ms | p95 | network | post | post, worst | outside the network | pictures/s at 8 "
-        "| whole: times as fast | post | post, worst |",
+        "| | whole, ms | p95, ms | network, ms | NMS etc., ms | the same at worst, ms | outside the network "
+        "| pictures/s, batch 8 | times as fast: whole | NMS etc. | at worst |",
         "|" + "---|" * 11,
     ]
     for row in rows:

@@ -32,16 +32,17 @@ def bench(
     Args:
         models: architectures, model folders or exported models; left out, `ssd300-vgg16` and `ssdlite320-mobilenetv2`.
         against: `torchvision`, `torchvision-best` (channels-last, bf16, compiled), `onnxruntime`, `opencv`, `openvino`
-            (torchvision's networks on them), `fasterrcnn`, `ultralytics`; separated by commas or repeated.
+            (torchvision's networks on them), `fasterrcnn`, `ultralytics`; separated by commas or repeated; `none` for
+            ours alone, which takes seconds.
         threads: cores for everybody.
         rounds: measurements of each.
         data: a labelled set: how many of its files a second go from the disk to boxes.
         split: of it; then the accuracy of models with weights is measured, too.
         limits: also measure how fast the machine convolves at best, how near each network comes, and its base, extra
             maps and heads apart.
-        cold: also measure fresh processes.
+        cold: also measure seconds and memory of fresh processes.
         augmentation: measure, instead of all this, how fast `--data` is decoded and augmented for training on one core.
-        loaded: measure although other programs keep the machine busy.
+        loaded: measure although other programs keep the machine busy, which is refused otherwise.
         json: file for all figures.
         plot: file for a picture of speed against accuracy.
     """
@@ -54,31 +55,15 @@ def bench(
         require_output(place, flag, [name for name in (*models, data) if name is not None])
     if augmentation:
         return _augmentation(data, rounds=rounds, loaded=loaded, json=json)
-    names = [name for item in against for name in item.split(",") if name]
+    names = [name for item in against for name in item.split(",") if name not in {"", "none"}]
     settings = Settings(
         models=models or DEFAULT_MODELS, against=names, threads=threads, rounds=rounds, data=data, split=split,
         limits=limits, cold=cold, loaded=loaded,
     )  # fmt: skip
     with remarks().status("") as status:
         measured = run(settings, status.update)
-    out = results()
-    out.print(", ".join(f"{key} {value}" for key, value in measured.machine.items()))
-    out.print("\n" + report.table(measured.rows) + "\n\n" + report.table_seven(measured.rows, measured.accuracy))
-    for name, figure in measured.accuracy.items():
-        out.print(f"{name}: mAP {figure:.1%}")
-    for name, rate in measured.folders.items():
-        out.print(f"{name}: {rate:.0f} files/s from the disk to boxes")
-    for name, (seconds, megabytes) in measured.cold.items():
-        out.print(f"{name}, fresh process: {seconds:.2f} s, {megabytes:.0f} MB")
-    for name, rate in measured.limits.items():
-        out.print(f"the machine's {name}: {rate / 1e9:.0f} G{'B' if name == 'copy' else ' operations'}/s")
-    for row in measured.rows:
-        if "of_limit" in row:
-            out.print(f"{row['name']}: {row['of_limit']:.0%} of the machine's rate")
-    for name, stages in measured.stages.items():
-        total = sum(stages.values())
-        shares = ", ".join(f"{stage} {spent:.1f} ms ({spent / total:.0%})" for stage, spent in stages.items())
-        out.print(f"{name} in torch, fp32: {shares}")
+    for line in report.lines(measured):
+        results().print(line)
     if json is not None:
         write_whole(json, json_format.dumps(asdict(measured), indent=1, allow_nan=False) + "\n")
     if plot is not None:

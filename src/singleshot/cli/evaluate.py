@@ -24,13 +24,14 @@ def evaluate(
         data: the data set.
         model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
         detections: a file to evaluate instead: COCO results, our JSON, or VOC devkit text.
-        split: which split; left out, the test split, else the validation split.
+        split: which split; left out, the test split, else the validation split (by which `best/` was chosen: its
+            figure there is too good).
         protocol: `voc07`, `voc12` or `coco`; left out, coco for COCO data, else voc07.
         json: file for the figures.
         report: file for a page with curves and pictures.
         device: `auto`, `cpu` or `cuda`.
-        against: another such model, evaluated on the same pictures: the difference in mAP, and whether it could be
-            chance.
+        against: another such model of the same classes, evaluated on the same pictures: the difference in mAP, and
+            whether it could be chance.
     """
     from singleshot.console import remarks, results
     from singleshot.files import require_output, write_whole
@@ -44,11 +45,15 @@ def evaluate(
         console=remarks(), report=report, against=against,
     )  # fmt: skip
     console = results()
-    for name, ap in result.per_class.items():
-        console.print(f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}")
-    console.print(f"{'mAP ' + result.protocol:>16}  {100 * (result.mean_ap or 0):5.1f}%")
-    if result.comparison is not None:
-        console.print(str(result.comparison))
+    aps = {**result.per_class, f"mAP {result.protocol}": result.mean_ap or 0.0}
+    other = result.comparison
+    theirs = {} if other is None else {**other.per_class, f"mAP {result.protocol}": other.against}
+    for name, ap in aps.items():
+        line = f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}"
+        beside = theirs.get(name)
+        console.print(line if beside is None else f"{line}  against {100 * beside:5.1f}%")
+    if other is not None:
+        console.print(f"{detections or model or 'the shipped model'} against {against}: {other}")
     if json is not None:
         write_whole(json, json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
     return 0

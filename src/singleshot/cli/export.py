@@ -26,10 +26,12 @@ def export(
     Args:
         model: a model folder, a shipped model or an architecture; left out, the shipped default.
         out: folder to write.
-        engine: `openvino` (fastest on processors), `onnx`; `torch` and `aotinductor` are for your own programs.
+        engine: `openvino` (fastest on processors); `onnx` (runs with `pip install onnxruntime`); `torch` and
+            `aotinductor` are for your own programs.
         precision: `fp32`; of openvino also `bf16`: half the size, faster where the processor has bf16, computed in fp32
             where it has not; and `int8`: a quarter, fastest.
-        calibrate: a labelled data set: int8 measures its scales on it, and the mAP before and after is told.
+        calibrate: a labelled data set: int8 measures its scales on the training split, and the mAP before and after is
+            told of the validation split, else of the test split.
         most_lost: points of mAP, such as 0.5, that bf16 or int8 may cost on that data: the layers that hurt most stay
             at a higher precision until it holds. Left out, an export that costs more than 2 is refused.
         raw: leave NMS out of the graph, for engines that have their own.
@@ -66,7 +68,8 @@ def export(
             **asdict(done.differences),
         }
         if done.judgement is not None:
-            figures |= {"mAP_before": done.judgement.before, "mAP_after": done.judgement.after}
-            figures["spared"] = list(done.judgement.spared)
+            judged = done.judgement
+            figures |= {"mAP_before": judged.before, "mAP_after": judged.after, "spared": list(judged.spared)}
+            figures |= {"mAP_pictures": judged.pictures, "mAP_split": judged.split}
         write_whole(json, json_format.dumps(figures, indent=1, allow_nan=False) + "\n")
     return 0

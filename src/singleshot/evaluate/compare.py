@@ -9,11 +9,12 @@ import numpy as np
 
 from singleshot.errors import UnknownNameError
 from singleshot.evaluate.average_precision import average_precision
+from singleshot.evaluate.evaluation import mean_of_present
 from singleshot.evaluate.flat import flat_detections, flat_truths
 from singleshot.evaluate.voc import AP_VERSIONS, HIT, IGNORED, judge, ranked, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from jaxtyping import Bool, Int64
 
@@ -32,6 +33,7 @@ class Comparison:
         protocol: `voc07` or `voc12`.
         mean_ap: of the first.
         against: of the second.
+        per_class: the second's AP of each class; None where there are no truths.
         low: lower end of the 95% interval of the difference, first less second.
         high: its upper end.
         pictures: how many there are.
@@ -41,6 +43,7 @@ class Comparison:
     protocol: str
     mean_ap: float
     against: float
+    per_class: Mapping[str, float | None]
     low: float
     high: float
     pictures: int
@@ -55,15 +58,16 @@ class Comparison:
         """A line for people: figures in points."""
         verdict = "better" if self.low > 0 else "worse" if self.high < 0 else "no difference that these pictures show"
         return (
-            f"{100 * self.mean_ap:.1f}% against {100 * self.against:.1f}%: {100 * self.difference:+.1f} points, "
-            f"95% of {self.resamples} resamples of the {self.pictures} pictures between {100 * self.low:+.1f} and "
-            f"{100 * self.high:+.1f}: {verdict}"
+            f"{100 * self.mean_ap:.2f}% against {100 * self.against:.2f}%: {100 * self.difference:+.2f} points, "
+            f"95% of {self.resamples} resamples of the {self.pictures} pictures between {100 * self.low:+.2f} and "
+            f"{100 * self.high:+.2f}: {verdict}"
         )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {
             "mAP": self.against,
+            "per_class": dict(self.per_class),
             "difference": self.difference,
             "interval": [self.low, self.high],
             "level": LEVEL,
@@ -108,7 +112,8 @@ def compare(
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     once = np.ones(count, np.int64)
     mean_ap, theirs = (one.mean_ap(once, version) for one in ranks)
-    return Comparison(protocol, mean_ap, theirs, float(low), float(high), count, resamples)
+    per_class = dict(zip(annotations.class_names, ranks[1].precisions(once, version), strict=True))
+    return Comparison(protocol, mean_ap, theirs, per_class, float(low), float(high), count, resamples)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +123,16 @@ class _Class:
     pictures: Int64[np.ndarray, " n"]
     hits: Bool[np.ndarray, " n"]
     truths: Int64[np.ndarray, " pictures"]
+
+    def average_precision(self, weights: Int64[np.ndarray, " pictures"], version: ApVersion) -> float | None:
+        """The AP in a set that holds each picture so many times; None where it has no truths."""
+        positives = int(weights @ self.truths)
+        if not positives:
+            return None
+        times = weights[self.pictures]
+        hits, times = self.hits[times > 0], times[times > 0]
+        found, shown = (np.cumsum(column).astype(np.float32) for column in (hits * times, times))
+        return average_precision((found / np.float32(positives), found / shown), version)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +157,8 @@ class _Ranks:
 
     def mean_ap(self, weights: Int64[np.ndarray, " pictures"], version: ApVersion) -> float:
         """The mAP of a set that holds each picture so many times; 0 where no class has truths."""
-        precisions = []
-        for one in self.classes:
-            positives = int(weights @ one.truths)
-            if positives:
-                times = weights[one.pictures]
-                hits, times = one.hits[times > 0], times[times > 0]
-                found, shown = (np.cumsum(column).astype(np.float32) for column in (hits * times, times))
-                curve = (found / np.float32(positives), found / shown)
-                precisions.append(average_precision(curve, version))
-        return float(np.mean(precisions)) if precisions else 0.0
+        return mean_of_present(dict(enumerate(self.precisions(weights, version)))) or 0.0
+
+    def precisions(self, weights: Int64[np.ndarray, " pictures"], version: ApVersion) -> list[float | None]:
+        """The AP of each class there; None where it has no truths."""
+        return [one.average_precision(weights, version) for one in self.classes]

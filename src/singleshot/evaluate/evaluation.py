@@ -84,7 +84,7 @@ class Evaluation:
         return result
 
 
-def mean_of_present(per_class: Mapping[str, float | None]) -> float | None:
+def mean_of_present(per_class: Mapping[Any, float | None]) -> float | None:
     """Mean over the classes that have truths; None where none has.
 
     Caffe divides by all classes and counts an absent one as 0 instead; see `caffe.mean_ap`.

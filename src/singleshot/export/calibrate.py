@@ -42,10 +42,12 @@ class Calibration:
     Attributes:
         measured: the training split, or all but a fifth.
         judged: the validation split, else the test split, else the fifth.
+        judged_name: its name; "a fifth held out" where it has none.
     """
 
     measured: Annotations
     judged: Annotations
+    judged_name: str
 
     @classmethod
     def open(cls, data: str, spec: ModelSpec) -> Calibration:
@@ -56,15 +58,16 @@ class Calibration:
         """
         train, val, test = default_splits(data)
         measured = open_data(data, split=train)
-        if val or test:
-            judged = open_data(data, split=val or test)
+        name = val or test
+        if name:
+            judged = open_data(data, split=name)
         else:
             measured, judged = hold_out(measured, seed=0)
         shared = [name for name in spec.class_names if name in judged.class_names]
         judged = only_classes(judged, shared)
         if not len(judged.labels):
             raise DataError(f"{data} has none of the model's classes: {', '.join(spec.class_names)}")
-        return cls(measured, judged)
+        return cls(measured, judged, f"split {name}" if name else "a fifth held out")
 
     def pictures(self, input_size_hw: tuple[int, int], most: int = MOST_PICTURES) -> list[UInt8[np.ndarray, "1 h w 3"]]:
         """Some hundred network inputs, evenly spaced over the measured part."""
@@ -81,6 +84,10 @@ class Calibration:
         found = detect_in_set(Detector(backend, name="export"), self.judged)
         return evaluate(self.judged, found).mean_ap or 0.0
 
+    def judgement(self, before: float, after: float, spared: tuple[str, ...] = ()) -> Judgement:
+        """What an export costs here."""
+        return Judgement(before, after, len(self.judged), self.judged_name, spared)
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -90,17 +97,22 @@ class Judgement:
         before: of the source.
         after: of the export.
         pictures: how many.
+        split: which, in words.
         spared: blocks that were left at the higher precision for it.
     """
 
     before: float
     after: float
     pictures: int
+    split: str
     spared: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """A line for people."""
-        line = f"mAP {100 * self.before:.1f}% before, {100 * self.after:.1f}% after, on {self.pictures} pictures"
+        line = (
+            f"mAP {100 * self.before:.1f}% before, {100 * self.after:.1f}% after "
+            f"({100 * (self.after - self.before):+.1f} points), on {self.pictures} pictures, {self.split}"
+        )
         if not self.spared:
             return line
         more = f" and {len(self.spared) - 4} more" if len(self.spared) > 4 else ""

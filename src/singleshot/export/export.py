@@ -109,7 +109,7 @@ def export_model(
         differences = verify(backend.outputs, network, pictures_to_verify_on(), precision)
         if calibration is not None and before is not None and judgement is None:
             on_stage("evaluating the export")
-            judgement = Judgement(before, calibration.mean_ap(backend), len(calibration.judged))
+            judgement = calibration.judgement(before, calibration.mean_ap(backend))
             judgement.require_at_most(MOST_LOST)
     else:
         outputs = program_outputs(spec, next(iter(files.values())), compiled=engine == "aotinductor")
@@ -161,7 +161,8 @@ def _files(
         return {torch_package.FILES[0]: torch_package.to_program(network)}
     if engine == "aotinductor":
         return {torch_package.FILES[0]: torch_package.to_machine_code(network)}
-    on_stage("measuring the range of activations" if precision == "int8" else "building the graph")
+    if precision == "int8":
+        on_stage("measuring the range of activations")
     return Lowering(network.spec, to_openvino(network, raw=raw), precision, calibration).files()
 
 

@@ -75,7 +75,7 @@ class Lowering:
             mean_ap=lambda files: calibration.mean_ap(self._engine(files)),
             on_stage=on_stage,
         )
-        return dict(found.files), Judgement(before, found.after, len(calibration.judged), found.blocks)
+        return dict(found.files), calibration.judgement(before, found.after, found.blocks)
 
     def _quantised(self, spared: Collection[str], *, quietly: bool) -> openvino.Model:
         assert self.calibration is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import PIL.Image
 
-from singleshot.errors import PictureError, RequestError, UnknownNameError
+from singleshot.errors import PictureError, RequestError
 from singleshot.postprocess import to_detections
 from singleshot.preprocess import decode_picture, image_pixels
 from singleshot.runtime.backends import load_backend
@@ -129,8 +130,7 @@ def find_model(model: str | Path | None) -> Path:
     """The folder of a model given by path or shipped name; None is the default model.
 
     Raises:
-        RequestError: an architecture without weights, or no such folder.
-        UnknownNameError: no such name; the nearest are offered.
+        RequestError: an architecture without weights, no such folder, or no such name; the nearest is offered.
     """
     shipped = shipped_models()
     if model is None:
@@ -144,8 +144,8 @@ def find_model(model: str | Path | None) -> Path:
         return path.parent
     if path.exists():
         raise RequestError(
-            f"{model} is a file without the folder it was made in; give the whole folder of a model, or that of an "
-            "export, in which config.json tells classes and thresholds"
+            f"{model} is no model by itself: give the whole folder of a model or of an export, in which config.json "
+            "tells classes and thresholds"
         )
     if str(model) in shipped:
         return shipped[str(model)]
@@ -155,7 +155,11 @@ def find_model(model: str | Path | None) -> Path:
         )
     if path.parent != Path():
         raise RequestError(f"there is no model folder {model}")
-    raise UnknownNameError("model", str(model), [*shipped, *VARIANTS])
+    near = difflib.get_close_matches(str(model), [*shipped, *VARIANTS], n=1)
+    raise RequestError(
+        f"there is no folder {model}, and no shipped model of that name"
+        + (f": did you mean {near[0]}?" if near else f"; shipped: {', '.join(shipped)}")
+    )
 
 
 def _is_export(path: Path) -> bool:

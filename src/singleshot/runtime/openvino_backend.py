@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,7 @@ class OpenVINOBackend:
         if self._model.inputs[0].element_type != openvino.Type.u8:
             raise ModelError(f"{origin} takes {self._model.inputs[0].element_type}, not 8-bit pictures")
         self.default_boxes = _constant(self._model, RAW[2], origin)
+        self._origin = origin
         self._lock = Lock()
         self._precision = precision
         self._threads = threads
@@ -104,6 +106,7 @@ class OpenVINOBackend:
         results = [model.output(name).get_node() for name in names]
         part = openvino.Model(results, model.get_parameters(), self.spec.name)
         part.reshape([count, *self.spec.input_size_hw, 3])
+        _require_equal_sizes(part, self._origin)
         if self._precision == "fp32" and count == 1:
             part = with_winograd(part)
         return core().compile_model(part, "CPU", {"INFERENCE_PRECISION_HINT": HINTS[self._precision], **options})
@@ -142,6 +145,20 @@ def _read(files: Mapping[str, bytes], origin: str) -> openvino.Model:
     except (RuntimeError, TypeError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
         raise ModelError(f"{origin} cannot be read by OpenVINO: {reason}") from error
+
+
+def _require_equal_sizes(model: openvino.Model, origin: str) -> None:
+    """Refuse what OpenVINO does not: a change of shape that changes the number of values writes past their end.
+
+    Raises:
+        ModelError: names the operation.
+    """
+    for node in model.get_ops():
+        ends = (node.input_value(0), node.output(0)) if node.get_type_name() == "Reshape" else ()
+        if ends and all(port.get_partial_shape().is_static for port in ends):
+            before, after = (math.prod(port.get_shape()) for port in ends)
+            if before != after:
+                raise ModelError(f"{origin} is damaged: {node.get_friendly_name()} turns {before} values into {after}")
 
 
 def _lengths(port: openvino.Output) -> list[int | str | None]:

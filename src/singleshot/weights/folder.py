@@ -19,6 +19,7 @@ from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
 from singleshot.errors import HashError, ModelError, SingleshotError
+from singleshot.files import read_regular
 from singleshot.spec import FORBID_UNKNOWN_FIELDS, ModelSpec
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.replace import replaced_folder
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD, SUMS = "config.json", "model.safetensors", "README.md", "SHA256SUMS"
-_LARGEST_CONFIG = 4 * 2**20  # bytes; 200 class names and all boxes need some ten thousand
+_LARGEST = {CONFIG: 4 * 2**20, SUMS: 2**20}  # bytes; 200 class names and all boxes need some ten thousand
+_LARGEST_WEIGHTS = 2**34
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\n\0]+)")
 
 
@@ -204,9 +206,9 @@ def _checked(path: Path, name: str, sums: Mapping[str, str]) -> bytes:
     if name not in sums:
         raise HashError(f"{path / SUMS} lists no hash of {name}; the folder is damaged: restore it or train again")
     try:
-        content = (path / name).read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path / name} cannot be read: {error.strerror}; {SUMS} lists it") from error
+        content = read_regular(path / name, _LARGEST.get(name, _LARGEST_WEIGHTS))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path / name} cannot be read: {_reason(error)}; {SUMS} lists it") from error
     found = hashlib.sha256(content).hexdigest()
     if found != sums[name]:
         raise HashError(
@@ -218,11 +220,11 @@ def _checked(path: Path, name: str, sums: Mapping[str, str]) -> bytes:
 
 def _read_sums(path: Path) -> dict[str, str]:
     try:
-        text = (path / SUMS).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ModelError(f"{path} is no model folder: {SUMS} cannot be read ({error.strerror})") from error
+        text = read_regular(path / SUMS, _LARGEST[SUMS]).decode()
     except UnicodeDecodeError as error:
         raise HashError(f"{path / SUMS} is damaged: it is no text") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} is no model folder: {SUMS} cannot be read ({_reason(error)})") from error
     sums: dict[str, str] = {}
     for line in text.splitlines():
         match = _SUM_LINE.fullmatch(line)
@@ -230,6 +232,10 @@ def _read_sums(path: Path) -> dict[str, str]:
             raise HashError(f"{path / SUMS} is damaged at {line[:80]!r}; restore the folder or train again")
         sums[match[2]] = match[1]
     return sums
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 @cache
@@ -242,8 +248,6 @@ def _adapter() -> TypeAdapter[Configuration]:
 def _parse_configuration(content: bytes, path: Path) -> Configuration:
     from pydantic import ValidationError
 
-    if len(content) > _LARGEST_CONFIG:
-        raise ModelError(f"{path} has {len(content)} bytes; at most {_LARGEST_CONFIG} are read")
     try:
         configuration = _adapter().validate_json(content)
     except ValidationError as error:

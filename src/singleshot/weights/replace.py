@@ -72,6 +72,9 @@ def require_replaceable(target: Path) -> None:
         RequestError: it would not.
     """
     _foreign(target)
+    nearest = next(parent for parent in target.absolute().parents if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise RequestError(f"cannot write {target}: {nearest} is no folder that can be written to")
 
 
 def _foreign(target: Path) -> list[Path]:
