@@ -8,13 +8,14 @@ import pytest
 
 from evaluation_examples import annotations, detections
 from singleshot.errors import UnknownNameError
-from singleshot.evaluate.compare import _Ranks, compare
-from singleshot.evaluate.voc import AP_VERSIONS, evaluate_voc
+from singleshot.evaluate.coco import evaluate_coco
+from singleshot.evaluate.compare import compare
+from singleshot.evaluate.protocols import PROTOCOLS, evaluate
+from singleshot.evaluate.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from singleshot.evaluate.voc import VocProtocol
     from singleshot.types import Annotations, Detections
 
 
@@ -52,19 +53,19 @@ def repeated(
     return annotations(rows, difficult=marks)
 
 
-@pytest.mark.parametrize("protocol", AP_VERSIONS)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("seed", range(6))
-def test_weights_are_as_good_as_repeated_pictures(seed: int, protocol: VocProtocol) -> None:
+def test_weights_are_as_good_as_repeated_pictures(seed: int, protocol: str) -> None:
     truths, difficult = random_set(seed)
     found = random_detections(truths, seed, noise=8)
     times = np.random.default_rng(seed).integers(0, 4, len(truths))
-    expected = evaluate_voc(
+    expected = evaluate(
         repeated(truths, difficult, times.tolist()),
         [each for each, count in zip(found, times, strict=True) for _ in range(count)],
-        protocol=protocol,
+        protocol,
     )
-    ranks = _Ranks.of(annotations(truths, difficult=difficult), found)
-    assert ranks.mean_ap(times, AP_VERSIONS[protocol]) == pytest.approx(expected.mean_ap, abs=1e-6)
+    ranks = Ranks.of(annotations(truths, difficult=difficult), found, protocol)
+    assert ranks.mean_ap(times) == pytest.approx(expected.mean_ap, abs=1e-6)
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
@@ -109,9 +110,28 @@ def test_a_set_without_truths_has_nothing_to_tell_apart() -> None:
     assert compare(annotations([[]]), found, found, resamples=5).mean_ap == 0
 
 
-def test_coco_is_not_compared() -> None:
+def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="coco"):
-        compare(annotations([[]]), [], [], protocol="coco")
+        compare(annotations([[]]), [], [], protocol="coc")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_cocos_figure_is_that_of_its_own_evaluator(seed: int) -> None:
+    """Crowded pictures, more than a hundred detections of a class, truths that swallow, equal scores."""
+    generator = np.random.default_rng(seed)
+    truths, found = [], []
+    for _ in range(5):
+        corners = generator.integers(0, 60, (int(generator.integers(0, 20)), 2))
+        truths.append([(x, y, x + 20, y + 20, int(generator.integers(2))) for x, y in corners.tolist()])
+        rows = []
+        for left, top in generator.integers(0, 60, (260, 2)).tolist():
+            rows.append((left, top, left + 20, top + 22, int(generator.integers(2)), round(generator.random(), 1)))
+        found.append(detections(rows))
+    difficult = [bool(one) for one in generator.random(sum(map(len, truths))) < 0.1]
+    data = annotations(truths, difficult=difficult)
+    expected = evaluate_coco(data, found)
+    ranks = Ranks.of(data, found, "coco")
+    assert ranks.precisions(np.ones(5, np.int64)) == pytest.approx(list(expected.per_class.values()), abs=1e-6)
 
 
 def test_json_holds_plain_values() -> None:

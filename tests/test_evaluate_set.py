@@ -108,5 +108,5 @@ def test_two_models_are_compared_on_the_same_pictures(
     assert all("%  against " in line for line in out_lines[:-1] if "no truths" not in line)
     assert out_lines[-1].startswith(f"{tmp_path / 'model0'} against {tmp_path / 'model1'}: ")
     assert "resamples of the 3 pictures" in out_lines[-1]
-    assert run([*arguments, "--protocol", "coco"]) == 2
-    assert "--protocol voc12" in capsys.readouterr().err
+    assert run([*arguments, "--protocol", "coco"]) == 0
+    assert "resamples of the 3 pictures" in capsys.readouterr().out

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32
+    from jaxtyping import Bool, Float, Float32
 
 ApVersion = Literal["11point", "MaxIntegral", "Integral"]
 Curve = tuple["Float32[np.ndarray, ' n']", "Float32[np.ndarray, ' n']"]
@@ -50,7 +50,12 @@ def average_precision(curve: Curve, version: ApVersion) -> float:
 
 def eleven_points(recall: Float32[np.ndarray, " n"], precision: Float32[np.ndarray, " n"]) -> float:
     """Mean over recall r = 0, 0.1, ..., 1 of the best precision at recall >= r (0 where r is never reached)."""
-    points = np.arange(11) / 10
+    return at_recalls(recall.astype(np.float64), precision, np.arange(11) / 10)
+
+
+def at_recalls(
+    recall: Float[np.ndarray, " n"], precision: Float[np.ndarray, " n"], points: Float[np.ndarray, " p"]
+) -> float:
+    """Mean over the points of the best precision at that recall or beyond (0 where it is never reached)."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1].astype(np.float64)
-    first = np.searchsorted(recall.astype(np.float64), points, side="left")
-    return float(np.append(envelope, 0.0)[first].mean())
+    return float(np.append(envelope, 0.0)[np.searchsorted(recall, points, side="left")].mean())

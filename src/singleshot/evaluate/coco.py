@@ -36,7 +36,7 @@ def evaluate_coco(annotations: Annotations, detections: Sequence[Detections]) ->
     per_class: dict[str, float | None] = {}
     curves: dict[str, ClassCurve] = {}
     counts: dict[str, ClassCounts] = {}
-    crowd = _ignored(annotations)
+    crowd = ignored_as_crowd(annotations)
     for label, name in enumerate(annotations.class_names):
         truths = int(((annotations.labels == label) & ~crowd).sum())
         ignored = int(((annotations.labels == label) & crowd).sum())
@@ -62,7 +62,7 @@ def evaluate_coco(annotations: Annotations, detections: Sequence[Detections]) ->
     )
 
 
-def _ignored(annotations: Annotations) -> np.ndarray:
+def ignored_as_crowd(annotations: Annotations) -> np.ndarray:
     """Truths that are handed over as crowd: crowd itself, VOC's difficult ones, and boxes that are not finite."""
     not_finite = ~np.isfinite(annotations.boxes_xyxy).all(-1)
     ignored: np.ndarray = annotations.crowd | annotations.difficult | not_finite
@@ -96,7 +96,7 @@ def _base(annotations: Annotations) -> dict[str, Any]:
 def _truth_document(annotations: Annotations) -> dict[str, Any]:
     """The truths as an instances file would state them."""
     truths = flat_truths(annotations)
-    columns = (truths.pictures, truths.labels, annotations.areas, _ignored(annotations))
+    columns = (truths.pictures, truths.labels, annotations.areas, ignored_as_crowd(annotations))
     boxes = np.nan_to_num(truths.boxes_xyxy, posinf=0, neginf=0)
     rows = zip(*(column.tolist() for column in columns), _xywh(boxes), strict=True)
     return _base(annotations) | {

@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from singleshot.errors import UnknownNameError
-from singleshot.evaluate.average_precision import average_precision
-from singleshot.evaluate.evaluation import mean_of_present
-from singleshot.evaluate.flat import flat_detections, flat_truths
-from singleshot.evaluate.voc import AP_VERSIONS, HIT, IGNORED, judge, ranked, unusable
+from singleshot.evaluate.ranks import Ranks
+from singleshot.evaluate.voc import AP_VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jaxtyping import Bool, Int64
-
-    from singleshot.evaluate.average_precision import ApVersion
     from singleshot.types import Annotations, Detections
 
 RESAMPLES = 2000
@@ -30,7 +25,7 @@ class Comparison:
     """Two sets of detections of the same pictures. Fractions are 0..1.
 
     Attributes:
-        protocol: `voc07` or `voc12`.
+        protocol: `voc07`, `voc12` or `coco`.
         mean_ap: of the first.
         against: of the second.
         per_class: the second's AP of each class; None where there are no truths.
@@ -93,7 +88,7 @@ def compare(
         annotations: pictures and truths.
         first: detections of each picture, in the set's order; boxes in pixels.
         second: the other's.
-        protocol: `voc07` or `voc12`.
+        protocol: `voc07`, `voc12` or `coco`.
         resamples: sets drawn.
         seed: of the drawing.
 
@@ -101,64 +96,15 @@ def compare(
         UnknownNameError: another protocol.
         DataError: see `flat_detections`.
     """
-    version = next((version for name, version in AP_VERSIONS.items() if name == protocol), None)
-    if version is None:
-        raise UnknownNameError("protocol of a comparison", protocol, AP_VERSIONS)
-    ranks = [_Ranks.of(annotations, detections) for detections in (first, second)]
+    if protocol not in (protocols := (*AP_VERSIONS, "coco")):
+        raise UnknownNameError("protocol of a comparison", protocol, protocols)
+    ranks = [Ranks.of(annotations, detections, protocol) for detections in (first, second)]
     generator = np.random.default_rng(seed)
     count = len(annotations)
     drawn = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(resamples)]
-    differences = [ranks[0].mean_ap(weights, version) - ranks[1].mean_ap(weights, version) for weights in drawn]
+    differences = [ranks[0].mean_ap(weights) - ranks[1].mean_ap(weights) for weights in drawn]
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     once = np.ones(count, np.int64)
-    mean_ap, theirs = (one.mean_ap(once, version) for one in ranks)
-    per_class = dict(zip(annotations.class_names, ranks[1].precisions(once, version), strict=True))
+    mean_ap, theirs = (one.mean_ap(once) for one in ranks)
+    per_class = dict(zip(annotations.class_names, ranks[1].precisions(once), strict=True))
     return Comparison(protocol, mean_ap, theirs, per_class, float(low), float(high), count, resamples)
-
-
-@dataclass(frozen=True, eq=False)
-class _Class:
-    """The counted detections of a class, best first: their pictures and whether they hit; its truths by picture."""
-
-    pictures: Int64[np.ndarray, " n"]
-    hits: Bool[np.ndarray, " n"]
-    truths: Int64[np.ndarray, " pictures"]
-
-    def average_precision(self, weights: Int64[np.ndarray, " pictures"], version: ApVersion) -> float | None:
-        """The AP in a set that holds each picture so many times; None where it has no truths."""
-        positives = int(weights @ self.truths)
-        if not positives:
-            return None
-        times = weights[self.pictures]
-        hits, times = self.hits[times > 0], times[times > 0]
-        found, shown = (np.cumsum(column).astype(np.float32) for column in (hits * times, times))
-        return average_precision((found / np.float32(positives), found / shown), version)
-
-
-@dataclass(frozen=True, eq=False)
-class _Ranks:
-    """All that mAP depends on, judged once: which truth a detection hits does not depend on the other pictures."""
-
-    classes: tuple[_Class, ...]
-
-    @classmethod
-    def of(cls, annotations: Annotations, detections: Sequence[Detections]) -> _Ranks:
-        truths = flat_truths(annotations)
-        found, scores, _ = flat_detections(annotations, detections)
-        ignored = annotations.difficult | annotations.crowd | unusable(truths)
-        verdicts, _ = judge(found, scores, truths, ignored, iou_threshold=0.5)
-        classes = []
-        for label in range(len(annotations.class_names)):
-            counted = ranked(np.flatnonzero((found.labels == label) & (verdicts != IGNORED)), scores)
-            of_class = truths.pictures[(truths.labels == label) & ~ignored]
-            by_picture = np.bincount(of_class, minlength=len(annotations))
-            classes.append(_Class(found.pictures[counted], verdicts[counted] == HIT, by_picture))
-        return cls(tuple(classes))
-
-    def mean_ap(self, weights: Int64[np.ndarray, " pictures"], version: ApVersion) -> float:
-        """The mAP of a set that holds each picture so many times; 0 where no class has truths."""
-        return mean_of_present(dict(enumerate(self.precisions(weights, version)))) or 0.0
-
-    def precisions(self, weights: Int64[np.ndarray, " pictures"], version: ApVersion) -> list[float | None]:
-        """The AP of each class there; None where it has no truths."""
-        return [one.average_precision(weights, version) for one in self.classes]

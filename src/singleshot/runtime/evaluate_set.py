@@ -11,8 +11,7 @@ from singleshot.data.recognise import default_splits, open_data
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
-from singleshot.evaluate.protocols import default_protocol, evaluate
-from singleshot.evaluate.voc import AP_VERSIONS
+from singleshot.evaluate.protocols import evaluate
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
@@ -41,7 +40,7 @@ def evaluate_set(
     """The figures of a model or of a file of detections on one split, compared with those of the model `against`.
 
     Raises:
-        RequestError: both a model and detections were given, or a comparison by COCO's protocol.
+        RequestError: both a model and detections were given.
         DataError: the split is empty, or the model knows none of its classes.
     """
     if model is not None and detections_file is not None:
@@ -51,8 +50,6 @@ def evaluate_set(
         _, validation, test = default_splits(data)
         split = test or validation
     annotations = open_data(data, split=split)
-    if opponent is not None and (protocol or default_protocol(annotations)) not in AP_VERSIONS:
-        raise RequestError("models are compared by VOC's mAP: add --protocol voc12")
     if opponent is not None:
         require_common_class(opponent, annotations)
     console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))

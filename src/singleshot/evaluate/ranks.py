@@ -1,0 +1,103 @@
+"""A set's detections judged once, so that the mAP of any resampling of its pictures costs little."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.evaluate.average_precision import at_recalls, average_precision
+from singleshot.evaluate.coco import ignored_as_crowd
+from singleshot.evaluate.coco_matching import judge_coco
+from singleshot.evaluate.evaluation import mean_of_present
+from singleshot.evaluate.flat import flat_detections, flat_truths
+from singleshot.evaluate.voc import AP_VERSIONS, HIT, IGNORED, judge, ranked, unusable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Int64
+
+    from singleshot.types import Annotations, Detections
+
+COCO_RECALLS = np.linspace(0, 1, 101)
+
+
+@dataclass(frozen=True, eq=False)
+class RankedClass:
+    """The detections of a class, best first, and its truths.
+
+    Attributes:
+        pictures: picture of each detection.
+        hits: whether it found a truth, at each overlap that the protocol knows.
+        counted: whether it counts there.
+        truths: how many truths each picture has.
+    """
+
+    pictures: Int64[np.ndarray, " n"]
+    hits: Bool[np.ndarray, "T n"]
+    counted: Bool[np.ndarray, "T n"]
+    truths: Int64[np.ndarray, " pictures"]
+
+    def average_precision(self, times: Int64[np.ndarray, " pictures"], protocol: str) -> float | None:
+        """The AP in a set that holds each picture so many times; None where it has no truths."""
+        positives = int(times @ self.truths)
+        if not positives:
+            return None
+        of_each = times[self.pictures]
+        aps = []
+        for hits, counted in zip(self.hits, self.counted, strict=True):
+            there = counted & (of_each > 0)
+            found, shown = np.cumsum(hits[there] * of_each[there]), np.cumsum(of_each[there])
+            if protocol in AP_VERSIONS:
+                single = (found.astype(np.float32) / np.float32(positives), found / shown.astype(np.float32))
+                aps.append(average_precision(single, AP_VERSIONS[protocol]))
+            else:
+                aps.append(at_recalls(found / positives, found / shown, COCO_RECALLS))
+        return float(np.mean(aps))
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """All that mAP depends on: which truth a detection hits does not depend on the other pictures."""
+
+    protocol: str
+    classes: tuple[RankedClass, ...]
+
+    @classmethod
+    def of(cls, annotations: Annotations, detections: Sequence[Detections], protocol: str) -> Ranks:
+        """Judge the detections.
+
+        Args:
+            annotations: pictures and truths.
+            detections: of each picture, in the set's order; boxes in pixels.
+            protocol: `voc07`, `voc12` or `coco`.
+
+        Raises:
+            DataError: see `flat_detections`.
+        """
+        truths = flat_truths(annotations)
+        found, scores, _ = flat_detections(annotations, detections)
+        if protocol in AP_VERSIONS:
+            ignored = annotations.difficult | annotations.crowd | unusable(truths)
+            verdicts = judge(found, scores, truths, ignored, iou_threshold=0.5)[0][None]
+        else:
+            ignored = ignored_as_crowd(annotations)
+            verdicts = judge_coco(found, scores, truths, ignored)
+        classes = []
+        for label in range(len(annotations.class_names)):
+            mine = ranked(np.flatnonzero(found.labels == label), scores)
+            of_class = truths.pictures[(truths.labels == label) & ~ignored]
+            by_picture = np.bincount(of_class, minlength=len(annotations))
+            of_mine = verdicts[:, mine]
+            classes.append(RankedClass(found.pictures[mine], of_mine == HIT, of_mine != IGNORED, by_picture))
+        return cls(protocol, tuple(classes))
+
+    def mean_ap(self, times: Int64[np.ndarray, " pictures"]) -> float:
+        """The mAP of a set that holds each picture so many times; 0 where no class has truths."""
+        return mean_of_present(dict(enumerate(self.precisions(times)))) or 0.0
+
+    def precisions(self, times: Int64[np.ndarray, " pictures"]) -> list[float | None]:
+        """The AP of each class there; None where it has no truths."""
+        return [one.average_precision(times, self.protocol) for one in self.classes]
