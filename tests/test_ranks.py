@@ -7,13 +7,15 @@ import operator
 import os
 import random
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -22,7 +24,9 @@ from safetensors.torch import load_file
 from torch import multiprocessing
 
 from data_fixtures import voc
-from singleshot.data.loader import VisitOrder
+from singleshot.data.loader import Share, VisitOrder
+from singleshot.data.recognise import open_data
+from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_VGG16
 from singleshot.tensors import Batch
@@ -30,6 +34,9 @@ from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import CaffeSGD, parameter_groups
 from singleshot.train.step import Normaliser, update
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KILLS = int(os.environ.get("SINGLESHOT_RANK_KILLS", "1"))
 SIGNALS = int(os.environ.get("SINGLESHOT_SIGNALS", "1"))
@@ -81,8 +88,34 @@ def test_gradients_of_two_processes_of_eight_equal_those_of_one_of_sixteen(tmp_p
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_shares_of_all_processes_are_what_one_would_see(world: int) -> None:
     alone = list(VisitOrder(11, 8, 5, 3, 9))
-    shares = [list(VisitOrder(11, 8, 5, 3, 9, rank=rank, world=world)) for rank in range(world)]
+    shares = [list(VisitOrder(11, 8, 5, 3, 9, Share(rank, world))) for rank in range(world)]
     assert [functools.reduce(operator.iadd, parts, []) for parts in zip(*shares, strict=True)] == alone
+
+
+def test_machines_that_hold_parts_see_only_these_and_together_all() -> None:
+    """Two machines of two processes, ten pictures, eight a step: after five steps each was seen four times."""
+    seen: list[list[int]] = [[], []]
+    for rank in range(4):
+        ranks = Ranks(rank, 4, rank % 2, 2)
+        for step in VisitOrder(10, 8, seed=5, first_step=0, last_step=5, share=ranks.share(f"{rank // 2 + 1}/2")):
+            assert len(step) == 2
+            seen[rank // 2] += [picture for _, picture in step]
+    assert [sorted(part) for part in seen] == [sorted([*range(first, 10, 2)] * 4) for first in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("3/2", "such as 2/4"),
+        ("0/2", "such as 2/4"),
+        ("x", "such as 2/4"),
+        ("1/2/2", "such as"),
+        ("1/4", "this run has 2"),
+    ],
+)
+def test_parts_that_cannot_be_are_refused(part: str, message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        Ranks(0, 4, 0, 2).share(part)
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +125,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return voc(tmp_path_factory.mktemp("set") / "voc", pictures, {"train": names, "val": names[:3]})
 
 
-def torchrun(data: Path, out: Path, *more: str, iterations: int = 6) -> subprocess.Popen[str]:
-    program = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+def torchrun(
+    data: Path,
+    out: Path,
+    *more: str,
+    iterations: int = 6,
+    where: Sequence[str] = ("--standalone", "--nproc-per-node", "2"),
+) -> subprocess.Popen[str]:
+    program = [sys.executable, "-m", "torch.distributed.run", *where, "--no-python"]
     entry = "from singleshot.cli.main import main; main()"
     settings = f"--input-size 64x64 --init none --iterations {iterations} --batch-size 4 --checkpoint-every 2"
     fixed = "--workers 0 --precision fp32 --boxes keep --threads 1 --device cpu --set normalise=global"
@@ -125,6 +164,33 @@ def test_a_run_of_two_processes_leaves_one_model(data: Path, tmp_path: Path) -> 
     assert whole.returncode == 0, told
     assert told.count("training on 8 pictures") == 1
     assert (tmp_path / "whole/report.html").is_file()
+
+
+def test_machines_that_lack_each_others_pictures_train_together(data: Path, tmp_path: Path) -> None:
+    """Two torchruns that meet, as two machines would; each has only every other picture (and the first to validate)."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        meeting = f"localhost:{probe.getsockname()[1]}"
+    machines = []
+    for number in (0, 1):
+        held = shutil.copytree(data, tmp_path / f"disk{number}")
+        for index in range(1 - number, 8, 2):
+            if number or index not in range(3):
+                next(held.rglob(f"JPEGImages/p{index}.*")).unlink()
+        where = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", meeting]
+        out = tmp_path / f"out{number}"
+        machines.append(torchrun(held, out, "--part", f"{number + 1}/2", where=where))
+    for machine in machines:
+        told, _ = machine.communicate(timeout=300)
+        assert machine.returncode == 0, told
+    assert sorted(path.name for path in tmp_path.glob("out*/last")) == ["last"]
+
+
+def test_a_part_of_a_set_is_known_by_its_annotations_alone(tmp_path: Path) -> None:
+    rows = [f"{name}.png,1,1,9,9,cell" for name in "ab"]
+    (tmp_path / "set.csv").write_text("\n".join(["file,x1,y1,x2,y2,label", *rows]) + "\n")
+    with pytest.raises(RequestError, match="of VOC and COCO a part will do"):
+        open_data(tmp_path / "set.csv", partial=True)
 
 
 @linux

@@ -25,6 +25,7 @@ DROPPED = "training drops the box"
 FIRST_FRAME = "training takes the first frame"
 NOTHING = "training goes on"
 REFUSED = "training refuses to start"
+MISSING = "missing picture"
 CONSEQUENCES = {
     "not finite": DROPPED,
     "inverted": DROPPED,
@@ -35,7 +36,7 @@ CONSEQUENCES = {
     "unknown class": REFUSED,
     "duplicate id": REFUSED,
     "missing annotation": REFUSED,
-    "missing picture": REFUSED,
+    MISSING: REFUSED,
     "wrong size": REFUSED,
     "unreadable picture": REFUSED,
     "several frames": FIRST_FRAME,

@@ -30,10 +30,11 @@ def _size_or_reason(file: Path) -> tuple[int, int] | str:
         return str(error)
 
 
-def header_faults(annotations: Annotations) -> list[Fault]:
+def header_faults(annotations: Annotations, *, missing_too: bool = True) -> list[Fault]:
     """Pictures that are none, and those of another size than stated; reads headers only, on all cores."""
+    looked_at = [index for index in range(len(annotations)) if missing_too or annotations.path(index).exists()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda index: _header_fault(annotations, index), range(len(annotations)))
+        found = pool.map(lambda index: _header_fault(annotations, index), looked_at)
         return [fault for fault in found if fault is not None]
 
 

@@ -34,13 +34,31 @@ MOST_WORKERS = 256  # whose pictures are known by name
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which of the pictures of each step are this process's.
+
+    Attributes:
+        rank: number of the process among those that have the same pictures at hand.
+        world: how many these are.
+        part: number of the part of the set whose pictures are at hand: every `parts`-th from this one on.
+        parts: how many there are, each with as many processes.
+    """
+
+    rank: int = 0
+    world: int = 1
+    part: int = 0
+    parts: int = 1
+
+
+@dataclass(frozen=True)
 class VisitOrder:
     """Which pictures each step takes: shuffles of `pictures` one behind the other, `batch_size` at a time.
 
     >>> [len(step) for step in VisitOrder(pictures=5, batch_size=2, seed=0, first_step=0, last_step=3)]
     [2, 2, 2]
 
-    Of several processes (`rank` of `world`), each takes its own part of every step: together they see what one would.
+    Of several processes each takes its share of every step: together they see what one would. Parts of the set are
+    shuffled each by itself, and each gives as many pictures to a step.
     """
 
     pictures: int
@@ -48,23 +66,25 @@ class VisitOrder:
     seed: int
     first_step: int
     last_step: int
-    rank: int = 0
-    world: int = 1
+    share: Share = Share()
 
     def __len__(self) -> int:
         return self.last_step - self.first_step
 
     def __iter__(self) -> Iterator[list[Visit]]:
-        epoch, order = -1, np.zeros(0, np.int64)
+        mine = self.share
+        held = np.arange(mine.part, self.pictures, mine.parts)
+        of_part = self.batch_size // mine.parts
+        count = of_part // mine.world
+        epoch, order = -1, held
         for step in range(self.first_step, self.last_step):
             visits = []
-            share = self.batch_size // self.world
-            first = step * self.batch_size + self.rank * share
-            for position in range(first, first + share):
-                if position // self.pictures != epoch:
-                    epoch = position // self.pictures
-                    order = np.random.default_rng([self.seed, epoch]).permutation(self.pictures)
-                visits.append((epoch, int(order[position % self.pictures])))
+            first = step * of_part + mine.rank * count
+            for position in range(first, first + count):
+                if position // len(held) != epoch:
+                    epoch = position // len(held)
+                    order = np.random.default_rng([self.seed, epoch]).permutation(held)
+                visits.append((epoch, int(order[position % len(held)])))
             yield visits
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from singleshot.data.classes import join, with_classes
 from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.csv_table import csv_files, read_csv
-from singleshot.data.faults import Reading, refuse
+from singleshot.data.faults import MISSING, Reading, refuse
 from singleshot.data.headers import header_faults
 from singleshot.data.kept import Kept
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
@@ -40,7 +40,12 @@ class DefaultSplits(NamedTuple):
 
 
 def open_data(
-    path: Path | str, *, split: str | None = None, class_names: Sequence[str] | None = None, headers: bool = True
+    path: Path | str,
+    *,
+    split: str | None = None,
+    class_names: Sequence[str] | None = None,
+    headers: bool = True,
+    partial: bool = False,
 ) -> Annotations:
     """Recognise the format and read the truths of a split, or of all pictures.
 
@@ -49,12 +54,15 @@ def open_data(
         split: its name; left out, every picture of the set.
         class_names: number the labels by these names; left out, the set's own.
         headers: also refuse pictures that are none, or not of the size that the annotation states (reads every header).
+        partial: pictures may be missing: this machine holds a part of them. VOC and COCO, whose annotations tell the
+            sizes.
 
     A COCO or CSV file that was read before is not read and checked again where `SINGLESHOT_CACHE` names a folder to
     keep its annotations in; see `data.kept`.
 
     Raises:
-        RequestError: no such path or split, or no format, or several formats, recognised there.
+        RequestError: no such path or split, or no format, or several formats, recognised there; a part of another
+            format.
         DataError: the set is empty, has faults that forbid training, or objects of unknown classes.
     """
     path = Path(path)
@@ -62,18 +70,20 @@ def open_data(
     kept = Kept.of(path, layout, split)
     annotations = None if kept is None else kept.load()
     if annotations is None:
-        annotations = _open(path, layout, split, headers=headers)
-        if kept is not None and headers:
+        annotations = _open(path, layout, split, headers=headers, partial=partial)
+        if kept is not None and headers and not partial:
             kept.store(annotations)
     return annotations if class_names is None else with_classes(annotations, class_names)
 
 
-def _open(path: Path, layout: str, split: str | None, *, headers: bool) -> Annotations:
+def _open(path: Path, layout: str, split: str | None, *, headers: bool, partial: bool) -> Annotations:
+    if partial and layout not in {"voc", "coco"}:
+        raise RequestError(f"{path}: of a {layout} set all pictures must be here; of VOC and COCO a part will do")
     reading = _read(path, layout, split)
     annotations = reading.annotations
     where = f"{path}, split {split}" if split else str(path)
-    refuse(reading.faults, where=where)
-    refuse(header_faults(annotations) if headers else (), where=where)
+    refuse([fault for fault in reading.faults if not partial or fault.kind != MISSING], where=where)
+    refuse(header_faults(annotations, missing_too=not partial) if headers else (), where=where)
     if len(annotations) == 0:
         raise DataError(f"{where}: the set is empty: no pictures")
     if len(annotations.labels) == 0:

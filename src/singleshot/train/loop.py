@@ -210,8 +210,7 @@ def _groups(plan: Plan, journal: Journal, signals: _Signals, start: checkpoint.R
         plan.options.seed,
         start.step * parts,
         plan.steps * parts,
-        rank=plan.ranks.rank,
-        world=plan.ranks.world,
+        plan.share,
     )
     samples = TrainingSet(plan.train_set, plan.augmentation, seed=plan.options.seed)
     plan.train_set = samples.annotations  # the same, in shared memory: not twice

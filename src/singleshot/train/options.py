@@ -44,6 +44,8 @@ class TrainOptions:
         input_size: `WxH` of the network input.
         boxes: `auto` fits the default boxes to the data where they miss most of a class, `adapt` where they do
             not cover all of it, `keep` leaves them.
+        part: of several machines, this one holds only a part of the training pictures: `2/4` for the second, sixth,
+            tenth ... of them (docs/scale.md).
         threads: of torch on the CPU; left out: all cores.
         settings: any other setting of the recipe as NAME=VALUE, repeatable: `--set augment.max_expand_ratio=2`.
     """
@@ -75,5 +77,6 @@ class TrainOptions:
     clip_norm: float | None = None
     input_size: str | None = None
     boxes: str = "auto"
+    part: str | None = None
     threads: int | None = None
     settings: Annotated[tuple[str, ...], Parameter(name="--set", negative=(), show_default=False)] = ()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from singleshot.data.loader import Share
     from singleshot.models.ssd import SSD
     from singleshot.spec import ModelSpec
     from singleshot.train.options import TrainOptions
@@ -56,6 +57,7 @@ class Plan:
         device: where the network runs.
         autocast: compute type of the network, None for float32.
         ranks: the processes that learn together.
+        share: which pictures of each update are this process's.
         workers: loader processes of each.
         steps: updates of the whole run.
         validate_every: updates between two validations.
@@ -78,6 +80,7 @@ class Plan:
     device: torch.device
     autocast: torch.dtype | None
     ranks: Ranks
+    share: Share
     workers: int
     steps: int
     validate_every: int
@@ -138,6 +141,7 @@ class Plan:
             "precision": self.precision,
             "steps": self.steps,
             "seed": self.options.seed,
+            "parts": self.share.parts,
         }
 
 
@@ -162,6 +166,7 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
         raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every:g}")
     if not 0 <= options.seed < 2**63:
         raise RequestError(f"--seed is between 0 and {2**63 - 1}, got {options.seed}")
+    share = ranks.share(options.part)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
@@ -182,6 +187,8 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
         raise RequestError(
             f"batch size {recipe.batch_size} cannot be cut into {recipe.accumulate} parts for {ranks.world} processes"
         )
+    if len(train_set) < share.parts:
+        raise RequestError(f"{len(train_set)} pictures cannot be cut into {share.parts} parts")
     per_epoch = len(train_set) / recipe.batch_size
     autocast = _precision(options.precision, device)
     notes += [
@@ -203,6 +210,7 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
         device=device,
         autocast=autocast,
         ranks=ranks,
+        share=share,
         workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
         steps=steps,
         validate_every=max(1, round(per_epoch * (options.validate_every or max(1, steps / per_epoch / VALIDATIONS)))),

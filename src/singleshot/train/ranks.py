@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
+from singleshot.data.loader import Share
 from singleshot.errors import MachineError, RequestError
 
 if TYPE_CHECKING:
@@ -53,6 +54,26 @@ class Ranks:
     def is_first(self) -> bool:
         """Whether this one writes."""
         return self.rank == 0
+
+    def share(self, part: str | None) -> Share:
+        """Which pictures of each update this process takes.
+
+        Args:
+            part: `2/4` where this machine holds only the second, sixth ... picture of the training set.
+
+        Raises:
+            RequestError: another number of machines than parts, or nothing of this form.
+        """
+        if part is None:
+            return Share(self.rank, self.world)
+        numbers = [int(text) if text.isdecimal() else 0 for text in part.split("/")]
+        if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
+            raise RequestError(f"--part is such as 2/4, the second of four, got {part!r}")
+        if numbers[1] * self.local_world != self.world:
+            raise RequestError(
+                f"--part {part} is for {numbers[1]} machines; this run has {self.world // self.local_world}"
+            )
+        return Share(self.local_rank, self.local_world, numbers[0] - 1, numbers[1])
 
     def sharing_gradients(self, model: nn.Module) -> nn.Module:
         """The model, whose gradients are averaged over all ranks while they are computed."""

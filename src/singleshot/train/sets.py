@@ -28,7 +28,8 @@ def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, 
         RequestError, UnknownNameError, DataError: there is no such set, split or class, or nothing in it.
     """
     splits = _one_each(options.train_split, data), _one_each(options.val_split, data)
-    pairs = [_read_one(*each, seed=options.seed) for each in zip(data, *splits, strict=True)]
+    partial = options.part is not None
+    pairs = [_read_one(*each, seed=options.seed, partial=partial) for each in zip(data, *splits, strict=True)]
     train_set, val_sets = join([train for train, _ in pairs]), [val for _, val in pairs if val is not None]
     if options.classes is not None:
         wanted = _wanted(options.classes, train_set.class_names)
@@ -65,16 +66,16 @@ def _one_each(split: str | None, data: Sequence[str]) -> list[str | None]:
 
 
 def _read_one(
-    path: str, train_split: str | None, val_split: str | None, *, seed: int
+    path: str, train_split: str | None, val_split: str | None, *, seed: int, partial: bool
 ) -> tuple[Annotations, Annotations | None]:
     """Pictures to train on and to validate on: the set's own splits, else a fifth of its pictures is held out."""
     own_train, own_val, _ = default_splits(path)
-    annotations = open_data(path, split=train_split or own_train)
+    annotations = open_data(path, split=train_split or own_train, partial=partial)
     wanted = val_split or (None if train_split else own_val)
     if wanted == NO:
         return annotations, None
     if wanted is not None:
-        return annotations, open_data(path, split=wanted)
+        return annotations, open_data(path, split=wanted, partial=partial)
     if len(annotations) < LEAST_TO_HOLD_OUT:
         return annotations, None
     return hold_out(annotations, seed=seed)
