@@ -11,7 +11,7 @@ import pytest
 
 from singleshot.data import recognise
 from singleshot.data.recognise import open_data
-from singleshot.errors import DataError
+from singleshot.errors import DataError, RequestError
 from singleshot.types import ARRAYS
 
 if TYPE_CHECKING:
@@ -103,3 +103,9 @@ def test_a_set_with_faults_is_not_kept(data: Path, cache: Path) -> None:
     assert not cache.exists()
     open_data(data, headers=False)
     assert not cache.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_named(data: Path, cache: Path) -> None:
+    cache.write_text("a file")
+    with pytest.raises(RequestError, match=r"SINGLESHOT_CACHE names .*cache, which cannot be written to"):
+        open_data(data)

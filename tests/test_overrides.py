@@ -46,3 +46,29 @@ def test_what_cannot_be_is_one_clear_line(text: str, message: str) -> None:
 def test_unknown_names_get_an_offer(text: str) -> None:
     with pytest.raises(UnknownNameError):
         overridden(Recipe(), [text])
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "overlap_threshold=5",
+        "overlap_threshold=nan",
+        "negative_ratio=-3",
+        "negative_ratio=nan",
+        "localisation_weight=inf",
+        "weight_decay=-5",
+        "bias_rate=nan",
+        "name=other",
+        "augment.max_expand_ratio=1e6",
+        "augment.brightness_delta=nan",
+        "augment.hue_delta=inf",
+        "augment.emit_coverage=nan",
+        "augment.contrast_range=1",
+        "augment.contrast_range=2,1",
+        "augment.contrast_range=nan,nan",
+        "augment.saturation_range=1,2,3",
+    ],
+)
+def test_numbers_with_which_nothing_could_be_learnt_are_refused(assignment: str) -> None:
+    with pytest.raises(RequestError):
+        overridden(Recipe(), [assignment])

@@ -18,12 +18,13 @@ from singleshot.cli.main import run as command_line
 from singleshot.data import loader
 from singleshot.errors import NonFiniteLossError, PictureError, RequestError, SingleshotError, WorkerLostError
 from singleshot.runtime.detector import Detector
-from singleshot.train import loop
+from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
 from singleshot.train.command import train_command
 from singleshot.train.journal import Journal, read_history
 from singleshot.train.options import TrainOptions
 from singleshot.train.plan import prepare
+from singleshot.train.sets import read_sets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -384,6 +385,29 @@ def test_a_finished_run_resumes_to_the_same_card(finished: Path, data: Path) -> 
     card = (finished / "last" / "README.md").read_text()
     assert train_command([str(data)], replace(OPTIONS, out=finished, resume=True)) == 0
     assert (finished / "last" / "README.md").read_text() == card
+
+
+def test_a_run_begun_before_a_setting_existed_is_resumed(
+    finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = checkpoint.load_latest
+
+    def older(folder: Path) -> Any:
+        found = original(folder)
+        assert found is not None
+        del found[0].settings["recipe"]["fits_data"], found[0].settings["parts"]
+        return found
+
+    monkeypatch.setattr(checkpoint, "load_latest", older)
+    assert train_command([str(data)], replace(OPTIONS, out=finished, resume=True)) == 0
+
+
+def test_a_class_that_only_the_validation_pictures_have_is_named(tmp_path: Path) -> None:
+    pictures: dict[str, Any] = {f"p{i}": [("cell" if i < 4 else "dot", (2, 3, 20, 22))] for i in range(6)}
+    names = list(pictures)
+    data = voc(tmp_path / "voc", pictures, {"train": names[:4], "val": names[4:]})
+    _, _, notes = read_sets([str(data)], OPTIONS)
+    assert "not one object to learn dot from, though the validation pictures hold some" in notes
 
 
 def test_other_data_of_the_same_size_is_not_resumed(finished: Path, data: Path, tmp_path: Path) -> None:

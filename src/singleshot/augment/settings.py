@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +11,7 @@ from singleshot.errors import RequestError, UnknownNameError
 INTERPOLATIONS = ("linear", "area", "nearest", "cubic", "lanczos")
 PIXELS = ("exact", "fast")
 EMIT_RULES = ("centre", "coverage")
+LIMITS = {"brightness_delta": (0, 255), "hue_delta": (0, 180), "max_expand_ratio": (1, 16), "emit_coverage": (0, 1)}
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,7 @@ class AugmentSettings:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if name.endswith("_probability") and not 0 <= value <= 1:
-                raise RequestError(f"{name} must be 0..1, got {value}")
-        if self.max_expand_ratio < 1:
-            raise RequestError(f"max_expand_ratio must be at least 1, got {self.max_expand_ratio}")
+        self._require_numbers()
         if not self.interpolations:
             raise RequestError("interpolations must name at least one of " + ", ".join(INTERPOLATIONS))
         for name in self.interpolations:
@@ -126,3 +124,14 @@ class AugmentSettings:
             raise RequestError("Caffe's JPEG coding goes with exact pixels only")
         if self.jpeg_quality is not None and not 1 <= self.jpeg_quality <= 100:
             raise RequestError(f"jpeg_quality must be 1..100, got {self.jpeg_quality}")
+
+    def _require_numbers(self) -> None:
+        for name, value in vars(self).items():
+            if name.endswith("_probability") and not 0 <= value <= 1:
+                raise RequestError(f"{name} must be 0..1, got {value}")
+        for name, (low, high) in LIMITS.items():
+            if not low <= getattr(self, name) <= high:
+                raise RequestError(f"{name} must be {low} to {high}, got {getattr(self, name)}")
+        for name in ("contrast_range", "saturation_range"):
+            if not 0 <= getattr(self, name)[0] <= getattr(self, name)[-1] < math.inf or len(getattr(self, name)) != 2:
+                raise RequestError(f"{name} must be two numbers from 0 up, the lower first, got {getattr(self, name)}")

@@ -116,7 +116,7 @@ def adapt(spec: ModelSpec, annotations: Annotations, *, map_sizes_hw: MapSizes, 
     if not len(truths.labels):
         return Adaptation(spec, before, before, changed=False, reason="default boxes kept: no truths to fit them to")
     deciding = _deciding(before)
-    if before.shares[deciding].min() >= below:
+    if least_covered(before) >= below:
         reason = f"default boxes kept: every class is covered to {below:.0%} or more{sampled}"
         return Adaptation(spec, before, before, changed=False, reason=reason)
     chosen = _choose(spec, _objects(truths, spec, deciding), map_sizes_hw)
@@ -260,6 +260,11 @@ def _sample(annotations: Annotations) -> tuple[Annotations, str]:
     every = -(-count // MOST_TRUTHS)
     sample = annotations.subset(range(0, len(annotations), every))
     return sample, f" (judged by {len(sample)} of {len(annotations)} pictures)"
+
+
+def least_covered(coverage: Coverage) -> float:
+    """Covered share of the class that is covered least, of those that decide; 0 without truths."""
+    return float(coverage.shares[_deciding(coverage)].min(initial=1.0)) if coverage.truths.any() else 0.0
 
 
 def _deciding(coverage: Coverage) -> Int64[np.ndarray, " D"]:

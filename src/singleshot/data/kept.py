@@ -18,6 +18,7 @@ from safetensors.numpy import save
 
 from singleshot.data.coco import coco_files
 from singleshot.data.csv_table import csv_files
+from singleshot.errors import RequestError
 from singleshot.files import write_whole
 from singleshot.types import ARRAYS, TEXTS, Annotations
 
@@ -79,7 +80,12 @@ class Kept:
         }
         tensors = {name: np.ascontiguousarray(getattr(annotations, name)) for name in ARRAYS}
         tensors |= {name: _bytes(getattr(annotations, name)) for name in TEXTS}
-        write_whole(self.path, save(tensors, {"said": json.dumps(said)}))
+        try:
+            write_whole(self.path, save(tensors, {"said": json.dumps(said)}))
+        except OSError as error:
+            raise RequestError(
+                f"{FOLDER} names {self.path.parent}, which cannot be written to: {error.strerror}"
+            ) from error
 
 
 def _bytes(texts: Sequence[str]) -> np.ndarray:

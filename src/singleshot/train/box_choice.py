@@ -14,6 +14,7 @@ from singleshot.weights.folder import read_spec
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from singleshot.coverage.measure import Coverage
     from singleshot.spec import BoxSpec, ModelSpec
     from singleshot.types import Annotations
 
@@ -22,8 +23,8 @@ BOX_CHOICES = ("auto", "adapt", "keep")
 
 def with_fitting_boxes(
     spec: ModelSpec, train_set: Annotations, *, choice: str, scales: str, source: Path | None
-) -> tuple[ModelSpec, list[str]]:
-    """The spec with default boxes that suit the data, and lines that say what was chosen and why.
+) -> tuple[ModelSpec, Coverage, list[str]]:
+    """The spec with default boxes that suit the data, how well they do, and lines that say what was chosen and why.
 
     Boxes that come with trained heads stay with them unless they miss the data.
 
@@ -49,14 +50,16 @@ def with_fitting_boxes(
     if choice == "keep":
         if adaptation.changed:
             lines[-1] = "default boxes kept as asked; --boxes adapt would fit them to the data"
-        return spec, lines
+        return spec, adaptation.before, lines
     if adaptation.changed:
-        return adaptation.spec, [*lines, *adaptation.after.lines()]
+        return adaptation.spec, adaptation.after, [*lines, *adaptation.after.lines()]
+    coverage = adaptation.before
     if scales == "paper" and not trained:
         spec = replace(spec, boxes=on_paper_scales(spec))
         lines[-1] = "default boxes set to the paper's scales, from a tenth of the input up (--boxes keep leaves them)"
-        lines += adapt(spec, train_set, map_sizes_hw=grid_sizes, below=0).before.lines()
-    return spec, lines
+        coverage = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=0).before
+        lines += coverage.lines()
+    return spec, coverage, lines
 
 
 def on_paper_scales(spec: ModelSpec) -> BoxSpec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -18,6 +19,7 @@ from singleshot.train.loop import run
 from singleshot.train.plan import prepare
 from singleshot.train.ranks import joined
 from singleshot.train.rate_finder import find_rate
+from singleshot.train.recipe import Recipe
 from singleshot.train.run_report import write_run_report
 
 if TYPE_CHECKING:
@@ -112,7 +114,9 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     state, tensors, solver_tensors, notes = found
     for note in notes:
         console.print(f"passed over: {note}")
-    differing = checkpoint.differences(state.settings, settings)
+    begun = {"parts": 1} | state.settings  # settings that came later have the value that they stand for there
+    begun["recipe"] = asdict(Recipe()) | begun["recipe"]
+    differing = checkpoint.differences(begun, settings)
     if differing:
         raise RequestError(
             f"cannot resume {plan.folder}: {'; '.join(differing)}. A run is resumed as it was begun; to train its "

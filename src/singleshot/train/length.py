@@ -41,7 +41,7 @@ def length(options: TrainOptions, recipe: Recipe, pictures: int) -> tuple[Recipe
                     f"{math.ceil(DEFAULT_EPOCHS * pictures / recipe.batch_size)} updates (--epochs decides)"
                 )
         if not 0 < epochs <= MOST:
-            raise RequestError(f"--epochs is a number above 0, got {epochs:g}")
+            raise RequestError(f"--epochs is a number above 0, at most {MOST:,}, got {epochs:g}")
         steps = math.ceil(epochs * pictures / recipe.batch_size)
     if not 1 <= steps <= MOST:
         raise RequestError(f"a run needs from one to {MOST:,} updates, got {steps:,}: see --epochs and --iterations")

@@ -30,7 +30,7 @@ def overridden(settings: Settings, assignments: Sequence[str]) -> Settings:
 
 def _assigned(settings: Any, name: str, value: str, *, whole: str) -> Any:
     first, _, rest = name.partition(".")
-    known = [field.name for field in fields(settings)]
+    known = [field.name for field in fields(settings) if field.name != "name"]
     if first not in known:
         raise UnknownNameError("setting", first, known)
     old = getattr(settings, first)

@@ -14,6 +14,7 @@ from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.train.average import WeightAverage
 from singleshot.train.box_choice import with_fitting_boxes
+from singleshot.train.fitting import fitted
 from singleshot.train.initial import base_spec, initial_network, source_of_weights
 from singleshot.train.length import MOST, length
 from singleshot.train.overrides import overridden
@@ -160,8 +161,8 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
         raise RequestError("which data? Give a folder or file: ssd train DATA")
     for name, least in (("threads", 1), ("workers", 0), ("checkpoint_every", 1), ("patience", 1)):
         value = getattr(options, name)
-        if value is not None and value < least:
-            raise RequestError(f"--{name.replace('_', '-')} is {least} or more, got {value}")
+        if value is not None and not least <= value <= MOST:
+            raise RequestError(f"--{name.replace('_', '-')} is {least} or more (at most {MOST:,}), got {value}")
     if options.validate_every is not None and not 0 < options.validate_every <= MOST:
         raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every:g}")
     if not 0 <= options.seed < 2**63:
@@ -176,7 +177,13 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
     base = replace(base_spec(options.model, options.input_size), class_names=train_set.class_names)
     source = source_of_weights(base, init=options.init, model=options.model)
     recipe = _recipe(options, base, train_set, pretrained=source is not None)
-    spec, coverage = with_fitting_boxes(base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source)
+    spec, covered, coverage = with_fitting_boxes(
+        base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source
+    )
+    if recipe.fits_data:
+        given = [assignment.partition("=")[0].strip() for assignment in options.settings]
+        recipe, reasons = fitted(recipe, train_set, covered, given=given)
+        coverage += reasons
     beginning = initial_network(spec, source, seed=options.seed)
     model = beginning.network.to(device)
     recipe, steps, reasons = length(options, recipe, len(train_set))

@@ -17,6 +17,9 @@ SCHEDULES = ("step", "cosine")
 NORMALISATIONS = ("worker", "global")
 SOLVERS = ("sgd", "adamw")
 BOX_SCALES = ("kept", "paper")
+NOT_NEGATIVE = (
+    "warmup_steps", "backbone_rate", "bias_rate", "clip_norm", "weight_decay", "negative_ratio", "localisation_weight",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Recipe:
         label_smoothing: share of a box's class target that is spread over all classes.
         average: fraction that a running mean of the weights keeps of itself at an update; what is validated and kept
             is the mean. 0: the weights themselves.
+        fits_data: how far pictures are scaled, and from which overlap boxes learn, follow the data, see
+            `train.fitting`.
         augment: the pipeline's settings.
     """
 
@@ -72,6 +77,7 @@ class Recipe:
     normalise: str = "worker"
     label_smoothing: float = 0.0
     average: float = 0.0
+    fits_data: bool = False
     augment: AugmentSettings = field(default_factory=AugmentSettings)
 
     def __post_init__(self) -> None:
@@ -87,9 +93,11 @@ class Recipe:
         for name in ("label_smoothing", "average", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise RequestError(f"{name.replace('_', ' ')} must be from 0 up to 1, got {getattr(self, name)}")
+        if not 0 <= self.overlap_threshold <= 1:
+            raise RequestError(f"overlap threshold must be 0 to 1, got {self.overlap_threshold}")
         if not 0 < self.learning_rate < math.inf:
             raise RequestError(f"the learning rate must be above 0, got {self.learning_rate}")
-        for name in ("warmup_steps", "backbone_rate", "clip_norm"):
+        for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < math.inf:
                 raise RequestError(f"{name.replace('_', ' ')} must be 0 or more, got {getattr(self, name)}")
         if self.batch_size < 1 or self.accumulate < 1:
@@ -113,6 +121,7 @@ MODERN = Recipe(
     overlap_threshold=0.35,
     box_scales="paper",
     average=0.99,
+    fits_data=True,
     augment=AugmentSettings(pixels="fast", max_expand_ratio=2.0),
 )
 RECIPES = {"caffe": CAFFE, "modern": MODERN}

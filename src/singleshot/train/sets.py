@@ -46,6 +46,10 @@ def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, 
     if not val_sets:
         return train_set, None, [*notes, "no validation: best/ is not written"]
     val_set = join([with_classes(val, train_set.class_names) for val in val_sets])
+    learnt = set(train_set.labels.tolist())
+    unseen = [train_set.class_names[label] for label in sorted({*val_set.labels.tolist()} - learnt)]
+    if unseen:
+        notes.append(f"not one object to learn {', '.join(unseen)} from, though the validation pictures hold some")
     return train_set, val_set, [*notes, f"validating on {len(val_set)} pictures"]
 
 

@@ -1,0 +1,81 @@
+"""What a recipe takes from the data: how far pictures are scaled, and from which overlap default boxes learn.
+
+Crops and expansion teach that an object may have any size. Where a microscope or a fixed camera gives each class one
+size they teach what never occurs, and boxes fit less well for it. A low overlap lets boxes learn that fit badly, which
+is better than none; where good ones cover every class they spoil it. Both were chosen on bccd (docs/results.md).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.coverage.adapt import ENOUGH, THRESHOLD, least_covered
+from singleshot.coverage.measure import measurable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from singleshot.augment.settings import AugmentSettings
+    from singleshot.coverage.measure import Coverage
+    from singleshot.train.recipe import Recipe
+    from singleshot.types import Annotations
+
+FEWEST = 10
+"""Objects that a class needs to tell how much its sizes differ."""
+
+
+def fitted(
+    recipe: Recipe, train_set: Annotations, coverage: Coverage, *, given: Collection[str] = ()
+) -> tuple[Recipe, list[str]]:
+    """The recipe with what the data asks for, and a line on each change.
+
+    Args:
+        recipe: as it stands.
+        train_set: what is learnt.
+        coverage: of it by the default boxes that learn.
+        given: settings that the user chose, which stay.
+    """
+    notes = []
+    if "overlap_threshold" not in given and recipe.overlap_threshold < THRESHOLD and least_covered(coverage) >= ENOUGH:
+        notes.append(
+            f"default boxes learn from an overlap of {THRESHOLD}, not {recipe.overlap_threshold}: so much have "
+            f"{ENOUGH:.0%} of every class"
+        )
+        recipe = replace(recipe, overlap_threshold=THRESHOLD)
+    spread = size_spread(train_set)
+    augment = recipe.augment if spread is None else within(recipe.augment, spread)
+    if augment != recipe.augment and not any(name.startswith("augment.") for name in given):
+        notes.append(
+            f"objects of a class differ in size by a factor of {spread:.1f}: crops enlarge by no more, and no "
+            "picture is expanded"
+        )
+        recipe = replace(recipe, augment=augment)
+    return recipe, notes
+
+
+def size_spread(annotations: Annotations) -> float | None:
+    """How much larger the large objects of a class are than the small: the ninth decile of their sides by the first.
+
+    Of several classes the median; None where no class has `FEWEST` objects.
+    """
+    truths = measurable(annotations)
+    spreads = []
+    for label in np.unique(truths.labels):
+        sizes = truths.sizes[truths.labels == label]
+        if len(sizes) >= FEWEST:
+            small, large = np.quantile(sizes, [0.1, 0.9])
+            spreads.append(large / small)
+    return float(np.median(spreads)) if spreads else None
+
+
+def within(settings: AugmentSettings, spread: float) -> AugmentSettings:
+    """The settings with crops that enlarge by no more than `spread`; if that changes any, without expansion, too."""
+    samplers = tuple(
+        replace(one, min_scale=max(one.min_scale, min(one.max_scale, 1 / spread))) for one in settings.samplers
+    )
+    if samplers == settings.samplers:
+        return settings
+    return replace(settings, samplers=samplers, expand_probability=0.0)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from singleshot.coverage.measure import measure
+from singleshot.train.fitting import fitted, size_spread, within
+from singleshot.train.recipe import MODERN
+from truth_sets import squares, truth_set
+
+
+def squares_of(*sides: float) -> np.ndarray:
+    return np.array([(0, 0, side, side) for side in sides])
+
+
+def test_the_spread_is_that_of_the_sides_within_a_class() -> None:
+    boxes = np.concatenate([squares_of(*np.linspace(10, 20, 11)), squares_of(*np.linspace(100, 130, 11))])
+    data = truth_set(boxes, [0] * 11 + [1] * 11)
+    assert size_spread(data) == pytest.approx((19 / 11 + 127 / 103) / 2, rel=1e-5)
+    assert size_spread(truth_set(boxes[:9], [0] * 9)) is None
+    assert size_spread(truth_set([], [])) is None
+
+
+def test_crops_enlarge_no_more_than_sizes_differ_and_nothing_is_expanded() -> None:
+    narrow = within(MODERN.augment, 1.6)
+    assert [one.min_scale for one in narrow.samplers] == [1.0, *[pytest.approx(1 / 1.6)] * 6]
+    assert narrow.expand_probability == 0
+    assert within(MODERN.augment, 3.4) == MODERN.augment
+    assert within(replace(MODERN.augment, samplers=()), 1.6).expand_probability == MODERN.augment.expand_probability
+
+
+def test_what_the_data_asks_for_is_said_and_what_the_user_chose_stays() -> None:
+    boxes = squares(40, 60, seed=0)
+    data = truth_set(boxes, [0] * 40)
+    well, badly = (measure(data, default / 320, threshold=0.5) for default in (boxes, boxes[:20]))
+    recipe, notes = fitted(MODERN, data, well)
+    assert recipe.overlap_threshold == 0.5
+    assert recipe.augment.expand_probability == 0
+    assert [note.partition(":")[0] for note in notes] == [
+        "default boxes learn from an overlap of 0.5, not 0.35",
+        "objects of a class differ in size by a factor of 1.3",
+    ]
+    assert fitted(MODERN, data, badly)[0].overlap_threshold == MODERN.overlap_threshold
+    assert fitted(MODERN, data, well, given=["overlap_threshold", "augment.max_expand_ratio"]) == (MODERN, [])
