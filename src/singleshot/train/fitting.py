@@ -1,12 +1,14 @@
-"""What a recipe takes from the data: how far pictures are scaled, and from which overlap default boxes learn.
+"""What a recipe takes from the data: how far pictures are scaled, which boxes learn, how large an update is.
 
 Crops and expansion teach that an object may have any size. Where a microscope or a fixed camera gives each class one
 size they teach what never occurs, and boxes fit less well for it. A low overlap lets boxes learn that fit badly, which
-is better than none; where good ones cover every class they spoil it. Both were chosen on bccd (docs/results.md).
+is better than none; where good ones cover every class they spoil it. And where pictures are crowded, half as many give
+an update enough to learn from, and the run twice the updates. All three were chosen on bccd (docs/results.md).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 FEWEST = 10
 """Objects that a class needs to tell how much its sizes differ."""
+NARROW = 3.0
+"""Classes whose sizes differ by less have one size, for the purpose of augmentation."""
+CROWD, LEAST_PICTURES = 64, 8
+"""An update that keeps this many objects may be halved, down to so many pictures."""
 
 
 def fitted(
@@ -46,13 +52,16 @@ def fitted(
         )
         recipe = replace(recipe, overlap_threshold=THRESHOLD)
     spread = size_spread(train_set)
-    augment = recipe.augment if spread is None else within(recipe.augment, spread)
-    if augment != recipe.augment and not any(name.startswith("augment.") for name in given):
+    if spread is not None and spread < NARROW and not any(name.startswith("augment.") for name in given):
         notes.append(
-            f"objects of a class differ in size by a factor of {spread:.1f}: crops enlarge by no more, and no "
-            "picture is expanded"
+            f"objects of a class differ in size by a factor of {spread:.1f}: crops enlarge by at most "
+            f"{math.sqrt(spread):.2f}, and no picture is expanded"
         )
-        recipe = replace(recipe, augment=augment)
+        recipe = replace(recipe, augment=narrowed(recipe.augment, spread))
+    half, objects = recipe.batch_size // 2, len(train_set.labels) / max(1, len(train_set))
+    if "batch_size" not in given and half >= LEAST_PICTURES and half * objects >= CROWD:
+        notes.append(f"{half} pictures an update, not {recipe.batch_size}: they hold {objects:.0f} objects each")
+        recipe = replace(recipe, batch_size=half)
     return recipe, notes
 
 
@@ -71,11 +80,8 @@ def size_spread(annotations: Annotations) -> float | None:
     return float(np.median(spreads)) if spreads else None
 
 
-def within(settings: AugmentSettings, spread: float) -> AugmentSettings:
-    """The settings with crops that enlarge by no more than `spread`; if that changes any, without expansion, too."""
-    samplers = tuple(
-        replace(one, min_scale=max(one.min_scale, min(one.max_scale, 1 / spread))) for one in settings.samplers
-    )
-    if samplers == settings.samplers:
-        return settings
+def narrowed(settings: AugmentSettings, spread: float) -> AugmentSettings:
+    """The settings with crops that enlarge by no more than sizes lie from their middle, and without expansion."""
+    least = 1 / math.sqrt(spread)
+    samplers = tuple(replace(one, min_scale=max(one.min_scale, min(one.max_scale, least))) for one in settings.samplers)
     return replace(settings, samplers=samplers, expand_probability=0.0)

@@ -182,6 +182,7 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
     )
     if recipe.fits_data:
         given = [assignment.partition("=")[0].strip() for assignment in options.settings]
+        given += ["batch_size"] if options.batch_size is not None else []
         recipe, reasons = fitted(recipe, train_set, covered, given=given)
         coverage += reasons
     beginning = initial_network(spec, source, seed=options.seed)

@@ -52,8 +52,8 @@ class Recipe:
         label_smoothing: share of a box's class target that is spread over all classes.
         average: fraction that a running mean of the weights keeps of itself at an update; what is validated and kept
             is the mean. 0: the weights themselves.
-        fits_data: how far pictures are scaled, and from which overlap boxes learn, follow the data, see
-            `train.fitting`.
+        fits_data: how far pictures are scaled, from which overlap boxes learn, and how large an update is follow the
+            data, see `train.fitting`.
         augment: the pipeline's settings.
     """
 
