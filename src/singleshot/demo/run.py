@@ -42,6 +42,7 @@ SMALL_SIDE = 32
 """Objects of less area than a square of this side, in pixels, count as small (COCO's limit)."""
 
 TRAINING = TrainOptions(
+    recipe="caffe",
     input_size="320x240",
     iterations=300,
     batch_size=8,

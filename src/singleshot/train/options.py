@@ -15,7 +15,8 @@ class TrainOptions:
 
     Attributes:
         model: architecture or model folder; left out: the shipped model's architecture.
-        recipe: `caffe`, the paper's, or `modern`, better on light models.
+        recipe: `caffe`, the paper's, or `modern`; left out: `modern` for light models, on which it is better, and
+            `caffe` for the others.
         epochs: passes over the training set; left out, and --iterations, too: 30, and more on small sets.
         iterations: updates, instead of epochs.
         train_split: split to train on, or one a data set, separated by commas; left out: the set's own.
@@ -51,7 +52,7 @@ class TrainOptions:
     """
 
     model: str | None = None
-    recipe: str = "caffe"
+    recipe: str | None = None
     epochs: float | None = None
     iterations: int | None = None
     train_split: str | None = None

@@ -127,8 +127,8 @@ MODERN = Recipe(
 RECIPES = {"caffe": CAFFE, "modern": MODERN}
 
 
-def recipe_for(name: str, spec: ModelSpec) -> Recipe:
-    """The named recipe with the rates that suit a model.
+def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
+    """The named recipe, or the better one for this model, with the rates that suit the model.
 
     The paper's rates are for VGG-16, trained for 120,000 updates. The light models train for some thousand updates on
     small sets. Their new layers carry batch normalisation and bear a high rate; their base has it folded in, its
@@ -141,6 +141,8 @@ def recipe_for(name: str, spec: ModelSpec) -> Recipe:
     Raises:
         UnknownNameError: with the nearest names.
     """
+    if name is None:
+        name = "modern" if spec.separable else "caffe"
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     recipe = RECIPES[name]
