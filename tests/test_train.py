@@ -297,7 +297,7 @@ def test_a_short_run_warms_up_for_a_fifth_of_it(data: Path, tmp_path: Path) -> N
     options = replace(OPTIONS, out=tmp_path, epochs=None, iterations=10, warmup=None)
     assert prepare([str(data)], options).recipe.warmup_steps == 2
     assert prepare([str(data)], replace(options, warmup=7)).recipe.warmup_steps == 7
-    assert prepare([str(data)], replace(options, iterations=5000)).recipe.warmup_steps == 100
+    assert prepare([str(data)], replace(options, iterations=5000)).recipe.warmup_steps == 50
 
 
 def test_small_sets_get_more_epochs_and_smaller_updates_and_are_told_why(data: Path, tmp_path: Path) -> None:
@@ -395,7 +395,7 @@ def test_a_run_begun_before_a_setting_existed_is_resumed(
     def older(folder: Path) -> Any:
         found = original(folder)
         assert found is not None
-        del found[0].settings["recipe"]["fits_data"], found[0].settings["parts"]
+        del found[0].settings["recipe"]["label_smoothing"], found[0].settings["parts"]
         return found
 
     monkeypatch.setattr(checkpoint, "load_latest", older)
