@@ -42,18 +42,15 @@ SMALL_SIDE = 32
 """Objects of less area than a square of this side, in pixels, count as small (COCO's limit)."""
 
 TRAINING = TrainOptions(
-    recipe="caffe",
     input_size="320x240",
     iterations=300,
     batch_size=8,
-    learning_rate=0.02,
-    warmup=30,
     validate_every=5.0,
     boxes="adapt",  # most of what is drawn is small
 )
 """150 seconds on two cores: a small input of the pictures' own proportions, many small updates.
 
-The rate is half the recipe's, as the batch is. Validation mAP 72, 85 and 88% after 5, 10 and 15 epochs.
+Validation mAP 76, 95 and 96% after 5, 10 and 15 epochs.
 """
 
 
