@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSD512_VGG16, SSDLITE320_MOBILENETV2, MapBoxes
+from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSD512_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec
 from singleshot.weights.build import load_network, save_network, start_from, start_from_file
 from singleshot.weights.folder import read_folder, save_folder
 
@@ -85,7 +85,7 @@ def test_other_classes_replace_the_class_scores_and_keep_the_rest(tmp_path: Path
     assert len(transfer.replaced) == 2 * len(LITE.sources)
     assert not transfer.missing
     assert not transfer.unused
-    assert "fresh because classes or shapes differ: 12 of heads.confidence" in transfer.summary
+    assert "all classes new; begun afresh because classes or shapes differ: 12 of heads.confidence" in transfer.summary
     assert "\n" not in transfer.summary
 
 
@@ -96,13 +96,27 @@ def test_as_many_but_other_classes_are_other_classes(tmp_path: Path, spec: objec
     same_classes = SSD(source.spec, seed=2)
     assert not start_from_file(same_classes, tmp_path / "m").replaced
     assert same(same_classes, source, "")
-    swapped = SSD(replace(source.spec, class_names=("dog", "cat")), seed=2)
-    replaced = start_from_file(swapped, tmp_path / "m").replaced
+    others = SSD(replace(source.spec, class_names=("bird", "cow")), seed=2)
+    replaced = start_from_file(others, tmp_path / "m").replaced
     assert len(replaced) == 12
     assert all(name.startswith("heads.confidence.") for name in replaced)
     for name in replaced:
         if name.endswith("weight"):
-            assert not torch.equal(swapped.state_dict()[name], source.state_dict()[name])
+            assert not torch.equal(others.state_dict()[name], source.state_dict()[name])
+
+
+@pytest.mark.parametrize("spec", [LITE, VGG], ids=["lite", "vgg"])
+def test_classes_that_both_know_are_kept_by_name(tmp_path: Path, spec: ModelSpec) -> None:
+    spec = replace(spec, class_names=("cat", "dog", "cow"))
+    source = SSD(spec, seed=1).eval()
+    save_network(tmp_path / "m", source, card="")
+    model = SSD(replace(spec, class_names=("bird", "dog", "cat")), seed=2).eval()
+    transfer = start_from_file(model, tmp_path / "m")
+    assert not transfer.replaced
+    assert transfer.summary.endswith("classes kept: dog, cat; new: bird")
+    picture = torch.randn(1, 3, *spec.input_size_hw, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(model(picture).logits[..., [0, 2, 3]], source(picture).logits[..., [0, 2, 1]])
 
 
 def test_a_new_map_gets_fresh_heads_only() -> None:

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from data_fixtures import voc
 from singleshot.cli.main import run
+from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
+from singleshot.runtime.evaluate_set import held_out
 from singleshot.spec import SSDLITE320_MOBILENETV2
+from singleshot.train.options import TrainOptions
+from singleshot.train.sets import read_sets
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:
@@ -110,3 +115,26 @@ def test_two_models_are_compared_on_the_same_pictures(
     assert "resamples of the 3 pictures" in out_lines[-1]
     assert run([*arguments, "--protocol", "coco"]) == 0
     assert "resamples of the 3 pictures" in capsys.readouterr().out
+
+
+def test_of_a_set_without_splits_the_part_that_training_held_out_can_be_evaluated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures: dict[str, Any] = {f"p{i}": [("cell", (2, 3, 20, 22))] for i in range(10)}
+    data = voc(tmp_path / "set", pictures, {})
+    spec = replace(SSDLITE320_MOBILENETV2.with_input_size(64, 64), class_names=("cell",))
+    save_network(tmp_path / "m", SSD(spec), card="")
+    arguments = ["evaluate", str(data), "--model", str(tmp_path / "m")]
+    assert run(arguments) == 0
+    assert "--split held-out takes the fifth that training held out" in " ".join(capsys.readouterr().err.split())
+    assert run([*arguments, "--split", "held-out"]) == 0
+    assert capsys.readouterr().err.startswith("2 pictures")
+    _, validation, notes = read_sets([str(data)], TrainOptions())
+    assert validation is not None
+    assert held_out(str(data)).files == validation.files
+    assert notes[-1] == "validating on 2 pictures, held out of the set's"
+
+
+def test_a_set_with_splits_held_nothing_out(data: Path) -> None:
+    with pytest.raises(RequestError, match="has splits of its own"):
+        held_out(str(data))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -22,7 +24,7 @@ def test_the_spread_is_that_of_the_sides_within_a_class() -> None:
 
 
 def test_crops_enlarge_no_more_than_sizes_lie_from_their_middle_and_nothing_is_expanded() -> None:
-    narrow = narrowed(MODERN.augment, 1.44)
+    narrow = narrowed(MODERN.augment, 1.44, expands=False)
     assert [one.min_scale for one in narrow.samplers] == [1.0, *[pytest.approx(1 / 1.2)] * 6]
     assert narrow.expand_probability == 0
 
@@ -34,7 +36,7 @@ def test_what_the_data_asks_for_is_said_and_what_the_user_chose_stays() -> None:
     recipe, notes = fitted(MODERN, data, well)
     assert recipe.overlap_threshold == 0.5
     assert recipe.augment.expand_probability == 0
-    assert [note.partition(":")[0] for note in notes] == [
+    assert [note.partition(":")[0].partition(", as")[0] for note in notes] == [
         "default boxes learn from an overlap of 0.5, not 0.35",
         "objects of a class differ in size by a factor of 1.3",
         "8 pictures an update, not 16",
@@ -42,7 +44,10 @@ def test_what_the_data_asks_for_is_said_and_what_the_user_chose_stays() -> None:
     wide = truth_set(np.concatenate([boxes, squares(40, 200, seed=1)]), [0] * 80)
     assert fitted(MODERN, wide, well)[0].augment == MODERN.augment
     assert fitted(MODERN, data, badly)[0].overlap_threshold == MODERN.overlap_threshold
-    assert fitted(MODERN, data, well, given=["overlap_threshold", "augment.max_expand_ratio", "batch_size"]) == (
-        MODERN,
-        [],
-    )
+    given = ["overlap_threshold", "augment.max_expand_ratio", "batch_size"]
+    kept, notes = fitted(MODERN, data, well, given=given)
+    assert len(notes) == 1
+    assert kept.augment.samplers == recipe.augment.samplers
+    assert replace(kept, augment=MODERN.augment) == MODERN
+    assert kept.augment.expand_probability == MODERN.augment.expand_probability
+    assert fitted(MODERN, data, well, given=["augment.hue_delta"])[0].augment == recipe.augment

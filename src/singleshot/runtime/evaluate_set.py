@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.progress import Progress
 
 from singleshot.data.recognise import default_splits, open_data
+from singleshot.data.splitting import split as hold_out
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from singleshot.evaluate.protocols import Evaluation
     from singleshot.types import Annotations, Detections
+
+HELD_OUT = "held-out"
 
 
 def evaluate_set(
@@ -49,14 +52,14 @@ def evaluate_set(
     if split is None:
         _, validation, test = default_splits(data)
         split = test or validation
-    annotations = open_data(data, split=split)
+    annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split)
     if opponent is not None:
         require_common_class(opponent, annotations)
     console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
     if split is None and detections_file is None:
         console.print(
             "The set has no splits, so all its pictures count. If the model was trained on it, the figure is too good: "
-            "the one in the run's report is of pictures held out."
+            f"--split {HELD_OUT} takes the fifth that training held out."
         )
     if detections_file is not None:
         name, detections = str(detections_file), read_detections(detections_file, annotations, on_note=console.print)
@@ -73,6 +76,17 @@ def evaluate_set(
             ReportContent(title=f"{name} on {data}", evaluation=result, annotations=annotations, detections=detections),
         )
     return result
+
+
+def held_out(data: str) -> Annotations:
+    """The fifth of a set without splits that training with the usual seed validates on.
+
+    Raises:
+        RequestError: the set has splits of its own.
+    """
+    if any(default_splits(data)):
+        raise RequestError(f"{data} has splits of its own, so nothing was held out: name one of them")
+    return hold_out(open_data(data), seed=0)[1]
 
 
 def require_common_class(detector: Detector, annotations: Annotations) -> None:

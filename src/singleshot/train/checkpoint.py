@@ -127,6 +127,10 @@ def restore(
         average.restore(mean)
 
 
+LONGEST = 40
+"""Characters of a value in a message."""
+
+
 def differences(before: Any, now: Any, where: str = "") -> list[str]:
     """What differs between two trees of plain values, one line each: `recipe.seed was 0, is 1`."""
     before, now = (json.loads(json.dumps(value)) for value in (before, now))  # tuples and lists are the same
@@ -137,7 +141,8 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
             for key in keys
             for line in differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
         ]
-    return [] if before == now else [f"{where} was {before}, is {now}"]
+    shown = [text if len(text := str(value)) <= LONGEST else f"{text[:LONGEST]}..." for value in (before, now)]
+    return [] if before == now else [f"{where} was {shown[0]}, is {shown[1]}"]
 
 
 def _solver_tensors(model: nn.Module, solver: Solver) -> dict[str, torch.Tensor]:

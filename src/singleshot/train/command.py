@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from singleshot.train.options import TrainOptions
     from singleshot.train.plan import Plan
 
+MOST_SHOWN = 5
+"""Differences from the run that is to be resumed."""
 RESULTS = ("best", "last", "report.html")
 """What a finished run leaves in its folder, and another would replace."""
 
@@ -37,6 +39,8 @@ def train_command(data: Sequence[str], options: TrainOptions) -> int:
     """Train, as one of several processes where `torchrun` started this; returns the exit code."""
     with joined(options.device) as ranks:
         console = remarks() if ranks.is_first else Console(quiet=True)
+        if not options.resume and not options.find_rate:
+            _require_unused(options.out)
         plan = prepare(data, options, ranks)
         for note in (*plan.notes, *plan.coverage):
             console.print(note)
@@ -102,9 +106,7 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     settings = plan.settings()
     fresh = checkpoint.RunState(0, settings)
     if not plan.options.resume:
-        if checkpoint.checkpoints(folder):
-            raise RequestError(f"{plan.folder} holds a run already: --resume goes on with it, --out begins another")
-        _require_no_results(plan.folder)
+        _require_unused(plan.folder)
         return fresh
     found = checkpoint.load_latest(folder)
     if found is None:
@@ -118,13 +120,20 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     begun["recipe"] = asdict(Recipe()) | begun["recipe"]
     differing = checkpoint.differences(begun, settings)
     if differing:
+        more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
         raise RequestError(
-            f"cannot resume {plan.folder}: {'; '.join(differing)}. A run is resumed as it was begun; to train its "
-            f"model further, give --model {plan.folder / 'last'} and another --out"
+            f"cannot resume {plan.folder}: {'; '.join(differing[:MOST_SHOWN])}{more}. A run is resumed by the command "
+            "that began it and --resume; to train a model further, give it as --model, and another --out"
         )
     checkpoint.restore(plan.model, plan.solver, tensors, solver_tensors, plan.average)
     console.print(f"going on after step {state.step} of {plan.steps}")
     return state
+
+
+def _require_unused(folder: Path) -> None:
+    if checkpoint.checkpoints(folder / "checkpoints"):
+        raise RequestError(f"{folder} holds a run already: --resume goes on with it, --out begins another")
+    _require_no_results(folder)
 
 
 def _require_no_results(folder: Path) -> None:

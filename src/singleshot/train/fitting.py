@@ -52,15 +52,19 @@ def fitted(
         )
         recipe = replace(recipe, overlap_threshold=THRESHOLD)
     spread = size_spread(train_set)
-    if spread is not None and spread < NARROW and not any(name.startswith("augment.") for name in given):
+    if spread is not None and spread < NARROW:
+        expands = bool({"augment.expand_probability", "augment.max_expand_ratio"} & set(given))
         notes.append(
             f"objects of a class differ in size by a factor of {spread:.1f}: crops enlarge by at most "
-            f"{math.sqrt(spread):.2f}, and no picture is expanded"
+            f"{math.sqrt(spread):.2f}" + ("" if expands else ", and no picture is expanded")
         )
-        recipe = replace(recipe, augment=narrowed(recipe.augment, spread))
+        recipe = replace(recipe, augment=narrowed(recipe.augment, spread, expands=expands))
     half, objects = recipe.batch_size // 2, len(train_set.labels) / max(1, len(train_set))
     if "batch_size" not in given and half >= LEAST_PICTURES and half * objects >= CROWD:
-        notes.append(f"{half} pictures an update, not {recipe.batch_size}: they hold {objects:.0f} objects each")
+        notes.append(
+            f"{half} pictures an update, not {recipe.batch_size}, as each holds some {objects:.0f} objects "
+            "(--batch-size decides)"
+        )
         recipe = replace(recipe, batch_size=half)
     return recipe, notes
 
@@ -80,8 +84,8 @@ def size_spread(annotations: Annotations) -> float | None:
     return float(np.median(spreads)) if spreads else None
 
 
-def narrowed(settings: AugmentSettings, spread: float) -> AugmentSettings:
-    """The settings with crops that enlarge by no more than sizes lie from their middle, and without expansion."""
+def narrowed(settings: AugmentSettings, spread: float, *, expands: bool) -> AugmentSettings:
+    """The settings with crops that enlarge by no more than sizes lie from their middle, and, if so, no expansion."""
     least = 1 / math.sqrt(spread)
     samplers = tuple(replace(one, min_scale=max(one.min_scale, min(one.max_scale, least))) for one in settings.samplers)
-    return replace(settings, samplers=samplers, expand_probability=0.0)
+    return replace(settings, samplers=samplers, expand_probability=settings.expand_probability if expands else 0.0)

@@ -37,8 +37,9 @@ def length(options: TrainOptions, recipe: Recipe, pictures: int) -> tuple[Recipe
             epochs = min(max(DEFAULT_EPOCHS, wanted), MOST_EPOCHS)
             if epochs > DEFAULT_EPOCHS:
                 reasons.append(
-                    f"{epochs} epochs, not {DEFAULT_EPOCHS}: on {pictures} pictures these would be "
-                    f"{math.ceil(DEFAULT_EPOCHS * pictures / recipe.batch_size)} updates (--epochs decides)"
+                    f"{epochs} epochs, not the usual {DEFAULT_EPOCHS}, which would be only "
+                    f"{math.ceil(DEFAULT_EPOCHS * pictures / recipe.batch_size)} updates on {pictures} pictures "
+                    "(--epochs decides)"
                 )
         if not 0 < epochs <= MOST:
             raise RequestError(f"--epochs is a number above 0, at most {MOST:,}, got {epochs:g}")

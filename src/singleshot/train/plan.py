@@ -193,7 +193,8 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
         recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
     if recipe.batch_size % (recipe.accumulate * ranks.world):
         raise RequestError(
-            f"batch size {recipe.batch_size} cannot be cut into {recipe.accumulate} parts for {ranks.world} processes"
+            f"a batch of {recipe.batch_size} pictures cannot be cut into {recipe.accumulate} x {ranks.world} equal "
+            "parts (--accumulate x processes): give a --batch-size that can"
         )
     if len(train_set) < share.parts:
         raise RequestError(f"{len(train_set)} pictures cannot be cut into {share.parts} parts")

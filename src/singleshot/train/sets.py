@@ -50,7 +50,9 @@ def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, 
     unseen = [train_set.class_names[label] for label in sorted({*val_set.labels.tolist()} - learnt)]
     if unseen:
         notes.append(f"not one object to learn {', '.join(unseen)} from, though the validation pictures hold some")
-    return train_set, val_set, [*notes, f"validating on {len(val_set)} pictures"]
+    held_out = options.val_split is None and (options.train_split is not None or default_splits(data[0])[1] is None)
+    notes.append(f"validating on {len(val_set)} pictures" + (", held out of the set's" if held_out else ""))
+    return train_set, val_set, notes
 
 
 def _wanted(classes: str, class_names: Sequence[str]) -> tuple[str, ...]:

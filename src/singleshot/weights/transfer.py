@@ -30,21 +30,29 @@ class Transfer:
         replaced: in the source, but of other classes or another shape; freshly initialised.
         missing: not in the source; freshly initialised.
         unused: in the source, but not in the model.
+        classes: what the source knew and the model keeps, where their classes differ.
+        new_classes: what the model learns afresh, where their classes differ.
     """
 
     kept: tuple[str, ...]
     replaced: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    new_classes: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
-        """One line: `kept 104 tensors; fresh: 24 of heads.confidence (other classes or boxes)`."""
+        """One line: `kept 104 tensors; classes kept: cat; new: dog`."""
         parts = [f"kept {len(self.kept)} tensors"]
+        if self.classes:
+            parts.append(f"classes kept: {_some(self.classes)}")
+        if self.new_classes:
+            parts.append(f"new: {_some(self.new_classes)}" if self.classes else "all classes new")
         if self.replaced:
-            parts.append(f"fresh because classes or shapes differ: {_places(self.replaced)}")
+            parts.append(f"begun afresh because classes or shapes differ: {_places(self.replaced)}")
         if self.missing:
-            parts.append(f"fresh because the source has none: {_places(self.missing)}")
+            parts.append(f"begun afresh because the source has none: {_places(self.missing)}")
         if self.unused:
             parts.append(f"not used: {_places(self.unused)}")
         return "; ".join(parts)
@@ -57,14 +65,14 @@ def start_from(
     """Copy every tensor of the source that fits the model; what does not fit keeps its fresh values.
 
     The base must fit wherever the source has it: a base of another architecture, width or normalisation is refused.
-    Extra maps and heads may differ.
+    Extra maps and heads may differ. Where classes differ and some are the same, by name, the filters of these and of
+    the background are copied, if there are as many boxes a cell.
 
     Args:
         model: freshly initialised.
         source: tensors under our names, of a whole model or of a base.
         origin: file or folder of the source, for messages.
-        source_classes: class names of the source; where they differ from the model's, the class scores are not copied,
-            even if they are as many.
+        source_classes: class names of the source; where they differ from the model's, class scores are copied by name.
 
     Raises:
         ModelError: the source is of another architecture; both sides are named.
@@ -72,17 +80,38 @@ def start_from(
     targets = model.state_dict()
     _require_same_base(model, targets, source, origin)
     other_classes = source_classes is not None and tuple(source_classes) != model.spec.class_names
-    kept, replaced, missing = [], [], []
+    known = [name for name in model.spec.class_names if name in (source_classes or ())] if other_classes else []
+    kept, replaced, missing, by_name = [], [], [], []
     for name, target in targets.items():
         if name not in source:
             missing.append(name)
+        elif (
+            known and _scores_classes(model, name) and _copy_classes(model, target, source[name], source_classes or ())
+        ):
+            by_name.append(name)
         elif source[name].shape != target.shape or (other_classes and _scores_classes(model, name)):
             replaced.append(name)
         else:
             target.copy_(source[name])
             kept.append(name)
     unused = [name for name in source if name not in targets]
-    return Transfer(tuple(kept), tuple(replaced), tuple(_weights(missing)), tuple(_weights(unused)))
+    classes = tuple(known) if by_name else ()
+    new = tuple(name for name in model.spec.class_names if name not in classes) if other_classes else ()
+    kept += by_name
+    return Transfer(tuple(kept), tuple(replaced), tuple(_weights(missing)), tuple(_weights(unused)), classes, new)
+
+
+def _copy_classes(model: SSD, target: Tensor, source: Tensor, source_classes: Sequence[str]) -> bool:
+    """Copy the filters of background and of the classes that both know; False where their boxes a cell differ."""
+    here, there = model.spec.num_classes, 1 + len(source_classes)
+    if target.shape[1:] != source.shape[1:] or target.shape[0] * there != source.shape[0] * here:
+        return False
+    known = [name for name in model.spec.class_names if name in source_classes]
+    rows_here = [0, *(1 + model.spec.class_names.index(name) for name in known)]
+    rows_there = [0, *(1 + tuple(source_classes).index(name) for name in known)]
+    filters = source.view(-1, there, *source.shape[1:])[:, rows_there]
+    target.view(-1, here, *target.shape[1:])[:, rows_here] = filters.to(target)
+    return True
 
 
 def _require_same_base(model: SSD, targets: Mapping[str, Tensor], source: Mapping[str, Tensor], origin: str) -> None:
@@ -106,6 +135,10 @@ def _scores_classes(model: SSD, name: str) -> bool:
     if not name.startswith(_CLASS_HEADS):
         return False
     return ".pointwise." in name if model.spec.separable else True
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _weights(names: Sequence[str]) -> list[str]:
