@@ -306,7 +306,7 @@ def test_small_sets_get_more_epochs_and_smaller_updates_and_are_told_why(data: P
     assert (plan.recipe.batch_size, plan.steps) == (4, 450)  # 200 epochs of 9 pictures
     text = "\n".join(plan.notes)
     assert "4 pictures an update, not 16: the set has 9" in text
-    assert "200 epochs, not 30: on 9 pictures these would be 68 updates" in text
+    assert "200 epochs, not the usual 30, which would be only 68 updates on 9 pictures" in text
     assert 25 <= plan.validations_after(0) <= 35
     plan = prepare([str(data)], replace(free, epochs=2.0, batch_size=3))
     assert (plan.recipe.batch_size, plan.steps) == (3, 6)
