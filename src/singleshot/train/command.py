@@ -72,8 +72,10 @@ def _search_rate(plan: Plan, console: Console) -> None:
         page = plan.folder / "learning-rate.html"
         title = f"Learning rate of {plan.model.spec.name} on {', '.join(plan.data)}"
         write_report(page, ReportContent(title=title, rate_search=found, configuration=plan.settings()["recipe"]))
+    near = 0.5 <= found.suggested / found.recipe <= 2
+    advice = ": close enough to leave it" if near else ""
     console.print(
-        f"suggested: --learning-rate {found.suggested:.2g} (the recipe's is {found.recipe:.2g})\nreport: {page}"
+        f"suggested: --learning-rate {found.suggested:.2g} (the recipe's is {found.recipe:.2g}{advice})\nreport: {page}"
     )
 
 

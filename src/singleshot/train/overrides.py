@@ -32,7 +32,8 @@ def _assigned(settings: Any, name: str, value: str, *, whole: str) -> Any:
     first, _, rest = name.partition(".")
     known = [field.name for field in fields(settings) if field.name != "name"]
     if first not in known:
-        raise UnknownNameError("setting", first, known)
+        prefix = whole.partition("=")[0].strip().removesuffix(name)
+        raise UnknownNameError("setting", prefix + first, [prefix + one for one in known])
     old = getattr(settings, first)
     if is_dataclass(old) != bool(rest):
         raise RequestError(f"--set {whole}: {first} {'has parts: name one' if is_dataclass(old) else 'has no parts'}")

@@ -48,11 +48,14 @@ def find_rate(plan: Plan, console: Console) -> RateSearch:
         raise RequestError("--find-rate runs in one process")
     rates = np.geomspace(LOWEST, HIGHEST, UPDATES) * plan.recipe.learning_rate
     losses: list[float] = []
+    console.print(f"trying {UPDATES} rates, an update each; nothing is kept of what is learnt")
     for rate, loss in zip(rates, _losses(plan, rates, console), strict=False):
         losses.append(loss)
         if not math.isfinite(loss) or (len(losses) > 2 * SMOOTHED_OVER and _is_worse(losses)):
             console.print(f"the loss rises at a rate of {rate:.2g}")
             break
+    else:
+        console.print(f"the loss did not rise up to the highest rate tried, {rates[-1]:.2g}")
     found = _search(rates[: len(losses)], np.array(losses), recipe_rate=plan.recipe.learning_rate)
     write_whole(plan.folder / RESULT, json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
     return found
