@@ -29,7 +29,7 @@ FEWEST = 10
 """Objects that a class needs to tell how much its sizes differ."""
 NARROW = 3.0
 """Classes whose sizes differ by less have one size, for the purpose of augmentation."""
-CROWD, LEAST_PICTURES = 64, 8
+CROWD, LEAST_PICTURES = 100, 8
 """An update that keeps this many objects may be halved, down to so many pictures."""
 
 
