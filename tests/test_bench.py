@@ -109,7 +109,7 @@ def test_wrong_requests_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         list(peers.peers(["torchvison"], [], threads=1))
     for arguments, message in (
         (["--threads", "0"], "at least 1"),
-        (["nothing", "--loaded"], "there is no folder nothing, and no shipped model of that name"),
+        (["nothing", "--loaded"], "there is no folder nothing, and no model of that name"),
         (["--json", str(tmp_path)], "--json"),
     ):
         assert run(["bench", *arguments]) == 2

@@ -10,8 +10,8 @@ from evaluation_examples import annotations, detections
 from singleshot.errors import UnknownNameError
 from singleshot.evaluate.coco import evaluate_coco
 from singleshot.evaluate.compare import compare
+from singleshot.evaluate.judged import Judged
 from singleshot.evaluate.protocols import PROTOCOLS, evaluate
-from singleshot.evaluate.ranks import Ranks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +64,8 @@ def test_weights_are_as_good_as_repeated_pictures(seed: int, protocol: str) -> N
         [each for each, count in zip(found, times, strict=True) for _ in range(count)],
         protocol,
     )
-    ranks = Ranks.of(annotations(truths, difficult=difficult), found, protocol)
-    assert ranks.mean_ap(times) == pytest.approx(expected.mean_ap, abs=1e-6)
+    judged = Judged.of(annotations(truths, difficult=difficult), found, protocol)
+    assert judged.mean_ap(times) == pytest.approx(expected.mean_ap, abs=1e-6)
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
@@ -130,8 +130,8 @@ def test_cocos_figure_is_that_of_its_own_evaluator(seed: int) -> None:
     difficult = [bool(one) for one in generator.random(sum(map(len, truths))) < 0.1]
     data = annotations(truths, difficult=difficult)
     expected = evaluate_coco(data, found)
-    ranks = Ranks.of(data, found, "coco")
-    assert ranks.precisions(np.ones(5, np.int64)) == pytest.approx(list(expected.per_class.values()), abs=1e-6)
+    judged = Judged.of(data, found, "coco")
+    assert judged.precisions(np.ones(5, np.int64)) == pytest.approx(list(expected.per_class.values()), abs=1e-6)
 
 
 def test_json_holds_plain_values() -> None:

@@ -132,9 +132,18 @@ def test_of_a_set_without_splits_the_part_that_training_held_out_can_be_evaluate
     _, validation, notes = read_sets([str(data)], TrainOptions())
     assert validation is not None
     assert held_out(str(data)).files == validation.files
-    assert notes[-1] == "validating on 2 pictures, held out of the set's"
+    assert notes[-1] == "validating on 2 pictures, 2 of them held out of training"
 
 
-def test_a_set_with_splits_held_nothing_out(data: Path) -> None:
-    with pytest.raises(RequestError, match="has splits of its own"):
+def test_a_training_split_alone_is_held_out_of_and_a_validation_split_is_named(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="training holds nothing out: it has the split val"):
         held_out(str(data))
+    pictures: dict[str, Any] = {f"p{i}": [("cell", (2, 3, 20, 22))] for i in range(12)}
+    names = list(pictures)
+    alone = voc(tmp_path / "alone", pictures, {"train": names[:10], "test": names[10:]})
+    _, validation, _ = read_sets([str(alone)], TrainOptions())
+    assert validation is not None
+    assert held_out(str(alone)).files == validation.files
+    few = voc(tmp_path / "few", {name: pictures[name] for name in names[:5]}, {})
+    with pytest.raises(RequestError, match="too few pictures"):
+        held_out(str(few))

@@ -21,9 +21,10 @@ def read_regular(path: Path, limit: int) -> bytes:
         ValueError: no ordinary file, a name that no file can have, or more than `limit` bytes; one line.
         OSError: it cannot be read.
     """
-    if not stat.S_ISREG(path.stat().st_mode):
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
         raise ValueError("it is no ordinary file but a folder, a pipe or a device")
-    if path.stat().st_size > limit:
+    if found.st_size > limit:
         raise ValueError(f"it has more than {limit:,} bytes")
     return path.read_bytes()
 

@@ -25,7 +25,8 @@ def evaluate(
         model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
         detections: a file to evaluate instead: COCO results, our JSON, or VOC devkit text.
         split: which split; left out, the test split, else the validation split (by which `best/` was chosen: its
-            figure there is too good). `held-out`: of a set without splits the fifth that training held out.
+            figure there is too good). `held-out`: of a set without validation split the fifth that training
+            without --seed held out.
         protocol: `voc07`, `voc12` or `coco`; left out, coco for COCO data, else voc07.
         json: file for the figures.
         report: file for a page with curves and pictures.

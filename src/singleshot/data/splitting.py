@@ -11,6 +11,15 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations
 
 
+LEAST_TO_HOLD_OUT = 10
+"""Of a set without validation pictures a fifth is held out, if it has this many."""
+
+
+def hold_out(annotations: Annotations, *, seed: int = 0) -> tuple[Annotations, Annotations | None]:
+    """What training learns of a set without validation pictures, and what it validates on; None of a tiny set."""
+    return (annotations, None) if len(annotations) < LEAST_TO_HOLD_OUT else split(annotations, seed=seed)
+
+
 def split(annotations: Annotations, *, seed: int = 0, fraction: float = 0.2) -> tuple[Annotations, Annotations]:
     """Pictures to train on, and `fraction` of them to validate on, at least one each.
 

@@ -67,6 +67,6 @@ def _overlaps(
     common = (np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])).clip(min=0)
     shared = common.prod(axis=-1)
     own, other = ((box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (first, second))
-    united = own + 0 * other if crowd else own + other - shared
+    united = np.broadcast_to(own, shared.shape) if crowd else own + other - shared
     overlaps: np.ndarray = np.divide(shared, united, out=np.zeros_like(shared), where=united > 0)
     return overlaps

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from singleshot.errors import UnknownNameError
-from singleshot.evaluate.ranks import Ranks
+from singleshot.evaluate.judged import Judged
 from singleshot.evaluate.voc import AP_VERSIONS
 
 if TYPE_CHECKING:
@@ -98,13 +98,13 @@ def compare(
     """
     if protocol not in (protocols := (*AP_VERSIONS, "coco")):
         raise UnknownNameError("protocol of a comparison", protocol, protocols)
-    ranks = [Ranks.of(annotations, detections, protocol) for detections in (first, second)]
+    judged = [Judged.of(annotations, detections, protocol) for detections in (first, second)]
     generator = np.random.default_rng(seed)
     count = len(annotations)
     drawn = [np.bincount(generator.integers(count, size=count), minlength=count) for _ in range(resamples)]
-    differences = [ranks[0].mean_ap(weights) - ranks[1].mean_ap(weights) for weights in drawn]
+    differences = [judged[0].mean_ap(weights) - judged[1].mean_ap(weights) for weights in drawn]
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     once = np.ones(count, np.int64)
-    mean_ap, theirs = (one.mean_ap(once) for one in ranks)
-    per_class = dict(zip(annotations.class_names, ranks[1].precisions(once), strict=True))
+    mean_ap, theirs = (one.mean_ap(once) for one in judged)
+    per_class = dict(zip(annotations.class_names, judged[1].precisions(once), strict=True))
     return Comparison(protocol, mean_ap, theirs, per_class, float(low), float(high), count, resamples)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import PIL.Image
 
-from singleshot.errors import PictureError, RequestError
+from singleshot.errors import PictureError, RequestError, offer
 from singleshot.postprocess import to_detections
 from singleshot.preprocess import decode_picture, image_pixels
 from singleshot.runtime.backends import load_backend
@@ -155,11 +154,8 @@ def find_model(model: str | Path | None) -> Path:
         )
     if path.parent != Path():
         raise RequestError(f"there is no model folder {model}")
-    near = difflib.get_close_matches(str(model), [*shipped, *VARIANTS], n=1)
-    raise RequestError(
-        f"there is no folder {model}, and no shipped model of that name"
-        + (f": did you mean {near[0]}?" if near else f"; shipped: {', '.join(shipped)}")
-    )
+    names = [*shipped, *VARIANTS]
+    raise RequestError(f"there is no folder {model}, and no model of that name; {offer(str(model), names)}")
 
 
 def _is_export(path: Path) -> bool:

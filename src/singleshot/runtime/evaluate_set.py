@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.progress import Progress
 
 from singleshot.data.recognise import default_splits, open_data
-from singleshot.data.splitting import split as hold_out
+from singleshot.data.splitting import hold_out
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
@@ -79,14 +79,17 @@ def evaluate_set(
 
 
 def held_out(data: str) -> Annotations:
-    """The fifth of a set without splits that training with the usual seed validates on.
+    """The fifth of a set without validation split that training with the usual seed validates on.
 
     Raises:
-        RequestError: the set has splits of its own.
+        RequestError: the set has a validation split, or too few pictures.
     """
-    if any(default_splits(data)):
-        raise RequestError(f"{data} has splits of its own, so nothing was held out: name one of them")
-    return hold_out(open_data(data), seed=0)[1]
+    train, validation, _ = default_splits(data)
+    held = None if validation else hold_out(open_data(data, split=train))[1]
+    if held is None:
+        reason = f"it has the split {validation}" if validation else "it has too few pictures"
+        raise RequestError(f"of {data} training holds nothing out: {reason}")
+    return held
 
 
 def require_common_class(detector: Detector, annotations: Annotations) -> None:

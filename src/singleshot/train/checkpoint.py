@@ -141,8 +141,12 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
             for key in keys
             for line in differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
         ]
-    shown = [text if len(text := str(value)) <= LONGEST else f"{text[:LONGEST]}..." for value in (before, now)]
-    return [] if before == now else [f"{where} was {shown[0]}, is {shown[1]}"]
+    return [] if before == now else [f"{where} was {_shortened(before)}, is {_shortened(now)}"]
+
+
+def _shortened(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _solver_tensors(model: nn.Module, solver: Solver) -> dict[str, torch.Tensor]:

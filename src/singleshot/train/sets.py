@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from singleshot.data.bad_boxes import count_bad_boxes
 from singleshot.data.classes import join, only_classes, with_classes
 from singleshot.data.recognise import default_splits, open_data
-from singleshot.data.splitting import split as hold_out
+from singleshot.data.splitting import hold_out
 from singleshot.errors import DataError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations
 
 NO = "none"
-LEAST_TO_HOLD_OUT = 10
-"""Of a set without validation pictures a fifth is held out, if it has this many."""
 
 
 def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Annotations | None, list[str]]:
@@ -29,8 +27,8 @@ def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, 
     """
     splits = _one_each(options.train_split, data), _one_each(options.val_split, data)
     partial = options.part is not None
-    pairs = [_read_one(*each, seed=options.seed, partial=partial) for each in zip(data, *splits, strict=True)]
-    train_set, val_sets = join([train for train, _ in pairs]), [val for _, val in pairs if val is not None]
+    parts = [_read_one(*each, seed=options.seed, partial=partial) for each in zip(data, *splits, strict=True)]
+    train_set, val_sets = join([train for train, _, _ in parts]), [val for _, val, _ in parts if val is not None]
     if options.classes is not None:
         wanted = _wanted(options.classes, train_set.class_names)
         train_set, val_sets = only_classes(train_set, wanted), [only_classes(val, wanted) for val in val_sets]
@@ -50,8 +48,10 @@ def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, 
     unseen = [train_set.class_names[label] for label in sorted({*val_set.labels.tolist()} - learnt)]
     if unseen:
         notes.append(f"not one object to learn {', '.join(unseen)} from, though the validation pictures hold some")
-    held_out = options.val_split is None and (options.train_split is not None or default_splits(data[0])[1] is None)
-    notes.append(f"validating on {len(val_set)} pictures" + (", held out of the set's" if held_out else ""))
+    held_out = sum(len(val) for _, val, held in parts if held and val is not None)
+    notes.append(
+        f"validating on {len(val_set)} pictures" + (f", {held_out} of them held out of training" if held_out else "")
+    )
     return train_set, val_set, notes
 
 
@@ -73,15 +73,13 @@ def _one_each(split: str | None, data: Sequence[str]) -> list[str | None]:
 
 def _read_one(
     path: str, train_split: str | None, val_split: str | None, *, seed: int, partial: bool
-) -> tuple[Annotations, Annotations | None]:
-    """Pictures to train on and to validate on: the set's own splits, else a fifth of its pictures is held out."""
+) -> tuple[Annotations, Annotations | None, bool]:
+    """Pictures to train on and to validate on: the set's own splits, else (then True) a fifth of them, held out."""
     own_train, own_val, _ = default_splits(path)
     annotations = open_data(path, split=train_split or own_train, partial=partial)
     wanted = val_split or (None if train_split else own_val)
     if wanted == NO:
-        return annotations, None
+        return annotations, None, False
     if wanted is not None:
-        return annotations, open_data(path, split=wanted, partial=partial)
-    if len(annotations) < LEAST_TO_HOLD_OUT:
-        return annotations, None
-    return hold_out(annotations, seed=seed)
+        return annotations, open_data(path, split=wanted, partial=partial), False
+    return *hold_out(annotations, seed=seed), True

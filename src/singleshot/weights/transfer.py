@@ -79,38 +79,39 @@ def start_from(
     """
     targets = model.state_dict()
     _require_same_base(model, targets, source, origin)
-    other_classes = source_classes is not None and tuple(source_classes) != model.spec.class_names
-    known = [name for name in model.spec.class_names if name in (source_classes or ())] if other_classes else []
-    kept, replaced, missing, by_name = [], [], [], []
+    classes = model.spec.class_names
+    other_classes = source_classes is not None and tuple(source_classes) != classes
+    common = [name for name in classes if name in (source_classes or ())] if other_classes else []
+    kept: list[str] = []
+    by_name: list[str] = []
+    replaced: list[str] = []
+    missing: list[str] = []
     for name, target in targets.items():
         if name not in source:
             missing.append(name)
-        elif (
-            known and _scores_classes(model, name) and _copy_classes(model, target, source[name], source_classes or ())
-        ):
-            by_name.append(name)
-        elif source[name].shape != target.shape or (other_classes and _scores_classes(model, name)):
+        elif source_classes is not None and other_classes and _scores_classes(model, name):
+            copied = bool(common) and _copy_by_name(target, source[name], classes, source_classes)
+            (by_name if copied else replaced).append(name)
+        elif source[name].shape != target.shape:
             replaced.append(name)
         else:
             target.copy_(source[name])
             kept.append(name)
     unused = [name for name in source if name not in targets]
-    classes = tuple(known) if by_name else ()
-    new = tuple(name for name in model.spec.class_names if name not in classes) if other_classes else ()
-    kept += by_name
-    return Transfer(tuple(kept), tuple(replaced), tuple(_weights(missing)), tuple(_weights(unused)), classes, new)
+    known = tuple(common) if by_name else ()
+    new = tuple(name for name in classes if name not in known) if other_classes else ()
+    return Transfer((*kept, *by_name), tuple(replaced), tuple(_weights(missing)), tuple(_weights(unused)), known, new)
 
 
-def _copy_classes(model: SSD, target: Tensor, source: Tensor, source_classes: Sequence[str]) -> bool:
-    """Copy the filters of background and of the classes that both know; False where their boxes a cell differ."""
-    here, there = model.spec.num_classes, 1 + len(source_classes)
-    if target.shape[1:] != source.shape[1:] or target.shape[0] * there != source.shape[0] * here:
+def _copy_by_name(target: Tensor, source: Tensor, here: Sequence[str], there: Sequence[str]) -> bool:
+    """Copy the filters of background and of the classes of both; False, and nothing, where boxes a cell differ."""
+    cells = [tensor.shape[0] // (1 + len(names)) for tensor, names in ((target, here), (source, there))]
+    if cells[0] != cells[1] or target.shape[1:] != source.shape[1:]:
         return False
-    known = [name for name in model.spec.class_names if name in source_classes]
-    rows_here = [0, *(1 + model.spec.class_names.index(name) for name in known)]
-    rows_there = [0, *(1 + tuple(source_classes).index(name) for name in known)]
-    filters = source.view(-1, there, *source.shape[1:])[:, rows_there]
-    target.view(-1, here, *target.shape[1:])[:, rows_here] = filters.to(target)
+    pairs = [(0, 0), *((1 + here.index(name), 1 + there.index(name)) for name in here if name in there)]
+    into, out_of = ([pair[side] for pair in pairs] for side in (0, 1))
+    filters = source.view(cells[1], -1, *source.shape[1:])[:, out_of]
+    target.view(cells[0], -1, *target.shape[1:])[:, into] = filters.to(target)
     return True
 
 

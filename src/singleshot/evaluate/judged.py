@@ -25,7 +25,7 @@ COCO_RECALLS = np.linspace(0, 1, 101)
 
 
 @dataclass(frozen=True, eq=False)
-class RankedClass:
+class JudgedClass:
     """The detections of a class, best first, and its truths.
 
     Attributes:
@@ -59,14 +59,14 @@ class RankedClass:
 
 
 @dataclass(frozen=True, eq=False)
-class Ranks:
+class Judged:
     """All that mAP depends on: which truth a detection hits does not depend on the other pictures."""
 
     protocol: str
-    classes: tuple[RankedClass, ...]
+    classes: tuple[JudgedClass, ...]
 
     @classmethod
-    def of(cls, annotations: Annotations, detections: Sequence[Detections], protocol: str) -> Ranks:
+    def of(cls, annotations: Annotations, detections: Sequence[Detections], protocol: str) -> Judged:
         """Judge the detections.
 
         Args:
@@ -91,7 +91,7 @@ class Ranks:
             of_class = truths.pictures[(truths.labels == label) & ~ignored]
             by_picture = np.bincount(of_class, minlength=len(annotations))
             of_mine = verdicts[:, mine]
-            classes.append(RankedClass(found.pictures[mine], of_mine == HIT, of_mine != IGNORED, by_picture))
+            classes.append(JudgedClass(found.pictures[mine], of_mine == HIT, of_mine != IGNORED, by_picture))
         return cls(protocol, tuple(classes))
 
     def mean_ap(self, times: Int64[np.ndarray, " pictures"]) -> float:
