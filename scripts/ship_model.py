@@ -23,7 +23,7 @@ from singleshot.runtime.evaluate_set import detect_with_progress
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import keep_classes
-from singleshot.weights.folder import read_configuration
+from singleshot.weights.folder import CARD, read_configuration, read_export, save_export
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LEAST_OBJECTS = 100
 LARGEST = 18_000_000  # bytes
+WARNING = "The model was trained on these pictures; its own card has the figures of the test split."
 ENGINE_PRECISIONS = ("int8", "bf16")
 SHIPPED = Path(__file__).resolve().parents[1] / "src/singleshot/shipped"
 
@@ -59,6 +60,7 @@ def main() -> None:
     for precision in ENGINE_PRECISIONS:
         engine = folder / f"openvino-{precision}"
         export_model(str(folder), engine, precision=precision, calibrate=given.data)
+        warn_of_training_pictures(engine)
         backends[f"OpenVINO, {precision}"] = load_engine(engine)
     figures = {
         name: evaluate(test_set, detect_with_progress(Detector(backend, name=name), test_set, remarks()))
@@ -90,6 +92,22 @@ def training(provenance: Mapping[str, Any]) -> list[str]:
         f"learning rate {recipe['learning_rate']:g} (base {recipe['backbone_rate']:g} of it), {recipe['schedule']}, "
         f"gradients clipped to {recipe['clip_norm']:g}, {provenance['precision']}, seed {provenance['seed']}.",
     ]
+
+
+def warn_of_training_pictures(engine: Path) -> None:
+    """Say in an engine's card that the mAP beside it is of pictures that the model was trained on."""
+    configuration, files = read_export(engine)
+    text = (engine / CARD).read_text(encoding="utf-8").replace(f" {WARNING}", "")
+    line = next(line for line in text.splitlines() if line.startswith("Against its source: "))
+    assert configuration.export is not None
+    save_export(
+        engine,
+        configuration.model,
+        files,
+        export=configuration.export,
+        card=text.replace(line, f"{line} {WARNING}"),
+        provenance=configuration.provenance,
+    )
 
 
 def card(
