@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from singleshot.errors import UnknownNameError
@@ -10,7 +11,7 @@ from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, ModelSpec
 from singleshot.train.box_choice import on_paper_scales, with_fitting_boxes
 from singleshot.weights.build import save_network
-from truth_sets import truth_set
+from truth_sets import squares, truth_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +51,7 @@ def test_boxes_that_fit_are_set_to_the_recipes_scales_and_said() -> None:
     spec, lines = chosen(LITE)
     assert smallest(spec.boxes) == PAPER
     assert any("from a tenth of the input up" in line for line in lines)
-    assert "dot" in lines[-2]
+    assert "dot" in lines[0]
     assert chosen(LITE, scales="kept")[0] == LITE
     assert chosen(LITE, choice="keep")[0] == LITE
 
@@ -72,6 +73,23 @@ def test_trained_heads_keep_the_boxes_they_know(tmp_path: Path) -> None:
     untouched = tmp_path / "untouched"
     save_network(untouched, SSD(LITE, seed=0), card="")
     assert chosen(LITE, source=untouched)[0] == LITE
+
+
+def test_boxes_on_the_papers_scales_must_cover_more_than_the_architectures_own(tmp_path: Path) -> None:
+    def sizes(side: int, **options: object) -> tuple[float, ...]:
+        boxes = np.concatenate([squares(100, side, seed=1), squares(100, 120, seed=2)])
+        data = truth_set(boxes, [0] * 100 + [1] * 100)
+        spec, _, lines = with_fitting_boxes(LITE, data, **{"choice": "auto", "source": None, **options})  # type: ignore[arg-type]
+        assert any("adapted" in line for line in lines) == (smallest(spec.boxes) not in (PAPER, smallest(LITE.boxes)))
+        return smallest(spec.boxes)
+
+    fitted = sizes(23, scales="paper")  # 31% of the dots
+    assert len(fitted) > len(PAPER)
+    assert fitted == sizes(23, scales="kept"), "derived from the architecture's own boxes, wherever one starts"
+    assert sizes(24, scales="paper") == PAPER  # 48%
+    save_network(tmp_path / "model", SSD(replace(LITE, boxes=on_paper_scales(LITE)), seed=0), card="")
+    assert sizes(23, scales="kept", source=tmp_path / "model") == fitted
+    assert sizes(23, scales="kept", source=tmp_path / "model", choice="keep") == PAPER
 
 
 def test_boxes_of_trained_heads_grow_with_the_input(tmp_path: Path) -> None:

@@ -46,7 +46,6 @@ TRAINING = TrainOptions(
     iterations=300,
     batch_size=8,
     validate_every=5.0,
-    boxes="adapt",  # most of what is drawn is small
 )
 """150 seconds on two cores: a small input of the pictures' own proportions, many small updates.
 

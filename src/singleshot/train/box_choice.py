@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations
 
 BOX_CHOICES = ("auto", "adapt", "keep")
+NEGLECTED_RESCALED = 0.4
+"""`NEGLECTED` where the boxes are no longer the architecture's own, but on the paper's scales, say.
+
+These reach more small objects: VOC2007's persons, covered to 45%, gain by them; BCCD's platelets (34%) and what the
+demonstration draws (35%) gain by more boxes.
+"""
 
 
 def with_fitting_boxes(
@@ -33,7 +39,7 @@ def with_fitting_boxes(
         train_set: to measure coverage on.
         choice: `auto` fits boxes to the data where they miss most of a class, `adapt` where they do not cover all of
             it, `keep` leaves them.
-        scales: `paper` sets them to `on_paper_scales` where they were not fitted; `kept` does not.
+        scales: `paper` sets them to `on_paper_scales` where they need no fitting; `kept` does not.
         source: what the weights come from.
 
     Raises:
@@ -41,25 +47,22 @@ def with_fitting_boxes(
     """
     if choice not in BOX_CHOICES:
         raise UnknownNameError("choice of --boxes", choice, BOX_CHOICES)
-    trained = source is not None and source.is_dir() and read_spec(source).sources == spec.sources
-    if trained:
-        assert source is not None
+    shipped, remark = spec.boxes, ""
+    if source is not None and source.is_dir() and read_spec(source).sources == spec.sources:
         spec = replace(spec, boxes=read_spec(source).with_input_size(*spec.input_size_hw).boxes)
-    adaptation = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=NEGLECTED if choice == "auto" else ENOUGH)
-    lines = [*adaptation.before.lines(), adaptation.reason]
-    if choice == "keep":
-        if adaptation.changed:
-            lines[-1] = "default boxes kept as asked; --boxes adapt would fit them to the data"
-        return spec, adaptation.before, lines
-    if adaptation.changed:
-        return adaptation.spec, adaptation.after, [*lines, *adaptation.after.lines()]
-    coverage = adaptation.before
-    if scales == "paper" and not trained:
+    elif scales == "paper" and choice != "keep":
         spec = replace(spec, boxes=on_paper_scales(spec))
-        lines[-1] = "default boxes set to the paper's scales, from a tenth of the input up (--boxes keep leaves them)"
-        coverage = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=0).before
-        lines += coverage.lines()
-    return spec, coverage, lines
+        remark = "default boxes set to the paper's scales, from a tenth of the input up (--boxes keep leaves them)"
+    neglected = NEGLECTED if spec.boxes == shipped else NEGLECTED_RESCALED
+    below = neglected if choice == "auto" else ENOUGH
+    adaptation = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=below, shipped=shipped)
+    lines = adaptation.before.lines()
+    if not adaptation.changed:
+        return spec, adaptation.before, [*lines, remark or adaptation.reason]
+    if choice == "keep":
+        remark = "default boxes kept as asked; --boxes adapt would fit them to the data"
+        return spec, adaptation.before, [*lines, remark]
+    return adaptation.spec, adaptation.after, [*lines, adaptation.reason, *adaptation.after.lines()]
 
 
 def on_paper_scales(spec: ModelSpec) -> BoxSpec:

@@ -43,8 +43,8 @@ class TrainOptions:
         clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
             recipe's; 0 leaves them.
         input_size: `WxH` of the network input.
-        boxes: `auto` adapts the default boxes to the data where they fit fewer than a third of a class, `adapt`
-            wherever they miss some, `keep` leaves them.
+        boxes: `auto` adapts the default boxes to the data where they fit fewer than a third of a class (two fifths
+            where they stand on the paper's scales), `adapt` wherever they miss some, `keep` leaves them.
         part: of several machines, this one holds only a part of the training pictures: `2/4` for the second, sixth,
             tenth ... of them (docs/scale.md).
         threads: of torch on the CPU; left out: all cores.
