@@ -23,7 +23,8 @@ from singleshot.weights.caffe import from_description, import_caffe, read_base
 from singleshot.weights.caffe_proto import Message, parse_text, read_caffemodel
 from singleshot.weights.importing import import_files
 from singleshot.weights.tensorflow import read_mobilenetv2
-from singleshot.weights.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, read_torch_file, subsample
+from singleshot.weights.torch_file import read_torch_file
+from singleshot.weights.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, subsample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -553,7 +554,7 @@ def test_a_caffe_detector_becomes_a_model_folder(thin: SSD, tmp_path: Path) -> N
         b"".join(new_layer(n, *(blob(b.reshape(-1).tolist(), list(b.shape)) for b in bs)) for n, bs in blobs.items())
     )
     line = import_files([caffemodel, prototxt], tmp_path / "m", class_names=["a", "b"], size_hw=(300, 300))
-    assert "ssd300-vgg16, 300x300 input, 2 classes, 8732 boxes" in line
+    assert "ssd300-vgg16, 300x300 input, 2 classes (a, b), 8732 boxes; from Caffe" in line
     assert load_network(tmp_path / "m").spec == THIN
     line = import_files([caffemodel], tmp_path / "base")
     assert line.startswith("30 tensors of a base")

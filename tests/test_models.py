@@ -171,7 +171,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
         SSD(replace(SSD300_VGG16, sources=("conv4_4", *SSD300_VGG16.sources[1:]), normalised=()))
     with pytest.raises(RequestError, match="no source map"):
         SSD(replace(SSD300_VGG16, normalised=("conv3_3",)))
-    with pytest.raises(RequestError, match="no strided"):
+    with pytest.raises(RequestError, match="not for vgg16"):
         SSD(replace(SSD300_VGG16, tensorflow_padding=True))
 
 

@@ -47,11 +47,15 @@ def caffe_default_boxes(
 def _map_default_boxes(
     spec: BoxSpec, boxes: MapBoxes, map_size_hw: tuple[int, int], input_size_hw: tuple[int, int]
 ) -> Float32[np.ndarray, "k 4"]:
+    height, width = input_size_hw
     centres_xy = cell_centres(map_size_hw, input_size_hw, step=boxes.step, offset=spec.offset)[:, None, :]
     # Caffe divides by the literal 2., which makes corners double until they are stored.
     half_sizes_wh = cell_sizes(boxes, truncate=spec.truncate_sizes).astype(np.float64)[None] / 2
+    if "sizes" in spec.limit:
+        half_sizes_wh = np.minimum(half_sizes_wh, [width / 2, height / 2])
+    if "centres" in spec.limit:
+        centres_xy = centres_xy.clip(0, [width, height])
     corners = np.concatenate([centres_xy - half_sizes_wh, centres_xy + half_sizes_wh], axis=-1)
-    height, width = input_size_hw
     fractions = (corners / [width, height, width, height]).astype(np.float32).reshape(-1, 4)
     return fractions.clip(0, 1) if spec.clip else fractions
 

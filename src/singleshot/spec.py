@@ -14,6 +14,10 @@ from singleshot.errors import RequestError, UnknownNameError
 FORBID_UNKNOWN_FIELDS = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
 
+LIMITS = ("centres", "sizes")
+LITE_ACTIVATIONS = ("relu", "relu6")
+
+
 @dataclass(frozen=True)
 class MapBoxes:
     """Default boxes of one feature map (Caffe's PriorBox layer; paper section 2.2).
@@ -63,6 +67,8 @@ class BoxSpec:
     Attributes:
         variances: the coder divides centre offsets by the first two and log sizes by the last two.
         clip: cut the boxes to the picture (the paper's models do not).
+        limit: what else is held inside the picture: `sizes`, so that no box is wider or higher than it (torchvision),
+            and `centres` (ssd.pytorch and its descendants, which limit both).
         offset: position of the centre inside its cell.
         truncate_sizes: Caffe cuts min and max sizes to whole pixels.
     """
@@ -72,8 +78,14 @@ class BoxSpec:
     clip: bool = False
     offset: float = 0.5
     truncate_sizes: bool = True
+    limit: tuple[str, ...] = ()
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        for name in self.limit:
+            if name not in LIMITS:
+                raise UnknownNameError("limit of default boxes", name, LIMITS)
 
 
 @dataclass(frozen=True)
@@ -122,7 +134,8 @@ class Postprocess:
 class ExtraBlock:
     """One extra feature map behind the base: 1x1 to `squeeze` channels, then kernel x kernel to `channels`.
 
-    The two convolutions are called `<name>_1` and `<name>_2`; the map is the second one's.
+    The two convolutions are called `<name>_1` and `<name>_2`; the map is the second one's. A `linear` one has no
+    activation behind it (the inverted residuals and bare convolutions of some ports).
     """
 
     name: str
@@ -131,6 +144,7 @@ class ExtraBlock:
     kernel: int = 3
     stride: int = 1
     padding: int = 0
+    linear: bool = False
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
@@ -141,7 +155,7 @@ class ModelSpec:
 
     Attributes:
         name: the variant it was made from, as `--model` knows it.
-        backbone: `vgg16`, `mobilenetv1` or `mobilenetv2`.
+        backbone: as `models.ssd.BACKBONES` knows it.
         input_size_hw: height and width of the network input, pixels.
         class_names: L foreground names.
         sources: the source maps in order of stride; names of backbone taps or of extra blocks (`conv8_2`).
@@ -149,6 +163,8 @@ class ModelSpec:
         extras: the extra blocks, in order, behind the backbone's last map.
         head_kernel: side of the head's convolutions.
         separable: extra maps and heads made of depthwise + pointwise convolutions (SSDLite).
+        lite_activation: of the separable layers, `relu6` or `relu`.
+        full_heads: sources whose heads are full convolutions although the others are separable.
         normalised: sources whose map goes through a learnt L2 normalisation (ParseNet).
         width: multiplies the channels of base and extra maps (the heads follow).
         tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
@@ -165,6 +181,8 @@ class ModelSpec:
     preprocess: Preprocess = field(default_factory=Preprocess)
     postprocess: Postprocess = field(default_factory=Postprocess)
     separable: bool = False
+    lite_activation: str = "relu6"
+    full_heads: tuple[str, ...] = ()
     head_kernel: int = 3
     normalised: tuple[str, ...] = ()
     width: float = 1.0
@@ -178,6 +196,11 @@ class ModelSpec:
             raise RequestError(f"{len(self.sources)} source maps but default boxes for {len(self.boxes.maps)}")
         if not self.class_names or len(set(self.class_names)) != len(self.class_names):
             raise RequestError(f"class names must be there and different, got {list(self.class_names)}")
+        if self.lite_activation not in LITE_ACTIVATIONS:
+            raise UnknownNameError("activation", self.lite_activation, LITE_ACTIVATIONS)
+        for name in self.full_heads:
+            if name not in self.sources:
+                raise UnknownNameError("source map with a full head", name, self.sources)
         if min(self.input_size_hw) < 1:
             raise RequestError(f"input size must be positive, got {self.input_size_hw}")
 
@@ -302,6 +325,19 @@ SSDLITE320_MOBILENETV2 = ModelSpec(
     tensorflow_padding=True,
 )
 
+SSDLITE320_MOBILENETV3 = replace(
+    SSDLITE320_MOBILENETV2,
+    name="ssdlite320-mobilenetv3",
+    backbone="mobilenetv3",
+    sources=("block13_expand", *SSDLITE320_MOBILENETV2.sources[1:]),
+    extras=(
+        *SSDLITE320_MOBILENETV2.extras[:2],
+        ExtraBlock("extra3", 128, 256, stride=2, padding=1),
+        ExtraBlock("extra4", 64, 128, stride=2, padding=1),
+    ),
+    tensorflow_padding=False,
+)
+
 VARIANTS = {
     spec.name: spec
     for spec in (
@@ -311,6 +347,7 @@ VARIANTS = {
         replace(SSD512_VGG16, name="ssd512-vgg16-coco", boxes=BOXES_512_COCO),
         SSD300_MOBILENETV1,
         SSDLITE320_MOBILENETV2,
+        SSDLITE320_MOBILENETV3,
     )
 }
 

@@ -12,17 +12,25 @@ app = App(name="weights", help="Bring in weights of other projects.")
 
 
 @app.command(name="import")
-def import_(*file: Path, out: Path, classes: list[str] | None = None, size: str | None = None) -> int:
+def import_(
+    *file: Path,
+    out: Path,
+    classes: list[str] | None = None,
+    size: str | None = None,
+    keep: str | None = None,
+) -> int:
     """Turn foreign weights into a model folder, or into a base to start a training from.
 
-    A Caffe detector is two files, .prototxt and .caffemodel. One file alone is a base: a .caffemodel of VGG-16 or
-    MobileNet, a .pth of torchvision's VGG-16 or MobileNetV2, an .npz of MobileNetV2.
+    Detectors: Caffe's SSD, MobileNet-SSD and Ultra-Light-Face (.prototxt and .caffemodel); .pth files of torchvision,
+    ssd.pytorch, lufficc/SSD, qfgaohao/pytorch-ssd and Ultra-Light-Face. Bases: a .caffemodel of VGG-16 or MobileNet, a
+    .pth of torchvision's VGG-16 or MobileNetV2, an .npz of MobileNetV2.
 
     Args:
         file: the foreign files.
         out: folder to write.
         classes: class names of a detector, in its order; left out, those its count suggests.
-        size: WIDTHxHEIGHT of a detector's input, where the prototxt does not say.
+        size: WIDTHxHEIGHT of a detector's input, where its files do not say.
+        keep: classes to keep of a detector, as `car,bus`; `voc` keeps VOC's 20 of COCO's, under VOC's names.
     """
     from singleshot.weights.importing import import_files
 
@@ -30,5 +38,6 @@ def import_(*file: Path, out: Path, classes: list[str] | None = None, size: str 
     if size is not None and not (width.isdecimal() and height.isdecimal()):
         raise RequestError(f"--size is WIDTHxHEIGHT such as 300x300, got {size!r}")
     size_hw = (int(height), int(width)) if size is not None else None
-    print(import_files(file, out, class_names=classes, size_hw=size_hw))
+    kept = None if keep is None else [name.strip() for name in keep.split(",")]
+    print(import_files(file, out, class_names=classes, size_hw=size_hw, keep=kept))
     return 0

@@ -62,6 +62,9 @@ MOST_TRUTHS = 20_000
 FINER_SOURCES = {
     "mobilenetv1": ("conv5", "conv3"),
     "mobilenetv2": ("block7_expand", "block4_expand"),
+    "mobilenetv3": ("block7_expand", "block4_expand"),
+    "ultralight-rfb": ("conv7", "conv3"),
+    "ultralight-slim": ("conv7", "conv3"),
     "vgg16": ("conv4_3", "conv3_3"),
 }
 """Maps of each backbone that may be put in front of the shipped ones: stride 8, then stride 4."""

@@ -19,8 +19,17 @@ if TYPE_CHECKING:
 LITE_NORM_EPSILON, LITE_NORM_MOMENTUM = 1e-3, 0.03  # SSDLite's new layers, as TensorFlow's Object Detection sets them
 
 
-def lite_block(inputs: int, outputs: int, *, kernel: int, stride: int = 1, padding: int, groups: int = 1) -> ConvBlock:
-    """A convolution of SSDLite's new layers: always normalised, ReLU6."""
+def lite_block(
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int,
+    stride: int = 1,
+    padding: int,
+    groups: int = 1,
+    activation: str,
+) -> ConvBlock:
+    """A convolution of SSDLite's new layers, which are always normalised."""
     return ConvBlock(
         inputs,
         outputs,
@@ -28,7 +37,7 @@ def lite_block(inputs: int, outputs: int, *, kernel: int, stride: int = 1, paddi
         stride=stride,
         padding=padding,
         groups=groups,
-        activation="relu6",
+        activation=activation,
         norm_epsilon=LITE_NORM_EPSILON,
         norm_momentum=LITE_NORM_MOMENTUM,
     )
@@ -37,10 +46,19 @@ def lite_block(inputs: int, outputs: int, *, kernel: int, stride: int = 1, paddi
 class Separable(nn.Module):
     """Depthwise 3x3 with stride, then pointwise 1x1: SSDLite's stand-in for a full convolution."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int, stride: int, padding: int) -> None:
+    def __init__(self, inputs: int, outputs: int, block: ExtraBlock, *, activation: str) -> None:
         super().__init__()
-        self.depthwise = lite_block(inputs, inputs, kernel=kernel, stride=stride, padding=padding, groups=inputs)
-        self.pointwise = lite_block(inputs, outputs, kernel=1, padding=0)
+        self.depthwise = lite_block(
+            inputs,
+            inputs,
+            kernel=block.kernel,
+            stride=block.stride,
+            padding=block.padding,
+            groups=inputs,
+            activation=activation,
+        )
+        last = "none" if block.linear else activation
+        self.pointwise = lite_block(inputs, outputs, kernel=1, padding=0, activation=last)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """Filter each channel, then mix them."""
@@ -54,12 +72,20 @@ class ExtraMaps(nn.Module):
         inputs: channels of the base's last map.
         blocks: what to build, in order.
         width: multiplies all channels.
-        separable: make `<name>_2` depthwise + pointwise, all layers normalised and ReLU6 (SSDLite).
+        separable: make `<name>_2` depthwise + pointwise, all layers normalised (SSDLite).
+        lite_activation: of the separable layers.
         batch_norm: normalise the plain kind, too.
     """
 
     def __init__(
-        self, inputs: int, blocks: Sequence[ExtraBlock], *, width: float, separable: bool, batch_norm: bool
+        self,
+        inputs: int,
+        blocks: Sequence[ExtraBlock],
+        *,
+        width: float,
+        separable: bool,
+        lite_activation: str,
+        batch_norm: bool,
     ) -> None:
         super().__init__()
         self.names = tuple(block.name for block in blocks)
@@ -69,8 +95,8 @@ class ExtraMaps(nn.Module):
             first: nn.Module
             second: nn.Module
             if separable:
-                first = lite_block(inputs, squeeze, kernel=1, padding=0)
-                second = Separable(squeeze, outputs, kernel=block.kernel, stride=block.stride, padding=block.padding)
+                first = lite_block(inputs, squeeze, kernel=1, padding=0, activation=lite_activation)
+                second = Separable(squeeze, outputs, block, activation=lite_activation)
             else:
                 first = ConvBlock(inputs, squeeze, kernel=1, norm_epsilon=epsilon)
                 second = ConvBlock(
@@ -79,6 +105,7 @@ class ExtraMaps(nn.Module):
                     kernel=block.kernel,
                     stride=block.stride,
                     padding=block.padding,
+                    activation="none" if block.linear else "relu",
                     norm_epsilon=epsilon,
                 )
             self.add_module(f"{block.name}_1", first)

@@ -11,18 +11,20 @@ from singleshot.models.extras import lite_block
 from singleshot.tensors import Predictions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from jaxtyping import Float
     from torch import Tensor
 
 
 class SeparableHead(nn.Module):
-    """SSDLite's head: depthwise with normalisation and ReLU6, then 1x1 with bias (Sandler et al. 2018, section 6.2)."""
+    """SSDLite's head: depthwise, normalised, activated, then 1x1 with bias (Sandler et al. 2018, section 6.2)."""
 
-    def __init__(self, inputs: int, outputs: int, *, kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, kernel: int, activation: str) -> None:
         super().__init__()
-        self.depthwise = lite_block(inputs, inputs, kernel=kernel, padding=kernel // 2, groups=inputs)
+        self.depthwise = lite_block(
+            inputs, inputs, kernel=kernel, padding=kernel // 2, groups=inputs, activation=activation
+        )
         self.pointwise = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
@@ -40,7 +42,8 @@ class Heads(nn.Module):
         boxes_per_cell: default boxes at a position of each map.
         num_classes: C, with background.
         kernel: side of the filters.
-        separable: depthwise + pointwise (SSDLite).
+        separable: names of maps whose heads are depthwise + pointwise (SSDLite).
+        activation: of these.
     """
 
     def __init__(
@@ -50,19 +53,20 @@ class Heads(nn.Module):
         *,
         num_classes: int,
         kernel: int,
-        separable: bool,
+        separable: Collection[str] = (),
+        activation: str = "relu6",
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
 
-        def head(inputs: int, outputs: int) -> nn.Module:
-            if separable:
-                return SeparableHead(inputs, outputs, kernel=kernel)
-            return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+        def head(name: str, outputs: int) -> nn.Module:
+            if name in separable:
+                return SeparableHead(channels[name], outputs, kernel=kernel, activation=activation)
+            return nn.Conv2d(channels[name], outputs, kernel, padding=kernel // 2)
 
-        pairs = list(zip(channels.items(), boxes_per_cell, strict=True))
-        self.location = nn.ModuleDict({name: head(inputs, 4 * boxes) for (name, inputs), boxes in pairs})
-        self.confidence = nn.ModuleDict({name: head(inputs, num_classes * boxes) for (name, inputs), boxes in pairs})
+        pairs = list(zip(channels, boxes_per_cell, strict=True))
+        self.location = nn.ModuleDict({name: head(name, 4 * boxes) for name, boxes in pairs})
+        self.confidence = nn.ModuleDict({name: head(name, num_classes * boxes) for name, boxes in pairs})
 
     def forward(self, maps: Mapping[str, Tensor]) -> Predictions:
         """Raw predictions of all maps, in the order in which the heads were built."""

@@ -32,7 +32,7 @@ class ConvBlock(nn.Module):
         padding: zeros on every side; None keeps the size (of an odd kernel at stride 1).
         dilation: distance of two taps of a filter (6 in fc6).
         groups: `inputs` of them make a depthwise convolution.
-        activation: `relu`, `relu6` or `none`.
+        activation: `relu`, `relu6`, `hardswish` or `none`.
         norm_epsilon: gives the block a batch normalisation with this epsilon.
         norm_momentum: weight of the newest batch in the running statistics.
         tensorflow_padding: pad as TensorFlow's SAME does, see `same_padding`; `padding` is not used then.
@@ -82,6 +82,8 @@ class ConvBlock(nn.Module):
             return F.relu(x, inplace=True)
         if self.activation == "relu6":
             return F.relu6(x, inplace=True)
+        if self.activation == "hardswish":
+            return F.hardswish(x)
         return x
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import nn
-
+from singleshot.models.backbone import Backbone
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ STEM = 32
 PAIRS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 
 
-class MobileNetV1(nn.Module):
+class MobileNetV1(Backbone):
     """conv0, then 13 pairs of depthwise 3x3 (`convN_dw`) and pointwise 1x1 (`convN`).
 
     Args:
@@ -31,6 +30,7 @@ class MobileNetV1(nn.Module):
 
     TAPS = tuple(f"conv{number}" for number in range(14))
     LAST = "conv13"
+    PADS_AS_TENSORFLOW = True
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from singleshot.models.backbone import Backbone
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class InvertedResidual(nn.Module):
         return (x + projected if self.residual else projected), expanded
 
 
-class MobileNetV2(nn.Module):
+class MobileNetV2(Backbone):
     """stem, block1 .. block17, last (1x1 to 1280 channels).
 
     Args:
@@ -79,6 +80,7 @@ class MobileNetV2(nn.Module):
         "last",
     )
     LAST = "last"
+    PADS_AS_TENSORFLOW = True
 
     def __init__(
         self,

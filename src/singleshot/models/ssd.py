@@ -15,23 +15,27 @@ from singleshot.models.initialise import initialise
 from singleshot.models.layers import L2Norm
 from singleshot.models.mobilenetv1 import MobileNetV1
 from singleshot.models.mobilenetv2 import MobileNetV2
+from singleshot.models.mobilenetv3 import MobileNetV3
+from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16
 
 if TYPE_CHECKING:
     from jaxtyping import Float
     from torch import Tensor
 
+    from singleshot.models.backbone import Backbone
     from singleshot.spec import ModelSpec
     from singleshot.tensors import Predictions
 
-    Backbone = VGG16 | MobileNetV1 | MobileNetV2
-
 Part = TypeVar("Part", bound=nn.Module)
 
-BACKBONES: dict[str, type[VGG16 | MobileNetV1 | MobileNetV2]] = {
+BACKBONES: dict[str, type[Backbone]] = {
     "vgg16": VGG16,
     "mobilenetv1": MobileNetV1,
     "mobilenetv2": MobileNetV2,
+    "mobilenetv3": MobileNetV3,
+    "ultralight-slim": UltraLight,
+    "ultralight-rfb": UltraLightRFB,
 }
 
 
@@ -69,7 +73,8 @@ class SSD(nn.Module):
                 [boxes.boxes_per_cell for boxes in spec.boxes.maps],
                 num_classes=spec.num_classes,
                 kernel=spec.head_kernel,
-                separable=spec.separable,
+                separable=[name for name in spec.sources if spec.separable and name not in spec.full_heads],
+                activation=spec.lite_activation,
             )
         self.norms, self.heads = _allocated(norms), _allocated(heads)
         initialise(self, seed)
@@ -131,7 +136,12 @@ def _build_trunk(spec: ModelSpec) -> tuple[Backbone, ExtraMaps]:
     with torch.device("meta"):
         backbone = _build_backbone(spec)
         extras = ExtraMaps(
-            backbone.out_channels, spec.extras, width=spec.width, separable=spec.separable, batch_norm=spec.batch_norm
+            backbone.out_channels,
+            spec.extras,
+            width=spec.width,
+            separable=spec.separable,
+            lite_activation=spec.lite_activation,
+            batch_norm=spec.batch_norm,
         )
     return _allocated(backbone), _allocated(extras)
 
@@ -161,8 +171,9 @@ def _build_backbone(spec: ModelSpec) -> Backbone:
         if name not in spec.sources:
             raise RequestError(f"{name} is to be normalised but is no source map; sources: {', '.join(spec.sources)}")
     taps = [name for name in spec.sources if name not in extras]
-    if issubclass(kind, VGG16):
-        if spec.tensorflow_padding:
-            raise RequestError("tensorflow_padding is for MobileNets; VGG-16 has no strided convolution")
-        return VGG16(taps, width=spec.width, batch_norm=spec.batch_norm)
-    return kind(taps, width=spec.width, batch_norm=spec.batch_norm, tensorflow_padding=spec.tensorflow_padding)
+    options = {"width": spec.width, "batch_norm": spec.batch_norm}
+    if kind.PADS_AS_TENSORFLOW:
+        options["tensorflow_padding"] = spec.tensorflow_padding
+    elif spec.tensorflow_padding:
+        raise RequestError(f"tensorflow_padding is for MobileNets, not for {spec.backbone}")
+    return kind(taps, **options)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import nn
-
+from singleshot.models.backbone import Backbone
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, MaxPool, scaled
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ LAYERS = (
 )
 
 
-class VGG16(nn.Module):
+class VGG16(Backbone):
     """conv1_1 .. conv5_3, pool5, fc6, fc7; every convolution followed by ReLU.
 
     pool5 is 3x3 with stride 1, so that the map keeps its size; fc6's filters are spread (dilation 6) over the field

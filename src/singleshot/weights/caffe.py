@@ -13,7 +13,7 @@ from singleshot.models.layers import ConvBlock, MaxPool
 from singleshot.models.mobilenetv1 import PAIRS
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import LAYERS
-from singleshot.weights.caffe_graph import Graph
+from singleshot.weights.caffe_graph import Geometry, Graph, geometry
 from singleshot.weights.caffe_proto import read_caffemodel, read_prototxt
 from singleshot.weights.caffe_spec import SourceLayers, derive_spec, our_name
 from singleshot.weights.torchvision import fold_norm, subsample
@@ -164,7 +164,7 @@ def _require_same_wiring(graph: Graph, model: SSD, names: Mapping[str, str]) -> 
         if layer.bottoms[:1] != (previous,):
             raise ModelError(f"{graph.origin}: {layer.name} sees {layer.bottoms[:1]}, expected {previous!r}")
         module = model.get_submodule(place)
-        _require_same_settings(graph, layer, module)
+        require_same_settings(graph, layer, module)
         if isinstance(module, ConvBlock) and graph.changes(layer.tops[0], "ReLU") is None:
             raise ModelError(f"{graph.origin}: no ReLU behind {layer.name}")
         previous = layer.tops[0]
@@ -175,7 +175,7 @@ def _require_same_wiring(graph: Graph, model: SSD, names: Mapping[str, str]) -> 
             raise ModelError(
                 f"{graph.origin}: the convolution {layer.name} has no place in a {model.spec.backbone}"
             ) from error
-        _require_same_settings(graph, layer, module)
+        require_same_settings(graph, layer, module)
 
 
 def _input_blob(graph: Graph) -> str:
@@ -183,29 +183,27 @@ def _input_blob(graph: Graph) -> str:
     return inputs[0].tops[0] if inputs else next(iter(graph.net.texts("input")), "data")
 
 
-def _require_same_settings(graph: Graph, layer: Layer, module: nn.Module) -> None:
+def require_same_settings(graph: Graph, layer: Layer, module: nn.Module) -> None:
+    """Sizes and strides of a described layer must be those of our module.
+
+    Raises:
+        ModelError: names the layer and the setting.
+    """
     convolution = module.convolution if isinstance(module, ConvBlock) else module
     if isinstance(convolution, nn.Conv2d):
-        settings = layer.message.message("convolution_param")
-        expected = {
-            "num_output": convolution.out_channels,
-            "kernel_size": convolution.kernel_size[0],
-            "stride": convolution.stride[0],
-            "pad": convolution.padding[0],
-            "dilation": convolution.dilation[0],
-            "group": convolution.groups,
-        }
+        (kernel, _), (stride, _), (dilation, _) = convolution.kernel_size, convolution.stride, convolution.dilation
+        outputs, padding, groups = convolution.out_channels, int(convolution.padding[0]), convolution.groups
+        expected = Geometry(outputs, kernel, stride, padding, dilation, groups)
     else:
         assert isinstance(convolution, MaxPool)
-        settings = layer.message.message("pooling_param")
-        if settings.text("pool", "MAX") not in {"MAX", "0"}:
-            raise ModelError(f"{graph.origin}: {layer.name} must be max pooling, got {settings.text('pool')}")
-        expected = {"kernel_size": convolution.kernel, "stride": convolution.stride, "pad": convolution.padding}
-    usual = {"num_output": 0, "kernel_size": 0, "stride": 1, "pad": 0, "dilation": 1, "group": 1}
-    for name, value in expected.items():
-        found = settings.number(name, usual[name])
-        if found != value:
-            raise ModelError(f"{graph.origin}: {layer.name} has {name} {found:g}, expected {value}")
+        pool = layer.message.message("pooling_param").text("pool", "MAX")
+        if pool not in {"MAX", "0"}:
+            raise ModelError(f"{graph.origin}: {layer.name} must be max pooling, got {pool}")
+        expected = Geometry(0, convolution.kernel, convolution.stride, convolution.padding, dilation=1, group=1)
+    found = geometry(layer)
+    for name, value, wanted in zip(Geometry._fields, found, expected, strict=True):
+        if value != wanted:
+            raise ModelError(f"{graph.origin}: {layer.name} has {name} {value}, expected {wanted}")
 
 
 def _convolution(

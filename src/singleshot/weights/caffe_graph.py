@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from singleshot.errors import ModelError
 
@@ -26,7 +26,7 @@ _CONVOLUTIONS = {"Convolution", "DepthwiseConvolution", "ConvolutionDepthwise"}
 _PASSING = {"Permute", "Flatten", "Reshape", "Softmax", "Split", "Dropout"}
 _KNOWN = {
     "Input", "ReLU", "Pooling", "Normalize", "BatchNorm", "Scale", "PriorBox", "Concat", "DetectionOutput",
-    "MultiBoxLoss",
+    "MultiBoxLoss", "Eltwise",
     *_CONVOLUTIONS, *_PASSING,
 }  # fmt: skip
 _TRAINING_ONLY = {"AnnotatedData", "Data", "DetectionEvaluate", "Silence", "SoftmaxWithLoss", "Accuracy"}
@@ -46,6 +46,43 @@ class Layer:
     def in_place(self) -> bool:
         """Whether it overwrites its input (ReLU, BatchNorm and Scale usually do)."""
         return bool(self.bottoms) and self.bottoms[:1] == self.tops[:1]
+
+
+class Geometry(NamedTuple):
+    """What a convolution or a pooling does, under Caffe's names."""
+
+    num_output: int
+    kernel_size: int
+    stride: int
+    pad: int
+    dilation: int
+    group: int
+
+
+def geometry(layer: Layer) -> Geometry:
+    """The settings of a convolution or a pooling layer, with Caffe's defaults.
+
+    Raises:
+        ModelError: a setting that differs between height and width.
+    """
+    kind = "pooling_param" if layer.kind == "Pooling" else "convolution_param"
+    settings = layer.message.message(kind)
+
+    def side(name: str, usual: int) -> int:
+        stem = name.removesuffix("_size")
+        found = settings.numbers(name) or [settings.number(f"{stem}_{axis}", usual) for axis in "hw"]
+        if len(set(found)) > 1:
+            raise ModelError(f"{layer.name} has {name} {found[0]:g} down and {found[1]:g} across, expected one number")
+        return int(found[0])
+
+    return Geometry(
+        int(settings.number("num_output", 0)),
+        side("kernel_size", 0),
+        side("stride", 1),
+        side("pad", 0),
+        side("dilation", 1),
+        int(settings.number("group", 1)),
+    )
 
 
 class Graph:

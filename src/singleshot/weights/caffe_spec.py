@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from singleshot.data.coco_to_voc import COCO_CLASSES
 from singleshot.errors import ModelError, SingleshotError
 from singleshot.models.layers import scaled
 from singleshot.models.mobilenetv1 import PAIRS
@@ -14,7 +13,6 @@ from singleshot.spec import (
     SSD300_MOBILENETV1,
     SSD300_VGG16,
     VARIANTS,
-    VOC_CLASSES,
     BoxSpec,
     ExtraBlock,
     MapBoxes,
@@ -23,6 +21,8 @@ from singleshot.spec import (
     Preprocess,
 )
 from singleshot.weights.bounds import require_bounds
+from singleshot.weights.caffe_graph import geometry
+from singleshot.weights.classes import names_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ def derive_spec(
 
     Args:
         graph: of the description.
-        class_names: L names; None takes VOC's for 20, COCO's for 80 and `class 1`, `class 2`, ... for another number.
+        class_names: L names; None takes those that their number suggests, see `names_for`.
         size_hw: input size where the description states none.
 
     Raises:
@@ -67,7 +67,7 @@ def derive_spec(
     sources = _sources(graph, backbone)
     width = _width(graph, backbone)
     heads = {layer for one in sources for layer in (one.location, one.confidence)}
-    size_hw = _input_size(graph, size_hw)
+    size_hw = input_size(graph, size_hw)
     detector = graph.detector
     of_loss = detector.kind == "MultiBoxLoss"
     settings = detector.message.message("multibox_loss_param" if of_loss else "detection_output_param")
@@ -80,7 +80,7 @@ def derive_spec(
             name=f"ssd{min(size_hw)}-{backbone}",
             backbone=backbone,
             input_size_hw=size_hw,
-            class_names=_class_names(num_classes, class_names, graph.origin),
+            class_names=names_for(num_classes, class_names, graph.origin),
             sources=tuple(one.source for one in sources),
             boxes=_boxes(graph, sources),
             extras=_extras(graph, backbone, heads, width),
@@ -175,17 +175,13 @@ def _full(channels: int, width: float) -> int:
 
 def _convolution(layer: Layer) -> tuple[int, int, int, int]:
     """Outputs, kernel, stride and padding of a convolution."""
-    settings = layer.message.message("convolution_param")
-    kernel = settings.numbers("kernel_size") or [settings.number("kernel_h", 0)]
-    stride = settings.numbers("stride") or [settings.number("stride_h", 1)]
-    padding = settings.numbers("pad") or [settings.number("pad_h", 0)]
-    outputs = int(settings.number("num_output", 0))
-    if not 1 <= outputs <= _MOST_CHANNELS:
-        raise ModelError(f"{layer.name}: num_output must lie in 1 .. {_MOST_CHANNELS}, got {outputs}")
-    return outputs, int(kernel[0]), int(stride[0]), int(padding[0])
+    found = geometry(layer)
+    if not 1 <= found.num_output <= _MOST_CHANNELS:
+        raise ModelError(f"{layer.name}: num_output must lie in 1 .. {_MOST_CHANNELS}, got {found.num_output}")
+    return found.num_output, found.kernel_size, found.stride, found.pad
 
 
-def _input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
+def input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
     """Height and width of the input `data`, as the three ways of stating it give them, else what was given."""
     shapes = [shape.numbers("dim") for shape in graph.net.messages("input_shape")]
     flat = graph.net.numbers("input_dim")
@@ -260,14 +256,3 @@ def _preprocess(net: Message, usual: Preprocess) -> Preprocess:
             scale = settings.number("scale", 1.0)
             return Preprocess((red, green, blue), (1 / scale,) * 3, channel_order="bgr")
     return usual
-
-
-def _class_names(num_classes: int, names: Sequence[str] | None, origin: str) -> tuple[str, ...]:
-    if names is not None:
-        if len(names) + 1 != num_classes:
-            raise ModelError(f"{origin} has {num_classes - 1} classes beside the background, got {len(names)} names")
-        return tuple(names)
-    for known in (VOC_CLASSES, COCO_CLASSES):
-        if num_classes == len(known) + 1:
-            return known
-    return tuple(f"class {number}" for number in range(1, num_classes))

@@ -1,4 +1,4 @@
-"""Cut a trained detector to some of its classes: their filters are kept, all others dropped."""
+"""The classes of a foreign detector: their names, and how to cut it to some of them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,64 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from singleshot.errors import UnknownNameError
+from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
+from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
+from singleshot.spec import VOC_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+"""Of COCO's 1 .. 90, the numbers of no class."""
+COCO_COUNTS = (len(COCO_CLASSES), len(COCO_CLASSES) + len(COCO_GAPS))
+"""How many classes COCO has, without and with the gaps."""
+
+
+def names_for(num_classes: int, names: Sequence[str] | None, origin: str) -> tuple[str, ...]:
+    """Class names of a detector that does not bring any.
+
+    Args:
+        num_classes: C, with background.
+        names: L names that the user gave; None takes VOC's for 20, COCO's for 80 and for 90 (torchvision counts the
+            gaps in COCO's numbers, too: `unused 12`), and `class 1`, `class 2`, ... for another number.
+        origin: file, for messages.
+
+    Raises:
+        ModelError: another number of names than of classes.
+    """
+    count = num_classes - 1
+    if names is not None:
+        if len(names) != count:
+            raise ModelError(f"{origin} has {count} classes beside the background, got {len(names)} names")
+        return tuple(names)
+    if count == len(VOC_CLASSES):
+        return VOC_CLASSES
+    if count == len(COCO_CLASSES):
+        return COCO_CLASSES
+    if count == COCO_COUNTS[1]:
+        real = iter(COCO_CLASSES)
+        return tuple(f"unused {number}" if number in COCO_GAPS else next(real) for number in range(1, count + 1))
+    return tuple(f"class {number}" for number in range(1, num_classes))
+
+
+def cut(model: SSD, keep: Sequence[str]) -> SSD:
+    """The detector with the classes to keep; `voc` alone keeps VOC's of COCO's, under VOC's names and in their order.
+
+    Raises:
+        UnknownNameError: a class that the model does not have.
+        RequestError: `voc` of a model that was not trained on COCO.
+    """
+    if list(keep) != ["voc"] or "voc" in model.spec.class_names:
+        return keep_classes(model, keep)
+    coco_names = {COCO_TO_VOC[name]: name for name in model.spec.class_names if COCO_TO_VOC.get(name)}
+    if len(coco_names) < len(VOC_CLASSES):
+        raise RequestError(f"to keep VOC's classes, {model.spec.name} would have to know COCO's; name those to keep")
+    smaller = keep_classes(model, [coco_names[name] for name in VOC_CLASSES])
+    renamed = SSD(replace(smaller.spec, class_names=VOC_CLASSES))
+    renamed.load_state_dict(smaller.state_dict())
+    return renamed.eval()
 
 
 @torch.no_grad()

@@ -10,17 +10,23 @@ from safetensors.torch import save as format_tensors
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
+from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import fill, save_network
-from singleshot.weights.caffe import import_caffe, read_base
+from singleshot.weights.caffe import read_base
+from singleshot.weights.classes import cut
+from singleshot.weights.detectors import detector_of_caffe, detector_of_state
 from singleshot.weights.replace import replaced_folder
 from singleshot.weights.tensorflow import read_mobilenetv2
-from singleshot.weights.torchvision import from_torchvision, read_torch_file
+from singleshot.weights.torch_file import read_torch_file
+from singleshot.weights.torchvision import from_torchvision
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from torch import Tensor
+
+    from singleshot.spec import ModelSpec
 
 BASE = "base.safetensors"
 
@@ -31,59 +37,90 @@ def import_files(
     *,
     class_names: Sequence[str] | None = None,
     size_hw: tuple[int, int] | None = None,
+    keep: Sequence[str] | None = None,
 ) -> str:
     """Read foreign weights and write them to the folder `out`; returns a line that says what it is and how to use it.
 
-    A `.prototxt` with its `.caffemodel` is a whole detector and becomes a model folder. One file alone is a base: a
-    `.caffemodel` of a classifier, a `.pth` of torchvision's VGG-16 or MobileNetV2, an `.npz` of MobileNetV2; it becomes
-    `base.safetensors` for `ssd train --init`.
+    A `.prototxt` with its `.caffemodel`, or a `.pth` of a project that `detectors` knows, is a whole detector and
+    becomes a model folder. Another file alone is a base: a `.caffemodel` or `.pth` of a classifier, an `.npz` of
+    MobileNetV2; it becomes `base.safetensors` for `ssd train --init`.
+
+    Args:
+        files: what to read.
+        out: folder to write.
+        class_names: of a detector, in its order; left out, those that their number suggests.
+        size_hw: input size of a detector whose files do not say.
+        keep: the classes to keep of a detector, the others are cut off; see `classes.cut`.
 
     Raises:
-        RequestError: files of another kind or number; the folder cannot be written to.
+        RequestError: files of another kind or number; the folder cannot be written to; nothing to cut.
+        UnknownNameError: a class to keep that the detector does not have.
         ModelError: a file is damaged or holds another network; MachineError: the disk is full.
     """
     by_kind = {file.suffix: file for file in files}
-    if len(files) == 2 and by_kind.keys() == {".prototxt", ".caffemodel"}:
-        return _import_detector(by_kind[".prototxt"], by_kind[".caffemodel"], out, class_names, size_hw)
-    if len(files) != 1:
+    is_pair = len(files) == 2 and by_kind.keys() == {".prototxt", ".caffemodel"}
+    if len(files) != 1 and not is_pair:
         names = ", ".join(file.name for file in files) or "nothing"
-        raise RequestError(f"give a .prototxt with its .caffemodel, or one file of a base; got {names}")
-    base = _read_base(files[0])
+        raise RequestError(f"give a .prototxt with its .caffemodel, or one other file; got {names}")
+    for file in files:
+        if not file.is_file():
+            raise RequestError(f"there is no file {file}")
+    if is_pair:
+        pair = by_kind[".prototxt"], by_kind[".caffemodel"]
+        found = detector_of_caffe(*pair, class_names, size_hw=size_hw)
+        return _write_detector(*found, pair, out, keep)
+    file = files[0]
+    state: dict[str, Tensor] = {}
+    if file.suffix in {".pth", ".pt"}:
+        state = read_torch_file(file)
+        of_state = detector_of_state(state, class_names, size_hw=size_hw, origin=str(file))
+        if of_state is not None:
+            return _write_detector(*of_state, files, out, keep)
+    if class_names or keep or size_hw:
+        raise RequestError(f"{file.name} is no detector that is known, but a base: it has neither classes nor a size")
+    base = _read_base(file, state)
     content = format_tensors({name: tensor.contiguous() for name, tensor in base.items()})
     with replaced_folder(out) as beside:
         (beside / BASE).write_bytes(content)
         (beside / "SHA256SUMS").write_text(f"{hashlib.sha256(content).hexdigest()}  {BASE}\n")
-    return f"{len(base)} tensors of a base from {files[0]}; use them by: ssd train DATA --init {out / BASE}"
+    return f"{len(base)} tensors of a base from {file}; use them by: ssd train DATA --init {out / BASE}"
 
 
-def _import_detector(
-    prototxt: Path,
-    caffemodel: Path,
+def _write_detector(
+    project: str,
+    spec: ModelSpec,
+    state: Mapping[str, Tensor],
+    files: Sequence[Path],
     out: Path,
-    class_names: Sequence[str] | None,
-    size_hw: tuple[int, int] | None,
+    keep: Sequence[str] | None,
 ) -> str:
-    spec, state = import_caffe(prototxt, caffemodel, class_names, size_hw=size_hw)
+    require_bounds(spec, str(files[0]))
     model = SSD(spec)
-    fill(model, state, origin=str(caffemodel))
-    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (prototxt, caffemodel)}
+    fill(model, state, origin=str(files[-1]))
+    if keep is not None:
+        model = cut(model, keep)
+    spec = model.spec
+    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     height, width = spec.input_size_hw
-    what = f"{spec.name}, {width}x{height} input, {len(spec.class_names)} classes, {len(model.default_boxes)} boxes"
+    what = f"{spec.name}, {width}x{height} input, {_classes(spec.class_names)}, {len(model.default_boxes)} boxes"
     listed = "\n".join(f"- `{name}`, SHA-256 `{digest}`" for name, digest in sums.items())
-    card = f"# {spec.name}\n\nImported from Caffe: {what}.\n\n{listed}\n\nNot evaluated here.\n"
-    save_network(out, model, card=card, provenance={"imported_from": sums})
-    return f"{what}, imported to {out}"
+    card = f"# {spec.name}\n\nImported from {project}: {what}.\n\n{listed}\n\nNot evaluated here.\n"
+    save_network(out, model, card=card, provenance={"imported_from": sums, "project": project})
+    return f"{what}; from {project}, imported to {out}; try it by: ssd detect PICTURE --model {out}"
 
 
-def _read_base(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise RequestError(f"there is no file {file}")
+def _classes(names: Sequence[str]) -> str:
+    """How many, and the first of them, so that a wrong guess is seen."""
+    shown = ", ".join(names[:3])
+    return f"{len(names)} class{'es' if len(names) > 1 else ''} ({shown}{', ...' if len(names) > 3 else ''})"
+
+
+def _read_base(file: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if file.suffix == ".caffemodel":
         return read_base(file)
     if file.suffix == ".npz":
         return read_mobilenetv2(file).base
     if file.suffix in {".pth", ".pt"}:
-        state = read_torch_file(file)
         variant = SSDLITE320_MOBILENETV2 if "features.18.0.weight" in state else SSD300_VGG16
         return from_torchvision(state, variant.preprocess, origin=str(file))
     raise RequestError(f"{file} is of a kind that is not read: .caffemodel, .npz, .pth and .pt are")

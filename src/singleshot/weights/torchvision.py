@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +14,6 @@ from singleshot.spec import Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from jaxtyping import Float
     from torch import Tensor
@@ -28,28 +25,6 @@ CLASSIFIER_INPUT = Preprocess(
     channel_order="rgb",
 )
 _CHANNELS_KEPT, _PIXELS_KEPT = 4, 3  # every 4th of fc6's 4096 filters, every 3rd of its 7 pixels
-
-
-def read_torch_file(path: Path) -> dict[str, Tensor]:
-    """A state dict saved by torch (`.pth`), read without running any code in it.
-
-    Raises:
-        ModelError: it holds anything but tensors, or it is damaged.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch remarks on files that it refuses a moment later
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's text advises to load it with its code
-        raise ModelError(f"{path} is no file of plain tensors: it is damaged, or holds objects or code") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path} is no file of plain tensors: {reason}") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ModelError(f"{path} must hold a dictionary of tensors, got {type(state).__name__}")
-    return state
 
 
 def from_torchvision(state: Mapping[str, Tensor], preprocess: Preprocess, *, origin: str) -> dict[str, Tensor]:
@@ -102,14 +77,10 @@ def vgg16_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, Tensor]
     Takes pixels as the classifier did. Without `classifier.*` only the convolutions are given.
     """
     base: dict[str, Tensor] = {}
-    position = 0
-    for name in LAYERS:
-        if name.startswith("pool"):
-            position += 1
-        elif name.startswith("conv"):
+    for name, position in vgg16_positions().items():
+        if name.startswith("conv"):
             for part in ("weight", "bias"):
                 base[f"backbone.{name}.convolution.{part}"] = _take(state, f"features.{position}.{part}", origin)
-            position += 2  # the convolution and its ReLU
     if "classifier.0.weight" in state:
         weight = _take(state, "classifier.0.weight", origin)
         if weight.shape[1] % 49:
@@ -121,6 +92,15 @@ def vgg16_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, Tensor]
         base["backbone.fc7.convolution.weight"] = subsample(square, _CHANNELS_KEPT, _CHANNELS_KEPT, 1)
         base["backbone.fc7.convolution.bias"] = _take(state, "classifier.3.bias", origin)[::_CHANNELS_KEPT].clone()
     return base
+
+
+def vgg16_positions() -> dict[str, int]:
+    """Where each layer of ours stands in one list of VGG-16's layers, in which each ReLU takes a place, too."""
+    positions, place = {}, 0
+    for name in LAYERS:
+        positions[name] = place
+        place += 1 if name.startswith("pool") else 2
+    return positions
 
 
 def subsample(weight: Float[Tensor, "O I h w"], outputs: int, inputs: int, pixels: int) -> Float[Tensor, "o i y x"]:
