@@ -41,28 +41,28 @@ def render(content: ReportContent) -> str:
     """The page as text."""
     parts = [HEAD.format(title=escape(content.title), style=STYLE), f"<h1>{escape(content.title)}</h1>"]
     parts.append(sections.headline(content))
-    parts.append(_section("Notes", sections.lines(content.notes)))
-    parts.append(_section("Detections in photographs", sections.showcase(content.showcase)))
-    parts.append(_section("Training", sections.training(content.history)))
+    parts.append(section("Notes", sections.lines(content.notes)))
+    parts.append(section("Detections in photographs", sections.showcase(content.showcase)))
+    parts.append(section("Training", sections.training(content.history)))
     if content.rate_search is not None:
-        parts.append(_section("Search for the learning rate", sections.rate_search(content.rate_search)))
+        parts.append(section("Search for the learning rate", sections.rate_search(content.rate_search)))
     if content.evaluation is not None:
-        parts.append(_section("Average precision by class", sections.classes(content.evaluation, content.before)))
-        parts.append(_section("COCO's numbers", sections.numbers(content.evaluation, content.before)))
-        parts.append(_section("Precision and recall", sections.curves(content.evaluation, content.before)))
-    parts.append(_section("Default boxes and objects", sections.lines(content.coverage)))
+        parts.append(section("Average precision by class", sections.classes(content.evaluation, content.before)))
+        parts.append(section("COCO's numbers", sections.numbers(content.evaluation, content.before)))
+        parts.append(section("Precision and recall", sections.curves(content.evaluation, content.before)))
+    parts.append(section("Default boxes and objects", sections.lines(content.coverage)))
     gallery = gallery_of(content)
     if gallery is not None:
         best, worst = gallery.best_and_worst(content.pictures_shown)
-        parts.append(_section("Pictures that went best", sections.pictures(gallery, best)))
-        parts.append(_section("Pictures that went worst", sections.pictures(gallery, worst)))
-    parts.append(_section("Configuration", sections.configuration(content.configuration)))
+        parts.append(section("Pictures that went best", sections.pictures(gallery, best)))
+        parts.append(section("Pictures that went worst", sections.pictures(gallery, worst)))
+    parts.append(section("Configuration", sections.configuration(content.configuration)))
     if content.command:
-        parts.append(_section("Command", f'<div class="card"><pre>{escape(content.command)}</pre></div>'))
+        parts.append(section("Command", f'<div class="card"><pre>{escape(content.command)}</pre></div>'))
     parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
     return "\n".join(part for part in parts if part)
 
 
-def _section(title: str, body: str) -> str:
+def section(title: str, body: str) -> str:
     """A section with its heading; nothing where it has no body."""
     return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""

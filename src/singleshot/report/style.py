@@ -22,6 +22,7 @@ p{margin:0 0 10px}
 .tiles{grid-template-columns:repeat(auto-fit,minmax(140px,1fr));margin-top:24px}
 .charts{grid-template-columns:repeat(auto-fit,minmax(min(100%,440px),1fr))}
 .curves{grid-template-columns:repeat(auto-fill,minmax(170px,1fr))}
+.curves.wide{grid-template-columns:repeat(auto-fill,minmax(215px,1fr))}.half{max-width:580px}
 .gallery{grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr));align-items:start}
 .card,.tile,figure{background:var(--card);border:1px solid var(--rule);border-radius:10px;margin:0;min-width:0}
 .card{padding:16px 18px}
@@ -49,6 +50,12 @@ margin-right:7px;vertical-align:middle}
 .key.dashed{border-style:dashed}
 .right{border-color:#2896ff}.wrong{border-color:#ff5032}.missed{border-color:#e0b400}
 .found{border-color:#aab2bd}.ignored{border-color:#6b7280}
+.share{fill:var(--c);opacity:.75}.block{display:inline-block;width:12px;height:12px;border-radius:3px;background:var(--c);
+margin-right:7px;vertical-align:-1px;opacity:.75}
+.recall{fill:none;stroke:var(--ink);stroke-width:2}.recall.dashed,.whole{stroke-dasharray:5 4}
+.whole{stroke:var(--quiet);stroke-width:1}
+.stroke{display:inline-block;width:16px;border-top:2px solid var(--ink);margin-right:7px;vertical-align:middle}
+.stroke.dashed{border-top-style:dashed}
 .legend+.gallery{margin-top:14px}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
@@ -56,6 +63,7 @@ th,td{padding:7px 12px;text-align:right;border-bottom:1px solid var(--rule);whit
 tr:last-child td{border-bottom:0}
 th{font-size:12.5px;font-weight:600;color:var(--quiet)}
 th:first-child,td:first-child{text-align:left;white-space:normal;overflow-wrap:anywhere}
+.matrix th,.matrix td{padding:6px 9px}.matrix td:first-child,.matrix th:first-child{white-space:nowrap}
 td.bar{width:38%;min-width:120px;text-align:left}
 .bar div{height:10px;border-radius:5px;background:var(--rule);position:relative;overflow:hidden}
 .bar i{position:absolute;inset:0 auto 0 0;background:var(--accent);border-radius:5px}

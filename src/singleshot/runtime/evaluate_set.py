@@ -46,26 +46,11 @@ def evaluate_set(
         RequestError: both a model and detections were given.
         DataError: the split is empty, or the model knows none of its classes.
     """
-    if model is not None and detections_file is not None:
-        raise RequestError("give --model or --detections, not both")
     opponent = None if against is None else Detector.load(against, device=device)
-    if split is None:
-        _, validation, test = default_splits(data)
-        split = test or validation
-    annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split)
+    annotations = labelled_set(data, split=split, from_file=detections_file is not None, console=console)
     if opponent is not None:
         require_common_class(opponent, annotations)
-    console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
-    if split is None and detections_file is None:
-        console.print(
-            "The set has no splits, so all its pictures count. If the model was trained on it, the figure is too good: "
-            f"--split {HELD_OUT} takes the fifth that training held out."
-        )
-    if detections_file is not None:
-        name, detections = str(detections_file), read_detections(detections_file, annotations, on_note=console.print)
-    else:
-        detector = Detector.load(model, device=device)
-        name, detections = detector.name, detect_with_progress(detector, annotations, console)
+    name, detections = detections_for(annotations, model, detections_file, device=device, console=console)
     result = evaluate(annotations, detections, protocol=protocol)
     if opponent is not None:
         theirs = detect_with_progress(opponent, annotations, console)
@@ -76,6 +61,45 @@ def evaluate_set(
             ReportContent(title=f"{name} on {data}", evaluation=result, annotations=annotations, detections=detections),
         )
     return result
+
+
+def labelled_set(data: str, *, split: str | None, from_file: bool, console: Console) -> Annotations:
+    """The split to judge on, said aloud; left out, the test split, else the validation split, else everything.
+
+    Args:
+        data: the set.
+        split: its name, or `held-out`.
+        from_file: detections come from a file, not from a model.
+        console: for remarks.
+    """
+    if split is None:
+        _, validation, test = default_splits(data)
+        split = test or validation
+    annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split)
+    console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
+    if split is None and not from_file:
+        console.print(
+            "The set has no splits, so all its pictures count. If the model was trained on it, the figure is too good: "
+            f"--split {HELD_OUT} takes the fifth that training held out."
+        )
+    return annotations
+
+
+def detections_for(
+    annotations: Annotations, model: str | None, detections_file: Path | None, *, device: str, console: Console
+) -> tuple[str, list[Detections]]:
+    """What a model finds in each picture, or what a file says it found, and the name of either.
+
+    Raises:
+        RequestError: both were given.
+        DataError: the model and the set have no class in common; the file is broken or of another set.
+    """
+    if model is not None and detections_file is not None:
+        raise RequestError("give --model or --detections, not both")
+    if detections_file is not None:
+        return str(detections_file), read_detections(detections_file, annotations, on_note=console.print)
+    detector = Detector.load(model, device=device)
+    return detector.name, detect_with_progress(detector, annotations, console)
 
 
 def held_out(data: str) -> Annotations:

@@ -1,0 +1,202 @@
+"""The page of `ssd analyze`: what the mistakes are, what they depend on, and the pictures themselves."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.decode import decode_picture
+from singleshot.files import write_whole
+from singleshot.report.chart import Series, line_chart
+from singleshot.report.diagnosis_charts import KIND_COLOURS, confusion_table, parts_chart, stacked_chart
+from singleshot.report.diagnosis_examples import examples
+from singleshot.report.gallery import Gallery
+from singleshot.report.page import HEAD, section
+from singleshot.report.sections import lines, percent, pictures
+from singleshot.report.style import STYLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
+    from singleshot.evaluate.diagnosis.sensitivity import Sensitivity
+    from singleshot.types import Detections
+
+KINDS = ("correct", "localisation", "similar class", "other class", "background")
+EXPLAINED = (
+    "localisation: the right class, but the box fits by 10 to 50% only, or the object was found before",
+    "similar class, other class: it lies on an object of another class",
+    "background: it lies on nothing that is labelled (a missing label looks the same)",
+)
+CLASSES_SHOWN = 24
+LARGEST_TABLE = 25
+WORST = 9
+
+
+def write_diagnosis(
+    path: Path,
+    title: str,
+    diagnosis: Diagnosis,
+    detections: Sequence[Detections],
+    *,
+    open_picture: Callable[[Path], np.ndarray] = decode_picture,
+) -> None:
+    """Write the page.
+
+    Raises:
+        MachineError: no space left on the disk.
+    """
+    page = render(title, diagnosis, detections, open_picture=open_picture)
+    write_whole(path, page.encode("utf-8", errors="replace"))
+
+
+def render(
+    title: str,
+    diagnosis: Diagnosis,
+    detections: Sequence[Detections],
+    *,
+    open_picture: Callable[[Path], np.ndarray],
+) -> str:
+    """The page as text; pictures are opened for the examples alone."""
+    judged = diagnosis.judged
+    gallery = Gallery(judged.annotations, detections, diagnosis.pictures, open_picture)
+    worst = diagnosis.pictures.ordered()[::-1][:WORST]
+    parts = [HEAD.format(title=escape(title), style=STYLE), f"<h1>{escape(title)}</h1>"]
+    parts.append(_headline(diagnosis))
+    parts.append(section("What the detections are", _kinds(diagnosis)))
+    parts.append(section("The kinds of each class", _class_table(diagnosis)))
+    for found, name in ((diagnosis.size, "Small and large objects"), (diagnosis.shape, "Tall and wide objects")):
+        parts.append(section(name, _sensitivity(found)))
+    parts.append(section("Which class is taken for which", _confusion(diagnosis)))
+    parts.append(section("What a score means", _calibration(diagnosis)))
+    for kind in range(1, len(KINDS)):
+        title_of = f"The surest mistakes: {KINDS[kind]}"
+        parts.append(section(title_of, examples(diagnosis, kind, open_picture)))
+    parts.append(section("Pictures that went worst", pictures(gallery, worst)))
+    parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
+    return "\n".join(part for part in parts if part)
+
+
+def _headline(diagnosis: Diagnosis) -> str:
+    mistakes = diagnosis.mistakes
+    aps = mistakes.average_precision[np.isfinite(mistakes.average_precision)]
+    missed = 1 - np.nansum(mistakes.recall * mistakes.truths) / max(1, mistakes.truths.sum())
+    tiles = [(percent(float(aps.mean()) if len(aps) else None), "mAP, area under the envelope, IoU 0.5")]
+    tiles.append((percent(float(missed)), "of the objects never found, at any score"))
+    tiles += [
+        (f"{100 * gain:+.1f}", f"points of mAP without mistakes of the kind {KINDS[number]}")
+        for number, gain in enumerate(mistakes.gains.values(), 1)
+    ]
+    tiles.append((f"{100 * diagnosis.calibration.error:.1f}%", "mean distance of a score from the share that is right"))
+    shown = "".join(f'<div class="tile"><b>{value}</b><span>{escape(text)}</span></div>' for value, text in tiles)
+    unknown = [name for name, known in zip(mistakes.class_names, diagnosis.judged.known, strict=True) if not known]
+    explained = [*EXPLAINED, *([f"left out, as the model does not know them: {', '.join(unknown)}"] if unknown else [])]
+    groups = "; ".join(", ".join(group) for group in diagnosis.groups) or "none"
+    return f'<div class="tiles">{shown}</div>' + section("The kinds", lines([*explained, f"similar classes: {groups}"]))
+
+
+def _kinds(diagnosis: Diagnosis) -> str:
+    """The paper's figure 3: shares among the best detections, and among the surest mistakes."""
+    cards = []
+    for depth in diagnosis.depths:
+        chart = stacked_chart(
+            depth.counts / np.maximum(1, depth.counts.sum(axis=1, keepdims=True)),
+            KINDS,
+            KIND_COLOURS,
+            [f"{multiple:g}" for multiple in depth.multiples],
+            x_label="detections taken, as a multiple of the objects",
+            label=f"kinds of detections of {depth.name}",
+            lines=[("found", depth.found, False), ("found, overlap 0.1", depth.touched, True)],
+        )
+        if len(depth.numbers) > 1:
+            chart += stacked_chart(
+                depth.mistakes / np.maximum(1, depth.mistakes.sum(axis=1, keepdims=True)),
+                KINDS[1:],
+                KIND_COLOURS[1:],
+                [f"{number:,}" for number in depth.numbers],
+                x_label="surest mistakes",
+                label=f"kinds of mistakes of {depth.name}",
+            )
+        cards.append(f'<div class="card"><h3>{escape(depth.name)}</h3>{chart}</div>')
+    return f'<div class="charts">{"".join(cards)}</div>'
+
+
+def _class_table(diagnosis: Diagnosis) -> str:
+    mistakes = diagnosis.mistakes
+    head = "".join(f"<th>{escape(kind)}</th>" for kind in KINDS[1:])
+    rows = [
+        "<tr><th>class</th><th>objects</th><th>AP</th><th>found</th><th>found, 0.1</th>"
+        f'<th colspan="4">points of AP without ...</th></tr><tr>{"<th></th>" * 5}{head}</tr>'
+    ]
+    order = np.argsort(-np.nan_to_num(mistakes.average_precision, nan=-1), kind="stable")
+    for label in order[: np.count_nonzero(mistakes.truths)]:
+        ap = mistakes.average_precision[label]
+        cells = "".join(f"<td>{100 * (value - ap):+.1f}</td>" for value in mistakes.without[:, label])
+        recalls = (float(mistakes.recall[label]), float(mistakes.weak_recall[label]))
+        rows.append(
+            f"<tr><td>{escape(mistakes.class_names[label])}</td><td>{mistakes.truths[label]:,}</td>"
+            f"<td>{percent(float(ap))}</td><td>{percent(recalls[0])}</td><td>{percent(recalls[1])}</td>{cells}</tr>"
+        )
+    return f'<div class="card scroll"><table>{"".join(rows)}</table></div>'
+
+
+def _sensitivity(found: Sensitivity) -> str:
+    """The paper's figure 4: one small chart a class, and their mean."""
+    if not found.class_names:
+        return '<p class="quiet">No class has ten objects.</p>'
+    cards = []
+    if len(found.class_names) > 1:
+        spread = found.values.std(axis=0) / np.sqrt(len(found.values))
+        chart = parts_chart(found.parts, found.means, spread, float(found.whole.mean()), label="mean of all classes")
+        count = f"{len(found.class_names)} classes"
+        cards.append(f'<div class="card"><h3>mean<br><span class="quiet">{count}</span></h3>{chart}</div>')
+    order = np.argsort(-found.objects.sum(axis=1), kind="stable")[:CLASSES_SHOWN]
+    for row in order:
+        name = found.class_names[row]
+        chart = parts_chart(
+            found.parts, found.values[row], found.errors[row], float(found.whole[row]), label=f"{found.of}: {name}"
+        )
+        span = f"{_edge(found, found.edges[row, 0])} to {_edge(found, found.edges[row, -1])}"
+        cards.append(f'<div class="card"><h3>{escape(name)}<br><span class="quiet">{span}</span></h3>{chart}</div>')
+    what = "area, as a share of the picture" if found.of == "size" else "width / height"
+    words = (
+        f"Normalised AP of the tenth, fifth, two fifths, fifth and tenth of a class's objects by {what}; the figures "
+        "below the name part off the first and the last. Dashed: all its objects. Bars: standard errors."
+    )
+    return f'<p class="quiet">{words}</p><div class="curves wide">{"".join(cards)}</div>'
+
+
+def _edge(found: Sensitivity, value: float) -> str:
+    return f"{100 * value:.2g}%" if found.of == "size" else f"{value:.2g}"
+
+
+def _confusion(diagnosis: Diagnosis) -> str:
+    found = diagnosis.confusion
+    words = f'<p class="quiet">Detections from a score of {found.score:.2f} on, where F1 of the set is best.</p>'
+    objects = np.flatnonzero(found.counts[:-1].any(axis=1))
+    names, known = found.class_names, np.flatnonzero(diagnosis.judged.known)
+    if len(objects) <= LARGEST_TABLE:
+        counts = found.counts[np.ix_(np.append(objects, len(names)), np.append(known, len(names)))]
+        return words + confusion_table([names[row] for row in objects], [names[column] for column in known], counts)
+    most = [f"{there} taken for {taken}: {count:,}" for there, taken, count in found.most(20)]
+    return words + (lines(most) or '<p class="quiet">No class is taken for another.</p>')
+
+
+def _calibration(diagnosis: Diagnosis) -> str:
+    found = diagnosis.calibration
+    both = np.array([0.0, 1.0])
+    chart = line_chart(
+        [
+            Series("as it should be", both, both, 3, faint=True),
+            Series("share of the detections that are right", found.scores, found.right, 0, dots=True),
+        ],
+        x_label="score",
+        label="share of detections that are right against their score",
+        y_range=(0, 1),
+        percent=True,
+    )
+    return f'<div class="card half">{chart}</div>'

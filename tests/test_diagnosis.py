@@ -1,0 +1,202 @@
+"""Why a detector is as good as it is: each figure by hand, and what must hold for any set."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_fixtures import voc
+from evaluation_examples import annotations, detections, random_set
+from singleshot.cli.main import run
+from singleshot.errors import RequestError, UnknownNameError
+from singleshot.evaluate.diagnosis.calibration import calibration
+from singleshot.evaluate.diagnosis.confusion import confusion
+from singleshot.evaluate.diagnosis.depths import MULTIPLES
+from singleshot.evaluate.diagnosis.diagnosis import diagnose
+from singleshot.evaluate.diagnosis.judged_set import JudgedSet
+from singleshot.evaluate.diagnosis.mistakes import KINDS, UNCOUNTED, classify
+from singleshot.evaluate.diagnosis.sensitivity import sensitivities
+from singleshot.evaluate.diagnosis.similar import groups_of, parse_groups, similarity
+from singleshot.evaluate.protocols import evaluate
+from singleshot.report.diagnosis import render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = ("cat", "dog", "sofa")
+CAT, DOG, SOFA = range(3)
+SIMILAR = similarity(NAMES, [("cat", "dog")])
+
+
+def judged(truths, *found, **options) -> JudgedSet:
+    return JudgedSet.of(
+        annotations(truths, class_names=NAMES, **options), [detections(one, class_names=NAMES) for one in found]
+    )
+
+
+def test_the_kind_of_each_mistake_by_hand():
+    truths = [[(0, 0, 10, 10, CAT), (50, 0, 60, 10, DOG), (100, 0, 110, 10, SOFA), (150, 0, 160, 10, CAT)]]
+    found = [
+        (0, 0, 10, 10, CAT, 0.9),  # right
+        (0, 0, 10, 9, CAT, 0.8),  # found before
+        (0, 5, 10, 15, CAT, 0.7),  # 50 / 150: overlaps by a third
+        (50, 0, 60, 10, CAT, 0.6),  # on a dog
+        (100, 0, 110, 10, CAT, 0.5),  # on a sofa
+        (0, 100, 10, 110, CAT, 0.4),  # on nothing
+        (150, 0, 160, 10, CAT, 0.3),  # on a difficult cat
+        (9, 9, 19, 19, CAT, 0.2),  # touches a cat by less than a tenth
+    ]
+    result = classify(judged(truths, found, difficult=[False, False, False, True]), SIMILAR)
+    kinds = ["uncounted" if kind == UNCOUNTED else KINDS[kind] for kind in result.kinds]
+    assert kinds == [
+        "correct", "localisation", "localisation", "similar", "other", "background", "uncounted", "background",
+    ]  # fmt: skip
+    assert result.truths.tolist() == [1, 1, 1]
+    assert result.recall.tolist() == [1, 0, 0]
+    unrelated = classify(judged(truths, found), similarity(NAMES, []))
+    assert KINDS[unrelated.kinds[3]] == "other"
+
+
+def test_what_a_kind_costs():
+    truths = [[(0, 0, 10, 10, CAT), (30, 0, 40, 10, CAT)]]
+    found = [(100, 100, 110, 110, CAT, 0.9), (0, 0, 10, 10, CAT, 0.8), (30, 0, 40, 10, CAT, 0.7)]
+    result = classify(judged(truths, found), SIMILAR)
+    assert result.average_precision[CAT] == pytest.approx(2 / 3)  # the envelope of 1/2 and 2/3
+    assert result.without[:, CAT].tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 1])
+    assert result.gains == {
+        "localisation": 0, "similar": 0, "other": 0, "background": pytest.approx(1 / 3),
+    }  # fmt: skip
+    assert classify(judged(truths, [(0, 7, 10, 17, CAT, 0.9)]), SIMILAR).weak_recall[CAT] == 0.5
+
+
+def test_sizes_and_shapes_by_hand():
+    sides = np.arange(10, 30)  # 20 cats: parts of 2, 4, 8, 4, 2
+    truths = [[(0, 0, side, side, CAT)] for side in sides]
+    found = [[(0, 0, side, side, CAT, 0.9)] if side >= 12 else [] for side in sides]  # all but the smallest two
+    found[5] = [*found[5], (100, 100, 120, 120, CAT, 0.95)]  # a mistake surer than all
+    size, shape = sensitivities(judged(truths, *found))
+    assert size.class_names == ("cat",)
+    assert size.objects.tolist() == [[2, 4, 8, 4, 2]]
+    # N = 20; in a part that is found whole: P = R 20 / (R 20 + 1), at its best at R = 1
+    assert size.values[0].tolist() == pytest.approx([0, *[20 / 21] * 4])
+    assert size.whole[0] == pytest.approx(0.9 * 18 / 19)
+    assert size.errors[0].tolist() == pytest.approx([0] * 5)
+    assert shape.objects[0].sum() == 20
+    assert size.edges[0, 0] == pytest.approx(np.quantile(sides**2, 0.1) / 200**2)
+
+
+def test_confusions_by_hand():
+    truths = [[(0, 0, 10, 10, CAT), (0, 0, 10, 11, DOG), (50, 0, 60, 10, SOFA), (80, 0, 90, 10, SOFA)]]
+    found = [
+        (0, 0, 10, 10, DOG, 0.9),  # takes the dog, though the cat fits better
+        (0, 0, 10, 10, DOG, 0.8),  # takes the cat
+        (50, 0, 60, 10, SOFA, 0.7),
+        (150, 0, 160, 10, CAT, 0.6),  # nothing there
+        (80, 0, 90, 10, SOFA, 0.1),  # too unsure
+    ]
+    result = confusion(judged(truths, found), score=0.5)
+    assert result.counts.tolist() == [[0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]]
+    assert result.most(5) == [("cat", "dog", 1)]
+
+
+def test_scores_by_hand():
+    truths = [[(0, 0, 10, 10, CAT)]]
+    result = calibration(judged(truths, [(0, 0, 10, 10, CAT, 0.85), (50, 0, 60, 10, CAT, 0.25)]))
+    assert result.counts.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 1, 0]
+    assert result.right[[2, 8]].tolist() == [0, 1]
+    assert result.error == pytest.approx((0.25 + 0.15) / 2)
+
+
+def test_similar_classes():
+    assert groups_of(("car", "bus", "cat", "person")) == [("car", "bus"), ("cat", "person")]
+    assert groups_of(("Platelets", "RBC")) == []
+    assert parse_groups("cat, dog", NAMES) == [("cat", "dog")]
+    assert SIMILAR.sum() == 2
+    with pytest.raises(UnknownNameError, match="cta"):
+        parse_groups("cta,dog", NAMES)
+    with pytest.raises(RequestError, match="two or more"):
+        parse_groups("cat;dog,sofa", NAMES)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10**6))
+def test_what_holds_for_any_set(seed):
+    truths, found = random_set(seed)
+    result = diagnose(truths, found, groups=[("class 0", "class 1")])
+    voc12 = evaluate(truths, found, "voc12")
+    for label, name in enumerate(truths.class_names):
+        ap = result.mistakes.average_precision[label]
+        assert (voc12.per_class[name] is None) == np.isnan(ap)
+        if not np.isnan(ap):
+            assert ap == pytest.approx(voc12.per_class[name])
+            assert (result.mistakes.without[:, label] >= ap - 1e-9).all()
+            assert result.mistakes.weak_recall[label] >= result.mistakes.recall[label] - 1e-9
+    everything = result.depths[0]
+    assert (np.diff(everything.counts.sum(axis=1)) >= 0).all()
+    assert (everything.found <= 1).all()
+    assert len(everything.counts) == len(MULTIPLES)
+    assert (everything.mistakes.sum(axis=1) == everything.numbers).all()
+    counted = int((~result.judged.ignored).sum())
+    assert result.confusion.counts[:-1].sum() == counted
+    for part in (result.size, result.shape):
+        assert ((part.values >= 0) & (part.values <= 1)).all()
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_classes_that_the_model_does_not_know_are_left_out():
+    truths = annotations([[(0, 0, 10, 10, CAT), (50, 0, 60, 10, DOG)]], class_names=NAMES)
+    found = [detections([(50, 0, 60, 10, 0, 0.9)], class_names=("cat",))]
+    result = diagnose(truths, found)
+    assert np.isnan(result.mistakes.average_precision[[DOG, SOFA]]).all()
+    assert KINDS[result.mistakes.kinds[0]] == "similar"  # a cat on a dog, which is an object all the same
+    page = render("a", result, found, open_picture=lambda _: np.zeros((99, 99, 3), np.uint8))
+    assert "left out, as the model does not know them: dog, sofa" in page
+
+
+def test_the_command_writes_page_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = voc(tmp_path / "set", {"a": [("car", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))]}, {"test": ["a", "b"]})
+    found = {"a": [("car", [5, 5, 25, 20], 0.9), ("cat", [5, 5, 25, 20], 0.8)], "b": [("car", [30, 2, 39, 9], 0.7)]}
+    images = [
+        {
+            "file": f"{name}.png",
+            "width": 40,
+            "height": 30,
+            "detections": [{"box": box, "label": label, "score": score} for label, box, score in rows],
+        }
+        for name, rows in found.items()
+    ]
+    (tmp_path / "found.json").write_text(json.dumps({"model": "by hand", "images": images}))
+    page, figures = tmp_path / "deep/page.html", tmp_path / "figures.json"
+    command = ["analyze", str(data), "--detections", str(tmp_path / "found.json"), "--out", str(page)]
+    assert run([*command, "--json", str(figures)]) == 0
+    result = json.loads(figures.read_text())
+    assert result["per_class"]["cat"]["detections"]["other"] == 1
+    assert result["per_class"]["car"]["detections"]["correct"] == 1
+    assert result["pictures"][0] == {"file": "JPEGImages/b.png", "F1": 0.0, "wrong": 0, "missed": 1}
+    text = page.read_text()
+    assert text.count("<svg") >= 2
+    assert "The surest mistakes: other class" in text
+    assert 'src="data:image/jpeg' in text
+    assert "background   +" in capsys.readouterr().out
+    assert run([*command, "--similar", "car"]) == 2
+    assert run([*command, "--similar", "car,tram"]) == 2
+    assert "tram" in capsys.readouterr().err
+    assert run(["analyze", str(data), "--out", str(data)]) == 2
+
+
+def test_names_and_pictures_cannot_break_the_page(tmp_path: Path) -> None:
+    truths = annotations([[(0, 0, 10, 10, 0)]], class_names=("<script>", "b"))
+    found = [detections([(50, 0, 60, 10, 0, 0.9)], class_names=("<script>", "b"))]
+
+    def broken(path: Path) -> np.ndarray:
+        raise OSError(f"<b>{path}")
+
+    page = render("<i>", diagnose(truths, found), found, open_picture=broken)
+    assert "<script>" not in page
+    assert "<i>" not in page.replace("<i class", "")
+    assert "&lt;b&gt;" in page
