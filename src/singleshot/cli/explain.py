@@ -1,0 +1,47 @@
+"""`ssd explain`."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+
+
+def explain(
+    picture: Path,
+    *,
+    model: str | None = None,
+    data: str | None = None,
+    score: float = 0.5,
+    out: Path = Path("explained.html"),
+    json: Path | None = None,
+) -> int:
+    """Show which map and default box found each object and, with --data, which ones would learn the labelled objects.
+
+    The paper's figure 1, for a picture of your own.
+
+    Args:
+        picture: a picture file.
+        model: a model folder or the name of a shipped model; left out, the shipped default.
+        data: the labelled set that the picture belongs to.
+        score: detections from this score on.
+        out: the page to write.
+        json: file for the same as figures.
+    """
+    from singleshot.console import results
+    from singleshot.explain.command import explain_picture
+    from singleshot.files import require_output, write_whole
+
+    inputs: list[str | Path] = [picture, *([] if data is None else [data])]
+    require_output(json, "--json", inputs)
+    require_output(out, "--out", inputs)
+    found = explain_picture(picture, model=model, data=data, score=score, page=out)
+    console = results()
+    for name, one, source in zip(found.detections.names, found.detections.scores, found.sources, strict=True):
+        console.print(f"{name} {100 * one:.0f}%: {source.place}, overlap {source.overlap:.2f}")
+    for truth in found.learnt:
+        count = f"{len(truth.places)} default box{'es' * (len(truth.places) != 1)}"
+        console.print(f"labelled {truth.label}: learnt by {count}, best overlap {truth.overlap:.2f}")
+    console.print(str(out))
+    if json is not None:
+        write_whole(json, json_format.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
+    return 0

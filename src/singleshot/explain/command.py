@@ -1,0 +1,67 @@
+"""`ssd explain`, behind the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from singleshot.data.recognise import open_data
+from singleshot.data.sample import truths_to_learn
+from singleshot.decode import decode_picture
+from singleshot.errors import RequestError
+from singleshot.explain.page import write_explanation
+from singleshot.explain.trace import explain, truths_in_numbering
+from singleshot.runtime.detector import find_model
+from singleshot.weights.build import load_network
+from singleshot.weights.folder import WEIGHTS, read_configuration
+
+if TYPE_CHECKING:
+    from singleshot.explain.trace import Explanation
+    from singleshot.types import Annotations
+
+
+def explain_picture(picture: Path, *, model: str | None, data: str | None, score: float, page: Path) -> Explanation:
+    """Explain one picture and write the page.
+
+    Args:
+        picture: its file.
+        model: a model folder or the name of a shipped model; None is the shipped default.
+        data: the labelled set that the picture belongs to, if its objects are to be shown.
+        score: detections from this score on.
+        page: where to write.
+
+    Raises:
+        RequestError: an exported model, which has no weights to follow; the set does not hold the picture.
+        PictureError: the picture cannot be used.
+    """
+    folder = find_model(model)
+    if not (folder / WEIGHTS).is_file():
+        raise RequestError(f"{folder} is an export: its weights cannot be followed; give the model folder it came from")
+    pixels = decode_picture(picture)
+    network = load_network(folder)
+    learnt: dict[str, Any] = {}
+    if data is not None:
+        annotations = open_data(data, headers=False)
+        height, width = pixels.shape[:2]
+        truths = annotations.truths(_index(annotations, picture, data))
+        boxes, labels, _ = truths_to_learn(truths, width=width, height=height)
+        rows, numbers = truths_in_numbering(labels, annotations.class_names, network.spec.class_names)
+        learnt = {"truths_xyxy": boxes[rows], "labels": numbers}
+    recipe = read_configuration(folder).provenance.get("recipe", {})
+    for name in ("overlap_threshold", "negative_ratio"):
+        if isinstance(recipe, dict) and isinstance(recipe.get(name), float):
+            learnt[name] = recipe[name]
+    found = explain(network, pixels, score=score, **learnt)
+    write_explanation(page, f"{picture.name} by {model or folder.name}", pixels, found)
+    return found
+
+
+def _index(annotations: Annotations, picture: Path, data: str) -> int:
+    """Which picture of the set a file is: the same path, else the only one of its name."""
+    there = picture.resolve()
+    named = [i for i, file in enumerate(annotations.files) if Path(file).name == picture.name]
+    exact = [i for i in named if annotations.path(i).resolve() == there]
+    if len(exact or named) != 1:
+        found = f"{len(named)} pictures of that name" if named else "no picture of that name"
+        raise RequestError(f"{data} has {found}: {picture.name}")
+    return (exact or named)[0]
