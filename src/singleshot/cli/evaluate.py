@@ -27,7 +27,7 @@ def evaluate(
         split: which split; left out, the test split, else the validation split (by which `best/` was chosen: its
             figure there is too good). `held-out`: of a set without validation split the fifth that training
             without --seed held out.
-        protocol: `voc07`, `voc12` or `coco`; left out, coco for COCO data, else voc07.
+        protocol: `voc07`, `voc12`, `coco` or `ilsvrc`; left out, that of COCO and ILSVRC data, else voc07.
         json: file for the figures.
         report: file for a page with curves and pictures.
         device: `auto`, `cpu` or `cuda`.

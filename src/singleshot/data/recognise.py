@@ -12,6 +12,8 @@ from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.csv_table import csv_files, read_csv
 from singleshot.data.faults import MISSING, Reading, refuse
 from singleshot.data.headers import header_faults
+from singleshot.data.ilsvrc import ANNOTATIONS as ILSVRC_ANNOTATIONS
+from singleshot.data.ilsvrc import ilsvrc_splits, is_ilsvrc, read_ilsvrc
 from singleshot.data.kept import Kept
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.yolo import read_yolo, yaml_file, yolo_pictures, yolo_set
@@ -26,7 +28,8 @@ __all__ = ["DefaultSplits", "default_splits", "join", "open_data", "read_splits"
 
 _SUFFIXES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".csv": "csv"}
 _EXPECTED = (
-    "VOC (Annotations/*.xml), COCO (annotations/instances_*.json), YOLO (data.yaml, or images/ and labels/) "
+    "VOC (Annotations/*.xml), ILSVRC (Annotations/DET, ImageSets/DET), COCO (annotations/instances_*.json), "
+    "YOLO (data.yaml, or images/ and labels/) "
     "or CSV (file,x1,y1,x2,y2,label)"
 )
 
@@ -50,12 +53,12 @@ def open_data(
     """Recognise the format and read the truths of a split, or of all pictures.
 
     Args:
-        path: a VOC, COCO, YOLO or CSV set.
+        path: a VOC, ILSVRC DET, COCO, YOLO or CSV set.
         split: its name; left out, every picture of the set.
         class_names: number the labels by these names; left out, the set's own.
         headers: also refuse pictures that are none, or not of the size that the annotation states (reads every header).
-        partial: pictures may be missing: this machine holds a part of them. VOC and COCO, whose annotations tell the
-            sizes.
+        partial: pictures may be missing: this machine holds a part of them. VOC, ILSVRC and COCO, whose annotations
+            tell the sizes.
 
     A COCO or CSV file that was read before is not read and checked again where `SINGLESHOT_CACHE` names a folder to
     keep its annotations in; see `data.kept`.
@@ -77,8 +80,10 @@ def open_data(
 
 
 def _open(path: Path, layout: str, split: str | None, *, headers: bool, partial: bool) -> Annotations:
-    if partial and layout not in {"voc", "coco"}:
-        raise RequestError(f"{path}: of a {layout} set all pictures must be here; of VOC and COCO a part will do")
+    if partial and layout not in {"voc", "ilsvrc", "coco"}:
+        raise RequestError(
+            f"{path}: of a {layout} set all pictures must be here; of VOC, ILSVRC and COCO a part will do"
+        )
     reading = _read(path, layout, split)
     annotations = reading.annotations
     where = f"{path}, split {split}" if split else str(path)
@@ -92,7 +97,7 @@ def _open(path: Path, layout: str, split: str | None, *, headers: bool, partial:
 
 
 def recognise(path: Path) -> str:
-    """The format: `voc`, `coco`, `yolo` or `csv`.
+    """The format: `voc`, `ilsvrc`, `coco`, `yolo` or `csv`.
 
     Raises:
         RequestError: no such path; nothing, or several formats, recognised (the markers found are named).
@@ -175,6 +180,8 @@ def _markers(folder: Path) -> dict[str, str]:
         found["voc"] = "Annotations/*.xml"
     elif (folder / "Annotations").is_dir() and (folder / "JPEGImages").is_dir():
         found["voc"] = "Annotations/ and JPEGImages/"
+    if is_ilsvrc(folder):
+        found["ilsvrc"] = ILSVRC_ANNOTATIONS
     files = coco_files(folder)
     if files:
         found["coco"] = next(iter(files.values())).relative_to(folder).as_posix()
@@ -192,6 +199,8 @@ def _split_names(path: Path, layout: str) -> list[str]:
     """Names only, without reading the truths; a lone CSV or json is a whole, not a split."""
     if layout == "voc":
         return list(voc_splits(path))
+    if layout == "ilsvrc":
+        return ilsvrc_splits(path)
     if layout == "yolo":
         return [name for name in yolo_set(path).sources if name]
     if path.is_file():
@@ -202,6 +211,8 @@ def _split_names(path: Path, layout: str) -> list[str]:
 def _read(path: Path, layout: str, split: str | None) -> Reading:
     if layout == "voc":
         return read_voc(path, split=split)
+    if layout == "ilsvrc":
+        return read_ilsvrc(path, split=split)
     if layout == "yolo":
         return read_yolo(path, split=split)
     if layout == "csv":

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from singleshot.errors import UnknownNameError
-from singleshot.evaluate.judged import Judged
-from singleshot.evaluate.voc import AP_VERSIONS
+from singleshot.evaluate.judged import VERSIONS, Judged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ class Comparison:
     """Two sets of detections of the same pictures. Fractions are 0..1.
 
     Attributes:
-        protocol: `voc07`, `voc12` or `coco`.
+        protocol: `voc07`, `voc12`, `ilsvrc` or `coco`.
         mean_ap: of the first.
         against: of the second.
         per_class: the second's AP of each class; None where there are no truths.
@@ -88,7 +87,7 @@ def compare(
         annotations: pictures and truths.
         first: detections of each picture, in the set's order; boxes in pixels.
         second: the other's.
-        protocol: `voc07`, `voc12` or `coco`.
+        protocol: `voc07`, `voc12`, `ilsvrc` or `coco`.
         resamples: sets drawn.
         seed: of the drawing.
 
@@ -96,7 +95,7 @@ def compare(
         UnknownNameError: another protocol.
         DataError: see `flat_detections`.
     """
-    if protocol not in (protocols := (*AP_VERSIONS, "coco")):
+    if protocol not in (protocols := (*VERSIONS, "coco")):
         raise UnknownNameError("protocol of a comparison", protocol, protocols)
     judged = [Judged.of(annotations, detections, protocol) for detections in (first, second)]
     generator = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ class Evaluation:
     """How good a set of detections is. Fractions are 0..1.
 
     Attributes:
-        protocol: `voc07`, `voc12` or `coco`.
+        protocol: `voc07`, `voc12`, `ilsvrc` or `coco`.
         mean_ap: mean over the classes that have truths ("mAP"); None where no class has any.
         per_class: AP of each class by name; None where the split holds no truth of the class.
         curves: precision-recall curve of each class that has truths.

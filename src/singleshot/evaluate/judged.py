@@ -12,6 +12,7 @@ from singleshot.evaluate.coco import ignored_as_crowd
 from singleshot.evaluate.coco_matching import judge_coco
 from singleshot.evaluate.evaluation import mean_of_present
 from singleshot.evaluate.flat import flat_detections, flat_truths
+from singleshot.evaluate.ilsvrc import judge_ilsvrc
 from singleshot.evaluate.voc import AP_VERSIONS, HIT, IGNORED, judge, ranked, unusable
 
 if TYPE_CHECKING:
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
     from jaxtyping import Bool, Int64
 
+    from singleshot.evaluate.average_precision import ApVersion
     from singleshot.types import Annotations, Detections
 
+VERSIONS: dict[str, ApVersion] = dict([*AP_VERSIONS.items(), ("ilsvrc", "MaxIntegral")])
+"""Protocols of a single overlap, and how they make an average precision of a curve."""
 COCO_RECALLS = np.linspace(0, 1, 101)
 
 
@@ -50,9 +54,9 @@ class JudgedClass:
         for hits, counted in zip(self.hits, self.counted, strict=True):
             there = counted & (of_each > 0)
             found, shown = np.cumsum(hits[there] * of_each[there]), np.cumsum(of_each[there])
-            if protocol in AP_VERSIONS:
+            if protocol in VERSIONS:
                 single = (found.astype(np.float32) / np.float32(positives), found / shown.astype(np.float32))
-                aps.append(average_precision(single, AP_VERSIONS[protocol]))
+                aps.append(average_precision(single, VERSIONS[protocol]))
             else:
                 aps.append(at_recalls(found / positives, found / shown, COCO_RECALLS))
         return float(np.mean(aps))
@@ -72,16 +76,19 @@ class Judged:
         Args:
             annotations: pictures and truths.
             detections: of each picture, in the set's order; boxes in pixels.
-            protocol: `voc07`, `voc12` or `coco`.
+            protocol: `voc07`, `voc12`, `ilsvrc` or `coco`.
 
         Raises:
             DataError: see `flat_detections`.
         """
         truths = flat_truths(annotations)
         found, scores, _ = flat_detections(annotations, detections)
-        if protocol in AP_VERSIONS:
+        if protocol in VERSIONS:
             ignored = annotations.difficult | annotations.crowd | unusable(truths)
-            verdicts = judge(found, scores, truths, ignored, iou_threshold=0.5)[0][None]
+            if protocol == "ilsvrc":
+                verdicts = judge_ilsvrc(found, scores, truths, ignored)[None]
+            else:
+                verdicts = judge(found, scores, truths, ignored, iou_threshold=0.5)[0][None]
         else:
             ignored = ignored_as_crowd(annotations)
             verdicts = judge_coco(found, scores, truths, ignored)

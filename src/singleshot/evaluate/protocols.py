@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from singleshot.errors import UnknownNameError
 from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation
+from singleshot.evaluate.ilsvrc import evaluate_ilsvrc
 from singleshot.evaluate.pictures import PictureResult, Pictures, judge_pictures
 from singleshot.evaluate.voc import AP_VERSIONS, evaluate_voc
 
@@ -26,12 +27,13 @@ __all__ = [
     "evaluate",
 ]
 
-PROTOCOLS = ("voc07", "voc12", "coco")
+PROTOCOLS = ("voc07", "voc12", "coco", "ilsvrc")
+_OF_LAYOUT = {"coco": "coco", "ilsvrc": "ilsvrc"}
 
 
 def default_protocol(annotations: Annotations) -> str:
-    """`coco` for data that was read from COCO's layout, else `voc07`."""
-    return "coco" if annotations.layout == "coco" else "voc07"
+    """`coco` and `ilsvrc` for data that was read from these layouts, else `voc07`."""
+    return _OF_LAYOUT.get(annotations.layout, "voc07")
 
 
 def evaluate(annotations: Annotations, detections: Sequence[Detections], protocol: str | None = None) -> Evaluation:
@@ -40,7 +42,7 @@ def evaluate(annotations: Annotations, detections: Sequence[Detections], protoco
     Args:
         annotations: pictures and truths.
         detections: what was found in each picture, in the set's order; boxes in pixels of the displayed picture.
-        protocol: `voc07`, `voc12` or `coco`; None takes the data's own.
+        protocol: one of `PROTOCOLS`; None takes the data's own.
 
     Raises:
         UnknownNameError: there is no such protocol.
@@ -49,6 +51,8 @@ def evaluate(annotations: Annotations, detections: Sequence[Detections], protoco
     name = protocol or default_protocol(annotations)
     if name in AP_VERSIONS:
         result = evaluate_voc(annotations, detections, protocol=name)
+    elif name == "ilsvrc":
+        result = evaluate_ilsvrc(annotations, detections)
     elif name == "coco":
         from singleshot.evaluate.coco import evaluate_coco
 

@@ -57,10 +57,38 @@ def evaluate_voc(
     found, scores, foreign = flat_detections(annotations, detections)
     ignored = annotations.difficult | annotations.crowd | unusable(truths)
     verdicts, _ = judge(found, scores, truths, ignored, iou_threshold=iou_threshold, plus_one=plus_one)
+    return evaluation_of(
+        annotations.class_names,
+        truths,
+        ignored,
+        found,
+        scores,
+        verdicts,
+        protocol=protocol,
+        version=AP_VERSIONS[protocol],
+        iou_threshold=iou_threshold,
+        foreign=foreign,
+    )
+
+
+def evaluation_of(
+    class_names: Sequence[str],
+    truths: Flat,
+    ignored: Bool[np.ndarray, " m"],
+    found: Flat,
+    scores: Float[np.ndarray, " n"],
+    verdicts: Int8[np.ndarray, " n"],
+    *,
+    protocol: str,
+    version: ApVersion,
+    iou_threshold: float,
+    foreign: dict[str, int],
+) -> Evaluation:
+    """Average precision, curve and counts of each class, once every detection has its verdict."""
     per_class: dict[str, float | None] = {}
     curves: dict[str, ClassCurve] = {}
     counts: dict[str, ClassCounts] = {}
-    for label, name in enumerate(annotations.class_names):
+    for label, name in enumerate(class_names):
         of_class = truths.labels == label
         positives = int((of_class & ~ignored).sum())
         mine = np.flatnonzero(found.labels == label)
@@ -71,7 +99,7 @@ def evaluate_voc(
             continue
         counted = ranked(mine[verdicts[mine] != IGNORED], scores)
         curve = recall_and_precision(verdicts[counted] == HIT, positives=positives)
-        per_class[name] = average_precision(curve, AP_VERSIONS[protocol])
+        per_class[name] = average_precision(curve, version)
         curves[name] = ClassCurve(*curve, scores[counted])
     return Evaluation(
         protocol, mean_of_present(per_class), per_class, curves, counts, iou_threshold=iou_threshold, foreign=foreign

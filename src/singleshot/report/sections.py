@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PROTOCOLS = {
     "voc07": "PASCAL VOC2007: eleven points, IoU 0.5",
     "voc12": "PASCAL VOC2012: area under the envelope, IoU 0.5",
+    "ilsvrc": "ILSVRC DET: area under the envelope, IoU 0.5, less for small objects",
     "coco": "COCO: mean over IoU 0.5 to 0.95",
 }
 CURVES_SHOWN = 24

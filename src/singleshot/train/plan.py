@@ -249,7 +249,7 @@ def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations, *, p
         "backbone_rate": options.backbone_rate,
         "clip_norm": options.clip_norm,
     }
-    if train_set.layout == "coco":  # the authors leave difficult objects out there
+    if train_set.layout in {"coco", "ilsvrc"}:  # the authors leave difficult objects out there
         recipe = replace(recipe, augment=replace(recipe.augment, keep_difficult=False))
     recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
     return overridden(recipe, options.settings)

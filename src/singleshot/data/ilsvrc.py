@@ -1,0 +1,111 @@
+"""Read an ILSVRC DET tree: `Annotations/DET/PART/ID.xml`, `Data/DET/PART/ID.JPEG`, `ImageSets/DET/SPLIT.txt`.
+
+PART is train, val or test. A list's lines are an id and a number; the kit has 200 lists to train on, one a class, whose
+lines end with 1 where the class is in the picture: the split `train` is what any of them holds. The convention of
+Girshick et al. to cut val into halves is a matter of lists, `val1.txt` and `val2.txt`, which are read like any other.
+Objects bear the names of WordNet's synsets; they become the kit's 200 English ones.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from singleshot.data.faults import Fault, Reading
+from singleshot.data.ilsvrc_classes import ILSVRC_CLASSES, ILSVRC_NAMES
+from singleshot.data.packing import Packer
+from singleshot.data.safe_xml import LIMIT_BYTES
+from singleshot.data.voc import VocPicture, read_voc_xml
+from singleshot.errors import DataError, UnknownNameError
+from singleshot.files import read_lines, read_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+ANNOTATIONS, PICTURES, LISTS = "Annotations/DET", "Data/DET", "ImageSets/DET"
+PARTS = ("train", "val", "test")
+_OF_CLASS = re.compile(r"train_(\d+|pos_\d+|neg_\d+|part\d+)$")
+TRAIN = "train"
+
+
+def is_ilsvrc(folder: Path) -> bool:
+    """Whether a folder is such a tree."""
+    return (folder / LISTS).is_dir() and (folder / ANNOTATIONS).is_dir()
+
+
+def ilsvrc_splits(root: Path) -> list[str]:
+    """Names of the lists; those of single classes are one, `train`."""
+    names = [path.stem for path in sorted((root / LISTS).glob("[!.]*.txt"))]
+    others = [name for name in names if not _OF_CLASS.match(name)]
+    return [*([TRAIN] if len(others) < len(names) and TRAIN not in others else []), *others]
+
+
+def read_ilsvrc(root: Path, *, split: str | None = None) -> Reading:
+    """The truths of a tree, or of one of its splits, with the faults met on the way.
+
+    Raises:
+        DataError: a list cannot be read, or there is no annotation at all.
+        UnknownNameError: no such split.
+    """
+    known = ilsvrc_splits(root)
+    if split is not None and split not in known:
+        raise UnknownNameError("split", split, known)
+    if split is None:
+        places = [
+            path.relative_to(root / ANNOTATIONS).with_suffix("").as_posix()
+            for part in PARTS
+            for path in sorted((root / ANNOTATIONS / part).rglob("[!.]*.xml"))
+        ]
+    else:
+        part = next((part for part in PARTS if split.startswith(part)), "val")
+        places = [f"{part}/{identity}" for identity in _listed(root, split)]
+    if not places:
+        raise DataError(f"{root}: no annotation in {ANNOTATIONS}/{' or '.join(PARTS)}" if split is None else f"{root}: "
+                        f"the split {split} is empty")  # fmt: skip
+    return _read(root, places)
+
+
+def _listed(root: Path, split: str) -> Iterable[str]:
+    """The ids of a split, each once."""
+    own = root / LISTS / f"{split}.txt"
+    if own.is_file():
+        return dict.fromkeys(line.split()[0] for line in _lines(own))
+    found: dict[str, None] = {}
+    for path in sorted((root / LISTS).glob(f"{TRAIN}_*.txt")):
+        if not _OF_CLASS.match(path.stem) or "_neg_" in path.stem:
+            continue
+        for line in _lines(path):
+            identity, *number = line.split()
+            if not number or number[0] == "1":
+                found[identity] = None
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in read_lines(path, LIMIT_BYTES) if line.strip()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a list of pictures: {error}") from None
+
+
+def _read(root: Path, places: list[str]) -> Reading:
+    packer, faults = Packer(), list[Fault]()
+    for place in places:
+        name, picture = f"{ANNOTATIONS}/{place}.xml", f"{PICTURES}/{place}.JPEG"
+        truths = VocPicture("", 0, 0, (), ())
+        try:
+            truths = read_voc_xml(read_regular(root / name, LIMIT_BYTES), name)
+        except FileNotFoundError:
+            faults.append(Fault("missing annotation", name, "the list names it"))
+        except (ValueError, OSError) as error:
+            faults.append(Fault("malformed", name, str(error)))
+        if not (root / picture).is_file():
+            faults.append(Fault("missing picture", name, f"no picture {picture}"))
+        identity = place.partition("/")[2]
+        packer.add_picture(picture, identity, width=truths.width, height=truths.height)
+        for number, box, synset, _ in truths.objects:
+            packer.add_box(box, ILSVRC_NAMES.get(synset, synset), number=number)
+        faults += truths.faults
+    others = sorted(set(packer.class_numbers) - set(ILSVRC_CLASSES))
+    return packer.finish(faults, layout="ilsvrc", root=root, class_names=(*ILSVRC_CLASSES, *others))
