@@ -63,6 +63,12 @@ class ModelError(SingleshotError):
     """A model folder, configuration or weight file is wrong or does not fit; both sides are named."""
 
 
+class DownloadError(SingleshotError):
+    """A download failed; what came in stays, and the next try goes on from there."""
+
+    exit_code = 3
+
+
 class HashError(SingleshotError):
     """A file's content is not what its checksum says."""
 

@@ -1,0 +1,233 @@
+"""Public data sets from their official addresses: resumed where broken off, checked, unpacked with care.
+
+Where a checksum is published it must fit. Where none is, the SHA-256 of the first download is written down beside the
+data, and every later one must equal it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import shutil
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from singleshot.data.unpack import unpack
+from singleshot.errors import DownloadError, HashError, MachineError, UnknownNameError
+from singleshot.files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    Progress = Callable[[str, int, int], None]
+    """Called with the archive's name, the bytes that are here, and all of them (0 where unknown)."""
+
+CHUNK = 1 << 20
+TRIES = 5
+"""Connections in a row that may bring nothing."""
+TIMEOUT = 60.0
+"""Seconds without a byte."""
+RECORDED = "downloads.json"
+"""Holds the SHA-256 of what was downloaded into a folder."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One file to fetch.
+
+    Attributes:
+        address: official.
+        md5: as published; None where nobody publishes one.
+    """
+
+    address: str
+    md5: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.address.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set.
+
+    Attributes:
+        archives: its files.
+        folder: where the set lies afterwards, below the output folder.
+        into: the folder that the archives are unpacked into, below the output folder.
+        gigabytes: of the archives.
+        terms: whose pictures they are.
+    """
+
+    archives: tuple[Archive, ...]
+    folder: str
+    into: str
+    gigabytes: float
+    terms: str
+
+
+_VOC, _COCO = "https://thor.robots.ox.ac.uk/pascal/VOC", "http://images.cocodataset.org"
+_FLICKR = "pictures of Flickr's users under Flickr's terms: research, not redistribution"
+DOWNLOADS = {
+    "voc2007": Source(
+        (
+            Archive(f"{_VOC}/voc2007/VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
+            Archive(f"{_VOC}/voc2007/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
+        ),
+        "VOCdevkit/VOC2007",
+        "",
+        0.9,
+        _FLICKR,
+    ),
+    "voc2012": Source(
+        (Archive(f"{_VOC}/voc2012/VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),),
+        "VOCdevkit/VOC2012",
+        "",
+        2.0,
+        _FLICKR,
+    ),
+    "coco2017": Source(
+        (
+            Archive(f"{_COCO}/annotations/annotations_trainval2017.zip"),
+            Archive(f"{_COCO}/zips/val2017.zip"),
+            Archive(f"{_COCO}/zips/train2017.zip"),
+        ),
+        "coco2017",
+        "coco2017",
+        20.3,
+        _FLICKR,
+    ),
+}
+
+
+def download(
+    name: str,
+    out: Path,
+    *,
+    keep: bool = False,
+    on_progress: Progress = lambda *_: None,
+    sources: dict[str, Source] | None = None,
+) -> Path:
+    """Fetch, check and unpack a data set; what is already here is not fetched again.
+
+    Args:
+        name: of `DOWNLOADS`.
+        out: folder to write into.
+        keep: leave the archives there.
+        on_progress: called as bytes come in.
+        sources: other sets than `DOWNLOADS`; for tests.
+
+    Returns:
+        The folder of the set.
+
+    Raises:
+        UnknownNameError: no such set.
+        DownloadError: the server gives an error, or the connection breaks again and again; what came in stays, and the
+            next call goes on from there.
+        HashError: an archive is not what it was, or not what is published; it is deleted.
+        MachineError: the disk is too small or full.
+    """
+    sources = DOWNLOADS if sources is None else sources
+    if name not in sources:
+        raise UnknownNameError("data set to download", name, sources)
+    source = sources[name]
+    out.mkdir(parents=True, exist_ok=True)
+    done = out / f".{name}.done"
+    target = out / source.folder
+    if done.exists() and target.is_dir():
+        return target
+    free, needed = shutil.disk_usage(out).free, int(2.2e9 * source.gigabytes)
+    if free < needed:
+        raise MachineError(f"{name} takes up to {needed / 1e9:.0f} GB while it is unpacked; {out} has {free / 1e9:.0f}")
+    paths = []
+    for archive in source.archives:
+        path = out / archive.name
+        if not path.exists():
+            fetch(archive.address, path, on_progress=on_progress)
+        _check(path, archive.md5, out / RECORDED)
+        paths.append(path)
+    for path in paths:
+        unpack(path, out / source.into)
+    done.touch()
+    if not keep:
+        for path in paths:
+            path.unlink()
+    return target
+
+
+def fetch(address: str, path: Path, *, on_progress: Progress = lambda *_: None) -> None:
+    """Bring a file, going on behind what an earlier try left in `<name>.part`.
+
+    Raises:
+        DownloadError: see `download`.
+    """
+    part = path.with_name(f"{path.name}.part")
+    idle = 0
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            whole = _continue(address, part, before, path.name, on_progress)
+        except urllib.error.HTTPError as error:
+            raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from error
+        except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
+            reason, whole = str(getattr(error, "reason", error)) or type(error).__name__, None
+        else:
+            reason = "the connection ended early"
+        size = part.stat().st_size if part.exists() else 0
+        if whole is not None and size == whole:
+            part.replace(path)
+            return
+        idle = idle + 1 if size <= before else 0
+        if idle >= TRIES:
+            raise DownloadError(f"{address} cannot be fetched: {reason}; {size:,} bytes are here, try again later")
+
+
+def _continue(address: str, part: Path, have: int, name: str, on_progress: Progress) -> int | None:
+    """Read on until the connection ends; the file's whole length, or None where the server does not tell.
+
+    A server that sends everything anew is let do so.
+    """
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 (our own addresses)
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310 (our own addresses)
+    except urllib.error.HTTPError as error:
+        if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # all of it is here, or the file has changed
+            stated = error.headers.get("Content-Range", "").rpartition("/")[2]
+            if stated.isdigit() and int(stated) == have:
+                return have
+            part.unlink()
+            return None
+        raise
+    with answer:
+        goes_on = answer.status == http.client.PARTIAL_CONTENT
+        length = answer.headers.get("Content-Length", "")
+        start = have if goes_on else 0
+        whole = start + int(length) if length.isdigit() else None
+        with part.open("ab" if goes_on else "wb") as file:
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+                start += len(chunk)
+                on_progress(name, start, whole or 0)
+    return start if whole is None else whole
+
+
+def _check(path: Path, md5: str | None, record: Path) -> None:
+    """Compare an archive with the published checksum, or with what was written down at the first download."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False) if md5 else hashlib.sha256())
+    found = digest.hexdigest()
+    known = json.loads(record.read_text()) if record.is_file() else {}
+    expected = md5 or known.get(path.name, found)
+    if found != expected:
+        path.unlink()
+        raise HashError(
+            f"{path.name} is damaged or another one: its checksum is {found}, expected {expected}; it was deleted"
+        )
+    if md5 is None and path.name not in known:
+        write_whole(record, json.dumps({**known, path.name: found}, indent=1) + "\n")
