@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from singleshot.box_coder import decode
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.losses.confidence import GREATEST_LOSS, softmax_loss
+from singleshot.losses.confidence import GREATEST_LOSS, focal_loss, softmax_loss
 from singleshot.losses.location import giou_loss
 from singleshot.losses.multibox import multibox_loss
+from singleshot.spec import SSDLITE320_MOBILENETV2
 from singleshot.tensors import Predictions, Targets
+from singleshot.train.initial import initial_network
 
 
 def targets_of(classes: list, overlaps: list | None = None, offsets: torch.Tensor | None = None) -> Targets:
@@ -175,6 +178,23 @@ def test_giou_is_that_of_the_decoded_boxes_whatever_default_box_they_belong_to()
     assert float(giou_loss(offsets[0], offsets[0], variances)) == pytest.approx(0, abs=1e-9)
 
 
+def test_the_focal_loss_by_hand() -> None:
+    logits = torch.tensor([[0.0, 0.0], [2.0, 0.0]]).log_softmax(dim=1)
+    classes = torch.tensor([1, 0])
+    sure = math.exp(2) / (1 + math.exp(2))
+    expected = [-0.25 * 0.25 * math.log(0.5), -0.75 * (1 - sure) ** 2 * math.log(sure)]
+    assert focal_loss(logits, classes).tolist() == pytest.approx(expected, rel=1e-5)
+    plain = focal_loss(logits, classes, gamma=0, alpha=0.5)
+    assert plain.tolist() == pytest.approx((0.5 * softmax_loss(logits, classes)).tolist(), rel=1e-5)
+
+
+def test_every_box_takes_part_in_the_focal_loss() -> None:
+    predictions, targets = random_case(0)
+    loss = multibox_loss(predictions, targets, confidence_loss="focal", mining="none")
+    losses = focal_loss(predictions.logits.flatten(0, 1), targets.classes.flatten())
+    torch.testing.assert_close(loss.confidence, losses.sum() / targets.matched.sum())
+
+
 def test_smoothed_labels_give_every_class_its_share() -> None:
     logits, classes = torch.tensor([[2.0, 0.0, 1.0]]), torch.tensor([0])
     target = torch.tensor([[0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3]])
@@ -182,3 +202,11 @@ def test_smoothed_labels_give_every_class_its_share() -> None:
     assert float(softmax_loss(logits, classes, smoothing=0.1)) == pytest.approx(float(expected))
     with pytest.raises(RequestError, match="goes with the softmax loss"):
         multibox_loss(*random_case(0), label_smoothing=0.1, confidence_loss="logistic")
+
+
+def test_fresh_heads_of_a_focal_run_hardly_see_objects() -> None:
+    spec = replace(SSDLITE320_MOBILENETV2, class_names=("a", "b"), width=0.25)
+    network = initial_network(spec, None, seed=0, object_probability=0.01).network.eval()
+    with torch.inference_mode():
+        scores = network(torch.zeros(1, 3, 320, 320)).logits.softmax(dim=-1)
+    assert float(1 - scores[..., 0].mean()) == pytest.approx(0.01, abs=0.005)

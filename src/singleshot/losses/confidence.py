@@ -1,4 +1,4 @@
-"""How wrong class scores are, a box at a time: eq. 3, Liu et al. 2016, and MultiBox's logistic loss.
+"""How wrong class scores are, a box at a time: eq. 3, Liu et al. 2016, MultiBox's logistic and RetinaNet's focal loss.
 
 All losses take n boxes with C scores and their class, 0 for background, and give n losses.
 """
@@ -29,6 +29,19 @@ def softmax_loss(
     """
     loss = F.cross_entropy(logits, classes, reduction="none", label_smoothing=smoothing)
     return loss.detach().clip(max=GREATEST_LOSS) + (loss - loss.detach())
+
+
+def focal_loss(
+    logits: Float[Tensor, "n C"], classes: Int64[Tensor, " n"], *, gamma: float = 2.0, alpha: float = 0.25
+) -> Float[Tensor, " n"]:
+    """-w (1 - p)^gamma log p of the class under the softmax, w = alpha for objects and 1 - alpha for background.
+
+    Lin et al. 2017, equation 5, for a softmax instead of their sigmoids, so that scores mean the same for every loss:
+    what is easy counts little, and every box may take part instead of the mined ones.
+    """
+    log_p = logits.log_softmax(dim=1).gather(1, classes[:, None])[:, 0]
+    weight = torch.where(classes > 0, alpha, 1 - alpha)
+    return -weight * (1 - log_p.exp()) ** gamma * log_p
 
 
 def logistic_loss(logits: Float[Tensor, "n C"], classes: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:

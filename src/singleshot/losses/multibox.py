@@ -12,6 +12,7 @@ from singleshot.errors import RequestError, UnknownNameError
 from singleshot.losses.confidence import (
     background_logistic_loss,
     background_softmax_loss,
+    focal_loss,
     logistic_loss,
     softmax_loss,
 )
@@ -19,7 +20,7 @@ from singleshot.losses.location import giou_loss, smooth_l1, squared_error
 from singleshot.losses.mining import hard_negatives
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from jaxtyping import Bool, Float, Int64
     from torch import Tensor
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 OFFSET_LOSSES = {"smooth_l1": smooth_l1, "l2": squared_error}
 BOX_LOSSES = {"giou": giou_loss}
 LOCATION_LOSSES = (*OFFSET_LOSSES, *BOX_LOSSES)
-CONFIDENCE_LOSSES = {
+CONFIDENCE_LOSSES: dict[str, tuple[Callable[..., Tensor], Callable[[Tensor], Tensor]]] = {
     "softmax": (softmax_loss, background_softmax_loss),
+    "focal": (focal_loss, background_softmax_loss),
     "logistic": (logistic_loss, background_logistic_loss),
 }
 NORMALIZATIONS = ("valid", "batch_size", "full", "none")
@@ -94,7 +96,7 @@ def multibox_loss(
         mining: `max_negative`, or `none`: every unmatched box is a negative.
         minimum_negatives: see there.
         location_loss: `smooth_l1`, `l2` as in MultiBox, or `giou`.
-        confidence_loss: `softmax`, or `logistic` as in MultiBox.
+        confidence_loss: `softmax`, `focal` (which wants `mining="none"`), or `logistic` as in MultiBox.
         variances: of the box coder, for losses on boxes.
         label_smoothing: see `softmax_loss`.
         normalizer: N, where the caller knows better than `normalization`.

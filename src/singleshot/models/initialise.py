@@ -47,10 +47,11 @@ def initialise(model: SSD, seed: int, *, object_probability: float | None = None
         elif isinstance(module, L2Norm):
             module.scale.fill_(L2_NORM_SCALE)
     if object_probability is not None:
-        _favour_background(model, object_probability)
+        favour_background(model, object_probability)
 
 
-def _favour_background(model: SSD, object_probability: float) -> None:
+@torch.no_grad()
+def favour_background(model: SSD, object_probability: float) -> None:
     """Where all other scores are 0, the background has e^b / (e^b + L) = 1 - p: b = log(L (1 - p) / p)."""
     count = model.spec.num_classes
     bias = math.log((count - 1) * (1 - object_probability) / object_probability)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from singleshot.errors import RequestError
+from singleshot.models.initialise import favour_background
 from singleshot.models.ssd import SSD
 from singleshot.runtime.shipped import shipped_models
 from singleshot.spec import VARIANTS, variant
@@ -76,7 +77,9 @@ def source_of_weights(spec: ModelSpec, *, init: str | None, model: str | None) -
     return None
 
 
-def initial_network(spec: ModelSpec, source: Path | None, *, seed: int) -> Start:
+def initial_network(
+    spec: ModelSpec, source: Path | None, *, seed: int, object_probability: float | None = None
+) -> Start:
     """A network of this spec with the weights that a run starts from.
 
     A fresh MobileNet gets batch normalisation: without it, and without pretrained weights, it does not learn.
@@ -85,6 +88,7 @@ def initial_network(spec: ModelSpec, source: Path | None, *, seed: int) -> Start
         spec: with the data's classes and boxes.
         source: see `source_of_weights`.
         seed: of fresh weights.
+        object_probability: with which fresh heads see an object anywhere; None leaves it to their weights.
 
     Raises:
         RequestError: there is no such file, or it is of a kind that is not read.
@@ -92,8 +96,13 @@ def initial_network(spec: ModelSpec, source: Path | None, *, seed: int) -> Start
     """
     if source is None:
         note = "fresh weights: without a pretrained base it needs many more pictures and epochs"
-        return Start(SSD(replace(spec, batch_norm=spec.backbone != "vgg16"), seed=seed), note)
+        network = SSD(replace(spec, batch_norm=spec.backbone != "vgg16"), seed=seed)
+        if object_probability is not None:
+            favour_background(network, object_probability)
+        return Start(network, note)
     network = SSD(spec, seed=seed)
+    if object_probability is not None:
+        favour_background(network, object_probability)
     transfer = start_from_file(network, source)
     origin = f"the shipped {source.name}" if source in shipped_models().values() else str(source)
     return Start(network, f"weights from {origin}: {transfer.summary}")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from singleshot.train.solver import Solver
     from singleshot.types import Annotations
 
+RARE = 0.01  # with which heads begin to see an object, for a loss in which every box counts (Lin et al. 2017)
 VALIDATIONS = 30  # of a run, about
 SELDOM = 20  # updates that a checkpoint is not written more often than
 
@@ -185,7 +186,8 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
         given += ["batch_size"] if options.batch_size is not None else []
         recipe, reasons = fitted(recipe, train_set, covered, given=given)
         coverage += reasons
-    beginning = initial_network(spec, source, seed=options.seed)
+    rare = RARE if recipe.confidence_loss == "focal" else None
+    beginning = initial_network(spec, source, seed=options.seed, object_probability=rare)
     model = beginning.network.to(device)
     recipe, steps, reasons = length(options, recipe, len(train_set))
     notes += reasons

@@ -47,6 +47,7 @@ class Recipe:
             `train.box_choice`.
         localisation_loss: `smooth_l1` (eq. 2), `giou`, or another of `losses.multibox.LOCATION_LOSSES`.
         localisation_weight: alpha of eq. 1.
+        confidence_loss: `softmax` with mined negatives (eq. 3), or `focal`, in which every box takes part.
         normalise: by the matched boxes of each process's own pictures (`worker`, as Caffe) or of all (`global`); the
             same where there is one process.
         label_smoothing: share of a box's class target that is spread over all classes.
@@ -74,6 +75,7 @@ class Recipe:
     box_scales: str = "kept"
     localisation_loss: str = "smooth_l1"
     localisation_weight: float = 1.0
+    confidence_loss: str = "softmax"
     normalise: str = "worker"
     label_smoothing: float = 0.0
     average: float = 0.0
@@ -87,9 +89,12 @@ class Recipe:
             ("normalisation", self.normalise, NORMALISATIONS),
             ("box scales", self.box_scales, BOX_SCALES),
             ("location loss", self.localisation_loss, LOCATION_LOSSES),
+            ("confidence loss", self.confidence_loss, ("softmax", "focal")),
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
+        if self.label_smoothing and self.confidence_loss != "softmax":
+            raise RequestError(f"label smoothing goes with the softmax loss, not with {self.confidence_loss}")
         for name in ("label_smoothing", "average", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise RequestError(f"{name.replace('_', ' ')} must be from 0 up to 1, got {getattr(self, name)}")
