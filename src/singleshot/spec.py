@@ -149,6 +149,35 @@ class ExtraBlock:
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
 
+FUSIONS = ("concat", "sum", "top-down")
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """How source maps are enriched by coarser ones before the heads, see `models.fusion`.
+
+    Attributes:
+        kind: `concat` or `sum` of two maps (Feature-Fused SSD), or `top-down` through all (RetinaNet).
+        fine: the source map that is enriched; none for `top-down`.
+        coarse: the map that is joined to it, a source or another one of the base.
+        channels: of all maps behind `top-down`.
+    """
+
+    kind: str
+    fine: str = ""
+    coarse: str = ""
+    channels: int = 256
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        if self.kind not in FUSIONS:
+            raise UnknownNameError("fusion", self.kind, FUSIONS)
+        if (self.kind == "top-down") == bool(self.fine or self.coarse):
+            rule = "takes all maps, of which none is named" if self.kind == "top-down" else "name fine and coarse"
+            raise RequestError(f"fusion {self.kind}: {rule}")
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A detector, complete but for its weights.
@@ -166,6 +195,7 @@ class ModelSpec:
         lite_activation: of the separable layers, `relu6` or `relu`.
         full_heads: sources whose heads are full convolutions although the others are separable.
         normalised: sources whose map goes through a learnt L2 normalisation (ParseNet).
+        fusion: how source maps are enriched by coarser ones; None for the paper's network.
         width: multiplies the channels of base and extra maps (the heads follow).
         tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
         batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias.
@@ -185,6 +215,7 @@ class ModelSpec:
     full_heads: tuple[str, ...] = ()
     head_kernel: int = 3
     normalised: tuple[str, ...] = ()
+    fusion: Fusion | None = None
     width: float = 1.0
     tensorflow_padding: bool = False
     batch_norm: bool = False
@@ -208,6 +239,18 @@ class ModelSpec:
     def num_classes(self) -> int:
         """C = L + 1: the foreground classes and background, which is number 0 inside the network."""
         return len(self.class_names) + 1
+
+    def with_fusion(self, kind: str) -> ModelSpec:
+        """The same detector with fused maps; of two, the first source and what lies behind it.
+
+        Raises:
+            UnknownNameError: no such fusion.
+        """
+        if kind == "top-down":
+            return replace(self, fusion=Fusion(kind), normalised=())
+        fine, coarse = self.sources[0], "conv5_3" if self.backbone == "vgg16" else self.sources[1]
+        normalised = tuple(name for name in self.normalised if name != fine)
+        return replace(self, fusion=Fusion(kind, fine, coarse), normalised=normalised)
 
     def with_input_size(self, height: int, width: int) -> ModelSpec:
         """The same detector for another input size: box sizes follow the shorter side, steps follow the maps."""
@@ -345,6 +388,8 @@ VARIANTS = {
         replace(SSD300_VGG16, name="ssd300-vgg16-coco", boxes=BOXES_300_COCO),
         SSD512_VGG16,
         replace(SSD512_VGG16, name="ssd512-vgg16-coco", boxes=BOXES_512_COCO),
+        replace(SSD300_VGG16.with_fusion("concat"), name="ssd300-vgg16-fused-concat"),
+        replace(SSD300_VGG16.with_fusion("sum"), name="ssd300-vgg16-fused-sum"),
         SSD300_MOBILENETV1,
         SSDLITE320_MOBILENETV2,
         SSDLITE320_MOBILENETV3,

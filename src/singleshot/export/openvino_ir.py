@@ -151,7 +151,7 @@ def _name_layers(model: openvino.Model, program: ExportedProgram) -> None:
     paths = [
         next(reversed(node.meta["nn_module_stack"].values()))[0]
         for node in program.graph.nodes
-        if node.op == "call_function" and "conv2d" in str(node.target)
+        if node.op == "call_function" and any(name in str(node.target) for name in ("conv2d", "conv_transpose2d"))
     ]
     layers = [layer for layer in model.get_ops() if layer.get_type_name() in CONVOLUTIONS]
     for layer in layers:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from singleshot.models.layers import L2_NORM_SCALE, L2Norm
+from singleshot.models.layers import L2Norm
 
 if TYPE_CHECKING:
     from singleshot.models.ssd import SSD
@@ -30,14 +30,16 @@ def initialise(model: SSD, seed: int, *, object_probability: float | None = None
             probability (Lin et al. 2017, section 4.1, for a softmax). None: biases 0, as Caffe.
     """
     generator = torch.Generator().manual_seed(seed)
-    lite = {id(m) for part in (model.extras, model.heads) for m in part.modules()} if model.spec.separable else set()
+    new = [part for part in (model.extras, model.fusion, model.heads) if part is not None]
+    lite = {id(m) for part in new for m in part.modules()} if model.spec.separable else set()
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             values = torch.empty(module.weight.shape)
             if id(module) in lite:
                 values.normal_(0.0, LITE_DEVIATION, generator=generator)
             else:
-                bound = math.sqrt(3 / module.weight[0].numel())
+                taps = module.weight[0].numel() if isinstance(module, nn.Conv2d) else module.in_channels
+                bound = math.sqrt(3 / taps)  # a deconvolution's kernel is its stride: a pixel sees one tap a channel
                 values.uniform_(-bound, bound, generator=generator)
             module.weight.copy_(values)
             if module.bias is not None:
@@ -45,7 +47,7 @@ def initialise(model: SSD, seed: int, *, object_probability: float | None = None
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
         elif isinstance(module, L2Norm):
-            module.scale.fill_(L2_NORM_SCALE)
+            module.scale.fill_(module.start)
     if object_probability is not None:
         favour_background(model, object_probability)
 

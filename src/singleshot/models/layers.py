@@ -123,14 +123,15 @@ class L2Norm(nn.Module):
     Computed in float32, whatever type comes in: sums of 512 squares do not fit half precision.
 
     Attributes:
-        scale: starts at 20.
+        scale: starts at `start`, 20 in SSD.
         caffe_gradient: learn with Caffe's gradient, see `CaffeNormalise`; False takes the true one. They are equal as
             long as all scales are.
     """
 
-    def __init__(self, channels: int, *, caffe_gradient: bool = True) -> None:
+    def __init__(self, channels: int, *, caffe_gradient: bool = True, start: float = L2_NORM_SCALE) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.full((channels,), L2_NORM_SCALE))
+        self.start = start
+        self.scale = nn.Parameter(torch.full((channels,), start))
         self.caffe_gradient = caffe_gradient
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:

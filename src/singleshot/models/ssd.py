@@ -10,6 +10,7 @@ from torch import nn
 from singleshot.default_boxes import caffe_default_boxes
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.extras import ExtraMaps
+from singleshot.models.fusion import Fused, channels_after
 from singleshot.models.heads import Heads
 from singleshot.models.initialise import initialise
 from singleshot.models.layers import L2Norm
@@ -68,29 +69,33 @@ class SSD(nn.Module):
         shapes = _map_shapes(spec, self.backbone, self.extras)
         with torch.device("meta"):
             norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
+            fusion = Fused(spec, spec.fusion, shapes) if spec.fusion is not None else None
             heads = Heads(
-                {name: channels for name, (channels, _, _) in shapes.items()},
+                channels_after(spec.fusion, shapes, spec.sources),
                 [boxes.boxes_per_cell for boxes in spec.boxes.maps],
                 num_classes=spec.num_classes,
                 kernel=spec.head_kernel,
                 separable=[name for name in spec.sources if spec.separable and name not in spec.full_heads],
                 activation=spec.lite_activation,
             )
+        self.fusion = None if fusion is None else _allocated(fusion)
         self.norms, self.heads = _allocated(norms), _allocated(heads)
         initialise(self, seed)
-        self.map_sizes_hw = tuple((height, width) for _, height, width in shapes.values())
+        self.map_sizes_hw = tuple(shapes[name][1:] for name in spec.sources)
         boxes = caffe_default_boxes(spec.boxes, self.map_sizes_hw, spec.input_size_hw)
         self.register_buffer("default_boxes", torch.as_tensor(boxes, dtype=torch.float32), persistent=False)
 
     def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> Predictions:
         """Raw offsets (B, K, 4) and logits (B, K, C); rows by map, then y, x, box, as `default_boxes`."""
         maps = self.source_maps(pictures)
+        if self.fusion is not None:
+            maps = self.fusion(maps)
         for name, norm in self.norms.items():
             maps[name] = norm(maps[name])
         return self.heads(maps)  # type: ignore[no-any-return]
 
     def source_maps(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        """The source maps before normalisation, in order of `spec.sources`."""
+        """The maps before fusion and normalisation, in order of `spec.sources`, then what is fused beside them."""
         return _source_maps(self.spec, self.backbone, self.extras, pictures)
 
 
@@ -101,13 +106,19 @@ def grid_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
         UnknownNameError, RequestError: as `SSD`.
     """
     shapes = _map_shapes(spec, *_build_trunk(spec))
-    return tuple((height, width) for _, height, width in shapes.values())
+    return tuple(shapes[name][1:] for name in spec.sources)
 
 
 def _source_maps(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps, pictures: Tensor) -> dict[str, Tensor]:
     found: dict[str, Tensor] = backbone(pictures)
     found.update(extras(found[backbone.LAST]))
-    return {name: found[name] for name in spec.sources}
+    return {name: found[name] for name in _wanted(spec)}
+
+
+def _wanted(spec: ModelSpec) -> tuple[str, ...]:
+    """The source maps, and the map that is fused with one of them."""
+    beside = spec.fusion.coarse if spec.fusion is not None else ""
+    return (*spec.sources, beside) if beside and beside not in spec.sources else spec.sources
 
 
 def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[str, tuple[int, int, int]]:
@@ -164,13 +175,15 @@ def _build_backbone(spec: ModelSpec) -> Backbone:
         raise UnknownNameError("backbone", spec.backbone, BACKBONES)
     kind = BACKBONES[spec.backbone]
     extras = {f"{block.name}_2" for block in spec.extras}
-    for name in spec.sources:
+    for name in _wanted(spec):
         if name not in extras and name not in kind.TAPS:
             raise UnknownNameError(f"source map of {spec.backbone}", name, [*kind.TAPS, *extras])
     for name in spec.normalised:
         if name not in spec.sources:
             raise RequestError(f"{name} is to be normalised but is no source map; sources: {', '.join(spec.sources)}")
-    taps = [name for name in spec.sources if name not in extras]
+    if spec.fusion is not None and spec.fusion.fine and spec.fusion.fine not in spec.sources:
+        raise UnknownNameError("source map to fuse", spec.fusion.fine, spec.sources)
+    taps = [name for name in _wanted(spec) if name not in extras]
     options = {"width": spec.width, "batch_norm": spec.batch_norm}
     if kind.PADS_AS_TENSORFLOW:
         options["tensorflow_padding"] = spec.tensorflow_padding

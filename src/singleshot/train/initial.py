@@ -35,18 +35,21 @@ class Start:
     note: str
 
 
-def base_spec(model: str | None, input_size: str | None = None) -> ModelSpec:
+def base_spec(model: str | None, input_size: str | None = None, *, fusion: str | None = None) -> ModelSpec:
     """The architecture asked for: a variant's, a model folder's, or the default.
 
     Args:
         model: name or folder; None is the default.
         input_size: `WxH`.
+        fusion: see `ModelSpec.with_fusion`; None leaves the model's own.
 
     Raises:
         RequestError, UnknownNameError, ModelError: no such model, or a size that cannot be.
     """
     name = model or DEFAULT_MODEL
     spec = variant(name) if name in VARIANTS or not Path(name).is_dir() else read_spec(Path(name))
+    if fusion is not None:
+        spec = spec.with_fusion(fusion)
     if input_size is None:
         return spec
     width, _, height = input_size.partition("x")

@@ -43,6 +43,7 @@ class TrainOptions:
         clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
             recipe's; 0 leaves them.
         input_size: `WxH` of the network input.
+        fusion: enrich fine maps by coarse ones: `concat` or `sum` (Feature-Fused SSD), or `top-down` (RetinaNet).
         boxes: `auto` adapts the default boxes to the data where they fit fewer than a third of a class (two fifths
             where they stand on the paper's scales), `adapt` wherever they miss some, `keep` leaves them.
         part: of several machines, this one holds only a part of the training pictures: `2/4` for the second, sixth,
@@ -77,6 +78,7 @@ class TrainOptions:
     backbone_rate: float | None = None
     clip_norm: float | None = None
     input_size: str | None = None
+    fusion: str | None = None
     boxes: str = "auto"
     part: str | None = None
     threads: int | None = None

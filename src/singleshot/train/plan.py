@@ -175,7 +175,8 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
     if device.type == "cuda" and ranks.world > 1:
         device = torch.device("cuda", ranks.local_rank)
     train_set, val_set, notes = read_sets(data, options)
-    base = replace(base_spec(options.model, options.input_size), class_names=train_set.class_names)
+    base = base_spec(options.model, options.input_size, fusion=options.fusion)
+    base = replace(base, class_names=train_set.class_names)
     source = source_of_weights(base, init=options.init, model=options.model)
     recipe = _recipe(options, base, train_set, pretrained=source is not None)
     spec, covered, coverage = with_fitting_boxes(

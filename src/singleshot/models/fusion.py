@@ -1,0 +1,162 @@
+"""Source maps that see more than their own scale: Feature-Fused SSD (Cao et al. 2017) and RetinaNet's way back up.
+
+Both help small objects, whose maps are fine and know little. In a separable network all new layers are light ones.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from singleshot.models.extras import Separable, lite_block
+from singleshot.models.layers import ConvBlock, L2Norm
+from singleshot.spec import ExtraBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from singleshot.spec import Fusion, ModelSpec
+
+    Shapes = Mapping[str, tuple[int, int, int]]
+
+CONCAT_SCALES, SUM_SCALES = (10.0, 20.0), (20.0, 20.0)
+"""With which the normalised fine and coarse map begin (Cao et al. 2017, sections 3.2 and 3.3)."""
+
+
+class Lifted(nn.Module):
+    """A coarse map on the grid and with the channels of a fine one: deconvolved, or 1x1 and repeated where light."""
+
+    def __init__(self, inputs: int, outputs: int, *, factor: int, light: str | None) -> None:
+        super().__init__()
+        self.light = light is not None
+        self.up: nn.Module
+        if light is not None:
+            self.up = lite_block(inputs, outputs, kernel=1, padding=0, activation="none")
+        else:
+            self.up = nn.ConvTranspose2d(inputs, outputs, factor, stride=factor)
+
+    def forward(self, x: Float[Tensor, "B C h w"], size_hw: tuple[int, int]) -> Float[Tensor, "B D H W"]:
+        """Enlarge to this size; a row or column too many is cut off."""
+        lifted: Tensor = self.up(x)
+        if self.light or lifted.shape[2] < size_hw[0] or lifted.shape[3] < size_hw[1]:
+            return F.interpolate(lifted, size=size_hw, mode="nearest")
+        return lifted[:, :, : size_hw[0], : size_hw[1]]
+
+
+class FeatureFusion(nn.Module):
+    """A coarse map joined to a fine one, side by side and mixed (`concat`), or added up (`sum`).
+
+    Args:
+        fine: channels, height and width of the map that is enriched.
+        coarse: likewise of the other.
+        kind: `concat` or `sum`.
+        light: activation of a separable network, whose maps are normalised by batches; None for full convolutions and
+            L2 normalisation.
+    """
+
+    def __init__(
+        self, fine: tuple[int, int, int], coarse: tuple[int, int, int], *, kind: str, light: str | None
+    ) -> None:
+        super().__init__()
+        channels = fine[0]
+        self.kind = kind
+        self.lift = Lifted(coarse[0], channels, factor=max(1, round(fine[1] / coarse[1])), light=light)
+        self.activation = light or "relu"
+        self.fine_norm: nn.Module = nn.Identity()
+        self.coarse_norm: nn.Module = nn.Identity()
+        self.fine_filter: nn.Module = nn.Identity()
+        self.coarse_filter: nn.Module = nn.Identity()
+        if light is None:
+            self.fine_filter = ConvBlock(channels, channels, activation="none")
+            self.coarse_filter = ConvBlock(channels, channels, activation="none")
+            scales = CONCAT_SCALES if kind == "concat" else SUM_SCALES
+            self.fine_norm, self.coarse_norm = (L2Norm(channels, start=scale) for scale in scales)
+        self.mix: nn.Module | None = None
+        if kind == "concat" and light is not None:
+            self.mix = lite_block(2 * channels, channels, kernel=1, padding=0, activation=light)
+        elif kind == "concat":
+            self.mix = ConvBlock(2 * channels, channels, kernel=1)
+
+    def forward(self, fine: Float[Tensor, "B C H W"], coarse: Float[Tensor, "B D h w"]) -> Float[Tensor, "B C H W"]:
+        """The fine map, enriched."""
+        lifted = self.coarse_norm(self.coarse_filter(self.lift(coarse, (fine.shape[2], fine.shape[3]))))
+        own = self.fine_norm(self.fine_filter(fine))
+        if self.mix is not None:
+            return self.mix(torch.cat([own, lifted], dim=1))  # type: ignore[no-any-return]
+        total = own + lifted
+        return F.relu6(total) if self.activation == "relu6" else F.relu(total)
+
+
+class TopDown(nn.Module):
+    """Every map plus what all coarser ones saw (Lin et al. 2017, figure 2): 1x1, add the next one enlarged, smooth.
+
+    All maps come out with the same number of channels.
+    """
+
+    def __init__(self, shapes: Shapes, *, channels: int, light: str | None) -> None:
+        super().__init__()
+
+        def lateral(inputs: int) -> nn.Module:
+            if light is not None:
+                return lite_block(inputs, channels, kernel=1, padding=0, activation="none")
+            return ConvBlock(inputs, channels, kernel=1, activation="none")
+
+        def smooth() -> nn.Module:
+            if light is not None:
+                return Separable(channels, channels, ExtraBlock("", 1, 1, padding=1), activation=light)
+            return ConvBlock(channels, channels)
+
+        self.lateral = nn.ModuleDict({name: lateral(inputs) for name, (inputs, _, _) in shapes.items()})
+        self.smooth = nn.ModuleDict({name: smooth() for name in shapes})
+
+    def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The maps, from the coarsest up, in the order in which they came."""
+        found: dict[str, Tensor] = {}
+        above: Tensor | None = None
+        for name in reversed(list(maps)):
+            here = self.lateral[name](maps[name])
+            if above is not None:
+                here = here + F.interpolate(above, size=here.shape[2:], mode="nearest")
+            above = here
+            found[name] = self.smooth[name](here)
+        return {name: found[name] for name in maps}
+
+
+class Fused(nn.Module):
+    """The fusion that a specification asks for, on its source maps.
+
+    Args:
+        spec: with a fusion.
+        shapes: channels, height and width of each source map, and of the coarse one.
+    """
+
+    def __init__(self, spec: ModelSpec, fusion: Fusion, shapes: Shapes) -> None:
+        super().__init__()
+        light = spec.lite_activation if spec.separable else None
+        self.fine, self.coarse = fusion.fine, fusion.coarse
+        self.sources = spec.sources
+        self.block: nn.Module
+        if fusion.kind == "top-down":
+            self.block = TopDown({name: shapes[name] for name in spec.sources}, channels=fusion.channels, light=light)
+        else:
+            self.block = FeatureFusion(shapes[self.fine], shapes[self.coarse], kind=fusion.kind, light=light)
+
+    def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Source maps after fusion, in order."""
+        if isinstance(self.block, TopDown):
+            return self.block({name: maps[name] for name in self.sources})  # type: ignore[no-any-return]
+        enriched = self.block(maps[self.fine], maps[self.coarse])
+        return {name: enriched if name == self.fine else maps[name] for name in self.sources}
+
+
+def channels_after(fusion: Fusion | None, shapes: Shapes, sources: tuple[str, ...]) -> dict[str, int]:
+    """Channels of each source map as the heads see it."""
+    if fusion is not None and fusion.kind == "top-down":
+        return dict.fromkeys(sources, fusion.channels)
+    return {name: shapes[name][0] for name in sources}
