@@ -24,6 +24,7 @@ VERBS = {
     "train": ("singleshot.cli.train:train", "Train a detector on labelled pictures."),
     "evaluate": ("singleshot.cli.evaluate:evaluate", "Measure how good a model, or a file of detections, is."),
     "analyze": ("singleshot.cli.analyze:analyze", "See why a model is as good as it is."),
+    "boxes": ("singleshot.cli.boxes:boxes", "See how default boxes cover your objects, and design better ones."),
     "explain": ("singleshot.cli.explain:explain", "Show which default boxes found the objects of one picture."),
     "export": ("singleshot.cli.export:export", "Make a model run without torch, fast, on an engine."),
     "data": ("singleshot.cli.data:app", "Check and describe data sets."),

@@ -113,6 +113,7 @@ def adapt(
     map_sizes_hw: MapSizes,
     below: float = NEGLECTED,
     shipped: BoxSpec | None = None,
+    most: int | None = None,
 ) -> Adaptation:
     """Keep a detector's default boxes where they cover the truths of a training set; else fit boxes and maps to it.
 
@@ -122,6 +123,7 @@ def adapt(
         map_sizes_hw: height and width of each source map of a spec.
         below: the boxes are left alone unless a class is covered to less than this share.
         shipped: boxes on the same maps to derive others from; left out: those of `spec`.
+        most: default boxes there may be; left out: `MOST_BOXES` times as many as `spec` has.
     """
     annotations, sampled = _sample(annotations)
     before = measure(annotations, _default_boxes(spec, map_sizes_hw(spec)), threshold=THRESHOLD)
@@ -133,7 +135,7 @@ def adapt(
         reason = f"default boxes kept: every class is covered to {below:.0%} or more{sampled}"
         return Adaptation(spec, before, before, changed=False, reason=reason)
     origin = spec if shipped is None else replace(spec, boxes=shipped)
-    chosen = _choose(spec, origin, _objects(truths, spec, deciding), map_sizes_hw)
+    chosen = _choose(spec, origin, _objects(truths, spec, deciding), map_sizes_hw, most)
     if chosen is spec:
         reason = f"default boxes kept: no other boxes cover enough more{sampled}"
         return Adaptation(spec, before, before, changed=False, reason=reason)
@@ -142,11 +144,12 @@ def adapt(
     return Adaptation(chosen, before, after, changed=True, reason=reason)
 
 
-def _choose(spec: ModelSpec, base: ModelSpec, objects: _Objects, map_sizes_hw: MapSizes) -> ModelSpec:
+def _choose(spec: ModelSpec, base: ModelSpec, objects: _Objects, map_sizes_hw: MapSizes, most: int | None) -> ModelSpec:
     """The given spec, or the cheapest change of `base` that covers enough; see the head of this file."""
     sizes_hw = map_sizes_hw(base)
     judge = _Judge(base, objects, sizes_hw)
-    chosen, shares, most = spec, judge.shares(spec.boxes), MOST_BOXES * judge.count(spec.boxes)
+    chosen, shares = spec, judge.shares(spec.boxes)
+    most = MOST_BOXES * judge.count(spec.boxes) if most is None else most
     for finer in ("", *_finer_sources(spec)):
         if shares.min() >= ENOUGH:
             break

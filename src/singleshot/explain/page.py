@@ -7,11 +7,12 @@ from importlib import metadata
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from singleshot.files import write_whole
 from singleshot.report.draw import Mark, class_colour, draw_marks
 from singleshot.report.gallery import LONGEST_SIDE, shown_as_it_is
+from singleshot.report.grid import with_grid
 from singleshot.report.page import HEAD, section
 from singleshot.report.style import STYLE
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 TRUTH, LEARNS, MINED = (255, 255, 255), (255, 214, 0), (255, 80, 50)
 SHOWN = 6
 """Boxes of a kind drawn on one map."""
-FINEST_GRID = 40
-"""Cells a side: a finer grid would hide the picture."""
 
 
 def write_explanation(path: Path, title: str, picture: UInt8[np.ndarray, "H W 3"], found: Explanation) -> None:
@@ -116,7 +115,7 @@ def _maps(picture: UInt8[np.ndarray, "h w 3"], factor: float, found: Explanation
         learning = [place for one in found.learnt for place in one.places if place.source == name]
         mined = [place for place, _ in found.mined if place.source == name]
         some = [*(place for place, _ in detected), *learning, *mined]
-        drawn = _with_grid(picture, some[0].map_size_hw) if some else picture
+        drawn = with_grid(picture, some[0].map_size_hw) if some else picture
         marks = [_mark(place.box_xyxy, factor, MINED, "", dashed=True) for place in mined[:SHOWN]]
         marks += [_mark(place.box_xyxy, factor, LEARNS, "", dashed=True) for place in learning[:SHOWN]]
         marks += [
@@ -132,23 +131,6 @@ def _maps(picture: UInt8[np.ndarray, "h w 3"], factor: float, found: Explanation
         f"learn an object. Dashed red: the hardest of background. At most {SHOWN} of each.</p>"
     )
     return f'{legend}<div class="gallery">{"".join(figures)}</div>'
-
-
-def _with_grid(picture: UInt8[np.ndarray, "h w 3"], map_size_hw: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture, a little faded, with the borders of a map's cells."""
-    rows, columns = map_size_hw
-    faded = (128 + 0.55 * (picture.astype(np.float32) - 128)).astype(np.uint8)
-    if max(rows, columns) > FINEST_GRID:
-        return faded
-    image = Image.fromarray(faded)
-    pen = ImageDraw.Draw(image)
-    for column in range(1, columns):
-        x = round(column * image.width / columns)
-        pen.line((x, 0, x, image.height), fill=(200, 200, 200))
-    for row in range(1, rows):
-        y = round(row * image.height / rows)
-        pen.line((0, y, image.width, y), fill=(200, 200, 200))
-    return np.asarray(image)
 
 
 def _mark(

@@ -1,0 +1,112 @@
+"""Measure a detector's default boxes on a data set and design others, within a budget of boxes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from singleshot.coverage.adapt import ENOUGH, adapt
+from singleshot.coverage.measure import SIZE_BINS, measurable
+from singleshot.errors import RequestError
+from singleshot.models.ssd import grid_sizes
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
+
+    from singleshot.coverage.measure import Coverage
+    from singleshot.spec import ModelSpec
+    from singleshot.types import Annotations
+
+SHAPE_BINS = (0.0, 1 / 3, 1 / 2, 2 / 3, 1.5, 2.0, 3.0, float("inf"))
+"""Width by height, as the network sees it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """A set of default boxes, and how it covers the data.
+
+    Attributes:
+        spec: the detector that has it.
+        map_sizes_hw: of its source maps.
+        coverage: a class at a time and by size.
+        shapes: truths in each of `SHAPE_BINS`.
+        covered_shapes: those of them that are covered.
+    """
+
+    spec: ModelSpec
+    map_sizes_hw: tuple[tuple[int, int], ...]
+    coverage: Coverage
+    shapes: Int64[np.ndarray, " bins"]
+    covered_shapes: Int64[np.ndarray, " bins"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found = self.coverage
+        return {
+            "boxes": found.num_default_boxes,
+            "sources": list(self.spec.sources),
+            "maps": [[width, height] for height, width in self.map_sizes_hw],
+            "sizes": [list(boxes.min_sizes) for boxes in self.spec.boxes.maps],
+            "ratios": [list(boxes.ratios) for boxes in self.spec.boxes.maps],
+            "covered": _number(found.share),
+            "per_class": {
+                name: {
+                    "objects": int(found.truths[label]),
+                    "covered": _number(found.shares[label]),
+                    "boxes_an_object": _number(found.positives[label]),
+                }
+                for label, name in enumerate(found.class_names)
+            },
+            "by_size": _bins(SIZE_BINS, found.truths_by_size, found.covered_by_size),
+            "by_shape": _bins(SHAPE_BINS, self.shapes, self.covered_shapes),
+        }
+
+
+def measured(spec: ModelSpec, annotations: Annotations) -> Tiling:
+    """How a detector's own default boxes cover a set."""
+    return _tiling(spec, annotations, adapt(spec, annotations, map_sizes_hw=grid_sizes, below=0).before)
+
+
+def designed(spec: ModelSpec, annotations: Annotations, *, most: int | None = None) -> tuple[Tiling | None, str]:
+    """Boxes that cover more of a set, and a line on what was done; None where none do.
+
+    Args:
+        spec: the detector to start from; its maps may get a finer one in front.
+        annotations: what to cover.
+        most: default boxes there may be; None for five times as many.
+
+    Raises:
+        RequestError: fewer boxes are allowed than the smallest design has.
+    """
+    if most is not None and most < 1:
+        raise RequestError(f"--most is a number of boxes, got {most}")
+    found = adapt(spec, annotations, map_sizes_hw=grid_sizes, below=ENOUGH, most=most)
+    return (_tiling(found.spec, annotations, found.after) if found.changed else None), found.reason
+
+
+def _tiling(spec: ModelSpec, annotations: Annotations, coverage: Coverage) -> Tiling:
+    height, width = spec.input_size_hw
+    truths = measurable(annotations)
+    sides = (truths.boxes_xyxy[:, 2:] - truths.boxes_xyxy[:, :2]) * [width, height]
+    shapes = np.digitize(sides[:, 0] / sides[:, 1], SHAPE_BINS[1:-1])
+    same = len(shapes) == len(coverage.best_overlaps)  # of a large set, coverage is measured on a sample
+    hit = coverage.best_overlaps >= np.float32(coverage.threshold) if same else np.zeros(0, bool)
+    count = len(SHAPE_BINS) - 1
+    counts = np.bincount(shapes, minlength=count) if same else np.zeros(count, np.int64)
+    covered = np.bincount(shapes[hit], minlength=count) if same else np.zeros(count, np.int64)
+    return Tiling(spec, grid_sizes(spec), coverage, counts, covered)
+
+
+def _bins(edges: tuple[float, ...], truths: np.ndarray, covered: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {"from": low, "to": high if np.isfinite(high) else None, "objects": int(count), "covered": _number(hit / count)}
+        for (low, high), count, hit in zip(pairwise(edges), truths, covered, strict=True)
+        if count
+    ]
+
+
+def _number(value: float | Float[np.ndarray, ""]) -> float | None:
+    return round(float(value), 6) if np.isfinite(value) else None
