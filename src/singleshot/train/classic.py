@@ -1,0 +1,70 @@
+"""For those who port from classic SSD code: targets and predictions as rows of C + 4 + 8 numbers, one a default box.
+
+Each row holds the C class scores (background first), 4 offsets, the default box's corners as fractions of the picture,
+and the 4 variances; so do those ports' generators and networks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from singleshot.assign.targets import assign
+from singleshot.errors import ModelError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float32
+    from torch import Tensor
+
+    from singleshot.models.ssd import SSD
+    from singleshot.tensors import Predictions
+    from singleshot.types import Sample
+
+BOX_AND_VARIANCES = 8
+
+
+class ClassicRows:
+    """Rows of C + 4 + 8 numbers for one network.
+
+    Args:
+        network: whose default boxes, variances and classes count.
+        overlap_threshold: from which overlap boxes learn.
+    """
+
+    def __init__(self, network: SSD, *, overlap_threshold: float = 0.5) -> None:
+        self.num_classes = network.spec.num_classes
+        self.variances = network.spec.boxes.variances
+        self.overlap_threshold = overlap_threshold
+        self.default_boxes = network.default_boxes.detach().cpu()
+        variances = torch.tensor(self.variances).expand(len(self.default_boxes), 4)
+        self._boxes = torch.cat([self.default_boxes, variances], dim=1)
+
+    def encode(self, sample: Sample) -> Float32[np.ndarray, "K D"]:
+        """What the network should say of a picture: 1 for each box's class, the offsets of matched boxes, 0 elsewhere.
+
+        Args:
+            sample: truths as fractions of the picture; its pixels do not matter.
+
+        Raises:
+            ModelError: a label that the network does not have.
+        """
+        labels = np.asarray(sample.labels, np.int64)
+        if len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes - 1:
+            raise ModelError(f"labels must lie in 0 .. {self.num_classes - 2}, got {labels.min()} .. {labels.max()}")
+        targets = assign(
+            self.default_boxes,
+            torch.as_tensor(np.asarray(sample.boxes_xyxy, np.float32).reshape(1, -1, 4)),
+            torch.as_tensor(labels + 1)[None],
+            self.variances,
+            overlap_threshold=self.overlap_threshold,
+        )
+        scores = torch.nn.functional.one_hot(targets.classes[0], self.num_classes).float()
+        rows: np.ndarray = torch.cat([scores, targets.offsets[0], self._boxes], dim=1).numpy()
+        return rows
+
+    def of(self, predictions: Predictions) -> Float[Tensor, "B K D"]:
+        """A network's output, scores after the softmax, as such rows."""
+        boxes = self._boxes.to(predictions.offsets).expand(len(predictions.offsets), -1, -1)
+        return torch.cat([predictions.logits.softmax(dim=-1), predictions.offsets, boxes], dim=-1)
