@@ -15,6 +15,7 @@ from PIL import Image
 from evaluation_examples import annotations, detections, random_set
 from singleshot.errors import MachineError, PictureError
 from singleshot.evaluate.protocols import evaluate
+from singleshot.report import sections
 from singleshot.report.chart import Series, line_chart, smoothed, ticks
 from singleshot.report.page import ReportContent, render, write_report
 from singleshot.report.sections import training
@@ -293,3 +294,11 @@ def test_one_point_is_a_dot():
 
 def test_nothing_to_draw():
     assert "Nothing to draw" in line_chart([Series("a", np.zeros(0), np.zeros(0))], x_label="x", label="y")
+
+
+def test_nested_settings_are_read_not_decoded():
+    settings = {"augment": {"samplers": [{"min_scale": 0.30000001, "min_iou": None, "trials": 50}], "mirror": 0.5}}
+    page = sections.configuration(settings)
+    assert "<dt>augment.samplers.1</dt><dd>min scale 0.3, trials 50</dd>" in page
+    assert "<dt>augment.mirror</dt><dd>0.5</dd>" in page
+    assert "{" not in page

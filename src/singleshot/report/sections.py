@@ -263,9 +263,17 @@ def configuration(settings: Mapping[str, Any]) -> str:
     return f'<div class="card"><dl>{rows}</dl></div>' if rows else ""
 
 
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for name, value in settings.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list | tuple) and value and all(isinstance(one, dict) for one in value):
+            for number, one in enumerate(value, 1):
+                said = (f"{key.replace('_', ' ')} {_short(inner)}" for key, inner in one.items() if inner is not None)
+                yield f"{prefix}{name}.{number}", ", ".join(said)
         else:
             yield f"{prefix}{name}", value
