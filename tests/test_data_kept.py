@@ -109,3 +109,17 @@ def test_a_cache_that_cannot_be_written_is_named(data: Path, cache: Path) -> Non
     cache.write_text("a file")
     with pytest.raises(RequestError, match=r"SINGLESHOT_CACHE names .*cache, which cannot be written to"):
         open_data(data)
+
+
+def test_one_changed_byte_is_read_again(data: Path, cache: Path) -> None:
+    first = open_data(data)
+    (file,) = cache.iterdir()
+    whole = file.read_bytes()
+    begin = 8 + int.from_bytes(whole[:8], "little")
+    for place in (begin, (begin + len(whole)) // 2, len(whole) - 1):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert open_data(data).fingerprint() == first.fingerprint()
+    file.write_bytes(whole.replace(b"said", b"sand", 1))
+    assert open_data(data).fingerprint() == first.fingerprint()
+    file.write_bytes(whole[:begin] + bytes(len(whole) - begin))
+    assert open_data(data).fingerprint() == first.fingerprint()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
+import signal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +12,9 @@ import pytest
 from data_fixtures import voc
 from singleshot.cli.main import run
 from singleshot.errors import RequestError
+from singleshot.train import rate_finder
 from singleshot.train.rate_finder import RESULT, _search, read_search
+from singleshot.train.step import update
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +57,41 @@ def test_the_search_leaves_the_folder_free_for_a_run_whose_report_shows_it(
     assert "Search for the learning rate" in (tmp_path / "run/report.html").read_text()
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"rates": []}', json.dumps({"foreign": 1})])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"rates": []}',
+        json.dumps({"foreign": 1}),
+        json.dumps({"rates": "x", "losses": 5, "suggested": "u", "recipe": None}),
+        json.dumps({"rates": [1, 2], "losses": [1], "suggested": 1, "recipe": 1}),
+        json.dumps({"rates": [-1, 2], "losses": [1, 1], "suggested": 1, "recipe": 1}),
+    ],
+)
 def test_what_is_no_search_is_passed_over(tmp_path: Path, content: str) -> None:
     assert read_search(tmp_path) is None
     (tmp_path / RESULT).write_text(content)
     assert read_search(tmp_path) is None
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_search_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
+) -> None:
+    pictures: dict[str, Any] = {name: [("cell", (2, 3, 20, 22))] for name in "abcd"}
+    data = voc(tmp_path / "voc", pictures, {"train": list("abcd")})
+    settings = "--input-size 64x64 --init none --batch-size 4 --workers 1 --precision fp32 --threads 1 --val-split none"
+
+    def send(*arguments: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), stop)
+        return update(*arguments, **options)
+
+    monkeypatch.setattr(rate_finder, "update", send)
+    code = run(["train", str(data), "--out", str(tmp_path / "run"), "--find-rate", *settings.split()])
+    assert code == 128 + stop
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last == f"ssd: stopped by {stop.name} after step 1; the search has to begin anew"
+    assert not multiprocessing.active_children()
+    assert not (tmp_path / "run" / RESULT).exists()

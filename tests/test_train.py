@@ -13,10 +13,18 @@ from filelock import FileLock
 from rich.console import Console
 from safetensors.torch import load_file
 
-from data_fixtures import voc
+from data_fixtures import picture, voc
 from singleshot.cli.main import run as command_line
 from singleshot.data import loader
-from singleshot.errors import NonFiniteLossError, PictureError, RequestError, SingleshotError, WorkerLostError
+from singleshot.errors import (
+    DataError,
+    NonFiniteLossError,
+    PictureError,
+    PictureLostError,
+    RequestError,
+    SingleshotError,
+    WorkerLostError,
+)
 from singleshot.runtime.detector import Detector
 from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
@@ -441,3 +449,94 @@ def test_a_picture_damaged_behind_its_header_is_one_line(workers: int, data: Pat
     with pytest.raises(PictureError, match=r"^\S+p?\w+\.\w+: truncated .*$") as caught:
         train_command([str(cut)], replace(OPTIONS, out=tmp_path / "run", workers=workers))
     assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_lost_during_a_run_costs_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    own = shutil.copytree(data, tmp_path / "set")
+    options = replace(OPTIONS, out=tmp_path / "run", checkpoint_every=1000, workers=workers, iterations=12)
+    plan = prepare([str(own)], options)
+    learn = loop.update
+
+    def lose(*arguments: Any, step: int, **options: Any) -> Any:
+        if step == 1:
+            (own / "JPEGImages/p5.png").rename(tmp_path / "p5.png")
+        return learn(*arguments, step=step, **options)
+
+    monkeypatch.setattr(loop, "update", lose)
+    plan.folder.mkdir()
+    with (
+        Journal(plan.folder, steps=plan.steps, console=Console(quiet=True)) as journal,
+        pytest.raises(
+            PictureLostError, match=r"p5\.png.*stopped after step \d+; mend it and go on with --resume"
+        ) as lost,
+    ):
+        loop.run(plan, journal, RunState(0, plan.settings()))
+    assert lost.value.exit_code == 4
+    assert len(checkpoints(plan.folder / "checkpoints")) == 1
+    monkeypatch.setattr(loop, "update", learn)
+    (tmp_path / "p5.png").rename(own / "JPEGImages/p5.png")
+    assert train_command([str(own)], replace(options, resume=True)) == 0
+    undisturbed = replace(options, out=tmp_path / "other")
+    assert train_command([str(own)], undisturbed) == 0
+    assert_same_weights(tmp_path / "run/last", tmp_path / "other/last")
+
+
+def test_a_validation_picture_lost_during_a_run_costs_nothing(data: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(data, tmp_path / "set")
+    (own / "ImageSets/Main/train.txt").write_text("p3\np4\np5\np6\n")
+    options = replace(OPTIONS, out=tmp_path / "run", checkpoint_every=1000)
+    plan = prepare([str(own)], options)
+    (own / "JPEGImages/p1.png").unlink()
+    plan.folder.mkdir()
+    with (
+        Journal(plan.folder, steps=plan.steps, console=Console(quiet=True)) as journal,
+        pytest.raises(PictureLostError, match=r"p1\.png"),
+    ):
+        loop.run(plan, journal, RunState(0, plan.settings()))
+    assert len(checkpoints(plan.folder / "checkpoints")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("background", "the background is no class"), ("a\u0007b", "cannot be shown"), ("n" * 501, "501 characters")],
+)
+def test_a_class_that_no_model_can_hold_is_refused_before_it_is_learnt(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "a.csv").write_text(f"file,x1,y1,x2,y2,label\na.png,2,3,20,22,{name}\n", encoding="utf-8")
+    picture(tmp_path / "a.png", seed=0)
+    with pytest.raises(DataError, match=reason):
+        prepare([str(tmp_path / "a.csv")], replace(OPTIONS, out=tmp_path / "run"))
+
+
+def test_class_names_in_any_script_are_learnt(tmp_path: Path) -> None:
+    name = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER} soft\N{NO-BREAK SPACE}drink"
+    (tmp_path / "a.csv").write_text(f"file,x1,y1,x2,y2,label\na.png,2,3,20,22,{name}\n", encoding="utf-8")
+    picture(tmp_path / "a.png", seed=0)
+    assert train_command([str(tmp_path / "a.csv")], replace(OPTIONS, out=tmp_path / "run", val_split="none")) == 0
+    assert Detector.load(tmp_path / "run/last").spec.class_names == (name,)
+
+
+def test_boxes_that_cannot_be_learnt_are_none(tmp_path: Path) -> None:
+    data = voc(tmp_path / "voc", {"a": [("cell", (100, 100, 120, 120))]}, {"train": ["a"]})
+    with pytest.raises(DataError, match="not one of the 1 boxes can be learnt from"):
+        prepare([str(data)], replace(OPTIONS, out=tmp_path / "run"))
+
+
+def test_figures_of_another_tool_are_not_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"my": "precious figures"}\n')
+    with pytest.raises(RequestError, match=r"metrics\.jsonl is none of ours"):
+        train_command([str(data)], replace(OPTIONS, out=tmp_path))
+    assert "precious" in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_line_too_deep_to_read_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"step": 1}\n' + "[" * 200_000 + "\n")
+    assert read_history(tmp_path / "m.jsonl") == [{"step": 1}]
+
+
+def test_one_picture_at_a_time_is_refused_where_nothing_could_be_normalised(data: Path, tmp_path: Path) -> None:
+    for settings in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
+        with pytest.raises(RequestError, match="two pictures at a time"):
+            prepare([str(data)], replace(OPTIONS, out=tmp_path / "run", **settings))

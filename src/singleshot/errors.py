@@ -85,6 +85,10 @@ class WorkerLostError(MachineError):
     """A process that prepares pictures died: killed, most often, when memory ran out."""
 
 
+class PictureLostError(MachineError):
+    """A picture that was there when a run began cannot be read any more."""
+
+
 class VerificationError(SingleshotError):
     """A check of our own failed; what it would have left behind was removed."""
 

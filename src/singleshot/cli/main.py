@@ -54,6 +54,7 @@ app = App(
     help="SSD object detection: train on your own pictures, know how good it is, detect with it.",
     version=lambda: metadata.version("singleshot"),
     help_on_error=False,
+    suppress_keyboard_interrupt=False,
 )
 for verb, (where, summary) in VERBS.items():
     app.command(where, name=verb, help=summary)

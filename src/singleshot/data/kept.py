@@ -23,10 +23,10 @@ from singleshot.files import write_whole
 from singleshot.types import ARRAYS, TEXTS, Annotations
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 FOLDER = "SINGLESHOT_CACHE"
-LAYOUT = 1
+LAYOUT = 2
 """Of what is kept; part of the name, so that other versions do not find it."""
 
 
@@ -55,11 +55,14 @@ class Kept:
         """What is kept; None where nothing is, or it is damaged."""
         try:
             with safe_open(self.path, framework="numpy") as content:
-                said = json.loads(content.metadata()["said"])
-                arrays = {name: content.get_tensor(name) for name in ARRAYS}
-                files, ids = (_texts(content.get_tensor(name)) for name in TEXTS)
+                metadata = content.metadata()
+                tensors = {name: content.get_tensor(name) for name in (*ARRAYS, *TEXTS)}
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
+        if not metadata or metadata.get("digest") != _digest(tensors, metadata.get("said", "")):
+            return None
+        said = json.loads(metadata["said"])
+        files, ids = (_texts(tensors.pop(name)) for name in TEXTS)
         return Annotations(
             layout=said["layout"],
             root=Path(said["root"]),
@@ -67,7 +70,7 @@ class Kept:
             category_ids=tuple(said["category_ids"]),
             files=files,
             ids=ids,
-            **arrays,
+            **tensors,
         )
 
     def store(self, annotations: Annotations) -> None:
@@ -81,11 +84,21 @@ class Kept:
         tensors = {name: np.ascontiguousarray(getattr(annotations, name)) for name in ARRAYS}
         tensors |= {name: _bytes(getattr(annotations, name)) for name in TEXTS}
         try:
-            write_whole(self.path, save(tensors, {"said": json.dumps(said)}))
+            words = json.dumps(said)
+            write_whole(self.path, save(tensors, {"said": words, "digest": _digest(tensors, words)}))
         except OSError as error:
             raise RequestError(
                 f"{FOLDER} names {self.path.parent}, which cannot be written to: {error.strerror}"
             ) from error
+
+
+def _digest(tensors: Mapping[str, np.ndarray], said: str) -> str:
+    """Of everything that is kept: what a crash or a bad disk left of a file must not be learnt from."""
+    digest = hashlib.sha256(said.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
 
 
 def _bytes(texts: Sequence[str]) -> np.ndarray:

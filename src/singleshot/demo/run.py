@@ -23,9 +23,9 @@ from singleshot.runtime.over_set import detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train.command import train_command
 from singleshot.train.journal import read_history
-from singleshot.train.loop import Stopped
 from singleshot.train.options import TrainOptions
 from singleshot.train.plan import prepare
+from singleshot.train.signals import Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -87,6 +87,8 @@ def load_latest(folder: Path) -> tuple[RunState, dict[str, torch.Tensor], dict[s
         try:
             _verify(path)
             state = RunState(**json.loads((path / _STATE).read_bytes()))
+            if not isinstance(state.settings, dict):
+                raise HashError(f"{path / _STATE} is damaged: it holds no settings")
             return state, load_file(path / _MODEL), load_file(path / _SOLVER), notes
         except HashError as error:
             notes.append(str(error))

@@ -14,7 +14,7 @@ from singleshot.console import remarks
 from singleshot.errors import RequestError
 from singleshot.report.page import ReportContent, write_report
 from singleshot.train import checkpoint
-from singleshot.train.journal import Journal
+from singleshot.train.journal import METRICS, Journal, read_history
 from singleshot.train.loop import run
 from singleshot.train.plan import prepare
 from singleshot.train.ranks import joined
@@ -119,7 +119,8 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     for note in notes:
         console.print(f"passed over: {note}")
     begun = {"parts": 1} | state.settings  # settings that came later have the value that they stand for there
-    begun["recipe"] = asdict(Recipe()) | begun["recipe"]
+    recipe = begun.get("recipe")
+    begun["recipe"] = asdict(Recipe()) | recipe if isinstance(recipe, dict) else recipe
     differing = checkpoint.differences(begun, settings)
     if differing:
         more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
@@ -140,5 +141,8 @@ def _require_unused(folder: Path) -> None:
 
 def _require_no_results(folder: Path) -> None:
     there = [name for name in RESULTS if (folder / name).exists()]
+    journal = folder / METRICS
+    if journal.is_file() and journal.stat().st_size and not any("step" in row for row in read_history(journal)):
+        raise RequestError(f"{journal} is none of ours and would be replaced: give another --out")
     if there:
         raise RequestError(f"{folder} holds {' and '.join(there)} of another run: give another --out")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jaxtyping import UInt8
     from rich.console import Console
 
+METRICS = "metrics.jsonl"
+
 
 class Journal:
     """One run's record; a context manager. Lines are whole even if the run is killed: each is written at once.
@@ -88,7 +90,7 @@ class _Records:
     def __init__(self, folder: Path, done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._file = (folder / "metrics.jsonl").open("a+b" if done else "w+b")
+        self._file = (folder / METRICS).open("a+b" if done else "w+b")
         if self._file.tell() and self._last_byte() != b"\n":
             self._file.write(b"\n")  # ends a line that a crash has cut
         self.events = SummaryWriter(str(folder / "tensorboard"), purge_step=done or None)
@@ -118,7 +120,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             rows.append(row)

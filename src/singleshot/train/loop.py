@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from singleshot.data.batches import PATIENCE, batches
 from singleshot.data.loader import TrainingSet, VisitOrder
 from singleshot.decode import decode_picture
-from singleshot.errors import SingleshotError, WorkerLostError
+from singleshot.errors import PictureError, PictureLostError, WorkerLostError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.report.draw import draw
 from singleshot.runtime.cores import usable_cores
@@ -27,6 +26,7 @@ from singleshot.train.memory import keep_freed_memory
 from singleshot.train.ranks import PATIENCE as PATIENCE_OF_RANKS
 from singleshot.train.ranks import RankLostError, losing_ranks
 from singleshot.train.results import keep_model
+from singleshot.train.signals import Stopped, catch_signals
 from singleshot.train.solver import learning_rate
 from singleshot.train.step import Normaliser, StepFigures, update
 
@@ -37,44 +37,10 @@ if TYPE_CHECKING:
     from singleshot.tensors import Batch
     from singleshot.train.journal import Journal
     from singleshot.train.plan import Plan
+    from singleshot.train.signals import Signals
 
 
 SHOWN, SHOWN_SCORE = 4, 0.3  # validation pictures for TensorBoard, with what scores at least this
-
-
-class Stopped(SingleshotError):  # noqa: N818  (a signal is no error)
-    """A signal ended the run after its state was saved; `exit_code` is 128 + the signal's number."""
-
-    def __init__(self, number: int, step: int, *, advice: str = "go on with --resume") -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name} after step {step}; {advice}")
-        self.number, self.step = number, step
-        self.exit_code = 128 + number  # type: ignore[misc]
-
-
-@dataclass
-class _Signals:
-    """The last stop signal received, if any."""
-
-    received: int | None = None
-
-
-@contextmanager
-def _catch_signals() -> Iterator[_Signals]:
-    """Note SIGINT and SIGTERM instead of dying; a second one ends the process as usual."""
-    state = _Signals()
-    previous: dict[int, Any] = {}
-
-    def note(number: int, _frame: object) -> None:
-        state.received = number
-        signal.signal(number, previous[number])
-
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        previous[stop] = signal.signal(stop, note)
-    try:
-        yield state
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation | None:
@@ -86,12 +52,13 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
         Stopped: by a signal, after saving.
         WorkerLostError: a loader process died or hung twice at one batch; after saving.
         RankLostError: another process of the run was lost; after saving.
+        PictureLostError: a picture cannot be read any more; after saving. (PictureError: before the first update.)
         NonFiniteLossError: after saving nothing: the last good checkpoint stays the newest.
     """
     if plan.device.type == "cpu":
         keep_freed_memory()
     training = _Training(plan, journal, start)
-    with _catch_signals() as signals:
+    with catch_signals() as signals:
         try:
             groups = training.clock.waiting(_groups(plan, journal, signals, start))
             for step, group in enumerate(groups if not training.is_over() else [], start.step):
@@ -103,7 +70,7 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
                     break
                 if stop:
                     raise Stopped(signals.received or signal.SIGTERM, training.state.step)
-        except (WorkerLostError, RankLostError) as error:
+        except (WorkerLostError, RankLostError, PictureError) as error:
             done = training.state.step
             if done > start.step:
                 training.save()
@@ -111,6 +78,12 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
                 raise Stopped(signals.received, done) from error
             if isinstance(error, RankLostError):
                 raise RankLostError(f"{error}; stopped after step {done}") from error
+            if isinstance(error, PictureError):
+                if done == start.step:
+                    raise
+                raise PictureLostError(
+                    f"{error}; stopped after step {done}; mend it and go on with --resume"
+                ) from error
             raise WorkerLostError(
                 f"{error}; stopped after step {done}; go on with --resume, or with fewer --workers"
             ) from error
@@ -201,7 +174,7 @@ class _Training:
             keep_model(self.plan, "last", self.state.step, self._validation)
 
 
-def _groups(plan: Plan, journal: Journal, signals: _Signals, start: checkpoint.RunState) -> Iterator[list[Batch]]:
+def _groups(plan: Plan, journal: Journal, signals: Signals, start: checkpoint.RunState) -> Iterator[list[Batch]]:
     """The batches of each update that is left."""
     parts = plan.recipe.accumulate
     order = VisitOrder(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
-from singleshot.errors import RequestError
+from singleshot.errors import DataError, RequestError
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.train.average import WeightAverage
@@ -22,6 +22,7 @@ from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
 from singleshot.train.solver import solver_for
+from singleshot.weights.bounds import fault_of_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +148,23 @@ class Plan:
         }
 
 
+def _require_names(class_names: Sequence[str]) -> None:
+    """Refuse what no model could be stored with, before anything is learnt."""
+    for name in class_names:
+        if (fault := fault_of_name(name)) is not None:
+            raise DataError(f"{fault}; rename it in the data")
+
+
+def _require_normalisable(model: SSD, pictures: int) -> None:
+    """Refuse a single picture at a time where a map of one cell is normalised over the batch: it has one value."""
+    normalises = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    if pictures == 1 and normalises and (1, 1) in model.map_sizes_hw:
+        raise RequestError(
+            f"{model.spec.name} normalises over a batch, and its last map has one cell: give it two pictures at a "
+            "time, by a larger --batch-size or a smaller --accumulate"
+        )
+
+
 def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) -> Plan:
     """Read the data, choose the default boxes, build the network and its solver.
 
@@ -175,6 +193,7 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
     if device.type == "cuda" and ranks.world > 1:
         device = torch.device("cuda", ranks.local_rank)
     train_set, val_set, notes = read_sets(data, options)
+    _require_names(train_set.class_names)
     base = base_spec(options.model, options.input_size, fusion=options.fusion)
     base = replace(base, class_names=train_set.class_names)
     source = source_of_weights(base, init=options.init, model=options.model)
@@ -199,6 +218,7 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
             f"a batch of {recipe.batch_size} pictures cannot be cut into {recipe.accumulate} x {ranks.world} equal "
             "parts (--accumulate x processes): give a --batch-size that can"
         )
+    _require_normalisable(model, recipe.batch_size // (recipe.accumulate * ranks.world))
     if len(train_set) < share.parts:
         raise RequestError(f"{len(train_set)} pictures cannot be cut into {share.parts} parts")
     per_epoch = len(train_set) / recipe.batch_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -14,14 +15,15 @@ from rich.progress import track
 
 from singleshot.data.batches import batches
 from singleshot.data.loader import TrainingSet, VisitOrder
-from singleshot.errors import NonFiniteLossError, RequestError
+from singleshot.errors import NonFiniteLossError, RequestError, WorkerLostError
 from singleshot.files import write_whole
 from singleshot.report.chart import smoothed
 from singleshot.report.content import RateSearch
+from singleshot.train.signals import Stopped, catch_signals
 from singleshot.train.step import Normaliser, update
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from pathlib import Path
 
     from rich.console import Console
@@ -36,6 +38,7 @@ WORSE = 2.0
 """The search ends when the smoothed loss is so many times its lowest."""
 SMOOTHED_OVER = 10
 RESULT = "learning-rate.json"
+KEPT = "the search has to begin anew"
 
 
 def find_rate(plan: Plan, console: Console) -> RateSearch:
@@ -43,19 +46,28 @@ def find_rate(plan: Plan, console: Console) -> RateSearch:
 
     Raises:
         RequestError: several processes, or a loss that never falls.
+        Stopped: by a signal; nothing was found.
     """
     if plan.ranks.world > 1:
         raise RequestError("--find-rate runs in one process")
     rates = np.geomspace(LOWEST, HIGHEST, UPDATES) * plan.recipe.learning_rate
     losses: list[float] = []
     console.print(f"trying {UPDATES} rates, an update each; nothing is kept of what is learnt")
-    for rate, loss in zip(rates, _losses(plan, rates, console), strict=False):
-        losses.append(loss)
-        if not math.isfinite(loss) or (len(losses) > 2 * SMOOTHED_OVER and _is_worse(losses)):
-            console.print(f"the loss rises at a rate of {rate:.2g}")
-            break
-    else:
-        console.print(f"the loss did not rise up to the highest rate tried, {rates[-1]:.2g}")
+    with catch_signals() as signals, closing(_losses(plan, rates, console)) as found_losses:
+        try:
+            for rate, loss in zip(rates, found_losses, strict=False):
+                losses.append(loss)
+                if signals.received is not None:
+                    raise Stopped(signals.received, len(losses), advice=KEPT)
+                if not math.isfinite(loss) or (len(losses) > 2 * SMOOTHED_OVER and _is_worse(losses)):
+                    console.print(f"the loss rises at a rate of {rate:.2g}")
+                    break
+            else:
+                console.print(f"the loss did not rise up to the highest rate tried, {rates[-1]:.2g}")
+        except WorkerLostError as error:
+            if signals.received is None:
+                raise
+            raise Stopped(signals.received, len(losses), advice=KEPT) from error
     found = _search(rates[: len(losses)], np.array(losses), recipe_rate=plan.recipe.learning_rate)
     write_whole(plan.folder / RESULT, json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
     return found
@@ -64,9 +76,12 @@ def find_rate(plan: Plan, console: Console) -> RateSearch:
 def read_search(folder: Path) -> RateSearch | None:
     """What an earlier search in this folder found; None where there was none."""
     try:
-        return RateSearch(**json.loads((folder / RESULT).read_text()))
-    except (OSError, ValueError, TypeError):
+        found = RateSearch(**json.loads((folder / RESULT).read_text()))
+        numbers = [*found.rates, *found.losses, found.suggested, found.recipe]
+        whole = len(found.rates) == len(found.losses) > 0 and all(math.isfinite(number) for number in numbers)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return found if whole and min(*found.rates, found.suggested, found.recipe) > 0 else None
 
 
 def _search(rates: np.ndarray, losses: np.ndarray, *, recipe_rate: float) -> RateSearch:
@@ -91,7 +106,7 @@ def _is_worse(losses: list[float]) -> bool:
     return bool(curve[-1] > WORSE * curve.min())
 
 
-def _losses(plan: Plan, rates: np.ndarray, console: Console) -> Iterator[float]:
+def _losses(plan: Plan, rates: np.ndarray, console: Console) -> Generator[float]:
     """The loss before each update; NaN where it is not finite."""
     model = plan.model.to(memory_format=torch.channels_last).train()
     normalise = Normaliser(model, plan.device)

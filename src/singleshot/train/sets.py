@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from singleshot.data.bad_boxes import count_bad_boxes
+from singleshot.data.bad_boxes import count_bad_boxes, judge_set, usable
 from singleshot.data.classes import join, only_classes, with_classes
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import hold_out
@@ -34,6 +34,8 @@ def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, 
         train_set, val_sets = only_classes(train_set, wanted), [only_classes(val, wanted) for val in val_sets]
         if not len(train_set.labels):
             raise DataError(f"not one object of {', '.join(wanted)} in {len(train_set)} pictures")
+    if not usable(judge_set(train_set)).any():
+        raise DataError(f"not one of the {len(train_set.labels)} boxes can be learnt from: ssd data check names why")
     notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects"]
     bad = count_bad_boxes(train_set)
     if bad:

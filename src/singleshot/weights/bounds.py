@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 from singleshot.errors import ModelError
@@ -16,6 +17,7 @@ Limit = tuple[str, list[float], float, float]
 
 BACKGROUND = "background"  # has no name among the classes
 LONGEST_NAME = 500  # characters of a class name
+UNSPEAKABLE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, halves of characters, line and paragraph ends
 
 
 def require_bounds(spec: ModelSpec, origin: str) -> None:
@@ -52,8 +54,22 @@ def require_bounds(spec: ModelSpec, origin: str) -> None:
     ]
     _require(origin, limits)
     for name in spec.class_names:
-        if not name.strip() or name == BACKGROUND or len(name) > LONGEST_NAME or not name.isprintable():
-            raise ModelError(f"{origin} is not valid: no class can have the name {name[:40]!r}")
+        if (fault := fault_of_name(name)) is not None:
+            raise ModelError(f"{origin} is not valid: {fault}")
+
+
+def fault_of_name(name: str) -> str | None:
+    """Why a class cannot be called so, in words; None where it can."""
+    reason = None
+    if not name.strip():
+        reason = "it is empty"
+    elif name == BACKGROUND:
+        reason = "the background is no class: leave it out"
+    elif len(name) > LONGEST_NAME:
+        reason = f"it has {len(name):,} characters, {LONGEST_NAME} at most"
+    elif any(unicodedata.category(letter) in UNSPEAKABLE for letter in name):
+        reason = "it holds a character that cannot be shown"
+    return None if reason is None else f"no class can have the name {name[:40]!r}: {reason}"
 
 
 def _require(origin: str, limits: Iterable[Limit]) -> None:

@@ -95,7 +95,8 @@ def _foreign(target: Path) -> list[Path]:
     ours = {sums.name, *(line.partition("  ")[2] for line in listed.splitlines())}
     strangers = sorted(ours - OURS)
     if strangers:
-        raise RequestError(f"{target} holds sums of {strangers[0]} and is none of our folders; it is not replaced")
+        listed_first = strangers[0] or "nothing"
+        raise RequestError(f"{target} holds sums of {listed_first} and is none of our folders; it is not replaced")
     return [path for path in inside if path.name not in ours]
 
 
