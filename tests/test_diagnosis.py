@@ -119,8 +119,12 @@ def test_similar_classes():
     assert SIMILAR.sum() == 2
     with pytest.raises(UnknownNameError, match="cta"):
         parse_groups("cta,dog", NAMES)
-    with pytest.raises(RequestError, match="two or more"):
-        parse_groups("cat;dog,sofa", NAMES)
+    for text in ("cat;dog,sofa", "cat,cat"):
+        with pytest.raises(RequestError, match="two or more"):
+            parse_groups(text, NAMES)
+    for text in ("", ";"):
+        with pytest.raises(RequestError, match="no group of similar classes"):
+            parse_groups(text, NAMES)
 
 
 @settings(deadline=None, max_examples=30)
@@ -182,11 +186,19 @@ def test_the_command_writes_page_and_figures(tmp_path: Path, capsys: pytest.Capt
     assert text.count("<svg") >= 2
     assert "The surest mistakes: other class" in text
     assert 'src="data:image/jpeg' in text
-    assert "background   +" in capsys.readouterr().out
+    assert "  background  " in capsys.readouterr().out
     assert run([*command, "--similar", "car"]) == 2
     assert run([*command, "--similar", "car,tram"]) == 2
     assert "tram" in capsys.readouterr().err
     assert run(["analyze", str(data), "--out", str(data)]) == 2
+    assert run(command) == 0  # a page of ours may be replaced
+    assert run([*command, "--json", str(page)]) == 2
+    foreign = tmp_path / "foreign.html"
+    foreign.write_text("<!doctype html>\nmine")
+    capsys.readouterr()
+    assert run([*command[:-1], str(foreign)]) == 2
+    assert "is no page of ours" in capsys.readouterr().err
+    assert foreign.read_text() == "<!doctype html>\nmine"
 
 
 def test_names_and_pictures_cannot_break_the_page(tmp_path: Path) -> None:

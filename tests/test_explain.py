@@ -114,4 +114,14 @@ def test_the_command(network: SSD, tmp_path: Path, capsys: pytest.CaptureFixture
     assert run(["explain", str(other), *command[2:], "--data", str(data)]) == 2
     assert "no picture of that name: b.png" in capsys.readouterr().err
     assert run([*command[:-1], str(picture)]) == 2
+    config = (tmp_path / "model/config.json").read_bytes()
+    assert run([*command[:-1], str(tmp_path / "model/config.json")]) == 2
+    assert run([*command, "--json", str(tmp_path / "model/config.json")]) == 2
+    assert (tmp_path / "model/config.json").read_bytes() == config
+    for score in ("nan", "-0.1", "2"):
+        assert run([*command, "--score", score]) == 2
+    trams = voc(tmp_path / "trams", {"a": [("tram", (1, 1, 9, 9))]}, {"train": ["a"]})
+    capsys.readouterr()
+    assert run(["explain", str(trams / "JPEGImages/a.png"), *command[2:], "--data", str(trams)]) == 2
+    assert "no class in common" in capsys.readouterr().err
     assert run(["explain", str(tmp_path / "none.jpg"), "--out", str(page)]) != 0

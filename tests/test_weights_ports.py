@@ -15,6 +15,7 @@ from torch.nn import functional as F
 import foreign_nets
 from foreign_nets import centre_form_boxes, randomised, with_ratios
 from golden import SHARED, needs_shared
+from singleshot.cli.main import run
 from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
@@ -335,3 +336,61 @@ def test_a_description_unlike_the_network_is_refused_by_layer(tmp_path: Path, ol
     with pytest.raises(ModelError, match=message):
         import_files([tmp_path / "a.prototxt", FACES / "RFB-320.caffemodel"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("extras.0.0.weight", torch.full((256, 1024, 1, 1), torch.nan), r"extras\.0\.0\.weight holds NaN"),
+        ("base_net.0.1.running_var", torch.full((32,), -1.0), "impossible values"),
+        ("base_net.0.0.weight", torch.zeros(32, 3, 3, 3, dtype=torch.int64), "expected floating-point numbers"),
+    ],
+)
+def test_weights_that_no_network_has_are_refused(name: str, value: Tensor, message: str) -> None:
+    state = randomised(foreign_nets.mb1_ssd(num_classes=3)).state_dict()
+    with pytest.raises(ModelError, match=message):
+        imported({**state, name: value})
+
+
+def test_a_size_for_a_network_that_has_but_one_is_refused() -> None:
+    state = foreign_nets.mb1_ssd(num_classes=3).state_dict()
+    with pytest.raises(RequestError, match="leave --size out"):
+        imported(state, size_hw=(512, 512))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({1: torch.ones(1)}, "must name its tensors by text, got 1"),
+        ({"a": torch.ones(1), "epoch": 3}, "but its 'epoch' is none"),
+        ({"a": torch.ones(2, 2).to_sparse()}, "a is no plain array"),
+        ({"a": torch.ones(2, dtype=torch.complex64)}, "a is no plain array"),
+        ({"base_net.0.0.weight": torch.tensor(1.0)}, "holds neither our layers"),
+        ({"backbone.features.0.0.0.weight": torch.ones(1)}, "holds neither our layers"),
+    ],
+)
+def test_odd_state_dicts_are_refused(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=message):
+        import_files([tmp_path / "w.pth"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@needs_shared
+def test_an_input_of_any_size_is_not_believed(tmp_path: Path) -> None:
+    text = (FACES / "RFB-320.prototxt").read_text()
+    (tmp_path / "a.prototxt").write_text(text.replace("dim: 320", "dim: 320000000", 1))
+    pair = [tmp_path / "a.prototxt", FACES / "RFB-320.caffemodel"]
+    with pytest.raises(ModelError, match=r"an input of 320000000x240 is out of 1 \.\. 8192"):
+        import_files(pair, tmp_path / "out")
+    with pytest.raises(ModelError, match="states an input of 320x240, --size says 640x480"):
+        import_files([FACES / "RFB-320.prototxt", pair[1]], tmp_path / "out", size_hw=(480, 640))
+
+
+def test_classes_and_what_to_keep_are_lists_by_commas(tmp_path: Path) -> None:
+    torch.save(randomised(foreign_nets.mb1_ssd(num_classes=3)).state_dict(), tmp_path / "w.pth")
+    command = ["weights", "import", str(tmp_path / "w.pth"), "--out", str(tmp_path / "out")]
+    assert run([*command, "--classes", "a, b", "--keep", "b"]) == 0
+    assert read_spec(tmp_path / "out").class_names == ("b",)
+    assert run([*command[:3], "--out", str(tmp_path / "other"), "--size", "\N{ARABIC-INDIC DIGIT ONE}x1"]) == 2
+    assert run(["weights", "import", str(tmp_path), "--out", str(tmp_path / "other")]) == 2

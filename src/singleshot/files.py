@@ -83,3 +83,27 @@ def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -
     folder = next(parent for parent in place.parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise RequestError(f"{flag}: {folder} is no folder that can be written to")
+
+
+PAGE = b"<!doctype html>\n", b"<footer>singleshot "
+"""How a page of ours begins, and what stands near its end."""
+
+
+def require_page(page: Path, json: Path | None, inputs: Iterable[str | Path]) -> None:
+    """As `require_output` for `--out PAGE` and `--json FILE`, which must differ; a page replaces none but ours.
+
+    Raises:
+        RequestError: what is wrong.
+    """
+    inputs = list(inputs)
+    require_output(json, "--json", inputs)
+    require_output(page, "--out", inputs)
+    if json is not None and json.resolve() == page.resolve():
+        raise RequestError(f"--out and --json are the same file, {page}: give two")
+    if page.is_file() and page.stat().st_size:
+        with page.open("rb") as file:
+            begins = file.read(len(PAGE[0]))
+            file.seek(max(0, page.stat().st_size - 200))
+            ends = file.read()
+        if begins != PAGE[0] or PAGE[1] not in ends:
+            raise RequestError(f"--out: {page} is no page of ours and would be replaced: give another file")

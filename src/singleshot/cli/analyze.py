@@ -33,19 +33,18 @@ def analyze(
         device: `auto`, `cpu` or `cuda`.
     """
     from singleshot.console import remarks, results
-    from singleshot.files import require_output, write_whole
+    from singleshot.files import require_page, write_whole
     from singleshot.runtime.analyse_set import analyse_set
 
-    inputs: list[str | Path] = [data, *([] if detections is None else [detections])]
-    require_output(json, "--json", inputs)
-    require_output(out, "--out", inputs)
+    require_page(out, json, [data, *(one for one in (detections, model) if one is not None)])
     found = analyse_set(
         data, model=model, detections_file=detections, split=split, similar=similar, device=device,
         console=remarks(), page=out,
     )  # fmt: skip
     console = results()
     for kind, gain in found.mistakes.gains.items():
-        console.print(f"{kind:>16}  {100 * gain:+5.1f} points of mAP without such mistakes")
+        name = f"{kind} class" if kind in {"similar", "other"} else kind
+        console.print(f"{name:>16}  {100 * gain:+5.1f} points of mAP without such mistakes")
     for there, taken, count in found.confusion.most(3):
         console.print(f"{count} x {there} taken for {taken}")
     console.print(str(out))

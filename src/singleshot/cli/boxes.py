@@ -31,10 +31,9 @@ def boxes(
     """
     from singleshot.console import results
     from singleshot.design.command import boxes_for
-    from singleshot.files import require_output, write_whole
+    from singleshot.files import require_page, write_whole
 
-    require_output(json, "--json", data)
-    require_output(out, "--out", data)
+    require_page(out, json, [*data, *([] if model is None else [model])])
     tilings, remarks = boxes_for(data, model=model, split=split, input_size=input_size, most=most, page=out)
     console = results()
     for line in (*tilings[0].coverage.lines(), *remarks):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json as json_format
 from pathlib import Path
 
+MOST_ABSENT = 10
+"""Classes without truths that are listed one by one."""
+
 
 def evaluate(
     data: str,
@@ -38,7 +41,7 @@ def evaluate(
     from singleshot.files import require_output, write_whole
     from singleshot.runtime.evaluate_set import evaluate_set
 
-    inputs: list[str | Path] = [data, *([] if detections is None else [detections])]
+    inputs: list[str | Path] = [data, *(one for one in (detections, model, against) if one is not None)]
     require_output(json, "--json", inputs)
     require_output(report, "--report", inputs)
     result = evaluate_set(
@@ -49,10 +52,15 @@ def evaluate(
     aps = {**result.per_class, f"mAP {result.protocol}": result.mean_ap or 0.0}
     other = result.comparison
     theirs = {} if other is None else {**other.per_class, f"mAP {result.protocol}": other.against}
+    absent = [name for name, ap in aps.items() if ap is None]
     for name, ap in aps.items():
+        if ap is None and len(absent) > MOST_ABSENT:
+            continue
         line = f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}"
         beside = theirs.get(name)
         console.print(line if beside is None else f"{line}  against {100 * beside:5.1f}%")
+    if len(absent) > MOST_ABSENT:
+        console.print(f"{len(absent)} more classes have no truths")
     if other is not None:
         console.print(f"{detections or model or 'the shipped model'} against {against}: {other}")
     if json is not None:

@@ -29,11 +29,9 @@ def explain(
     """
     from singleshot.console import results
     from singleshot.explain.command import explain_picture
-    from singleshot.files import require_output, write_whole
+    from singleshot.files import require_page, write_whole
 
-    inputs: list[str | Path] = [picture, *([] if data is None else [data])]
-    require_output(json, "--json", inputs)
-    require_output(out, "--out", inputs)
+    require_page(out, json, [picture, *(one for one in (data, model) if one is not None)])
     found = explain_picture(picture, model=model, data=data, score=score, page=out)
     console = results()
     for name, one, source in zip(found.detections.names, found.detections.scores, found.sources, strict=True):

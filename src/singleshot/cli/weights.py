@@ -15,7 +15,7 @@ app = App(name="weights", help="Bring in weights of other projects.")
 def import_(
     *file: Path,
     out: Path,
-    classes: list[str] | None = None,
+    classes: str | None = None,
     size: str | None = None,
     keep: str | None = None,
 ) -> int:
@@ -28,16 +28,16 @@ def import_(
     Args:
         file: the foreign files.
         out: folder to write.
-        classes: class names of a detector, in its order; left out, those its count suggests.
+        classes: class names of a detector, in its order, as `car,bus`; left out, those its count suggests.
         size: WIDTHxHEIGHT of a detector's input, where its files do not say.
         keep: classes to keep of a detector, as `car,bus`; `voc` keeps VOC's 20 of COCO's, under VOC's names.
     """
     from singleshot.weights.importing import import_files
 
     width, _, height = (size or "").partition("x")
-    if size is not None and not (width.isdecimal() and height.isdecimal()):
+    if size is not None and not (size.isascii() and width.isdecimal() and height.isdecimal()):
         raise RequestError(f"--size is WIDTHxHEIGHT such as 300x300, got {size!r}")
     size_hw = (int(height), int(width)) if size is not None else None
-    kept = None if keep is None else [name.strip() for name in keep.split(",")]
-    print(import_files(file, out, class_names=classes, size_hw=size_hw, keep=kept))
+    named, kept = ([name.strip() for name in text.split(",")] if text else None for text in (classes, keep))
+    print(import_files(file, out, class_names=named, size_hw=size_hw, keep=kept))
     return 0

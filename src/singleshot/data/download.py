@@ -176,7 +176,8 @@ def fetch(address: str, path: Path, *, on_progress: Progress = lambda *_: None) 
         except urllib.error.HTTPError as error:
             raise DownloadError(f"{address}: the server answers {error.code} {error.reason}") from error
         except (urllib.error.URLError, ConnectionError, TimeoutError, http.client.HTTPException) as error:
-            reason, whole = str(getattr(error, "reason", error)) or type(error).__name__, None
+            cause = getattr(error, "reason", error)
+            reason, whole = getattr(cause, "strerror", None) or str(cause) or type(error).__name__, None
         else:
             reason = "the connection ended early"
         size = part.stat().st_size if part.exists() else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from singleshot.data.recognise import open_data
 from singleshot.data.sample import truths_to_learn
 from singleshot.decode import decode_picture
-from singleshot.errors import RequestError
+from singleshot.errors import DataError, RequestError
 from singleshot.explain.page import write_explanation
 from singleshot.explain.trace import explain, truths_in_numbering
 from singleshot.runtime.detector import find_model
@@ -32,8 +32,11 @@ def explain_picture(picture: Path, *, model: str | None, data: str | None, score
 
     Raises:
         RequestError: an exported model, which has no weights to follow; the set does not hold the picture.
+        DataError: model and set have no class in common.
         PictureError: the picture cannot be used.
     """
+    if not 0 <= score <= 1:
+        raise RequestError(f"--score is between 0 and 1, got {score:g}")
     folder = find_model(model)
     if not (folder / WEIGHTS).is_file():
         raise RequestError(f"{folder} is an export: its weights cannot be followed; give the model folder it came from")
@@ -45,6 +48,11 @@ def explain_picture(picture: Path, *, model: str | None, data: str | None, score
         height, width = pixels.shape[:2]
         truths = annotations.truths(_index(annotations, picture, data))
         boxes, labels, _ = truths_to_learn(truths, width=width, height=height)
+        if not set(annotations.class_names) & set(network.spec.class_names):
+            raise DataError(
+                f"{model or folder.name} detects {', '.join(network.spec.class_names[:5])}; {data} has "
+                f"{', '.join(annotations.class_names[:5])}: no class in common"
+            )
         rows, numbers = truths_in_numbering(labels, annotations.class_names, network.spec.class_names)
         learnt = {"truths_xyxy": boxes[rows], "labels": numbers}
     recipe = read_configuration(folder).provenance.get("recipe", {})

@@ -61,7 +61,7 @@ def _overview(picture: UInt8[np.ndarray, "h w 3"], factor: float, found: Explana
     words = f"detections: {len(found.detections)}"
     if found.learnt:
         words += f"; labelled objects (dashed): {len(found.learnt)}"
-    return f'<div class="gallery">{shown_as_it_is(draw_marks(picture, marks, zoom=1.2), words)}</div>'
+    return f'<div style="max-width:760px">{shown_as_it_is(draw_marks(picture, marks), words)}</div>'
 
 
 def _sources(found: Explanation) -> str:

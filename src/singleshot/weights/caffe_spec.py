@@ -36,6 +36,7 @@ _BASES = {
 }
 _WIDEST = {"vgg16": ("fc7", 1024), "mobilenetv1": ("conv13", PAIRS[-1][0])}
 _MOST_CHANNELS = 65536
+LARGEST_SIDE = 8192  # of an input, pixels
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,14 @@ def input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
         shapes += [shape.numbers("dim") for shape in layer.message.message("input_param").messages("shape")]
     for shape in shapes:
         if len(shape) == 4 and shape[1] == 3:
-            return int(shape[2]), int(shape[3])
+            stated = int(shape[2]), int(shape[3])
+            if not all(1 <= side <= LARGEST_SIDE for side in stated):
+                raise ModelError(f"{graph.origin}: an input of {stated[1]}x{stated[0]} is out of 1 .. {LARGEST_SIDE}")
+            if given is not None and given != stated:
+                raise ModelError(
+                    f"{graph.origin} states an input of {stated[1]}x{stated[0]}, --size says {given[1]}x{given[0]}"
+                )
+            return stated
     if given is not None:
         return given
     raise ModelError(f"{graph.origin} states no input of 1 x 3 x height x width; give the size with --size WxH")

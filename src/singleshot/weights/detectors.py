@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from singleshot.errors import RequestError
 from singleshot.weights import ports_mobilenet, ports_vgg, ultra_light, ultra_light_caffe
 from singleshot.weights.caffe import from_description
 from singleshot.weights.caffe_graph import Graph
@@ -36,13 +37,17 @@ def detector_of_state(
 
     Raises:
         ModelError: the file is of a project that is known, but a layer is missing or left over.
+        RequestError: a size for a network that has but one.
     """
     layout = ports_vgg.layout_of(state)
+    lite, light = ports_mobilenet.is_torchvision_lite(state), ports_mobilenet.is_qfgaohao(state)
+    if size_hw is not None and (layout is not None or lite or light):
+        raise RequestError(f"{origin} is of a network whose input has one size: leave --size out")
     if layout is not None:
         return layout.name, *ports_vgg.read(state, layout, class_names, origin=origin)
-    if ports_mobilenet.is_torchvision_lite(state):
+    if lite:
         return "torchvision", *ports_mobilenet.read_torchvision_lite(state, class_names, origin=origin)
-    if ports_mobilenet.is_qfgaohao(state):
+    if light:
         return "qfgaohao/pytorch-ssd", *ports_mobilenet.read_qfgaohao(state, class_names, origin=origin)
     if ultra_light.is_ultra_light(state):
         return "Ultra-Light-Face", *ultra_light.read(state, class_names, size_hw=size_hw, origin=origin)

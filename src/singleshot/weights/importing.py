@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from safetensors.torch import save as format_tensors
 
-from singleshot.errors import RequestError
+from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.bounds import require_bounds
@@ -63,8 +63,10 @@ def import_files(
         names = ", ".join(file.name for file in files) or "nothing"
         raise RequestError(f"give a .prototxt with its .caffemodel, or one other file; got {names}")
     for file in files:
-        if not file.is_file():
+        if not file.exists():
             raise RequestError(f"there is no file {file}")
+        if not file.is_file():
+            raise RequestError(f"{file} is no ordinary file")
     if is_pair:
         pair = by_kind[".prototxt"], by_kind[".caffemodel"]
         found = detector_of_caffe(*pair, class_names, size_hw=size_hw)
@@ -95,6 +97,9 @@ def _write_detector(
     keep: Sequence[str] | None,
 ) -> str:
     require_bounds(spec, str(files[0]))
+    for name, tensor in state.items():
+        if not tensor.isfinite().all():
+            raise ModelError(f"{files[-1]}: {name} would hold values that are not finite")
     model = SSD(spec)
     fill(model, state, origin=str(files[-1]))
     if keep is not None:

@@ -47,7 +47,13 @@ class Port:
         if name not in self.source:
             raise ModelError(f"{self.origin} has no {name}, which {self.what} has")
         self._left.discard(name)
-        return self.source[name].float()
+        tensor = self.source[name]
+        if not tensor.is_floating_point():
+            raise ModelError(f"{self.origin}: {name} holds {tensor.dtype}, expected floating-point numbers")
+        tensor = tensor.float()
+        if not tensor.isfinite().all() or (name.endswith("running_var") and (tensor < 0).any()):
+            raise ModelError(f"{self.origin}: {name} holds NaN, infinite or impossible values")
+        return tensor
 
     def plain(self, ours: str, theirs: str) -> None:
         """A convolution with bias that is one with us, too."""

@@ -51,7 +51,18 @@ def _unwrapped(content: Any, path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
             break
     if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise ModelError(f"{path} must hold a dictionary of tensors, got {type(content).__name__}")
+        others = (
+            [str(name) for name, value in content.items() if not isinstance(value, torch.Tensor)]
+            if isinstance(content, dict)
+            else []
+        )
+        what = f"but its {others[0]!r} is none" if others else f"got {type(content).__name__}"
+        raise ModelError(f"{path} must hold a dictionary of tensors, {what}")
+    for name, value in content.items():
+        if not isinstance(name, str):
+            raise ModelError(f"{path} must name its tensors by text, got {name!r}")
+        if value.layout is not torch.strided or value.is_quantized or value.device.type != "cpu" or value.is_complex():
+            raise ModelError(f"{path}: {name} is no plain array of real numbers")
     state: Mapping[str, Tensor] = content
     if state and all(name.startswith(PARALLEL) for name in state):
         return {name.removeprefix(PARALLEL): tensor for name, tensor in state.items()}

@@ -41,7 +41,7 @@ def from_torchvision(state: Mapping[str, Tensor], preprocess: Preprocess, *, ori
     Raises:
         ModelError: neither ours, nor VGG-16's or MobileNetV2's of torchvision.
     """
-    if any(name.startswith("backbone.") for name in state):
+    if any(name.startswith("backbone.") and ".convolution." in name for name in state):
         return dict(state)
     if "features.0.0.weight" in state and "features.18.0.weight" in state:
         return convert_input(mobilenetv2_base(state, origin=origin), "backbone.stem.convolution", preprocess)

@@ -37,7 +37,7 @@ _BRANCHES = {"branch1": 3, "branch2": 3, "branch3": 4}
 def is_ultra_light(state: Mapping[str, Tensor]) -> bool:
     """Whether it is a state dict of this project."""
     stem = state.get("base_net.0.0.weight")
-    return stem is not None and len(stem) == STEM and "base_net.13.3.weight" not in state
+    return stem is not None and stem.ndim == 4 and len(stem) == STEM and "base_net.13.3.weight" not in state
 
 
 def spec_of(size_hw: tuple[int, int] | None, *, field: bool) -> ModelSpec:

@@ -53,8 +53,10 @@ def parse_groups(text: str, class_names: Sequence[str]) -> list[tuple[str, ...]]
         for name in group:
             if name not in class_names:
                 raise UnknownNameError("class", name, class_names)
-        if len(group) < 2:
+        if len(set(group)) < 2:
             raise RequestError(f"a group of similar classes is two or more, such as car,bus;cat,dog, got {group[0]!r}")
+    if not groups:
+        raise RequestError("no group of similar classes: give some such as car,bus;cat,dog, or leave --similar out")
     return groups
 
 
