@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from jaxtyping import Float
+    from torch import Tensor
 
 
 class Backbone(nn.Module):
@@ -21,3 +27,49 @@ class Backbone(nn.Module):
     LAST: ClassVar[str]
     PADS_AS_TENSORFLOW: ClassVar[bool] = False
     out_channels: int
+
+    def __init__(self, taps: Collection[str]) -> None:
+        super().__init__()
+        self.wanted = frozenset(taps) | {self.LAST}
+
+
+class Chain(Backbone):
+    """A base whose layers, named by `TAPS`, follow each other."""
+
+    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+        """The wanted maps and the last, by name."""
+        maps: dict[str, Tensor] = {}
+        x = pictures
+        for name in self.TAPS:
+            x = self.get_submodule(name)(x)
+            if name in self.wanted:
+                maps[name] = x
+        return maps
+
+
+class InvertedResiduals(Backbone):
+    """`stem`, `block1`, `block2`, ..., `last`: a base of MobileNet v2's kind.
+
+    A block gives its output and the expanded map inside it; `blockN_expand` taps the latter.
+    """
+
+    NUM_BLOCKS: ClassVar[int]
+
+    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+        """The wanted maps and `last`, by name."""
+        maps: dict[str, Tensor] = {}
+        x = self.get_submodule("stem")(pictures)
+        for number in range(1, self.NUM_BLOCKS + 1):
+            x, expanded = self.get_submodule(f"block{number}")(x)
+            if f"block{number}_expand" in self.wanted:
+                maps[f"block{number}_expand"] = expanded
+            if f"block{number}" in self.wanted:
+                maps[f"block{number}"] = x
+        maps[self.LAST] = self.get_submodule(self.LAST)(x)
+        return maps
+
+
+def taps_of_blocks(count: int) -> tuple[str, ...]:
+    """Names of the maps of a base with so many blocks; the first expands nothing."""
+    blocks = range(1, count + 1)
+    return (*(f"block{number}" for number in blocks), *(f"block{number}_expand" for number in blocks[1:]), "last")

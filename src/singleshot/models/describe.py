@@ -13,7 +13,7 @@ from singleshot.models.ssd import SSD
 if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
-    Layer = ConvBlock | MaxPool | L2Norm | nn.Conv2d
+    Layer = ConvBlock | MaxPool | L2Norm | nn.Conv2d | nn.ConvTranspose2d
 
 
 def describe(spec: ModelSpec) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
     names = {
         layer: name.removeprefix("backbone.").removeprefix("extras.")
         for name, layer in model.named_modules()
-        if isinstance(layer, ConvBlock | MaxPool | L2Norm | nn.Conv2d) and layer not in inside
+        if isinstance(layer, ConvBlock | MaxPool | L2Norm | nn.Conv2d | nn.ConvTranspose2d) and layer not in inside
     }
     for layer in names:
         layer.register_forward_hook(note)
@@ -45,7 +45,7 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
 def _row(name: str, layer: Layer, output: torch.Tensor) -> dict[str, Any]:
     convolution = layer.convolution if isinstance(layer, ConvBlock) else layer
     size: tuple[int | None, int | None, int | None] = (None, None, None)
-    if isinstance(convolution, nn.Conv2d):
+    if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
         size = (convolution.kernel_size[0], convolution.stride[0], convolution.dilation[0])
     elif isinstance(convolution, MaxPool):
         size = (convolution.kernel, convolution.stride, 1)
@@ -68,6 +68,8 @@ def _kind(layer: Layer) -> str:
         return "L2 normalisation"
     if isinstance(layer, nn.Conv2d):
         return "convolution"
+    if isinstance(layer, nn.ConvTranspose2d):
+        return "deconvolution"
     parts = ["depthwise convolution" if layer.convolution.groups > 1 else "convolution"]
     if layer.norm is not None:
         parts.append("batch normalisation")

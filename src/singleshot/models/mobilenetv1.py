@@ -40,8 +40,7 @@ class MobileNetV1(Backbone):
         batch_norm: bool = False,
         tensorflow_padding: bool = False,
     ) -> None:
-        super().__init__()
-        self.wanted = frozenset(taps) | {self.LAST}
+        super().__init__(taps)
         epsilon = BASE_NORM_EPSILON if batch_norm else None
         inputs = scaled(STEM, width)
         self.conv0 = ConvBlock(3, inputs, stride=2, norm_epsilon=epsilon, tensorflow_padding=tensorflow_padding)

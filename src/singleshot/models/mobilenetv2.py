@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from singleshot.models.backbone import Backbone
+from singleshot.models.backbone import InvertedResiduals, taps_of_blocks
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class InvertedResidual(nn.Module):
         return (x + projected if self.residual else projected), expanded
 
 
-class MobileNetV2(Backbone):
+class MobileNetV2(InvertedResiduals):
     """stem, block1 .. block17, last (1x1 to 1280 channels).
 
     Args:
@@ -74,11 +74,8 @@ class MobileNetV2(Backbone):
         tensorflow_padding: pad strided convolutions as TensorFlow does (its published weights expect it).
     """
 
-    TAPS = (
-        *(f"block{number}" for number in range(1, len(BLOCKS) + 1)),
-        *(f"block{number}_expand" for number in range(2, len(BLOCKS) + 1)),
-        "last",
-    )
+    TAPS = taps_of_blocks(len(BLOCKS))
+    NUM_BLOCKS = len(BLOCKS)
     LAST = "last"
     PADS_AS_TENSORFLOW = True
 
@@ -90,8 +87,7 @@ class MobileNetV2(Backbone):
         batch_norm: bool = False,
         tensorflow_padding: bool = False,
     ) -> None:
-        super().__init__()
-        self.wanted = frozenset(taps) | {self.LAST}
+        super().__init__(taps)
         epsilon = BASE_NORM_EPSILON if batch_norm else None
         inputs = scaled(STEM, width)
         self.stem = ConvBlock(
@@ -111,16 +107,3 @@ class MobileNetV2(Backbone):
             inputs = outputs
         self.out_channels = scaled(LAST, width)
         self.last = ConvBlock(inputs, self.out_channels, kernel=1, activation="relu6", norm_epsilon=epsilon)
-
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        """The wanted maps and `last`, by name."""
-        maps: dict[str, Tensor] = {}
-        x = self.stem(pictures)
-        for number in range(1, len(BLOCKS) + 1):
-            x, expanded = self.get_submodule(f"block{number}")(x)
-            if f"block{number}_expand" in self.wanted:
-                maps[f"block{number}_expand"] = expanded
-            if f"block{number}" in self.wanted:
-                maps[f"block{number}"] = x
-        maps[self.LAST] = self.last(x)
-        return maps

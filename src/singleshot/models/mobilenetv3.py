@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import nn
 from torch.nn import functional as F
 
-from singleshot.models.backbone import Backbone
+from singleshot.models.backbone import InvertedResiduals, taps_of_blocks
 from singleshot.models.layers import ConvBlock, scaled
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class MobileBottleneck(nn.Module):
         return (x + projected if self.residual else projected), expanded
 
 
-class MobileNetV3(Backbone):
+class MobileNetV3(InvertedResiduals):
     """stem, block1 .. block15, last (1x1 to 480 channels).
 
     Args:
@@ -119,11 +119,8 @@ class MobileNetV3(Backbone):
         tensorflow_padding: pad strided convolutions as TensorFlow does.
     """
 
-    TAPS = (
-        *(f"block{number}" for number in range(1, len(BLOCKS) + 1)),
-        *(f"block{number}_expand" for number in range(2, len(BLOCKS) + 1)),
-        "last",
-    )
+    TAPS = taps_of_blocks(len(BLOCKS))
+    NUM_BLOCKS = len(BLOCKS)
     LAST = "last"
     PADS_AS_TENSORFLOW = True
 
@@ -135,8 +132,7 @@ class MobileNetV3(Backbone):
         batch_norm: bool = False,
         tensorflow_padding: bool = False,
     ) -> None:
-        super().__init__()
-        self.wanted = frozenset(taps) | {self.LAST}
+        super().__init__(taps)
         epsilon = NORM_EPSILON if batch_norm else None
         inputs = scaled(STEM, width)
         self.stem = ConvBlock(
@@ -156,19 +152,6 @@ class MobileNetV3(Backbone):
             inputs = outputs
         self.out_channels = scaled(LAST, width)
         self.last = ConvBlock(inputs, self.out_channels, kernel=1, activation="hardswish", norm_epsilon=epsilon)
-
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        """The wanted maps and `last`, by name."""
-        maps: dict[str, Tensor] = {}
-        x = self.stem(pictures)
-        for number in range(1, len(BLOCKS) + 1):
-            x, expanded = self.get_submodule(f"block{number}")(x)
-            if f"block{number}_expand" in self.wanted:
-                maps[f"block{number}_expand"] = expanded
-            if f"block{number}" in self.wanted:
-                maps[f"block{number}"] = x
-        maps[self.LAST] = self.last(x)
-        return maps
 
 
 def divisible(channels: float, by: int = 8) -> int:

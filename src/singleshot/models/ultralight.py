@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from singleshot.models.backbone import Backbone
+from singleshot.models.backbone import Chain
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ReceptiveField(nn.Module):
         return F.relu(self.join(seen) + self.shortcut(x))
 
 
-class UltraLight(Backbone):
+class UltraLight(Chain):
     """conv0, then 12 pairs: the `slim` base.
 
     Args:
@@ -88,8 +88,7 @@ class UltraLight(Backbone):
     HAS_FIELD = False
 
     def __init__(self, taps: Collection[str], *, width: float = 1.0, batch_norm: bool = False) -> None:
-        super().__init__()
-        self.wanted = frozenset(taps) | {self.LAST}
+        super().__init__(taps)
         epsilon = BASE_NORM_EPSILON if batch_norm else None
         inputs = scaled(STEM, width)
         self.conv0 = ConvBlock(3, inputs, stride=2, norm_epsilon=epsilon)
@@ -103,16 +102,6 @@ class UltraLight(Backbone):
             self.add_module(f"conv{number}", layer)
             inputs = outputs
         self.out_channels = inputs
-
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        """The wanted maps and conv12, by name."""
-        maps: dict[str, Tensor] = {}
-        x = pictures
-        for name in self.TAPS:
-            x = self.get_submodule(name)(x)
-            if name in self.wanted:
-                maps[name] = x
-        return maps
 
 
 class UltraLightRFB(UltraLight):

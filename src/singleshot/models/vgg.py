@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from singleshot.models.backbone import Backbone
+from singleshot.models.backbone import Chain
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, MaxPool, scaled
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from jaxtyping import Float
-    from torch import Tensor
 
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of a stage, their channels
 FULLY_CONNECTED = 1024
@@ -27,7 +25,7 @@ LAYERS = (
 )
 
 
-class VGG16(Backbone):
+class VGG16(Chain):
     """conv1_1 .. conv5_3, pool5, fc6, fc7; every convolution followed by ReLU.
 
     pool5 is 3x3 with stride 1, so that the map keeps its size; fc6's filters are spread (dilation 6) over the field
@@ -43,8 +41,7 @@ class VGG16(Backbone):
     LAST = "fc7"
 
     def __init__(self, taps: Collection[str], *, width: float = 1.0, batch_norm: bool = False) -> None:
-        super().__init__()
-        self.wanted = frozenset(taps) | {self.LAST}
+        super().__init__(taps)
         epsilon = BASE_NORM_EPSILON if batch_norm else None
         inputs = 3
         for stage, (count, channels) in enumerate(STAGES, 1):
@@ -56,13 +53,3 @@ class VGG16(Backbone):
         self.out_channels = scaled(FULLY_CONNECTED, width)
         self.fc6 = ConvBlock(inputs, self.out_channels, dilation=6, norm_epsilon=epsilon)
         self.fc7 = ConvBlock(self.out_channels, self.out_channels, kernel=1, norm_epsilon=epsilon)
-
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        """The wanted maps and fc7, by name."""
-        maps: dict[str, Tensor] = {}
-        x = pictures
-        for name in self.TAPS:
-            x = self.get_submodule(name)(x)
-            if name in self.wanted:
-                maps[name] = x
-        return maps
