@@ -189,7 +189,7 @@ def test_machines_that_lack_each_others_pictures_train_together(data: Path, tmp_
 def test_a_part_of_a_set_is_known_by_its_annotations_alone(tmp_path: Path) -> None:
     rows = [f"{name}.png,1,1,9,9,cell" for name in "ab"]
     (tmp_path / "set.csv").write_text("\n".join(["file,x1,y1,x2,y2,label", *rows]) + "\n")
-    with pytest.raises(RequestError, match="of VOC and COCO a part will do"):
+    with pytest.raises(RequestError, match="of VOC, ILSVRC and COCO a part will do"):
         open_data(tmp_path / "set.csv", partial=True)
 
 
