@@ -43,6 +43,8 @@ def analyze(
     )  # fmt: skip
     console = results()
     for kind, gain in found.mistakes.gains.items():
+        if kind == "similar" and not found.groups:
+            continue
         name = f"{kind} class" if kind in {"similar", "other"} else kind
         console.print(f"{name:>16}  {100 * gain:+5.1f} points of mAP without such mistakes")
     for there, taken, count in found.confusion.most(3):

@@ -83,7 +83,11 @@ def _sources(found: Explanation) -> str:
             str(source.suppressed),
         )
         rows.append(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
-    return f'<div class="card scroll"><table>{"".join(rows)}</table></div>'
+    words = (
+        "Each detection moves and stretches one default box, which stands on a cell (column, row) of a map. Others "
+        "that said so are boxes that lost to it in NMS."
+    )
+    return f'<p class="quiet">{words}</p><div class="card scroll"><table>{"".join(rows)}</table></div>'
 
 
 def _learnt(found: Explanation) -> str:

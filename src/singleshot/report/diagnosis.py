@@ -73,7 +73,7 @@ def render(
         parts.append(section(name, _sensitivity(found)))
     parts.append(section("Which class is taken for which", _confusion(diagnosis)))
     parts.append(section("What a score means", _calibration(diagnosis)))
-    for kind in range(1, len(KINDS)):
+    for kind in _kinds_of_mistakes(diagnosis):
         title_of = f"The surest mistakes: {KINDS[kind]}"
         parts.append(section(title_of, examples(diagnosis, kind, open_picture)))
     parts.append(section("Pictures that went worst", pictures(gallery, worst)))
@@ -87,11 +87,13 @@ def _headline(diagnosis: Diagnosis) -> str:
     missed = 1 - np.nansum(mistakes.recall * mistakes.truths) / max(1, mistakes.truths.sum())
     tiles = [(percent(float(aps.mean()) if len(aps) else None), "mAP, area under the envelope, IoU 0.5")]
     tiles.append((percent(float(missed)), "of the objects never found, at any score"))
+    gains = list(mistakes.gains.values())
     tiles += [
-        (f"{100 * gain:+.1f}", f"points of mAP without mistakes of the kind {KINDS[number]}")
-        for number, gain in enumerate(mistakes.gains.values(), 1)
+        (f"{100 * gains[kind - 1]:+.1f}", f"points of mAP without mistakes of the kind {KINDS[kind]}")
+        for kind in _kinds_of_mistakes(diagnosis)
     ]
-    tiles.append((f"{100 * diagnosis.calibration.error:.1f}%", "mean distance of a score from the share that is right"))
+    error = f"{100 * diagnosis.calibration.error:.1f}%"
+    tiles.append((error, "calibration error: how far scores are from the share that is right"))
     shown = "".join(f'<div class="tile"><b>{value}</b><span>{escape(text)}</span></div>' for value, text in tiles)
     unknown = [name for name, known in zip(mistakes.class_names, diagnosis.judged.known, strict=True) if not known]
     explained = [*EXPLAINED, *([f"left out, as the model does not know them: {', '.join(unknown)}"] if unknown else [])]
@@ -99,24 +101,31 @@ def _headline(diagnosis: Diagnosis) -> str:
     return f'<div class="tiles">{shown}</div>' + section("The kinds", lines([*explained, f"similar classes: {groups}"]))
 
 
+def _kinds_of_mistakes(diagnosis: Diagnosis) -> list[int]:
+    """Numbers of the kinds that there can be: without similar classes, none is taken for one."""
+    return [kind for kind in range(1, len(KINDS)) if diagnosis.groups or KINDS[kind] != "similar class"]
+
+
 def _kinds(diagnosis: Diagnosis) -> str:
     """The paper's figure 3: shares among the best detections, and among the surest mistakes."""
     cards = []
+    wrong = _kinds_of_mistakes(diagnosis)
+    shown = [0, *wrong]
     for depth in diagnosis.depths:
         chart = stacked_chart(
-            depth.counts / np.maximum(1, depth.counts.sum(axis=1, keepdims=True)),
-            KINDS,
-            KIND_COLOURS,
+            (depth.counts / np.maximum(1, depth.counts.sum(axis=1, keepdims=True)))[:, shown],
+            [KINDS[kind] for kind in shown],
+            [KIND_COLOURS[kind] for kind in shown],
             [f"{multiple:g}" for multiple in depth.multiples],
             x_label="detections taken, as a multiple of the objects",
             label=f"kinds of detections of {depth.name}",
             lines=[("found", depth.found, False), ("found, overlap 0.1", depth.touched, True)],
         )
         if len(depth.numbers) > 1:
-            chart += stacked_chart(
-                depth.mistakes / np.maximum(1, depth.mistakes.sum(axis=1, keepdims=True)),
-                KINDS[1:],
-                KIND_COLOURS[1:],
+            chart += '<p class="quiet">Of the mistakes alone:</p>' + stacked_chart(
+                (depth.mistakes / np.maximum(1, depth.mistakes.sum(axis=1, keepdims=True)))[:, [k - 1 for k in wrong]],
+                [KINDS[kind] for kind in wrong],
+                [KIND_COLOURS[kind] for kind in wrong],
                 [f"{number:,}" for number in depth.numbers],
                 x_label="surest mistakes",
                 label=f"kinds of mistakes of {depth.name}",
@@ -127,15 +136,16 @@ def _kinds(diagnosis: Diagnosis) -> str:
 
 def _class_table(diagnosis: Diagnosis) -> str:
     mistakes = diagnosis.mistakes
-    head = "".join(f"<th>{escape(kind)}</th>" for kind in KINDS[1:])
+    wrong = _kinds_of_mistakes(diagnosis)
+    head = "".join(f"<th>{escape(KINDS[kind])}</th>" for kind in wrong)
     rows = [
         "<tr><th>class</th><th>objects</th><th>AP</th><th>found</th><th>found, 0.1</th>"
-        f'<th colspan="4">points of AP without ...</th></tr><tr>{"<th></th>" * 5}{head}</tr>'
+        f'<th colspan="{len(wrong)}">points of AP without ...</th></tr><tr>{"<th></th>" * 5}{head}</tr>'
     ]
     order = np.argsort(-np.nan_to_num(mistakes.average_precision, nan=-1), kind="stable")
     for label in order[: np.count_nonzero(mistakes.truths)]:
         ap = mistakes.average_precision[label]
-        cells = "".join(f"<td>{100 * (value - ap):+.1f}</td>" for value in mistakes.without[:, label])
+        cells = "".join(f"<td>{100 * (mistakes.without[kind - 1, label] - ap):+.1f}</td>" for kind in wrong)
         recalls = (float(mistakes.recall[label]), float(mistakes.weak_recall[label]))
         rows.append(
             f"<tr><td>{escape(mistakes.class_names[label])}</td><td>{mistakes.truths[label]:,}</td>"
