@@ -11,6 +11,8 @@ import pytest
 
 from data_fixtures import voc
 from singleshot.cli.main import run
+from singleshot.coverage import adapt as adapting
+from singleshot.data.classes import join
 from singleshot.design.tiling import designed, measured
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
@@ -69,3 +71,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["boxes", str(data), "--out", str(page)]) == 2
     assert run(["boxes", "--out", str(page)]) == 2
     assert "which data?" in capsys.readouterr().err
+
+
+def test_a_set_that_is_judged_by_a_sample_has_shapes_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adapting, "MOST_TRUTHS", 60)
+    pieces = [truth_set(squares(30, 120, seed=seed), [1] * 30) for seed in range(5)]
+    found = measured(LITE, join(pieces)).to_json()
+    (square,) = found["by_shape"]
+    assert square["objects"] == found["per_class"]["plate"]["objects"] == 60
+    assert square["covered"] == 1

@@ -89,21 +89,23 @@ PAGE = b"<!doctype html>\n", b"<footer>singleshot "
 """How a page of ours begins, and what stands near its end."""
 
 
-def require_page(page: Path, json: Path | None, inputs: Iterable[str | Path]) -> None:
-    """As `require_output` for `--out PAGE` and `--json FILE`, which must differ; a page replaces none but ours.
+def require_page(page: Path | None, json: Path | None, inputs: Iterable[str | Path], *, flag: str = "--out") -> None:
+    """As `require_output` for a page and `--json FILE`, which must differ; a page replaces none but ours.
 
     Raises:
         RequestError: what is wrong.
     """
     inputs = list(inputs)
     require_output(json, "--json", inputs)
-    require_output(page, "--out", inputs)
+    require_output(page, flag, inputs)
+    if page is None:
+        return
     if json is not None and json.resolve() == page.resolve():
-        raise RequestError(f"--out and --json are the same file, {page}: give two")
+        raise RequestError(f"{flag} and --json are the same file, {page}: give two")
     if page.is_file() and page.stat().st_size:
         with page.open("rb") as file:
             begins = file.read(len(PAGE[0]))
             file.seek(max(0, page.stat().st_size - 200))
             ends = file.read()
         if begins != PAGE[0] or PAGE[1] not in ends:
-            raise RequestError(f"--out: {page} is no page of ours and would be replaced: give another file")
+            raise RequestError(f"{flag}: {page} is no page of ours and would be replaced: give another file")

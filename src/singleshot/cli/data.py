@@ -94,8 +94,9 @@ def download(name: str, *, out: Path = Path("data"), keep: bool = False) -> int:
     ) as progress:  # fmt: skip
 
         def show(archive: str, here: int, whole: int) -> None:
-            task = tasks.setdefault(archive, progress.add_task(archive) if archive not in tasks else tasks[archive])
-            progress.update(task, completed=here, total=whole or None)
+            if archive not in tasks:
+                tasks[archive] = progress.add_task(archive)
+            progress.update(tasks[archive], completed=here, total=whole or None)
 
         folder = fetch_set(name, out, keep=keep, on_progress=show)
     results().print(str(folder))

@@ -38,12 +38,11 @@ def evaluate(
             whether it could be chance.
     """
     from singleshot.console import remarks, results
-    from singleshot.files import require_output, write_whole
+    from singleshot.files import require_page, write_whole
     from singleshot.runtime.evaluate_set import evaluate_set
 
-    inputs: list[str | Path] = [data, *(one for one in (detections, model, against) if one is not None)]
-    require_output(json, "--json", inputs)
-    require_output(report, "--report", inputs)
+    inputs = [data, *(one for one in (detections, model, against) if one is not None)]
+    require_page(report, json, inputs, flag="--report")
     result = evaluate_set(
         data, model=model, detections_file=detections, split=split, protocol=protocol, device=device,
         console=remarks(), report=report, against=against,

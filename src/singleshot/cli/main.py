@@ -27,7 +27,7 @@ VERBS = {
     "boxes": ("singleshot.cli.boxes:boxes", "See how default boxes cover your objects, and design better ones."),
     "explain": ("singleshot.cli.explain:explain", "Show which default boxes found the objects of one picture."),
     "export": ("singleshot.cli.export:export", "Make a model run without torch, fast, on an engine."),
-    "data": ("singleshot.cli.data:app", "Check and describe data sets."),
+    "data": ("singleshot.cli.data:app", "Check, describe and download data sets."),
     "bench": ("singleshot.cli.bench:bench", "Measure speed, beside others and beside the machine's limit."),
     "models": ("singleshot.cli.models:models", "List the models there are, or the layers of one."),
     "weights": ("singleshot.cli.weights:app", "Bring in weights of other projects."),

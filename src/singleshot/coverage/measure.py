@@ -62,6 +62,7 @@ class Coverage:
         covered_by_size: how many of them are covered.
         best_overlaps: best IoU of each measured truth.
         labels: class of each measured truth.
+        boxes_xyxy: corners of each, as fractions of its picture.
         degenerate: truths left out because they have no area or are not finite.
         unsized: truths left out because the set does not state their picture's size.
     """
@@ -76,6 +77,7 @@ class Coverage:
     covered_by_size: Int64[np.ndarray, " bins"]
     best_overlaps: Float32[np.ndarray, " M"]
     labels: Int64[np.ndarray, " M"]
+    boxes_xyxy: Float32[np.ndarray, "M 4"]
     degenerate: int
     unsized: int
 
@@ -176,6 +178,7 @@ def measure(
         covered_by_size=np.bincount(bins[hit], minlength=len(SIZE_BINS) - 1),
         best_overlaps=best,
         labels=truths.labels,
+        boxes_xyxy=truths.boxes_xyxy,
         degenerate=truths.degenerate,
         unsized=truths.unsized,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from singleshot.coverage.adapt import ENOUGH, adapt
-from singleshot.coverage.measure import SIZE_BINS, measurable
+from singleshot.coverage.measure import SIZE_BINS
 from singleshot.errors import RequestError
 from singleshot.models.ssd import grid_sizes
 
@@ -67,7 +67,7 @@ class Tiling:
 
 def measured(spec: ModelSpec, annotations: Annotations) -> Tiling:
     """How a detector's own default boxes cover a set."""
-    return _tiling(spec, annotations, adapt(spec, annotations, map_sizes_hw=grid_sizes, below=0).before)
+    return _tiling(spec, adapt(spec, annotations, map_sizes_hw=grid_sizes, below=0).before)
 
 
 def designed(spec: ModelSpec, annotations: Annotations, *, most: int | None = None) -> tuple[Tiling | None, str]:
@@ -79,25 +79,21 @@ def designed(spec: ModelSpec, annotations: Annotations, *, most: int | None = No
         most: default boxes there may be; None for five times as many.
 
     Raises:
-        RequestError: fewer boxes are allowed than the smallest design has.
+        RequestError: less than one box is allowed.
     """
     if most is not None and most < 1:
         raise RequestError(f"--most is a number of boxes, got {most}")
     found = adapt(spec, annotations, map_sizes_hw=grid_sizes, below=ENOUGH, most=most)
-    return (_tiling(found.spec, annotations, found.after) if found.changed else None), found.reason
+    return (_tiling(found.spec, found.after) if found.changed else None), found.reason
 
 
-def _tiling(spec: ModelSpec, annotations: Annotations, coverage: Coverage) -> Tiling:
+def _tiling(spec: ModelSpec, coverage: Coverage) -> Tiling:
     height, width = spec.input_size_hw
-    truths = measurable(annotations)
-    sides = (truths.boxes_xyxy[:, 2:] - truths.boxes_xyxy[:, :2]) * [width, height]
+    sides = (coverage.boxes_xyxy[:, 2:] - coverage.boxes_xyxy[:, :2]) * [width, height]
     shapes = np.digitize(sides[:, 0] / sides[:, 1], SHAPE_BINS[1:-1])
-    same = len(shapes) == len(coverage.best_overlaps)  # of a large set, coverage is measured on a sample
-    hit = coverage.best_overlaps >= np.float32(coverage.threshold) if same else np.zeros(0, bool)
-    count = len(SHAPE_BINS) - 1
-    counts = np.bincount(shapes, minlength=count) if same else np.zeros(count, np.int64)
-    covered = np.bincount(shapes[hit], minlength=count) if same else np.zeros(count, np.int64)
-    return Tiling(spec, grid_sizes(spec), coverage, counts, covered)
+    hit, count = coverage.best_overlaps >= np.float32(coverage.threshold), len(SHAPE_BINS) - 1
+    covered = np.bincount(shapes[hit], minlength=count)
+    return Tiling(spec, grid_sizes(spec), coverage, np.bincount(shapes, minlength=count), covered)
 
 
 def _bins(edges: tuple[float, ...], truths: np.ndarray, covered: np.ndarray) -> list[dict[str, Any]]:

@@ -98,14 +98,12 @@ def initial_network(
         ModelError: weights of another architecture; both sides are named.
     """
     if source is None:
-        note = "fresh weights: without a pretrained base it needs many more pictures and epochs"
-        network = SSD(replace(spec, batch_norm=spec.backbone != "vgg16"), seed=seed)
-        if object_probability is not None:
-            favour_background(network, object_probability)
-        return Start(network, note)
+        spec = replace(spec, batch_norm=spec.backbone != "vgg16")
     network = SSD(spec, seed=seed)
     if object_probability is not None:
         favour_background(network, object_probability)
+    if source is None:
+        return Start(network, "fresh weights: without a pretrained base it needs many more pictures and epochs")
     transfer = start_from_file(network, source)
     origin = f"the shipped {source.name}" if source in shipped_models().values() else str(source)
     return Start(network, f"weights from {origin}: {transfer.summary}")
