@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from singleshot.runtime.onnx_backend import OnnxBackend
+    from singleshot.spec import ModelSpec
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -51,8 +52,7 @@ def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBack
             return
         network = load_network(folder)
     else:
-        network = SSD(variant(model), seed=0).eval()
-        _calm(network)
+        network = _fresh(variant(model))
     graph = to_openvino(network)
     for precision in PRECISIONS:
         of_its_own = graph.clone()
@@ -65,8 +65,18 @@ def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBack
         yield _contestant(f"ours {short}, {precision}", engine), engine
 
 
-def _calm(network: SSD) -> None:
-    spec = network.spec
+def untrained(spec: ModelSpec, *, name: str, threads: int) -> Contestant:
+    """A network of this specification with seeded weights, fp32: good for timing only."""
+    graph = to_openvino(_fresh(spec))
+    halve_weights(graph, only_exact=True)
+    return _contestant(
+        name, OpenVINOBackend(spec, serialised(graph), precision="fp32", origin=spec.name, threads=threads)
+    )
+
+
+def _fresh(spec: ModelSpec) -> SSD:
+    """Seeded weights whose class scores resemble a trained network's."""
+    network = SSD(spec, seed=0).eval()
     with torch.inference_mode():
         inputs = torch.from_numpy(to_network_input(picture(), spec.input_size_hw, spec.preprocess))[None]
         logits = network(inputs).logits[0].clone()
@@ -76,6 +86,7 @@ def _calm(network: SSD) -> None:
         if isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
     ]
     resemble_trained(heads, logits, spec.num_classes, spec.postprocess.score_threshold)
+    return network
 
 
 def _inputs(network: SSD) -> list[np.ndarray]:

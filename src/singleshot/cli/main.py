@@ -28,6 +28,7 @@ VERBS = {
     "explain": ("singleshot.cli.explain:explain", "Show which default boxes found the objects of one picture."),
     "export": ("singleshot.cli.export:export", "Make a model run without torch, fast, on an engine."),
     "data": ("singleshot.cli.data:app", "Check, describe and download data sets."),
+    "reproduce": ("singleshot.cli.reproduce:reproduce", "Set ours beside the paper's, a table at a time."),
     "bench": ("singleshot.cli.bench:bench", "Measure speed, beside others and beside the machine's limit."),
     "models": ("singleshot.cli.models:models", "List the models there are, or the layers of one."),
     "weights": ("singleshot.cli.weights:app", "Bring in weights of other projects."),

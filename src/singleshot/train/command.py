@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from singleshot.spec import ModelSpec
     from singleshot.train.options import TrainOptions
     from singleshot.train.plan import Plan
 
@@ -35,13 +36,28 @@ RESULTS = ("best", "last", "report.html")
 """What a finished run leaves in its folder, and another would replace."""
 
 
-def train_command(data: Sequence[str], options: TrainOptions) -> int:
-    """Train, as one of several processes where `torchrun` started this; returns the exit code."""
+def train_command(
+    data: Sequence[str],
+    options: TrainOptions,
+    *,
+    base: ModelSpec | None = None,
+    recipe: Recipe | None = None,
+    quietly: bool = False,
+) -> int:
+    """Train, as one of several processes where `torchrun` started this; returns the exit code.
+
+    Args:
+        data: sets to train on.
+        options: what the user said.
+        base: see `prepare`, as `recipe`.
+        recipe: see there.
+        quietly: say nothing; the run's files tell all.
+    """
     with joined(options.device) as ranks:
-        console = remarks() if ranks.is_first else Console(quiet=True)
+        console = remarks() if ranks.is_first and not quietly else Console(quiet=True)
         if not options.resume and not options.find_rate:
             _require_unused(options.out)
-        plan = prepare(data, options, ranks)
+        plan = prepare(data, options, ranks, base=base, recipe=recipe)
         for note in (*plan.notes, *plan.coverage):
             console.print(note)
         if options.find_rate:

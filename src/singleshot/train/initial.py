@@ -85,7 +85,8 @@ def initial_network(
 ) -> Start:
     """A network of this spec with the weights that a run starts from.
 
-    A fresh MobileNet gets batch normalisation: without it, and without pretrained weights, it does not learn.
+    A fresh base gets batch normalisation, but for VGG-16, which has it where the spec says so: without it, and without
+    pretrained weights, a MobileNet does not learn.
 
     Args:
         spec: with the data's classes and boxes.
@@ -98,7 +99,7 @@ def initial_network(
         ModelError: weights of another architecture; both sides are named.
     """
     if source is None:
-        spec = replace(spec, batch_norm=spec.backbone != "vgg16")
+        spec = replace(spec, batch_norm=spec.batch_norm or not spec.backbone.startswith("vgg16"))
     network = SSD(spec, seed=seed)
     if object_probability is not None:
         favour_background(network, object_probability)

@@ -165,13 +165,22 @@ def _require_normalisable(model: SSD, pictures: int) -> None:
         )
 
 
-def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) -> Plan:
+def prepare(
+    data: Sequence[str],
+    options: TrainOptions,
+    ranks: Ranks = ALONE,
+    *,
+    base: ModelSpec | None = None,
+    recipe: Recipe | None = None,
+) -> Plan:
     """Read the data, choose the default boxes, build the network and its solver.
 
     Args:
         data: sets to train on.
         options: what the user said.
         ranks: the processes of the run; every one prepares the same plan.
+        base: the architecture, where no name or folder stands for it; its classes follow the data.
+        recipe: instead of the one that the options name; they still override it.
 
     Raises:
         RequestError, DataError, ModelError: before anything has been written.
@@ -194,10 +203,10 @@ def prepare(data: Sequence[str], options: TrainOptions, ranks: Ranks = ALONE) ->
         device = torch.device("cuda", ranks.local_rank)
     train_set, val_set, notes = read_sets(data, options)
     _require_names(train_set.class_names)
-    base = base_spec(options.model, options.input_size, fusion=options.fusion)
+    base = base or base_spec(options.model, options.input_size, fusion=options.fusion)
     base = replace(base, class_names=train_set.class_names)
     source = source_of_weights(base, init=options.init, model=options.model)
-    recipe = _recipe(options, base, train_set, pretrained=source is not None)
+    recipe = _recipe(options, recipe or recipe_for(options.recipe, base), train_set, pretrained=source is not None)
     spec, covered, coverage = with_fitting_boxes(
         base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source
     )
@@ -259,8 +268,8 @@ def default_workers(processes: int = 1) -> int:
     return max(1, min(8, usable_cores() // processes - 1))
 
 
-def _recipe(options: TrainOptions, spec: ModelSpec, train_set: Annotations, *, pretrained: bool) -> Recipe:
-    recipe = recipe_for(options.recipe, spec)
+def _recipe(options: TrainOptions, recipe: Recipe, train_set: Annotations, *, pretrained: bool) -> Recipe:
+    """The recipe as the data and the user change it."""
     if not pretrained:  # nothing to be careful with
         recipe = replace(recipe, backbone_rate=1.0)
     overrides = {

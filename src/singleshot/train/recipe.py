@@ -30,7 +30,8 @@ class Recipe:
         name: `caffe` or `modern`.
         solver: `sgd`, Caffe's, or `adamw`.
         learning_rate: base rate of an update of `batch_size` pictures.
-        schedule: `step` drops by 10 at 2/3 and 5/6 of the run; `cosine` falls smoothly to 0.
+        schedule: `step` drops by 10 at each of `drops`; `cosine` falls smoothly to 0.
+        drops: shares of the run, 0..1, rising: 80k and 100k of the paper's 120k updates.
         warmup_steps: updates over which the rate rises linearly from 0.
         batch_size: pictures an update.
         accumulate: parts into which an update's pictures are cut when memory is short; each part is normalised by its
@@ -42,6 +43,8 @@ class Recipe:
         clip_norm: the gradient of the base, and that of the layers after it, are each shortened to this length; 0
             leaves them.
         overlap_threshold: IoU from which a default box learns a truth.
+        boundary_boxes: whether default boxes that reach outside the picture take part; without them it is Caffe's
+            `ignore_cross_boundary_bbox`. Detection asks all boxes in either case, as Caffe's does.
         negative_ratio: mined negatives a positive.
         box_scales: of the default boxes where they fit the data and no trained heads know them: `kept`, or `paper`, see
             `train.box_choice`.
@@ -62,6 +65,7 @@ class Recipe:
     solver: str = "sgd"
     learning_rate: float = 1e-3
     schedule: str = "step"
+    drops: tuple[float, ...] = (2 / 3, 5 / 6)
     warmup_steps: int = 0
     batch_size: int = 32
     accumulate: int = 1
@@ -71,6 +75,7 @@ class Recipe:
     backbone_rate: float = 1.0
     clip_norm: float = 0.0
     overlap_threshold: float = 0.5
+    boundary_boxes: bool = True
     negative_ratio: float = 3.0
     box_scales: str = "kept"
     localisation_loss: str = "smooth_l1"
@@ -93,22 +98,27 @@ class Recipe:
         ):
             if name not in known:
                 raise UnknownNameError(kind, name, known)
+        self._require_numbers()
         if self.label_smoothing and self.confidence_loss != "softmax":
             raise RequestError(f"label smoothing goes with the softmax loss, not with {self.confidence_loss}")
+        if self.batch_size < 1 or self.accumulate < 1:
+            raise RequestError(f"batch size and parts are 1 or more, got {self.batch_size} and {self.accumulate}")
+        if self.batch_size % self.accumulate:
+            raise RequestError(f"batch size {self.batch_size} cannot be cut into {self.accumulate} equal parts")
+
+    def _require_numbers(self) -> None:
         for name in ("label_smoothing", "average", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise RequestError(f"{name.replace('_', ' ')} must be from 0 up to 1, got {getattr(self, name)}")
         if not 0 <= self.overlap_threshold <= 1:
             raise RequestError(f"overlap threshold must be 0 to 1, got {self.overlap_threshold}")
+        if list(self.drops) != sorted(self.drops) or not all(0 < drop <= 1 for drop in self.drops):
+            raise RequestError(f"drops of the rate must be shares of the run, rising, got {self.drops}")
         if not 0 < self.learning_rate < math.inf:
             raise RequestError(f"the learning rate must be above 0, got {self.learning_rate}")
         for name in NOT_NEGATIVE:
             if not 0 <= getattr(self, name) < math.inf:
                 raise RequestError(f"{name.replace('_', ' ')} must be 0 or more, got {getattr(self, name)}")
-        if self.batch_size < 1 or self.accumulate < 1:
-            raise RequestError(f"batch size and parts are 1 or more, got {self.batch_size} and {self.accumulate}")
-        if self.batch_size % self.accumulate:
-            raise RequestError(f"batch size {self.batch_size} cannot be cut into {self.accumulate} equal parts")
 
 
 CAFFE = Recipe()

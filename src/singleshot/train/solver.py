@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from singleshot.train.recipe import Recipe
 
+ROUNDING = 1e-6
+"""Of an update: two thirds of a number of updates may come out a little above the whole number that they are."""
+
 
 class CaffeSGD(torch.optim.Optimizer):
     """SGD with the learning rate inside the velocity (Caffe sgd_solver.cpp, ComputeUpdateValue).
@@ -135,13 +138,13 @@ def clip_gradients(model: nn.Module, backbone: nn.Module, longest: float) -> boo
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     """The rate of update `step` (from 0) of a run of `steps` updates.
 
-    `step` schedule: the base rate, divided by 10 at 2/3 and again at 5/6 of the run (80k and 100k of the paper's 120k).
-    `cosine`: half a cosine to 0. Both begin with a linear warm-up over `warmup_steps`.
+    `step` schedule: the base rate, divided by 10 at each of `recipe.drops`, shares of the run. `cosine`: half a cosine
+    to 0. Both begin with a linear warm-up over `warmup_steps`.
     """
     rate = recipe.learning_rate
     if step < recipe.warmup_steps:
         rate *= (step + 1) / recipe.warmup_steps
     if recipe.schedule == "cosine":
         return rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-    drops = (3 * step >= 2 * steps) + (6 * step >= 5 * steps)
+    drops = sum(step >= drop * steps - ROUNDING for drop in recipe.drops)
     return float(rate * 0.1**drops)

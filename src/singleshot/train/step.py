@@ -99,6 +99,7 @@ def update(
             batch.classes,
             model.spec.boxes.variances,
             overlap_threshold=recipe.overlap_threshold,
+            ignore_cross_boundary=not recipe.boundary_boxes,
         )
         loss = multibox_loss(
             predictions,

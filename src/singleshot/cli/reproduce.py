@@ -1,0 +1,112 @@
+"""`ssd reproduce`."""
+
+from __future__ import annotations
+
+import json as json_format
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from singleshot.reproduce.rows import Table
+
+MANY = Parameter(consume_multiple=True, negative=())
+
+
+def reproduce(
+    table: str,
+    *,
+    data: Annotated[tuple[str, ...], MANY] = (),
+    coco: str | None = None,
+    rows: Annotated[str | None, Parameter(show_default=False)] = None,
+    budget: str | None = None,
+    width: float | None = None,
+    epochs: float | None = None,
+    seeds: str = "0",
+    given: Annotated[tuple[str, ...], MANY] = (),
+    init: str = "none",
+    train_split: str | None = None,
+    test_split: str | None = None,
+    plan: bool = False,
+    rounds: int = 9,
+    device: str = "auto",
+    workers: int | None = None,
+    threads: int | None = None,
+    out: Path = Path("runs/reproduce"),
+    json: Path | None = None,
+) -> int:
+    """Train and judge the rows of one of the paper's tables, and set ours beside the paper's.
+
+    Args:
+        table: `table1` (VOC2007), `table2` (augmentation, box shapes, atrous), `table3` (output maps), `table4`
+            (VOC2012), `table5` (COCO), `table6` (expansion), `table7` (speed) or `ilsvrc`.
+        data: the sets to learn and judge on: VOC2007, VOC2012; or any of your own.
+        coco: a set in COCO's format, for rows that learn it.
+        rows: only these, by key, separated by commas; `--plan` lists them.
+        budget: `full`: the paper's network and updates; `small`: an eighth of the trunk's width, 20 epochs from
+            nothing. Left out, full where there is a GPU.
+        width: of the trunk, instead of the budget's.
+        epochs: instead of the budget's.
+        seeds: of the trainings, separated by commas; from two on there are intervals.
+        given: `ROW=FOLDER`: judge this model instead of training one.
+        init: weights of a VGG-16 classifier to start from, as `ssd train --init`; `none` for fresh ones.
+        train_split: instead of trainval, or of the set's own training split.
+        test_split: instead of test, or of the set's own validation split where it has no test.
+        plan: only list the rows and their configuration (with --json, all of it).
+        rounds: how often each row is timed; 0 for never.
+        device: `auto`, `cpu` or `cuda`.
+        workers: processes that prepare pictures; left out: the cores less one.
+        threads: of torch on the CPU; left out: all cores.
+        out: folder of the runs and pages; a table that was cut short goes on there.
+        json: file for the figures.
+    """
+    from singleshot.console import remarks, results
+    from singleshot.files import require_output, write_whole
+    from singleshot.reproduce.tables import SPEED
+    from singleshot.reproduce.tables import table as table_named
+
+    require_output(json, "--json", [*data, *([coco] if coco else [])])
+    console, people = results(), remarks()
+    if plan and table != SPEED:
+        content = _listed(table_named(table))
+    elif table == SPEED:
+        from singleshot.reproduce.speed import speed_lines, speed_rows, write_speed
+
+        with people.status("") as status:
+            timed = speed_rows(threads=threads or 2, rounds=rounds, on_stage=status.update)
+        write_speed(out / f"{table}.html", timed)
+        content = {"table": table, "rows": timed}
+        for line in (*speed_lines(timed), str(out / f"{table}.html")):
+            console.print(line)
+    else:
+        from singleshot.reproduce.command import Wish, parse_given, parse_seeds
+        from singleshot.reproduce.command import reproduce as run
+        from singleshot.reproduce.setting_out import as_text, workshop_for
+
+        workshop = workshop_for(
+            data, coco=coco, budget=budget, width=width, epochs=epochs, init=init, train_split=train_split,
+            test_split=test_split, device=device, workers=workers, threads=threads, out=out, say=people.print,
+        )  # fmt: skip
+        keys = [key.strip() for key in rows.split(",")] if rows else []
+        wish = Wish(keys, parse_seeds(seeds), parse_given(given), rounds, threads or 2)
+        with people.status("") as status:
+            done = run(table_named(table), workshop, wish, say=people.print, stage=status.update)
+        content = done.to_json()
+        for line in (*as_text(done.outcomes), *done.claims, str(out / f"{table}.html")):
+            console.print(line)
+    if json is not None:
+        write_whole(json, json_format.dumps(content, indent=1, allow_nan=False) + "\n")
+    return 0
+
+
+def _listed(table: Table) -> dict[str, object]:
+    from singleshot.console import results
+
+    listed = []
+    for row in table.rows:
+        results().print(f"{row.key:<28}{row.label}")
+        listed.append(
+            {"key": row.key, "label": row.label, "paper_percent": dict(row.paper), **row.configuration()},
+        )
+    return {"table": table.name, "title": table.title, "rows": listed}

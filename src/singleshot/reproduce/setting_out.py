@@ -1,0 +1,66 @@
+"""From the user's words to a workshop, and from outcomes to lines for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from singleshot.errors import RequestError
+from singleshot.reproduce.budget import budget as budget_named
+from singleshot.reproduce.page import columns
+from singleshot.reproduce.sources import Given
+from singleshot.reproduce.training import Workshop
+from singleshot.runtime.torch_backend import choose_device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from singleshot.reproduce.outcome import Outcome
+
+
+def workshop_for(
+    data: Sequence[str],
+    *,
+    coco: str | None,
+    budget: str | None,
+    width: float | None,
+    epochs: float | None,
+    init: str,
+    train_split: str | None,
+    test_split: str | None,
+    device: str,
+    workers: int | None,
+    threads: int | None,
+    out: Path,
+    say: Callable[[str], None],
+) -> Workshop:
+    """The workshop of what the user said; left out, the budget is the paper's own only where there is a GPU.
+
+    Raises:
+        RequestError: no data; a budget, width or length that cannot be.
+    """
+    if not data and coco is None:
+        raise RequestError("which data? Give a set behind --data, or one in COCO's format behind --coco")
+    name = budget
+    if name is None:
+        name = "full" if choose_device(device).type == "cuda" else "small"
+        say(f"budget {name}" + ("" if name == "full" else ", for want of a GPU; --budget full trains as the paper"))
+    found = budget_named(name, width=width, epochs=epochs)
+    return Workshop(out, found, Given(tuple(data), coco, train_split, test_split), init, device, workers, threads)
+
+
+def as_text(outcomes: Sequence[Outcome]) -> list[str]:
+    """The table as lines of aligned columns."""
+    return aligned(*columns(outcomes))
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as they must be, the first to the left, the others to the right."""
+    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    ]
