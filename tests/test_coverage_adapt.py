@@ -13,7 +13,14 @@ from golden import SHARED, needs_shared
 from singleshot.coverage import adapt as adapting
 from singleshot.coverage.adapt import ENOUGH, FINER_SOURCES, adapt
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS, ModelSpec
+from singleshot.spec import (
+    SSD300_MOBILENETV1,
+    SSD300_VGG16,
+    SSD300_VGG16_FULL,
+    SSDLITE320_MOBILENETV2,
+    VARIANTS,
+    ModelSpec,
+)
 from truth_sets import squares, truth_set, voc_set
 
 if TYPE_CHECKING:
@@ -138,7 +145,9 @@ def test_an_input_that_is_not_square() -> None:
     check_form(found.spec, wide)
 
 
-@pytest.mark.parametrize("shipped", [SSD300_VGG16, SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "shipped", [SSD300_VGG16, SSD300_VGG16_FULL, SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2], ids=lambda s: s.name
+)
 def test_the_finer_maps_exist_in_the_networks(shipped: ModelSpec) -> None:
     spec = shipped
     for name, stride in zip(FINER_SOURCES[spec.backbone], (8, 4), strict=True):

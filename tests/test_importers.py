@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors.torch import load_file, save_file
+from torchvision.models.vgg import make_layers
 
 from golden import SHARED, needs_shared
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
+from singleshot.models.vgg import STAGES
 from singleshot.preprocess import decode_picture, to_network_input
-from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
+from singleshot.spec import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 from singleshot.weights import tensorflow
 from singleshot.weights.build import fill, load_network, start_from, start_from_file
 from singleshot.weights.caffe import from_description, import_caffe, read_base
@@ -27,6 +30,7 @@ from singleshot.weights.torch_file import read_torch_file
 from singleshot.weights.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, subsample
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 MOBILENET = SHARED / "weights" / "mobilenet_v2_imagenet"
@@ -175,6 +179,39 @@ def test_vgg16_fully_connected_layers_are_subsampled(vgg: torch.nn.Module) -> No
     assert fc7.shape == (1024, 1024, 1, 1)
     assert fc7[3, 7, 0, 0] == vgg.classifier[3].weight[12, 28]  # type: ignore[index]
     assert torch.equal(base["backbone.fc7.convolution.bias"], vgg.classifier[3].bias[::4])  # type: ignore[index]
+
+
+def test_whole_fully_connected_layers_see_what_the_classifier_saw(tmp_path: Path) -> None:
+    """The middle of fc7's 7x7 map of a 224x224 picture is the classifier's fc7: fc6 sees the same 7x7 positions there.
+
+    The borders are padded as the classifier's are, because the pictures are preprocessed as it wants them.
+    """
+    stages = [n for count, channels in STAGES for n in (*[channels // 16] * count, "M")]
+    torch.manual_seed(0)  # torchvision draws from the global state
+    vgg = torchvision.models.VGG(make_layers(stages), num_classes=2).eval()  # type: ignore[arg-type]
+    vgg.classifier[0], vgg.classifier[3] = torch.nn.Linear(32 * 49, 256), torch.nn.Linear(256, 256)
+    model = SSD(replace(SSD300_VGG16_FULL, preprocess=CLASSIFIER_INPUT, width=1 / 16)).eval()
+    save_file(dict(vgg.state_dict()), tmp_path / "vgg.safetensors")
+    found = start_from_file(model, tmp_path / "vgg.safetensors")
+    assert not found.unused
+    assert not [name for name in found.missing if name.startswith("backbone.")]
+    _, pictures = classifier_input(3, 224)
+    with torch.inference_mode():
+        ours = model.backbone(pictures)["fc7"][:, :, 3, 3]
+        theirs = vgg.classifier[:5](vgg.features(pictures).flatten(1))
+    assert theirs.max() > 0
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_whole_is_for_a_vgg16_classifier_alone(thin: SSD, tmp_path: Path) -> None:
+    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), tmp_path / "mobile.pth")
+    with pytest.raises(RequestError, match=r"mobile\.pth has no fc6 of 7x7; --whole is for a VGG-16 classifier"):
+        import_files([tmp_path / "mobile.pth"], tmp_path / "base", whole=True)
+    text, blobs = describe_in_caffe(thin)
+    files = write_caffe(tmp_path, text, blobs)
+    with pytest.raises(RequestError, match=r"net\.caffemodel is a detector; --whole is for"):
+        import_files(files, tmp_path / "base", whole=True)
+    assert not (tmp_path / "base").exists()
 
 
 def test_first_layer_is_rewritten_for_other_pixels(vgg: torch.nn.Module) -> None:
@@ -378,6 +415,16 @@ def convolution(name: str, bottom: str, module: torch.nn.Conv2d, *, relu: bool =
     return text
 
 
+def write_caffe(folder: Path, text: str, blobs: Mapping[str, Sequence[np.ndarray]]) -> tuple[Path, Path]:
+    """Description and weights as files."""
+    prototxt, caffemodel = folder / "net.prototxt", folder / "net.caffemodel"
+    prototxt.write_text(text)
+    caffemodel.write_bytes(
+        b"".join(new_layer(n, *(blob(b.reshape(-1).tolist(), list(b.shape)) for b in bs)) for n, bs in blobs.items())
+    )
+    return prototxt, caffemodel
+
+
 def describe_in_caffe(model: SSD, output: str = "") -> tuple[str, dict[str, list[np.ndarray]]]:
     """Prototxt and blobs of a VGG network of ours."""
     text = 'input: "data" input_shape { dim: 1 dim: 3 dim: 300 dim: 300 }\n'
@@ -445,23 +492,20 @@ def thin() -> SSD:
 
 def test_a_description_becomes_the_same_network(thin: SSD, tmp_path: Path) -> None:
     text, blobs = describe_in_caffe(thin)
-    (tmp_path / "net.prototxt").write_text(text)
-    content = b"".join(
-        new_layer(name, *(blob(b.reshape(-1).tolist(), list(b.shape)) for b in parts)) for name, parts in blobs.items()
-    )
-    (tmp_path / "net.caffemodel").write_bytes(content)
-    spec, state = import_caffe(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", ["a", "b"])
+    prototxt, caffemodel = write_caffe(tmp_path, text, blobs)
+    spec, state = import_caffe(prototxt, caffemodel, ["a", "b"])
     assert spec == THIN
     model = SSD(spec).eval()
     fill(model, state, origin="net")
     for name, tensor in thin.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
-    base = read_base(tmp_path / "net.caffemodel")
+    base = read_base(caffemodel)
     assert torch.equal(base["backbone.fc7.convolution.weight"], thin.backbone.get_parameter("fc7.convolution.weight"))
+    content = caffemodel.read_bytes()
     for cut in np.linspace(1, len(content) - 1, 50).astype(int):
-        (tmp_path / "net.caffemodel").write_bytes(content[:cut])
+        caffemodel.write_bytes(content[:cut])
         with pytest.raises(ModelError, match=r"net\.caffemodel"):
-            import_caffe(tmp_path / "net.prototxt", tmp_path / "net.caffemodel")
+            import_caffe(prototxt, caffemodel)
 
 
 ONE_VARIANCE = "variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 step: 8.0"
@@ -538,6 +582,10 @@ def test_fully_connected_classifier_layers_in_the_old_format(tmp_path: Path) -> 
     expected = torch.from_numpy(weight).view(8, 2, 7, 7)[::4, :, ::3, ::3]
     assert torch.equal(base["backbone.fc6.convolution.weight"], expected)
     assert base["backbone.fc6.convolution.bias"].tolist() == [0, 4]
+    import_files([path], tmp_path / "whole", whole=True)
+    base = load_file(tmp_path / "whole" / "base.safetensors")
+    assert torch.equal(base["backbone.fc6.convolution.weight"], torch.from_numpy(weight).view(8, 2, 7, 7))
+    assert base["backbone.fc6.convolution.bias"].tolist() == list(range(8))
     path.write_bytes(new_layer("fc8", blob([1], [1])))
     with pytest.raises(ModelError, match="no layer of VGG-16 or MobileNet v1; it begins with fc8"):
         read_base(path)
@@ -548,11 +596,8 @@ def test_fully_connected_classifier_layers_in_the_old_format(tmp_path: Path) -> 
 
 def test_a_caffe_detector_becomes_a_model_folder(thin: SSD, tmp_path: Path) -> None:
     text, blobs = describe_in_caffe(thin)
-    prototxt, caffemodel = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
-    prototxt.write_text(text.replace("input_shape { dim: 1 dim: 3 dim: 300 dim: 300 }", ""))
-    caffemodel.write_bytes(
-        b"".join(new_layer(n, *(blob(b.reshape(-1).tolist(), list(b.shape)) for b in bs)) for n, bs in blobs.items())
-    )
+    text = text.replace("input_shape { dim: 1 dim: 3 dim: 300 dim: 300 }", "")
+    prototxt, caffemodel = write_caffe(tmp_path, text, blobs)
     line = import_files([caffemodel, prototxt], tmp_path / "m", class_names=["a", "b"], size_hw=(300, 300))
     assert "ssd300-vgg16, 300x300 input, 2 classes (a, b), 8732 boxes; from Caffe" in line
     assert load_network(tmp_path / "m").spec == THIN

@@ -19,6 +19,7 @@ from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import (
     SSD300_MOBILENETV1,
     SSD300_VGG16,
+    SSD300_VGG16_FULL,
     SSD512_VGG16,
     SSDLITE320_MOBILENETV2,
     VARIANTS,
@@ -39,6 +40,7 @@ def parameters(model: nn.Module) -> int:
     ("spec", "boxes", "weights", "sides"),
     [
         (SSD300_VGG16, 8732, 26_285_486, (38, 19, 10, 5, 3, 1)),
+        (SSD300_VGG16_FULL, 8732, 143_225_518, (38, 19, 10, 5, 3, 1)),
         (SSD512_VGG16, 24564, 27_188_676, (64, 32, 16, 8, 4, 2, 1)),
         (SSD300_MOBILENETV1, 1917, 5_783_417, (19, 10, 5, 3, 2, 1)),
         (SSDLITE320_MOBILENETV2, 3234, 3_382_052, (20, 10, 5, 3, 2, 1)),
@@ -332,6 +334,18 @@ def test_layer_table_of_ssd300() -> None:
     assert rows["heads.confidence.fc7"]["output"] == [6 * 21, 19, 19]
     assert rows["conv11_2"]["output"] == [256, 1, 1]
     assert sum(row["parameters"] for row in rows.values()) == 26_285_486
+
+
+def test_layer_table_without_atrous() -> None:
+    """The classifier's own pool5, fc6 and fc7 (section 3.3), at the maps and default boxes of SSD300."""
+    rows = {row["name"]: row for row in describe(THIN["ssd300-vgg16-full"])}
+    shape = ("output", "kernel", "stride", "dilation")
+    assert [rows["pool5"][column] for column in shape] == [[32, 10, 10], 2, 2, 1]
+    assert [rows["fc6"][column] for column in shape] == [[256, 10, 10], 7, 1, 1]
+    assert [rows["fc7"][column] for column in shape] == [[256, 10, 10], 1, 1, 1]
+    assert rows["norms.conv4_3"]["output"] == [32, 38, 38]
+    assert rows["conv9_2"]["output"] == [16, 5, 5]
+    assert torch.equal(SSD(THIN["ssd300-vgg16-full"]).default_boxes, SSD(THIN["ssd300-vgg16"]).default_boxes)
 
 
 @pytest.mark.parametrize("name", THIN)

@@ -26,9 +26,11 @@ from singleshot.errors import (
     WorkerLostError,
 )
 from singleshot.runtime.detector import Detector
+from singleshot.spec import VARIANTS
 from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
 from singleshot.train.command import train_command
+from singleshot.train.initial import initial_network
 from singleshot.train.journal import Journal, read_history
 from singleshot.train.options import TrainOptions
 from singleshot.train.plan import prepare
@@ -540,3 +542,10 @@ def test_one_picture_at_a_time_is_refused_where_nothing_could_be_normalised(data
     for settings in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
         with pytest.raises(RequestError, match="two pictures at a time"):
             prepare([str(data)], replace(OPTIONS, out=tmp_path / "run", **settings))
+
+
+def test_fresh_networks_are_normalised_but_for_vgg() -> None:
+    """Without batch normalisation a fresh MobileNet does not learn; VGG-16 has none in the paper, atrous or not."""
+    names = ("ssd300-vgg16", "ssd300-vgg16-full", "ssd300-mobilenetv1")
+    specs = [replace(VARIANTS[name], width=1 / 16) for name in names]
+    assert [initial_network(spec, None, seed=0).network.spec.batch_norm for spec in specs] == [False, False, True]

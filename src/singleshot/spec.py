@@ -332,6 +332,14 @@ SSD512_VGG16 = replace(
         ExtraBlock("conv12", 128, 256, kernel=4, padding=1),
     ),
 )
+# Section 3.3, without atrous: fc7 has stride 32, so it stands in conv8_2's place and conv5_3 in fc7's; the rest stays.
+SSD300_VGG16_FULL = replace(
+    SSD300_VGG16,
+    name="ssd300-vgg16-full",
+    backbone="vgg16-full",
+    sources=("conv4_3", "conv5_3", "fc7", *SSD300_VGG16.sources[3:]),
+    extras=SSD300_VGG16.extras[1:],
+)
 _UNIT_RANGE = Preprocess(mean_rgb=(127.5,) * 3, std_rgb=(127.5,) * 3, channel_order="rgb")
 SSD300_MOBILENETV1 = ModelSpec(
     name="ssd300-mobilenetv1",
@@ -390,6 +398,7 @@ VARIANTS = {
         replace(SSD512_VGG16, name="ssd512-vgg16-coco", boxes=BOXES_512_COCO),
         replace(SSD300_VGG16.with_fusion("concat"), name="ssd300-vgg16-fused-concat"),
         replace(SSD300_VGG16.with_fusion("sum"), name="ssd300-vgg16-fused-sum"),
+        SSD300_VGG16_FULL,
         SSD300_MOBILENETV1,
         SSDLITE320_MOBILENETV2,
         SSDLITE320_MOBILENETV3,

@@ -18,6 +18,7 @@ def import_(
     classes: str | None = None,
     size: str | None = None,
     keep: str | None = None,
+    whole: bool = False,
 ) -> int:
     """Turn foreign weights into a model folder, or into a base to start a training from.
 
@@ -31,6 +32,7 @@ def import_(
         classes: class names of a detector, in its order, as `car,bus`; left out, those its count suggests.
         size: WIDTHxHEIGHT of a detector's input, where its files do not say.
         keep: classes to keep of a detector, as `car,bus`; `voc` keeps VOC's 20 of COCO's, under VOC's names.
+        whole: leave fc6 and fc7 of a VGG-16 classifier whole, for ssd300-vgg16-full; else they are subsampled.
     """
     from singleshot.weights.importing import import_files
 
@@ -39,5 +41,5 @@ def import_(
         raise RequestError(f"--size is WIDTHxHEIGHT such as 300x300, got {size!r}")
     size_hw = (int(height), int(width)) if size is not None else None
     named, kept = ([name.strip() for name in text.split(",")] if text else None for text in (classes, keep))
-    print(import_files(file, out, class_names=named, size_hw=size_hw, keep=kept))
+    print(import_files(file, out, class_names=named, size_hw=size_hw, keep=kept, whole=whole))
     return 0

@@ -66,6 +66,7 @@ FINER_SOURCES = {
     "ultralight-rfb": ("conv7", "conv3"),
     "ultralight-slim": ("conv7", "conv3"),
     "vgg16": ("conv4_3", "conv3_3"),
+    "vgg16-full": ("conv4_3", "conv3_3"),
 }
 """Maps of each backbone that may be put in front of the shipped ones: stride 8, then stride 4."""
 

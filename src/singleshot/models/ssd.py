@@ -18,7 +18,7 @@ from singleshot.models.mobilenetv1 import MobileNetV1
 from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.models.mobilenetv3 import MobileNetV3
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
-from singleshot.models.vgg import VGG16
+from singleshot.models.vgg import VGG16, VGG16Full
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -32,6 +32,7 @@ Part = TypeVar("Part", bound=nn.Module)
 
 BACKBONES: dict[str, type[Backbone]] = {
     "vgg16": VGG16,
+    "vgg16-full": VGG16Full,
     "mobilenetv1": MobileNetV1,
     "mobilenetv2": MobileNetV2,
     "mobilenetv3": MobileNetV3,

@@ -1,8 +1,8 @@
-"""VGG-16 as SSD's base: to conv5_3, then fc6 and fc7 as atrous convolutions (paper section 3; DeepLab-LargeFOV)."""
+"""VGG-16 as SSD's base: to conv5_3, then fc6 and fc7 as convolutions, atrous and subsampled or whole (section 3)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from singleshot.models.backbone import Chain
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, MaxPool, scaled
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
 
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of a stage, their channels
-FULLY_CONNECTED = 1024
 # conv1_1, conv1_2, pool1, ... conv5_3, pool5, fc6, fc7
 LAYERS = (
     *(
@@ -25,11 +24,25 @@ LAYERS = (
 )
 
 
+class Ending(NamedTuple):
+    """What follows conv5_3: kernel, stride, padding of pool5; kernel, dilation of fc6; channels of fc6 and fc7."""
+
+    pool: tuple[int, int, int]
+    kernel: int
+    dilation: int
+    channels: int
+
+
+HALVED = (2, 2, 0)  # kernel, stride and padding of all other pooling
+ATROUS = Ending(pool=(3, 1, 1), kernel=3, dilation=6, channels=1024)
+FULL = Ending(pool=HALVED, kernel=7, dilation=1, channels=4096)
+
+
 class VGG16(Chain):
     """conv1_1 .. conv5_3, pool5, fc6, fc7; every convolution followed by ReLU.
 
     pool5 is 3x3 with stride 1, so that the map keeps its size; fc6's filters are spread (dilation 6) over the field
-    that the classifier's 7x7 filters saw. All other pooling is 2x2 with stride 2, rounded up.
+    that the classifier's 7x7 filters saw (DeepLab-LargeFOV). All other pooling is 2x2 with stride 2, rounded up.
 
     Args:
         taps: layers whose maps are wanted, any of `TAPS`.
@@ -39,17 +52,25 @@ class VGG16(Chain):
 
     TAPS = LAYERS
     LAST = "fc7"
+    ENDING: ClassVar[Ending] = ATROUS
 
     def __init__(self, taps: Collection[str], *, width: float = 1.0, batch_norm: bool = False) -> None:
         super().__init__(taps)
-        epsilon = BASE_NORM_EPSILON if batch_norm else None
+        end, epsilon = self.ENDING, BASE_NORM_EPSILON if batch_norm else None
         inputs = 3
         for stage, (count, channels) in enumerate(STAGES, 1):
             outputs = scaled(channels, width)
             for number in range(1, count + 1):
                 self.add_module(f"conv{stage}_{number}", ConvBlock(inputs, outputs, norm_epsilon=epsilon))
                 inputs = outputs
-            self.add_module(f"pool{stage}", MaxPool() if stage < len(STAGES) else MaxPool(3, stride=1, padding=1))
-        self.out_channels = scaled(FULLY_CONNECTED, width)
-        self.fc6 = ConvBlock(inputs, self.out_channels, dilation=6, norm_epsilon=epsilon)
+            kernel, stride, padding = HALVED if stage < len(STAGES) else end.pool
+            self.add_module(f"pool{stage}", MaxPool(kernel, stride=stride, padding=padding))
+        self.out_channels = scaled(end.channels, width)
+        self.fc6 = ConvBlock(inputs, self.out_channels, kernel=end.kernel, dilation=end.dilation, norm_epsilon=epsilon)
         self.fc7 = ConvBlock(self.out_channels, self.out_channels, kernel=1, norm_epsilon=epsilon)
+
+
+class VGG16Full(VGG16):
+    """The classifier's own ending: pool5 2x2 with stride 2, fc6 7x7x4096, fc7 1x1x4096, no dilation (section 3.3)."""
+
+    ENDING = FULL

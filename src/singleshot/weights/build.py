@@ -86,7 +86,8 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
     if path.suffix == ".npz":
         return start_from(model, read_mobilenetv2(path).base, origin=str(path))
     if path.suffix == ".safetensors":
-        tensors = from_torchvision(_load_safetensors(path), model.spec.preprocess, origin=str(path))
+        whole = model.spec.backbone == "vgg16-full"
+        tensors = from_torchvision(_load_safetensors(path), model.spec.preprocess, whole=whole, origin=str(path))
         return start_from(model, tensors, origin=str(path))
     raise RequestError(
         f"{path} cannot be a start: give a model folder, a .safetensors or a MobileNetV2 .npz file; other files become "

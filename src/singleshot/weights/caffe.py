@@ -16,7 +16,7 @@ from singleshot.models.vgg import LAYERS
 from singleshot.weights.caffe_graph import Geometry, Graph, geometry
 from singleshot.weights.caffe_proto import read_caffemodel, read_prototxt
 from singleshot.weights.caffe_spec import SourceLayers, derive_spec, our_name
-from singleshot.weights.torchvision import fold_norm, subsample
+from singleshot.weights.torchvision import fold_norm, fully_connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,11 +86,12 @@ def from_description(
     return spec, state
 
 
-def read_base(caffemodel: Path) -> dict[str, Tensor]:
+def read_base(caffemodel: Path, *, whole: bool = False) -> dict[str, Tensor]:
     """The base's tensors in a weight file without its description: a classifier's, or a part of a detector's.
 
-    Layers of VGG-16 (conv1_1 .. fc7; fully connected fc6 and fc7 are subsampled as in `torchvision.vgg16_base`) or of
-    MobileNet v1 (conv0 .. conv13, with `/bn` and `/scale` folded in); all others are left out.
+    Layers of VGG-16 (conv1_1 .. fc7; fully connected fc6 and fc7 are subsampled, or left `whole`, as in
+    `torchvision.vgg16_base`) or of MobileNet v1 (conv0 .. conv13, with `/bn` and `/scale` folded in); all others are
+    left out.
 
     Raises:
         ModelError: it holds no layer of either base.
@@ -99,7 +100,7 @@ def read_base(caffemodel: Path) -> dict[str, Tensor]:
     base: dict[str, Tensor] = {}
     for name, layer in stored.items():
         if name in LAYERS:
-            weight, bias = _classifier_layer(name, layer)
+            weight, bias = _classifier_layer(name, layer, whole=whole)
         elif name in _MOBILENET_LAYERS:
             weight, bias = _folded_layer(stored, layer)
         else:
@@ -259,16 +260,13 @@ def _norm_scale(layer: Layer, blobs: Sequence[np.ndarray], target: Tensor) -> Te
     return values.expand(target.numel()).clone()
 
 
-def _classifier_layer(name: str, layer: StoredLayer) -> tuple[Tensor, Tensor]:
-    """A VGG layer; fully connected fc6 and fc7 (4096 outputs) become the subsampled convolutions."""
+def _classifier_layer(name: str, layer: StoredLayer, *, whole: bool) -> tuple[Tensor, Tensor]:
+    """A VGG layer; fully connected fc6 and fc7 (4096 outputs) become convolutions, subsampled unless `whole`."""
     weight = torch.from_numpy(layer.blobs[0])
     bias = torch.from_numpy(layer.blobs[1].reshape(-1)) if len(layer.blobs) > 1 else torch.zeros(len(weight))
     rows = len(bias)
     if name in {"fc6", "fc7"} and weight.numel() // rows == weight.shape[-1] and weight.shape[-1] > 1:
-        inner = weight.reshape(rows, -1)
-        if name == "fc6":
-            return subsample(inner.reshape(rows, -1, 7, 7), 4, 1, 3), bias[::4].clone()
-        return subsample(inner[:, :, None, None], 4, 4, 1), bias[::4].clone()
+        return fully_connected(name, weight, bias, whole=whole)
     return weight, bias
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import save as format_tensors
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
+from singleshot.models.vgg import FULL
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import fill, save_network
@@ -38,6 +39,7 @@ def import_files(
     class_names: Sequence[str] | None = None,
     size_hw: tuple[int, int] | None = None,
     keep: Sequence[str] | None = None,
+    whole: bool = False,
 ) -> str:
     """Read foreign weights and write them to the folder `out`; returns a line that says what it is and how to use it.
 
@@ -51,6 +53,7 @@ def import_files(
         class_names: of a detector, in its order; left out, those that their number suggests.
         size_hw: input size of a detector whose files do not say.
         keep: the classes to keep of a detector, the others are cut off; see `classes.cut`.
+        whole: leave fc6 and fc7 of a VGG-16 classifier whole, for the base `vgg16-full`.
 
     Raises:
         RequestError: files of another kind or number; the folder cannot be written to; nothing to cut.
@@ -67,20 +70,24 @@ def import_files(
             raise RequestError(f"there is no file {file}")
         if not file.is_file():
             raise RequestError(f"{file} is no ordinary file")
-    if is_pair:
-        pair = by_kind[".prototxt"], by_kind[".caffemodel"]
-        found = detector_of_caffe(*pair, class_names, size_hw=size_hw)
-        return _write_detector(*found, pair, out, keep)
-    file = files[0]
+    file, detector = files[0], None
     state: dict[str, Tensor] = {}
-    if file.suffix in {".pth", ".pt"}:
+    if is_pair:
+        files = by_kind[".prototxt"], by_kind[".caffemodel"]
+        detector = detector_of_caffe(*files, class_names, size_hw=size_hw)
+    elif file.suffix in {".pth", ".pt"}:
         state = read_torch_file(file)
-        of_state = detector_of_state(state, class_names, size_hw=size_hw, origin=str(file))
-        if of_state is not None:
-            return _write_detector(*of_state, files, out, keep)
+        detector = detector_of_state(state, class_names, size_hw=size_hw, origin=str(file))
+    if detector is not None:
+        if whole:
+            raise RequestError(f"{files[-1].name} is a detector; --whole is for a VGG-16 classifier's fc6 and fc7")
+        return _write_detector(*detector, files, out, keep)
     if class_names or keep or size_hw:
         raise RequestError(f"{file.name} is no detector that is known, but a base: it has neither classes nor a size")
-    base = _read_base(file, state)
+    base = _read_base(file, state, whole=whole)
+    fc6 = base.get("backbone.fc6.convolution.weight")
+    if whole and (fc6 is None or fc6.shape[-1] != FULL.kernel):
+        raise RequestError(f"{file.name} has no fc6 of 7x7; --whole is for a VGG-16 classifier's fc6 and fc7")
     content = format_tensors({name: tensor.contiguous() for name, tensor in base.items()})
     with replaced_folder(out) as beside:
         (beside / BASE).write_bytes(content)
@@ -120,12 +127,12 @@ def _classes(names: Sequence[str]) -> str:
     return f"{len(names)} class{'es' if len(names) > 1 else ''} ({shown}{', ...' if len(names) > 3 else ''})"
 
 
-def _read_base(file: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _read_base(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
     if file.suffix == ".caffemodel":
-        return read_base(file)
+        return read_base(file, whole=whole)
     if file.suffix == ".npz":
         return read_mobilenetv2(file).base
     if file.suffix in {".pth", ".pt"}:
         variant = SSDLITE320_MOBILENETV2 if "features.18.0.weight" in state else SSD300_VGG16
-        return from_torchvision(state, variant.preprocess, origin=str(file))
+        return from_torchvision(state, variant.preprocess, whole=whole, origin=str(file))
     raise RequestError(f"{file} is of a kind that is not read: .caffemodel, .npz, .pth and .pt are")

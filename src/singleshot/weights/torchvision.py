@@ -27,7 +27,9 @@ CLASSIFIER_INPUT = Preprocess(
 _CHANNELS_KEPT, _PIXELS_KEPT = 4, 3  # every 4th of fc6's 4096 filters, every 3rd of its 7 pixels
 
 
-def from_torchvision(state: Mapping[str, Tensor], preprocess: Preprocess, *, origin: str) -> dict[str, Tensor]:
+def from_torchvision(
+    state: Mapping[str, Tensor], preprocess: Preprocess, *, whole: bool = False, origin: str
+) -> dict[str, Tensor]:
     """Tensors under our names; a state that already has them comes back as it is.
 
     The classifier's own padding is on both sides: a MobileNetV2 from here belongs into a network without
@@ -36,6 +38,7 @@ def from_torchvision(state: Mapping[str, Tensor], preprocess: Preprocess, *, ori
     Args:
         state: a classifier's state dict.
         preprocess: what the network will be fed; the first convolution is rewritten for it, see `convert_input`.
+        whole: see `vgg16_base`.
         origin: file, for messages.
 
     Raises:
@@ -46,7 +49,7 @@ def from_torchvision(state: Mapping[str, Tensor], preprocess: Preprocess, *, ori
     if "features.0.0.weight" in state and "features.18.0.weight" in state:
         return convert_input(mobilenetv2_base(state, origin=origin), "backbone.stem.convolution", preprocess)
     if "features.0.weight" in state:
-        return convert_input(vgg16_base(state, origin=origin), "backbone.conv1_1.convolution", preprocess)
+        return convert_input(vgg16_base(state, whole=whole, origin=origin), "backbone.conv1_1.convolution", preprocess)
     some = ", ".join(list(state)[:3]) or "nothing"
     raise ModelError(
         f"{origin} holds neither our layers nor torchvision's VGG-16 or MobileNetV2; it begins with {some}"
@@ -71,10 +74,15 @@ def convert_input(base: Mapping[str, Tensor], first: str, preprocess: Preprocess
     return {**base, f"{first}.weight": weight.float().contiguous(), f"{first}.bias": bias.float()}
 
 
-def vgg16_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, Tensor]:
+def vgg16_base(state: Mapping[str, Tensor], *, whole: bool = False, origin: str) -> dict[str, Tensor]:
     """VGG-16 classifier to SSD's base; fc6 and fc7 are subsampled into the atrous convolutions.
 
     Takes pixels as the classifier did. Without `classifier.*` only the convolutions are given.
+
+    Args:
+        state: a classifier's state dict.
+        whole: leave fc6 and fc7 whole, as convolutions of 7x7 and 1x1 (the base `vgg16-full`).
+        origin: file, for messages.
     """
     base: dict[str, Tensor] = {}
     for name, position in vgg16_positions().items():
@@ -85,13 +93,22 @@ def vgg16_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, Tensor]
         weight = _take(state, "classifier.0.weight", origin)
         if weight.shape[1] % 49:
             raise ModelError(f"{origin}: classifier.0.weight must see 7x7 positions, got {tuple(weight.shape)}")
-        filters = weight.reshape(len(weight), -1, 7, 7)
-        base["backbone.fc6.convolution.weight"] = subsample(filters, _CHANNELS_KEPT, 1, _PIXELS_KEPT)
-        base["backbone.fc6.convolution.bias"] = _take(state, "classifier.0.bias", origin)[::_CHANNELS_KEPT].clone()
-        square = _take(state, "classifier.3.weight", origin)[:, :, None, None]
-        base["backbone.fc7.convolution.weight"] = subsample(square, _CHANNELS_KEPT, _CHANNELS_KEPT, 1)
-        base["backbone.fc7.convolution.bias"] = _take(state, "classifier.3.bias", origin)[::_CHANNELS_KEPT].clone()
+        for name, number in (("fc6", 0), ("fc7", 3)):
+            weight, bias = (_take(state, f"classifier.{number}.{part}", origin) for part in ("weight", "bias"))
+            weight, bias = fully_connected(name, weight, bias, whole=whole)
+            base[f"backbone.{name}.convolution.weight"], base[f"backbone.{name}.convolution.bias"] = weight, bias
     return base
+
+
+def fully_connected(
+    name: str, weight: Float[Tensor, "O I"], bias: Float[Tensor, " O"], *, whole: bool
+) -> tuple[Float[Tensor, "o i h w"], Float[Tensor, " o"]]:
+    """A classifier's `fc6` or `fc7` as a convolution of the base, subsampled unless `whole`."""
+    side, inputs_apart = (7, 1) if name == "fc6" else (1, _CHANNELS_KEPT)
+    filters = weight.reshape(len(bias), -1, side, side)
+    if whole:
+        return filters, bias
+    return subsample(filters, _CHANNELS_KEPT, inputs_apart, _PIXELS_KEPT), bias[::_CHANNELS_KEPT].clone()
 
 
 def vgg16_positions() -> dict[str, int]:
