@@ -44,7 +44,7 @@ def reproduce(
         data: the sets to learn and judge on: VOC2007, VOC2012; or any of your own.
         coco: a set in COCO's format, for rows that learn it.
         rows: only these, by key, separated by commas; `--plan` lists them.
-        budget: `full`: the paper's network and updates; `small`: an eighth of the trunk's width, 20 epochs from
+        budget: `full`: the paper's network and updates; `small`: an eighth of the trunk's width, 12 epochs from
             nothing. Left out, full where there is a GPU.
         width: of the trunk, instead of the budget's.
         epochs: instead of the budget's.

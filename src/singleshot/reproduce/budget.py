@@ -60,7 +60,7 @@ class Budget:
         )
 
 
-BUDGETS = {"full": Budget("full"), "small": Budget("small", width=1 / 8, epochs=20, quick=True)}
+BUDGETS = {"full": Budget("full"), "small": Budget("small", width=1 / 8, epochs=12, quick=True)}
 
 
 def budget(name: str, *, width: float | None = None, epochs: float | None = None) -> Budget:
