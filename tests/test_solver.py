@@ -84,6 +84,15 @@ def test_step_schedule_drops_at_two_thirds_and_five_sixths() -> None:
     assert rates[100] == pytest.approx(1e-5)
 
 
+def test_drops_stand_where_the_recipe_says() -> None:
+    recipe = replace(CAFFE, drops=(0.7, 0.9))  # the authors' ssd_coco.py: 280k and 360k of 400k
+    rates = {step: learning_rate(step, 400_000, recipe) for step in (279_999, 280_000, 359_999, 360_000)}
+    assert list(rates.values()) == pytest.approx([1e-3, 1e-4, 1e-4, 1e-5])
+    for drops in ((0.9, 0.7), (0.0,), (1.1,), (float("nan"),)):
+        with pytest.raises(RequestError, match="drops of the rate must be shares of the run"):
+            replace(CAFFE, drops=drops)
+
+
 def test_cosine_warms_up_and_ends_near_zero() -> None:
     recipe = replace(CAFFE, schedule="cosine", warmup_steps=10, learning_rate=1.0)
     assert learning_rate(0, 100, recipe) == pytest.approx(0.1)

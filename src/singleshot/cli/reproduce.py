@@ -68,9 +68,9 @@ def reproduce(
 
     require_output(json, "--json", [*data, *([coco] if coco else [])])
     console, people = results(), remarks()
-    if plan and table != SPEED:
-        content = _listed(table_named(table))
-    elif table == SPEED:
+    wanted = None if table == SPEED else table_named(table)
+    content: dict[str, object]
+    if wanted is None:
         from singleshot.reproduce.speed import speed_lines, speed_rows, write_speed
 
         with people.status("") as status:
@@ -79,6 +79,8 @@ def reproduce(
         content = {"table": table, "rows": timed}
         for line in (*speed_lines(timed), str(out / f"{table}.html")):
             console.print(line)
+    elif plan:
+        content = _listed(wanted)
     else:
         from singleshot.reproduce.command import Wish, parse_given, parse_seeds
         from singleshot.reproduce.command import reproduce as run
@@ -91,7 +93,7 @@ def reproduce(
         keys = [key.strip() for key in rows.split(",")] if rows else []
         wish = Wish(keys, parse_seeds(seeds), parse_given(given), rounds, threads or 2)
         with people.status("") as status:
-            done = run(table_named(table), workshop, wish, say=people.print, stage=status.update)
+            done = run(wanted, workshop, wish, say=people.print, stage=status.update)
         content = done.to_json()
         for line in (*as_text(done.outcomes), *done.claims, str(out / f"{table}.html")):
             console.print(line)

@@ -191,6 +191,7 @@ def _outcome(
         results=tuple(results),
         milliseconds=timed,
         given=given,
+        trained={} if given else workshop.cost(row.spec, row.schooling),
     )
 
 

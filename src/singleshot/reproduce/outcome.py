@@ -50,6 +50,7 @@ class Outcome:
         results: of each seed.
         milliseconds: of the network of the paper's width, and of the whole detection, batch 1; empty where not timed.
         given: whether the user gave the models.
+        trained: network, recipe and length under the budget; empty where the models were given.
     """
 
     row: Row
@@ -60,6 +61,7 @@ class Outcome:
     results: tuple[Result, ...]
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     given: bool = False
+    trained: Mapping[str, Any] = field(default_factory=dict)
 
     def values(self, name: str = "mAP") -> list[float]:
         """A figure of each seed."""
@@ -101,7 +103,8 @@ class Outcome:
             "milliseconds": dict(self.milliseconds),
             "given": self.given,
             "seeds": [{"seed": one.seed, "model": one.model, **one.figures} for one in self.results],
-            "configuration": self.row.configuration(),
+            "trained": dict(self.trained),
+            "paper_configuration": self.row.configuration(),
         }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from html import escape
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from singleshot.files import write_whole
 from singleshot.report.page import HEAD, section
@@ -121,18 +121,15 @@ def _per_class(outcome: Outcome) -> dict[str, float]:
 
 
 def _configurations(outcomes: Sequence[Outcome]) -> str:
+    """As each row was trained; a given model's card says how it was."""
     parts = []
     for one in outcomes:
-        text = json.dumps(_shortened(one.row.configuration()), indent=1)
         learnt = ", ".join(str(source) for source in one.learnt)
+        how = f"given: {one.results[0].model}" if one.given else f"learnt {learnt}"
+        network = {name: value for name, value in one.trained.get("model", {}).items() if name != "class_names"}
+        text = json.dumps({**one.trained, "model": network} if one.trained else {}, indent=1)
         parts.append(
-            f"<details><summary>{escape(one.row.label)}: learnt {escape(learnt)}; judged on {escape(str(one.judged))}"
+            f"<details><summary>{escape(one.row.label)}: {escape(how)}; judged on {escape(str(one.judged))}"
             f"</summary><pre>{escape(text)}</pre></details>"
         )
     return f'<div class="card">{"".join(parts)}</div>'
-
-
-def _shortened(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Without class names, which follow the data."""
-    model = {name: value for name, value in configuration["model"].items() if name != "class_names"}
-    return {**configuration, "model": model}

@@ -57,6 +57,15 @@ class Workshop:
         """The folder of this row's run."""
         return self.out / "runs" / f"{row.key}-seed{seed}"
 
+    def cost(self, spec: ModelSpec, schooling: Schooling) -> dict[str, Any]:
+        """Network, recipe and length as they are trained under the budget, as plain values."""
+        return {
+            "model": asdict(self.budget.network(spec)),
+            "recipe": asdict(self.budget.recipe(schooling)),
+            "epochs": self.budget.epochs,
+            "updates": None if self.budget.epochs else schooling.updates,
+        }
+
     def train(self, row: Row, seed: int) -> Path:
         """The row's trained model: made now, gone on with, or found there.
 
@@ -82,18 +91,8 @@ class Workshop:
         self, folder: Path, spec: ModelSpec, schooling: Schooling, learnt: Sequence[Source], init: str, seed: int
     ) -> Path:
         network, recipe = self.budget.network(spec), self.budget.recipe(schooling)
-        _require_same_run(
-            folder,
-            {
-                "model": asdict(network),
-                "recipe": asdict(recipe),
-                "epochs": self.budget.epochs,
-                "updates": None if self.budget.epochs else schooling.updates,
-                "learnt": [asdict(source) for source in learnt],
-                "init": init,
-                "seed": seed,
-            },
-        )
+        record = self.cost(spec, schooling) | {"learnt": [asdict(one) for one in learnt], "init": init, "seed": seed}
+        _require_same_run(folder, record)
         last = folder / "last"
         if last.is_dir():
             return last

@@ -1,0 +1,220 @@
+"""The paper's tables: their rows, what they need, and a whole one in small."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from data_fixtures import coco, coco_content, voc
+from singleshot.cli.main import run
+from singleshot.data.coco_to_voc import COCO_CLASSES
+from singleshot.default_boxes import caffe_default_boxes
+from singleshot.errors import RequestError, UnknownNameError
+from singleshot.models.ssd import grid_sizes
+from singleshot.reproduce.budget import budget
+from singleshot.reproduce.outcome import Outcome, Result, orderings
+from singleshot.reproduce.sources import Given, LackingError, Source
+from singleshot.reproduce.tables import TABLES, table
+from singleshot.spec import VOC_CLASSES
+from singleshot.weights.folder import read_spec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from singleshot.reproduce.rows import Row
+
+TINY = ["--budget", "small", "--width", "0.02", "--epochs", "1", "--workers", "0", "--threads", "1", "--rounds", "0"]
+
+
+def rows_of(name: str) -> dict[str, Row]:
+    return {row.key: row for row in table(name).rows}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pictures: dict[str, Any] = {f"p{i}": [("cat" if i % 2 else "dog", (2 + i, 3, 20 + i, 22))] for i in range(6)}
+    splits = {"trainval": list(pictures)[:4], "test": list(pictures)[4:]}
+    return voc(tmp_path_factory.mktemp("reproduce") / "voc", pictures, splits)
+
+
+@pytest.mark.parametrize("name", ["table2", "table3"])
+def test_default_boxes_are_as_many_as_the_paper_counts(name: str) -> None:
+    for row in table(name).rows:
+        count = len(caffe_default_boxes(row.spec.boxes, grid_sizes(row.spec), row.spec.input_size_hw))
+        assert row.boxes in {None, count}, row.label
+
+
+def test_rows_of_table_2_differ_in_what_they_are_called_after() -> None:
+    rows = rows_of("table2")
+    whole = rows["ssd300"]
+    assert {len(boxes.ratios) for boxes in rows["squares"].spec.boxes.maps} == {0}
+    assert [boxes.ratios for boxes in rows["no-thirds"].spec.boxes.maps] == [(2.0, 0.5)] * 6
+    assert rows["no-atrous"].spec.backbone == "vgg16-full"
+    bare = rows["bare"].schooling.recipe.augment
+    assert (len(bare.samplers), bare.hue_probability, bare.mirror_probability) == (1, 0, 0.5)
+    assert whole.schooling.recipe.augment.expand_probability == 0
+    assert [row.paper["mAP"] for row in rows.values()] == [65.5, 71.6, 73.7, 74.2, 74.3]
+
+
+def test_rows_of_table_3_lose_their_coarsest_maps_and_boundary_boxes() -> None:
+    rows = rows_of("table3")
+    assert rows["maps-3"].spec.sources == ("conv4_3", "fc7", "conv8_2")
+    assert rows["maps-1"].spec.sources == ("fc7",)
+    assert (rows["maps-1"].spec.normalised, rows["maps-1"].spec.extras) == ((), ())
+    assert rows["maps-3"].schooling.recipe.boundary_boxes
+    assert not rows["maps-3-inside"].schooling.recipe.boundary_boxes
+    assert rows["maps-1-inside"].paper["mAP"] == 64.0
+
+
+def test_rows_of_one_key_are_one_training_in_every_table() -> None:
+    seen: dict[str, tuple[object, ...]] = {}
+    for name in TABLES:
+        rows = table(name).rows
+        assert len({row.key for row in rows}) == len(rows)
+        for row in rows:
+            what = (row.spec, row.schooling, row.before, row.on_coco)
+            assert seen.setdefault(row.key, what) == what, (name, row.key)
+
+
+def test_expansion_doubles_the_updates_and_coco_keeps_its_boxes() -> None:
+    rows = rows_of("table6")
+    assert rows["ssd300"].schooling.updates * 2 == rows["ssd300-expanded"].schooling.updates == 120_000
+    after = rows["ssd300-after-coco-expanded"]
+    assert after.before is not None
+    assert after.before.updates == 400_000
+    assert after.before.recipe.drops == (0.7, 0.9)
+    assert after.spec.boxes.maps[0].min_sizes == (21.0,)
+    assert rows["ssd512-coco"].paper == {"AP": 26.8, "AP50": 46.5, "AP75": 27.8}
+    assert rows["ssd300-voc12"].protocol == "voc12"
+
+
+def test_what_a_row_lacks_is_said(data: Path) -> None:
+    rows = rows_of("table1")
+    path = str(data)
+    alone, pair = Given([path]), Given([path, path])
+    assert alone.learnt(rows["ssd300-first"]) == (Source(path, "trainval"),)
+    assert len(pair.learnt(rows["ssd300"])) == 2
+    with pytest.raises(LackingError, match="needs 2 sets behind --data, got 1"):
+        alone.learnt(rows["ssd300"])
+    with pytest.raises(LackingError, match="needs a set in COCO's format: --coco DIR"):
+        alone.learnt(rows["ssd300-after-coco"])
+    learnt = pair.learnt(rows_of("table4")["ssd300-voc12"])
+    assert [source.split for source in learnt] == ["trainval", "trainval", "test"]
+    assert replace(alone, test_split="trainval").judged(rows["ssd300"]).split == "trainval"
+
+
+def outcome(key: str, *values: float) -> Outcome:
+    row = replace(rows_of("table2")["ssd300"], key=key)
+    results = tuple(Result(seed, {"mAP": value, "per_class": {}}, "m") for seed, value in enumerate(values))
+    return Outcome(row, (), Source("s", "test"), 1, 1, results)
+
+
+def test_an_ordering_is_claimed_only_where_intervals_part() -> None:
+    good, bad, vague = outcome("good", 0.7, 0.71, 0.72), outcome("bad", 0.5, 0.51, 0.52), outcome("vague", 0.1, 0.9)
+    assert good.interval == pytest.approx((0.71 - 4.303 * 0.01 / 3**0.5, 0.71 + 4.303 * 0.01 / 3**0.5))
+    assert orderings([bad, vague, good, outcome("once", 0.99)]) == [("good", "bad")]
+
+
+def test_a_budget_changes_the_cost_and_not_the_comparison() -> None:
+    for row in (*table("table2").rows, *table("table3").rows):
+        small = budget("small").recipe(row.schooling)
+        assert small.boundary_boxes == row.schooling.recipe.boundary_boxes
+        assert small.augment.samplers == row.schooling.recipe.augment.samplers
+        assert small.overlap_threshold == row.schooling.recipe.overlap_threshold
+        assert budget("full").recipe(row.schooling) is row.schooling.recipe
+        assert budget("small").network(row.spec).boxes == row.spec.boxes
+    with pytest.raises(UnknownNameError, match="did you mean small"):
+        budget("smal")
+    with pytest.raises(RequestError, match="--width is above 0 and at most 1, got 2"):
+        budget("small", width=2)
+
+
+def test_a_table_in_small(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = tmp_path / "table.json"
+    command = [
+        "reproduce",
+        "table2",
+        "--data",
+        str(data),
+        *TINY,
+        "--out",
+        str(tmp_path / "out"),
+        "--json",
+        str(figures),
+    ]
+    assert run([*command, "--rows", "squares,ssd300", "--seeds", "0,1"]) == 0
+    shown = capsys.readouterr().out
+    assert "without {1/2, 2} and {1/3, 3} boxes" in shown
+    assert "paper mAP" in shown
+    found = json.loads(figures.read_text())
+    assert [row["key"] for row in found["rows"]] == ["squares", "ssd300"]
+    squares, whole = found["rows"]
+    assert (squares["boxes"], whole["boxes"], whole["paper_percent"]) == (3880, 8732, {"mAP": 74.3})
+    assert [seed["seed"] for seed in whole["seeds"]] == [0, 1]
+    assert whole["learnt"] == ["voc trainval"]
+    assert whole["judged"] == "voc test"
+    assert whole["trained"]["model"]["width"] == 0.02
+    page = (tmp_path / "out/table2.html").read_text()
+    assert "not the paper&#x27;s figures" in page
+
+    folder = tmp_path / "out/runs/ssd300-seed0"
+    before = (folder / "last/model.safetensors").stat().st_mtime_ns
+    given = ["--given", f"squares={tmp_path / 'out/runs/squares-seed0/last'}"]
+    assert run([*command, "--rows", "squares,ssd300", *given]) == 0
+    assert (folder / "last/model.safetensors").stat().st_mtime_ns == before  # found there, not trained again
+    again = json.loads(figures.read_text())["rows"]
+    assert again[0]["given"]
+    assert again[0]["seeds"][0]["mAP"] == squares["seeds"][0]["mAP"]
+    capsys.readouterr()
+    longer = ["2" if word == "1" else word for word in command]
+    assert run([*longer, "--rows", "ssd300"]) == 2
+    assert "ssd300-seed0 holds a run of other epochs: give another --out" in capsys.readouterr().err
+
+
+def test_fine_tuning_from_coco_is_a_chain(data: Path, tmp_path: Path) -> None:
+    content = coco_content(3)
+    content["categories"] = [{"id": i, "name": name} for i, name in enumerate(COCO_CLASSES, 1)]
+    other = coco(coco(tmp_path / "coco", content), content, "val2017")
+    command = ["reproduce", "table1", "--data", str(data), "--coco", str(other), *TINY, "--out", str(tmp_path / "out")]
+    assert run([*command, "--rows", "ssd300-after-coco"]) == 0
+    first = tmp_path / "out/runs/ssd300-vgg16-coco-240000-seed0"
+    assert read_spec(first / "last").class_names == COCO_CLASSES
+    assert read_spec(first / "voc").class_names == VOC_CLASSES
+    tuned = read_spec(tmp_path / "out/runs/ssd300-after-coco-seed0/last")
+    assert tuned.class_names == ("cat", "dog")
+    assert tuned.boxes.maps[0].min_sizes == (21.0,)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["table9"], "unknown table 'table9'"),
+        (["table2"], "which data?"),
+        (["table5", "--data", "DATA"], "no row can be made of what was given"),
+        (["table2", "--data", "DATA", "--rows", "squres"], "did you mean squares"),
+        (["table2", "--data", "DATA", "--seeds", "0,x"], "--seeds takes different whole numbers"),
+        (["table2", "--data", "DATA", "--given", "squares"], "--given takes ROW=FOLDER"),
+        (["table2", "--data", "DATA", "--given", "squares=/nowhere"], "/nowhere"),
+        (["table2", "--data", "/nowhere"], "/nowhere: no such file or folder"),
+    ],
+)
+def test_wrong_requests_are_one_line(
+    words: list[str], message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(data) if word == "DATA" else word for word in words]
+    assert run(["reproduce", *words, *TINY, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert message in error[-1]
+    assert not (tmp_path / "out/runs").exists()
+
+
+def test_the_plan_lists_every_row(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for name in TABLES:
+        assert run(["reproduce", name, "--plan", "--json", str(tmp_path / "plan.json")]) == 0
+        listed = json.loads((tmp_path / "plan.json").read_text())["rows"]
+        assert [row["key"] for row in listed] == [row.key for row in table(name).rows]
+        assert all(row["model"]["backbone"].startswith("vgg16") for row in listed)
+    assert "maps-2-inside" in capsys.readouterr().out
