@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from data_fixtures import coco, coco_content, voc
+from singleshot.bench.contest import Contestant
 from singleshot.cli.main import run
 from singleshot.data.coco_to_voc import COCO_CLASSES
 from singleshot.default_boxes import caffe_default_boxes
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import grid_sizes
+from singleshot.reproduce import speed
 from singleshot.reproduce.budget import budget
 from singleshot.reproduce.outcome import Outcome, Result, orderings
 from singleshot.reproduce.sources import Given, LackingError, Source
@@ -218,3 +221,23 @@ def test_the_plan_lists_every_row(capsys: pytest.CaptureFixture[str], tmp_path: 
         assert [row["key"] for row in listed] == [row.key for row in table(name).rows]
         assert all(row["model"]["backbone"].startswith("vgg16") for row in listed)
     assert "maps-2-inside" in capsys.readouterr().out
+
+
+def test_table_7_sets_pictures_a_second_beside_the_papers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def contestants(model: str, *, threads: int) -> list[tuple[Contestant, None]]:
+        assert threads == 1
+        works: dict[str, Any] = {"whole": lambda: time.sleep(0.01), "batch8": lambda: time.sleep(0.04), "post": print}
+        return [(Contestant(f"ours {model}, fp32", model, works), None)]
+
+    monkeypatch.setattr(speed, "ours", contestants)
+    figures, out = tmp_path / "speed.json", tmp_path / "out"
+    command = ["reproduce", "table7", "--threads", "1", "--rounds", "3", "--out", str(out), "--json", str(figures)]
+    assert run(command) == 0
+    found = {(row["method"], row["batch"]): row["ours"] for row in json.loads(figures.read_text())["rows"]}
+    assert 0 < found["SSD300", 1]["fp32"] <= 100  # what sleeping allows at most
+    assert 0 < found["SSD512", 8]["fp32"] <= 200
+    assert found["YOLO", 1] == {}
+    assert "Titan X" in (out / "table7.html").read_text()
+    assert "paper FPS" in capsys.readouterr().out
