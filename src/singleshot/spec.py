@@ -179,6 +179,25 @@ class Fusion:
 
 
 @dataclass(frozen=True)
+class GridHead:
+    """One fully connected layer in the place of convolutional predictors, see `models.grid_head`.
+
+    Attributes:
+        cells: side of the grid that the source map is pooled to.
+        channels: that the grid is cut to.
+    """
+
+    cells: int = 7
+    channels: int = 256
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        if min(self.cells, self.channels) < 1:
+            raise RequestError(f"a grid head has cells and channels, got {self.cells} and {self.channels}")
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """A detector, complete but for its weights.
 
@@ -196,6 +215,7 @@ class ModelSpec:
         full_heads: sources whose heads are full convolutions although the others are separable.
         normalised: sources whose map goes through a learnt L2 normalisation (ParseNet).
         fusion: how source maps are enriched by coarser ones; None for the paper's network.
+        grid_head: takes the place of the convolutional heads on the one source map (YOLO-like); None for SSD.
         width: multiplies the channels of base and extra maps (the heads follow).
         tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
         batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias.
@@ -216,6 +236,7 @@ class ModelSpec:
     head_kernel: int = 3
     normalised: tuple[str, ...] = ()
     fusion: Fusion | None = None
+    grid_head: GridHead | None = None
     width: float = 1.0
     tensorflow_padding: bool = False
     batch_norm: bool = False
@@ -232,6 +253,8 @@ class ModelSpec:
         for name in self.full_heads:
             if name not in self.sources:
                 raise UnknownNameError("source map with a full head", name, self.sources)
+        if self.grid_head is not None and len(self.sources) != 1:
+            raise RequestError(f"a grid head takes one source map, got {len(self.sources)}: {', '.join(self.sources)}")
         if min(self.input_size_hw) < 1:
             raise RequestError(f"input size must be positive, got {self.input_size_hw}")
 
@@ -340,6 +363,23 @@ SSD300_VGG16_FULL = replace(
     sources=("conv4_3", "conv5_3", "fc7", *SSD300_VGG16.sources[3:]),
     extras=SSD300_VGG16.extras[1:],
 )
+# The paper's relatives (its related work). OverFeat's: one square a cell of fc7, half the input: the middle of the
+# paper's sizes, which go from 0.1 to 0.9. What the cell sees, 420 pixels, is more than the picture and gives no size.
+OVERFEAT_LIKE_VGG16 = replace(
+    SSD300_VGG16,
+    name="overfeat-like-vgg16",
+    sources=("fc7",),
+    boxes=BoxSpec((MapBoxes((150,), (), (), 16.0),)),
+    extras=(),
+    normalised=(),
+)
+# YOLO's: two squares a cell of 7x7: a third of the input, and sqrt(100 x 300) = 173, halfway (in ratio) to all of it.
+YOLO_LIKE_VGG16 = replace(
+    OVERFEAT_LIKE_VGG16,
+    name="yolo-like-vgg16",
+    boxes=BoxSpec((MapBoxes((100,), (300,), ()),)),
+    grid_head=GridHead(),
+)
 _UNIT_RANGE = Preprocess(mean_rgb=(127.5,) * 3, std_rgb=(127.5,) * 3, channel_order="rgb")
 SSD300_MOBILENETV1 = ModelSpec(
     name="ssd300-mobilenetv1",
@@ -399,6 +439,8 @@ VARIANTS = {
         replace(SSD300_VGG16.with_fusion("concat"), name="ssd300-vgg16-fused-concat"),
         replace(SSD300_VGG16.with_fusion("sum"), name="ssd300-vgg16-fused-sum"),
         SSD300_VGG16_FULL,
+        OVERFEAT_LIKE_VGG16,
+        YOLO_LIKE_VGG16,
         SSD300_MOBILENETV1,
         SSDLITE320_MOBILENETV2,
         SSDLITE320_MOBILENETV3,

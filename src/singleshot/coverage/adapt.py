@@ -250,7 +250,12 @@ def _ladder(
 
 
 def _finer_sources(spec: ModelSpec) -> tuple[str, ...]:
-    """Maps that may be put in front, coarse before fine; only such as are finer than what the spec has."""
+    """Maps that may be put in front, coarse before fine; only such as are finer than what the spec has.
+
+    None in front of a grid head, which takes one map.
+    """
+    if spec.grid_head is not None:
+        return ()
     known = FINER_SOURCES.get(spec.backbone, ())
     present = [known.index(name) for name in spec.sources if name in known]
     return known[max(present, default=-1) + 1 :]

@@ -13,7 +13,9 @@ from singleshot.models.ssd import SSD
 if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
-    Layer = ConvBlock | MaxPool | L2Norm | nn.Conv2d | nn.ConvTranspose2d
+    Layer = ConvBlock | MaxPool | L2Norm | nn.AdaptiveAvgPool2d | nn.Conv2d | nn.ConvTranspose2d
+
+LAYERS = (ConvBlock, MaxPool, L2Norm, nn.AdaptiveAvgPool2d, nn.Conv2d, nn.ConvTranspose2d)
 
 
 def describe(spec: ModelSpec) -> list[dict[str, Any]]:
@@ -33,7 +35,7 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
     names = {
         layer: name.removeprefix("backbone.").removeprefix("extras.")
         for name, layer in model.named_modules()
-        if isinstance(layer, ConvBlock | MaxPool | L2Norm | nn.Conv2d | nn.ConvTranspose2d) and layer not in inside
+        if isinstance(layer, LAYERS) and layer not in inside
     }
     for layer in names:
         layer.register_forward_hook(note)
@@ -64,6 +66,8 @@ def _row(name: str, layer: Layer, output: torch.Tensor) -> dict[str, Any]:
 def _kind(layer: Layer) -> str:
     if isinstance(layer, MaxPool):
         return "max pooling"
+    if isinstance(layer, nn.AdaptiveAvgPool2d):
+        return "mean pooling"
     if isinstance(layer, L2Norm):
         return "L2 normalisation"
     if isinstance(layer, nn.Conv2d):

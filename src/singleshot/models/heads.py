@@ -42,6 +42,7 @@ class Heads(nn.Module):
         boxes_per_cell: default boxes at a position of each map.
         num_classes: C, with background.
         kernel: side of the filters.
+        padding: zeros on every side; None keeps the map's size.
         separable: names of maps whose heads are depthwise + pointwise (SSDLite).
         activation: of these.
     """
@@ -53,6 +54,7 @@ class Heads(nn.Module):
         *,
         num_classes: int,
         kernel: int,
+        padding: int | None = None,
         separable: Collection[str] = (),
         activation: str = "relu6",
     ) -> None:
@@ -62,7 +64,7 @@ class Heads(nn.Module):
         def head(name: str, outputs: int) -> nn.Module:
             if name in separable:
                 return SeparableHead(channels[name], outputs, kernel=kernel, activation=activation)
-            return nn.Conv2d(channels[name], outputs, kernel, padding=kernel // 2)
+            return nn.Conv2d(channels[name], outputs, kernel, padding=kernel // 2 if padding is None else padding)
 
         pairs = list(zip(channels, boxes_per_cell, strict=True))
         self.location = nn.ModuleDict({name: head(name, 4 * boxes) for name, boxes in pairs})

@@ -11,6 +11,7 @@ from singleshot.default_boxes import caffe_default_boxes
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.extras import ExtraMaps
 from singleshot.models.fusion import Fused, channels_after
+from singleshot.models.grid_head import GridMap, fully_connected_heads
 from singleshot.models.heads import Heads
 from singleshot.models.initialise import initialise
 from singleshot.models.layers import L2Norm
@@ -21,6 +22,8 @@ from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jaxtyping import Float
     from torch import Tensor
 
@@ -49,7 +52,7 @@ class SSD(nn.Module):
 
     Attributes:
         spec: what it was built from.
-        map_sizes_hw: height and width of each source map at the spec's input size.
+        map_sizes_hw: height and width of each source map, as the heads see it, at the spec's input size.
         default_boxes: (K, 4) float32, fractions of the picture; follows the model's device and is not saved.
 
     Args:
@@ -71,18 +74,12 @@ class SSD(nn.Module):
         with torch.device("meta"):
             norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
             fusion = Fused(spec, spec.fusion, shapes) if spec.fusion is not None else None
-            heads = Heads(
-                channels_after(spec.fusion, shapes, spec.sources),
-                [boxes.boxes_per_cell for boxes in spec.boxes.maps],
-                num_classes=spec.num_classes,
-                kernel=spec.head_kernel,
-                separable=[name for name in spec.sources if spec.separable and name not in spec.full_heads],
-                activation=spec.lite_activation,
-            )
+            grid, heads = _build_heads(spec, channels_after(spec.fusion, shapes, spec.sources))
         self.fusion = None if fusion is None else _allocated(fusion)
         self.norms, self.heads = _allocated(norms), _allocated(heads)
+        self.grid = None if grid is None else _allocated(grid)
         initialise(self, seed)
-        self.map_sizes_hw = tuple(shapes[name][1:] for name in spec.sources)
+        self.map_sizes_hw = _grids(spec, shapes)
         boxes = caffe_default_boxes(spec.boxes, self.map_sizes_hw, spec.input_size_hw)
         self.register_buffer("default_boxes", torch.as_tensor(boxes, dtype=torch.float32), persistent=False)
 
@@ -93,6 +90,8 @@ class SSD(nn.Module):
             maps = self.fusion(maps)
         for name, norm in self.norms.items():
             maps[name] = norm(maps[name])
+        if self.grid is not None:
+            maps = {name: self.grid(maps[name]) for name in self.spec.sources}
         return self.heads(maps)  # type: ignore[no-any-return]
 
     def source_maps(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
@@ -101,12 +100,17 @@ class SSD(nn.Module):
 
 
 def grid_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
-    """Height and width of each source map of a specification, without setting any weight.
+    """Height and width of each source map of a specification, as the heads see it, without setting any weight.
 
     Raises:
         UnknownNameError, RequestError: as `SSD`.
     """
-    shapes = _map_shapes(spec, *_build_trunk(spec))
+    return _grids(spec, _map_shapes(spec, *_build_trunk(spec)))
+
+
+def _grids(spec: ModelSpec, shapes: Mapping[str, tuple[int, int, int]]) -> tuple[tuple[int, int], ...]:
+    if spec.grid_head is not None:
+        return ((spec.grid_head.cells, spec.grid_head.cells),)
     return tuple(shapes[name][1:] for name in spec.sources)
 
 
@@ -156,6 +160,25 @@ def _build_trunk(spec: ModelSpec) -> tuple[Backbone, ExtraMaps]:
             batch_norm=spec.batch_norm,
         )
     return _allocated(backbone), _allocated(extras)
+
+
+def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap | None, Heads]:
+    """The predictors, and what stands before them where they are a grid's."""
+    boxes_per_cell = [boxes.boxes_per_cell for boxes in spec.boxes.maps]
+    if spec.grid_head is not None:
+        (name,), (boxes,) = spec.sources, boxes_per_cell
+        grid = GridMap(channels[name], spec.grid_head, width=spec.width, batch_norm=spec.batch_norm)
+        return grid, fully_connected_heads(
+            name, grid.out_channels, spec.grid_head, boxes_per_cell=boxes, num_classes=spec.num_classes
+        )
+    return None, Heads(
+        channels,
+        boxes_per_cell,
+        num_classes=spec.num_classes,
+        kernel=spec.head_kernel,
+        separable=[name for name in spec.sources if spec.separable and name not in spec.full_heads],
+        activation=spec.lite_activation,
+    )
 
 
 def _allocated(module: Part) -> Part:

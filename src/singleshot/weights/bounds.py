@@ -31,9 +31,11 @@ def require_bounds(spec: ModelSpec, origin: str) -> None:
     post = spec.postprocess
     channels = [size for block in spec.extras for size in (block.squeeze, block.channels)]
     steps = [size for block in spec.extras for size in (block.kernel, block.stride)]
-    fusion = spec.fusion
+    fusion, grid = spec.fusion, spec.grid_head
     limits: list[Limit] = [
         ("channels of the fusion", [] if fusion is None else [fusion.channels], 1, 65536),
+        ("cells of the grid head", [] if grid is None else [grid.cells], 1, 32),
+        ("channels of the grid head", [] if grid is None else [grid.channels], 1, 65536),
         ("input_size_hw", list(spec.input_size_hw), 1, 8192),
         ("width", [spec.width], 1e-3, 16),
         ("head_kernel", [spec.head_kernel], 1, 31),
