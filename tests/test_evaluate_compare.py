@@ -10,8 +10,8 @@ from evaluation_examples import annotations, detections
 from singleshot.errors import UnknownNameError
 from singleshot.evaluate.coco import evaluate_coco
 from singleshot.evaluate.compare import compare
-from singleshot.evaluate.judged import Judged
-from singleshot.evaluate.protocols import PROTOCOLS, evaluate
+from singleshot.evaluate.judged import VERSIONS, Judged
+from singleshot.evaluate.protocols import evaluate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +53,7 @@ def repeated(
     return annotations(rows, difficult=marks)
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", [*VERSIONS, "coco"])
 @pytest.mark.parametrize("seed", range(6))
 def test_weights_are_as_good_as_repeated_pictures(seed: int, protocol: str) -> None:
     truths, difficult = random_set(seed)

@@ -37,7 +37,15 @@ from singleshot.runtime.onnx_backend import OnnxBackend
 from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.runtime.quiet_openvino import core
 from singleshot.runtime.torch_backend import TorchBackend
-from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec, Postprocess
+from singleshot.spec import (
+    MULTIBOX_MOBILENETV2,
+    SSD300_MOBILENETV1,
+    SSD300_VGG16,
+    SSDLITE320_MOBILENETV2,
+    MapBoxes,
+    ModelSpec,
+    Postprocess,
+)
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.folder import read_export
 
@@ -126,6 +134,7 @@ def test_many_files_come_in_order_whatever_lane_they_took(engine_folder: Path, t
         (replace(SSD300_VGG16, width=1 / 16), "onnx"),
         (replace(SSD300_MOBILENETV1, width=1 / 4), "openvino"),
         (SSDLITE320_MOBILENETV2.with_input_size(96, 128), "openvino"),
+        (replace(MULTIBOX_MOBILENETV2, width=1 / 4), "openvino"),
     ],
     ids=lambda value: getattr(value, "name", value),
 )

@@ -17,6 +17,7 @@ from singleshot.models.initialise import initialise
 from singleshot.models.layers import ConvBlock, L2Norm, MaxPool, same_padding, scaled
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import (
+    MULTIBOX_MOBILENETV2,
     SSD300_MOBILENETV1,
     SSD300_VGG16,
     SSD300_VGG16_FULL,
@@ -44,6 +45,7 @@ def parameters(model: nn.Module) -> int:
         (SSD512_VGG16, 24564, 27_188_676, (64, 32, 16, 8, 4, 2, 1)),
         (SSD300_MOBILENETV1, 1917, 5_783_417, (19, 10, 5, 3, 2, 1)),
         (SSDLITE320_MOBILENETV2, 3234, 3_382_052, (20, 10, 5, 3, 2, 1)),
+        (MULTIBOX_MOBILENETV2, 1420, 3_380_400, (8, 6, 4, 3, 2, 1)),  # 11 (64 + 36 + 16 + 9 + 4) + 1
     ],
     ids=lambda value: value.name if isinstance(value, ModelSpec) else None,
 )
@@ -59,7 +61,7 @@ def test_full_width_sizes(spec: ModelSpec, boxes: int, weights: int, sides: tupl
 @pytest.mark.parametrize("classes", [1, 3])
 @pytest.mark.parametrize("name", THIN)
 def test_rows_fit_default_boxes(name: str, classes: int, size_hw: tuple[int, int] | None) -> None:
-    spec = replace(THIN[name], class_names=tuple("abc"[:classes]))
+    spec = replace(THIN[name], class_names=tuple("abc"[:classes]), class_agnostic=False)
     if size_hw is not None:
         spec = spec.with_input_size(*size_hw)
     model = SSD(spec).eval()
@@ -164,6 +166,21 @@ def test_depthwise_block_14_is_tapped_before_its_stride() -> None:
         maps = model.source_maps(torch.zeros(1, 3, 320, 320))
     assert maps["block14_expand"].shape == (1, 576, 20, 20)
     assert maps["last"].shape == (1, 1280, 10, 10)
+
+
+def test_multibox_has_eleven_shapes_of_a_size_and_the_whole_picture() -> None:
+    boxes = SSD(replace(MULTIBOX_MOBILENETV2, width=1 / 16)).default_boxes
+    assert boxes[-1].tolist() == [0, 0, 1, 1]
+    first = boxes[:11]
+    width, height = first[:, 2] - first[:, 0], first[:, 3] - first[:, 1]
+    assert (width * height).tolist() == pytest.approx([0.15**2] * 11)
+    ratios = [1, 1.25, 1.5, 2, 2.5, 3]
+    assert sorted((width / height).tolist()) == pytest.approx(sorted({*ratios, *(1 / ratio for ratio in ratios)}))
+
+
+def test_a_class_agnostic_model_has_one_class() -> None:
+    with pytest.raises(RequestError, match="a class-agnostic model has the one class object, got \\['cat'\\]"):
+        replace(MULTIBOX_MOBILENETV2, class_names=("cat",))
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:

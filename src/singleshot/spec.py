@@ -15,6 +15,8 @@ FORBID_UNKNOWN_FIELDS = {"extra": "forbid", "allow_inf_nan": False, "strict": Tr
 
 
 LIMITS = ("centres", "sizes")
+OBJECT = "object"
+"""The class of a detector that does not tell classes apart."""
 LITE_ACTIVATIONS = ("relu", "relu6")
 
 
@@ -219,6 +221,8 @@ class ModelSpec:
         width: multiplies the channels of base and extra maps (the heads follow).
         tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
         batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias.
+        class_agnostic: proposes objects and does not name them: the one class is `object`, which objects of every class
+            are learnt as (MultiBox).
     """
 
     name: str
@@ -240,6 +244,7 @@ class ModelSpec:
     width: float = 1.0
     tensorflow_padding: bool = False
     batch_norm: bool = False
+    class_agnostic: bool = False
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
@@ -248,6 +253,8 @@ class ModelSpec:
             raise RequestError(f"{len(self.sources)} source maps but default boxes for {len(self.boxes.maps)}")
         if not self.class_names or len(set(self.class_names)) != len(self.class_names):
             raise RequestError(f"class names must be there and different, got {list(self.class_names)}")
+        if self.class_agnostic and self.class_names != (OBJECT,):
+            raise RequestError(f"a class-agnostic model has the one class {OBJECT}, got {list(self.class_names)}")
         if self.lite_activation not in LITE_ACTIVATIONS:
             raise UnknownNameError("activation", self.lite_activation, LITE_ACTIVATIONS)
         for name in self.full_heads:
@@ -322,6 +329,15 @@ BOXES_512_COCO = BoxSpec(_maps((20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460
 # chuanqi305's MobileNet-SSD: sizes 60 .. 285, the first map without the sqrt(min max) square and without ratio 3.
 BOXES_300_MOBILENETV1 = BoxSpec(
     (MapBoxes((60,), (), _TWO), *_maps((105, 150, 195, 240, 285, 300), (_THREE,) * 5, (None,) * 5))
+)
+# MultiBox, Szegedy et al. 2014: a size a map in 11 shapes, and the whole picture on the last map. Its own sizes and
+# ratios are not published: these are SSD's eq. 4 from 0.15 to 1 of 256 pixels, and ratios up to 3.
+BOXES_256_MULTIBOX = BoxSpec(
+    (
+        *(MapBoxes((size,), (), (1.25, 1.5, 2.0, 2.5, 3.0)) for size in (38.4, 81.92, 125.44, 168.96, 212.48)),
+        MapBoxes((256.0,), (), ()),
+    ),
+    truncate_sizes=False,
 )
 # Scales 0.2 .. 0.95 of 320 pixels.
 BOXES_320_LITE = BoxSpec(_maps((64, 112, 160, 208, 256, 304, 320), (_THREE,) * 6, (None,) * 6))
@@ -429,6 +445,25 @@ SSDLITE320_MOBILENETV3 = replace(
     tensorflow_padding=False,
 )
 
+# Maps 8, 6, 4, 3, 2, 1. Every proposal is kept, best first: whoever uses them takes the best K.
+MULTIBOX_MOBILENETV2 = replace(
+    SSDLITE320_MOBILENETV2,
+    name="multibox-mobilenetv2",
+    input_size_hw=(256, 256),
+    class_names=(OBJECT,),
+    class_agnostic=True,
+    sources=("last", "extra1_2", "extra2_2", "extra3_2", "extra4_2", "extra5_2"),
+    boxes=BOXES_256_MULTIBOX,
+    extras=(
+        ExtraBlock("extra1", 256, 512),
+        ExtraBlock("extra2", 256, 512),
+        ExtraBlock("extra3", 128, 256, kernel=2),
+        ExtraBlock("extra4", 128, 256, kernel=2),
+        ExtraBlock("extra5", 64, 128, kernel=2),
+    ),
+    postprocess=Postprocess(score_threshold=0.0, nms_threshold=1.0, top_k=-1, keep_top_k=-1),
+)
+
 VARIANTS = {
     spec.name: spec
     for spec in (
@@ -444,6 +479,7 @@ VARIANTS = {
         SSD300_MOBILENETV1,
         SSDLITE320_MOBILENETV2,
         SSDLITE320_MOBILENETV3,
+        MULTIBOX_MOBILENETV2,
     )
 }
 

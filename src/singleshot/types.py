@@ -6,7 +6,7 @@ Labels are 0..L-1 everywhere outside the network; background has no number and n
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,6 +114,10 @@ class Annotations:
             self.boxes_xyxy[rows], self.labels[rows], self.difficult[rows], self.crowd[rows], self.areas[rows]
         )
 
+    def as_one_class(self, name: str) -> Annotations:
+        """The same truths, all of one class of this name."""
+        return replace(self, class_names=(name,), category_ids=(1,), labels=np.zeros_like(self.labels))
+
     def subset(self, indices: Sequence[int]) -> Annotations:
         """The same set with only these pictures, in this order."""
         pieces = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
@@ -172,6 +176,10 @@ class Detections:
         """Only what scores at least this much."""
         keep = self.scores >= score
         return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
+
+    def as_one_class(self, name: str) -> Detections:
+        """The same boxes and scores, all of one class of this name."""
+        return Detections(self.boxes, self.scores, np.zeros_like(self.labels), (name,))
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Plain values, as `ssd detect --json` writes them: box, label, score."""

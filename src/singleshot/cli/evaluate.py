@@ -30,7 +30,8 @@ def evaluate(
         split: which split; left out, the test split, else the validation split (by which `best/` was chosen: its
             figure there is too good). `held-out`: of a set without validation split the fifth that training
             without --seed held out.
-        protocol: `voc07`, `voc12`, `coco` or `ilsvrc`; left out, that of COCO and ILSVRC data, else voc07.
+        protocol: `voc07`, `voc12`, `coco`, `ilsvrc`, or `proposals`: recall of the best 1, 2, 5 ... boxes, whatever
+            their class; left out, `proposals` for a class-agnostic model, that of COCO and ILSVRC data, else voc07.
         json: file for the figures.
         report: file for a page with curves and pictures.
         device: `auto`, `cpu` or `cuda`.
@@ -48,9 +49,12 @@ def evaluate(
         console=remarks(), report=report, against=against,
     )  # fmt: skip
     console = results()
-    aps = {**result.per_class, f"mAP {result.protocol}": result.mean_ap or 0.0}
+    name, figure = result.figure
+    aps = {**result.per_class, f"{name} {result.protocol}": figure or 0.0}
     other = result.comparison
     theirs = {} if other is None else {**other.per_class, f"mAP {result.protocol}": other.against}
+    for line in result.proposals.lines() if result.proposals is not None else ():
+        console.print(line)
     absent = [name for name, ap in aps.items() if ap is None]
     for name, ap in aps.items():
         if ap is None and len(absent) > MOST_ABSENT:

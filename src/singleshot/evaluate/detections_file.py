@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations
 
 LIMIT_BYTES = 2**32
+FIRST = 0  # label of a detection whose class does not matter
 LARGEST_NUMBER = 1e15  # areas of such boxes are finite in float32; what is larger counts as infinite
 
 
@@ -37,7 +38,11 @@ class Row(NamedTuple):
 
 
 def read_detections(
-    path: Path | str, annotations: Annotations, *, on_note: Callable[[str], None] = lambda _text: None
+    path: Path | str,
+    annotations: Annotations,
+    *,
+    on_note: Callable[[str], None] = lambda _text: None,
+    any_class: bool = False,
 ) -> list[Detections]:
     """The detections of each picture of the set, in the set's order, best first.
 
@@ -46,6 +51,7 @@ def read_detections(
             `comp4_det_test_car.txt`, a folder of such files, or a glob for them (quote it: `"dets/comp4_*.txt"`).
         annotations: the set they belong to. COCO ids are its `category_ids`, boxes are in its pixels.
         on_note: called with a line about pictures that the file does not mention.
+        any_class: classes do not matter: names and ids that the set does not have count as its first class.
 
     Raises:
         RequestError: there is nothing at `path`.
@@ -53,9 +59,9 @@ def read_detections(
     """
     path = Path(path)
     if path.suffix.lower() == ".json" and path.is_file():
-        rows, mentioned = _read_json(path, annotations)
+        rows, mentioned = _read_json(path, annotations, any_class=any_class)
     else:
-        rows, mentioned = _read_devkit(_devkit_files(path), annotations)
+        rows, mentioned = _read_devkit(_devkit_files(path), annotations, any_class=any_class)
     missing = [file for i, file in enumerate(annotations.files) if i not in mentioned]
     if missing:
         on_note(
@@ -122,14 +128,14 @@ def _unique(names: Iterable[str]) -> dict[str, int]:
 # -------------------------------------------------------------------------------------------------------------- JSON
 
 
-def _read_json(path: Path, annotations: Annotations) -> tuple[list[Row], set[int]]:
+def _read_json(path: Path, annotations: Annotations, *, any_class: bool) -> tuple[list[Row], set[int]]:
     """COCO results (a list) or our own document (an object)."""
     document = load_json(path)
     if isinstance(document, list):
-        rows = list(_coco_rows(document, path, annotations))
+        rows = list(_coco_rows(document, path, annotations, any_class=any_class))
         return rows, {row.picture for row in rows}
     if isinstance(document, dict) and isinstance(document.get("images"), list):
-        return _our_rows(document["images"], path, annotations)
+        return _our_rows(document["images"], path, annotations, any_class=any_class)
     raise DataError(
         f'{path}: expected a list of COCO results or an object with "images", got {type(document).__name__}; '
         "a COCO instances file holds truths, not detections"
@@ -144,7 +150,7 @@ def load_json(path: Path) -> Any:
         raise DataError(f"{path}: {error}") from error
 
 
-def _coco_rows(document: list[Any], path: Path, annotations: Annotations) -> Iterator[Row]:
+def _coco_rows(document: list[Any], path: Path, annotations: Annotations, *, any_class: bool) -> Iterator[Row]:
     """{"image_id", "category_id", "bbox": [left, top, width, height], "score"} a detection."""
     names = PictureNames(annotations)
     labels = {category: label for label, category in enumerate(annotations.category_ids)}
@@ -157,6 +163,7 @@ def _coco_rows(document: list[Any], path: Path, annotations: Annotations) -> Ite
             raise DataError(f"{where}: image_id {shown} is not in the data set; is it the right split?")
         category = _field(entry, "category_id", where)
         label = labels.get(category) if isinstance(category, int) and not isinstance(category, bool) else None
+        label = FIRST if label is None and any_class else label
         if label is None:
             known = ", ".join(map(str, annotations.category_ids[:5]))
             raise DataError(f"{where}: category_id {repr(category)[:60]} is not in the data set (it has {known} ...)")
@@ -165,7 +172,9 @@ def _coco_rows(document: list[Any], path: Path, annotations: Annotations) -> Ite
         yield Row(picture, label, score, (left, top, left + width, top + height))
 
 
-def _our_rows(images: list[Any], path: Path, annotations: Annotations) -> tuple[list[Row], set[int]]:
+def _our_rows(
+    images: list[Any], path: Path, annotations: Annotations, *, any_class: bool
+) -> tuple[list[Row], set[int]]:
     """{"file", "detections": [{"box": [left, top, right, bottom], "label", "score"}]} a picture."""
     names = PictureNames(annotations)
     labels = {name: label for label, name in enumerate(annotations.class_names)}
@@ -184,7 +193,7 @@ def _our_rows(images: list[Any], path: Path, annotations: Annotations) -> tuple[
             raise DataError(f'{path}, {file}: "detections" must be a list, got {type(entries).__name__}')
         for number, entry in enumerate(entries, 1):
             where = f"{path}, {file}, detection {number}"
-            label = labels.get(str(_field(entry, "label", where)))
+            label = labels.get(str(_field(entry, "label", where)), FIRST if any_class else None)
             if label is None:
                 raise DataError(f"{where}: {UnknownNameError('class', str(entry['label']), labels)}")
             box = _numbers(_field(entry, "box", where), 4, f"{where}, box")
@@ -227,12 +236,12 @@ def _devkit_files(path: Path) -> list[Path]:
     return found
 
 
-def _read_devkit(files: list[Path], annotations: Annotations) -> tuple[list[Row], set[int]]:
+def _read_devkit(files: list[Path], annotations: Annotations, *, any_class: bool) -> tuple[list[Row], set[int]]:
     """`id score left top right bottom` a line; the class is the end of the file's name."""
     names = PictureNames(annotations)
     rows: list[Row] = []
     for file in files:
-        label = _devkit_label(file, annotations)
+        label = FIRST if any_class else _devkit_label(file, annotations)
         for number, line in enumerate(_lines(file), 1):
             where = f"{file}, line {number}"
             words = line.split()

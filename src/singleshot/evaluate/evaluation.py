@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from singleshot.evaluate.compare import Comparison
     from singleshot.evaluate.pictures import Pictures
+    from singleshot.evaluate.proposals import ProposalRecall
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,16 +47,19 @@ class Evaluation:
     """How good a set of detections is. Fractions are 0..1.
 
     Attributes:
-        protocol: `voc07`, `voc12`, `ilsvrc` or `coco`.
-        mean_ap: mean over the classes that have truths ("mAP"); None where no class has any.
+        protocol: `voc07`, `voc12`, `ilsvrc`, `coco` or `proposals`.
+        mean_ap: mean over the classes that have truths ("mAP"); None where no class has any, and of proposals.
         per_class: AP of each class by name; None where the split holds no truth of the class.
         curves: precision-recall curve of each class that has truths.
         counts: truths and detections of each class.
-        iou_threshold: overlap at which a detection is a hit; None for COCO, which averages ten thresholds.
-        numbers: further figures by their usual names (COCO's 12); None where a figure has nothing to measure.
+        iou_threshold: overlap at which a detection is a hit; None for COCO and proposals, which average ten thresholds.
+        numbers: further figures by their usual names (COCO's 12; AR10, AR100, AR1000 of proposals); None where a figure
+            has nothing to measure.
         foreign: detections of classes that the data set does not have, by class name; they count nowhere.
-        pictures: how each picture went, at an overlap of 0.5 whatever the protocol; None where nobody asked.
+        pictures: how each picture went, at an overlap of 0.5 whatever the protocol; None where nobody asked, and of
+            proposals.
         comparison: with another set of detections; None where nobody asked.
+        proposals: recall against the number of proposals; None for the other protocols, and without truths.
     """
 
     protocol: str
@@ -68,6 +72,12 @@ class Evaluation:
     foreign: Mapping[str, int] = field(default_factory=dict)
     pictures: Pictures | None = None
     comparison: Comparison | None = None
+    proposals: ProposalRecall | None = None
+
+    @property
+    def figure(self) -> tuple[str, float | None]:
+        """Name and value of the figure that says which of two models is better: mAP, or AR100 of proposals."""
+        return ("AR100", self.numbers["AR100"]) if self.protocol == "proposals" else ("mAP", self.mean_ap)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `--json`: protocol, mAP, per_class, the protocol's own numbers, counts. Never NaN."""
@@ -79,6 +89,8 @@ class Evaluation:
         result["detections"] = {name: count.detections for name, count in self.counts.items()}
         if self.foreign:
             result["foreign_detections"] = dict(self.foreign)
+        if self.proposals is not None:
+            result["proposals"] = self.proposals.to_json()
         if self.comparison is not None:
             result["against"] = self.comparison.to_json()
         return result

@@ -9,6 +9,8 @@ from singleshot.errors import UnknownNameError
 from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation
 from singleshot.evaluate.ilsvrc import evaluate_ilsvrc
 from singleshot.evaluate.pictures import PictureResult, Pictures, judge_pictures
+from singleshot.evaluate.proposals import PROTOCOL as PROPOSALS
+from singleshot.evaluate.proposals import evaluate_proposals
 from singleshot.evaluate.voc import AP_VERSIONS, evaluate_voc
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations, Detections
 
 __all__ = [
+    "PROPOSALS",
     "PROTOCOLS",
     "ClassCounts",
     "ClassCurve",
@@ -27,7 +30,7 @@ __all__ = [
     "evaluate",
 ]
 
-PROTOCOLS = ("voc07", "voc12", "coco", "ilsvrc")
+PROTOCOLS = ("voc07", "voc12", "coco", "ilsvrc", PROPOSALS)
 _OF_LAYOUT = {"coco": "coco", "ilsvrc": "ilsvrc"}
 
 
@@ -49,6 +52,8 @@ def evaluate(annotations: Annotations, detections: Sequence[Detections], protoco
         DataError: the detections do not fit the set; see `flat_detections`.
     """
     name = protocol or default_protocol(annotations)
+    if name == PROPOSALS:
+        return evaluate_proposals(annotations, detections)
     if name in AP_VERSIONS:
         result = evaluate_voc(annotations, detections, protocol=name)
     elif name == "ilsvrc":

@@ -6,7 +6,7 @@ Colours are the page's CSS variables `--c0` ... `--c5`; every text is escaped.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,7 @@ def line_chart(
     label: str,
     y_range: tuple[float, float] | None = None,
     percent: bool = False,
+    log_x: bool = False,
 ) -> str:
     """An SVG with grid, ticks and lines, and its legend.
 
@@ -60,8 +61,9 @@ def line_chart(
         y_range: lowest and highest value; from the data where None, without the highest 1% of a long series, so that
             the first steps of a training do not flatten the rest.
         percent: write fractions as percent.
+        log_x: x, which is above 0, on a logarithmic axis with a tick at each power of ten.
     """
-    lines = [_thinned(line) for line in series]
+    lines = [_thinned(replace(line, x=np.log10(line.x)) if log_x else line) for line in series]
     lines = [line for line in lines if len(line.x)]
     if not lines:
         return '<p class="quiet">Nothing to draw yet.</p>'
@@ -83,9 +85,12 @@ def line_chart(
         text = f"{100 * y:.4g}%" if percent else f"{y:.4g}"
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">{text}</text>')
-    for x in (tick for tick in ticks(*x_range) if x_range[0] <= tick <= x_range[1]):
+    x_ticks = range(math.ceil(x_range[0]), math.floor(x_range[1]) + 1) if log_x else ticks(*x_range)
+    for x in (tick for tick in x_ticks if x_range[0] <= tick <= x_range[1]):
         at = LEFT + place_x(x)
-        parts.append(f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{x:,.6g}</text>')
+        parts.append(
+            f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{10**x if log_x else x:,.6g}</text>'
+        )
     parts.append(f'<text x="{LEFT + width / 2}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x_label)}</text>')
     # A nested svg cuts what leaves the plot; its margin keeps the dots at the ends whole.
     size = f"{width + 8} {height + 8}"

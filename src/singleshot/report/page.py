@@ -47,8 +47,11 @@ def render(content: ReportContent) -> str:
     if content.rate_search is not None:
         parts.append(section("Search for the learning rate", sections.rate_search(content.rate_search)))
     if content.evaluation is not None:
+        parts.append(section("Proposals", sections.proposals(content.evaluation)))
         parts.append(section("Average precision by class", sections.classes(content.evaluation, content.before)))
-        parts.append(section("COCO's numbers", sections.numbers(content.evaluation, content.before)))
+        parts.append(
+            section(sections.title_of_numbers(content.evaluation), sections.numbers(content.evaluation, content.before))
+        )
         parts.append(section("Precision and recall", sections.curves(content.evaluation, content.before)))
     parts.append(section("Default boxes and objects", sections.lines(content.coverage)))
     gallery = gallery_of(content)

@@ -23,10 +23,14 @@ PROTOCOLS = {
     "voc12": "PASCAL VOC2012: area under the envelope, IoU 0.5",
     "ilsvrc": "ILSVRC DET: area under the envelope, IoU 0.5, less for small objects",
     "coco": "COCO: mean over IoU 0.5 to 0.95",
+    "proposals": "Recall of the best K boxes, whatever their class: a truth is reached when any of them overlaps it by "
+    "the threshold; AR: mean over IoU 0.5 to 0.95",
 }
 CURVES_SHOWN = 24
 COLOURS = 6  # of the page
 SAME_FIGURE = 5e-4
+FIGURES = ("mAP", "AR100")
+"""Names of `Evaluation.figure`, by which the validations of a run are compared."""
 
 
 # ---------------------------------------------------------------------------------------------------------- headline
@@ -45,10 +49,11 @@ def headline(content: ReportContent) -> str:
 def _tiles(content: ReportContent) -> Iterator[str]:
     result, before = content.evaluation, content.before
     if result is not None:
-        change = _change(result.mean_ap, before.mean_ap) if before is not None else ""
-        yield _tile(percent(result.mean_ap), f"mAP, {result.protocol}{change}", main=True)
+        name, figure = result.figure
+        change = _change(figure, before.figure[1]) if before is not None else ""
+        yield _tile(percent(figure), f"{name}, {result.protocol}{change}", main=True)
         if before is not None:
-            yield _tile(percent(before.mean_ap), "mAP before")
+            yield _tile(percent(before.figure[1]), f"{name} before")
         if "AP50" in result.numbers:
             yield _tile(percent(result.numbers["AP50"]), "AP50")
         if result.pictures is not None and not math.isnan(result.pictures.f1):
@@ -56,14 +61,17 @@ def _tiles(content: ReportContent) -> Iterator[str]:
         yield _tile(f"{sum(count.truths for count in result.counts.values()):,}", "objects")
     if content.annotations is not None:
         yield _tile(f"{len(content.annotations):,}", "pictures")
-    validated = [row for row in content.history if _number(row.get("mAP")) is not None]
-    if validated:
-        best = max(validated, key=lambda row: float(row["mAP"]))
-        told = result is not None and result.mean_ap is not None and abs(result.mean_ap - best["mAP"]) < SAME_FIGURE
+    for name in FIGURES:
+        validated = [row for row in content.history if _number(row.get(name)) is not None]
+        if not validated:
+            continue
+        best = max(validated, key=lambda row: float(row[name]))
+        final = None if result is None else result.figure[1]
+        told = final is not None and abs(final - best[name]) < SAME_FIGURE
         yield (
             _tile(_when(best), "best on validation")
             if told
-            else _tile(percent(best["mAP"]), f"best validation mAP, {_when(best)}")
+            else _tile(percent(best[name]), f"best validation {name}, {_when(best)}")
         )
     trained = [row for row in content.history if _number(row.get("loss")) is not None]
     if trained:
@@ -103,7 +111,7 @@ def _number(value: Any) -> float | None:
 
 
 def training(history: Sequence[Mapping[str, Any]]) -> str:
-    """Charts of losses, validation mAP and learning rate."""
+    """Charts of losses, the figure of validation and learning rate."""
     rows = [row for row in history if _number(row.get("step")) is not None]
     axis = "epoch" if rows and all(_number(row.get("epoch")) is not None for row in rows) else "step"
 
@@ -122,11 +130,13 @@ def training(history: Sequence[Mapping[str, Any]]) -> str:
     if lines:
         chart = line_chart(lines, x_label=axis, label="location and confidence loss")
         cards.append(_card("Location and confidence loss", chart))
-    x, mean_ap = column("mAP")
-    if len(x):
-        chart = line_chart([Series("", x, mean_ap, 2, dots=True)], x_label=axis, label="validation mAP", percent=True)
-        cards.append(_card("Validation mAP", chart))
-        cards += _classes_over_time(rows, axis)
+    for name in FIGURES:
+        x, figure = column(name)
+        if len(x):
+            points = [Series("", x, figure, 2, dots=True)]
+            chart = line_chart(points, x_label=axis, label=f"validation {name}", percent=True)
+            cards.append(_card(f"Validation {name}", chart))
+            cards += _classes_over_time(rows, axis)
     x, rate = column("learning_rate")
     if len(x):
         cards.append(_card("Learning rate", line_chart([Series("", x, rate, 3)], x_label=axis, label="learning rate")))
@@ -173,6 +183,8 @@ def _card(title: str, body: str) -> str:
 
 def classes(result: Evaluation, before: Evaluation | None) -> str:
     """The table of classes, best first, those without truths last."""
+    if not result.per_class:
+        return ""
     names = sorted(result.per_class, key=lambda name: -(-1.0 if (ap := result.per_class[name]) is None else ap))
     then = "<th>before</th><th>change</th>" if before is not None else ""
     head = f"<tr><th>class</th><th></th><th>AP</th>{then}<th>objects</th><th>found</th><th>detections</th></tr>"
@@ -195,6 +207,11 @@ def _class_row(name: str, result: Evaluation, before: Evaluation | None) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
+def title_of_numbers(result: Evaluation) -> str:
+    """What the protocol's further figures are."""
+    return "COCO's numbers" if result.protocol == "coco" else "Average recall of the best 10, 100 and 1,000"
+
+
 def numbers(result: Evaluation, before: Evaluation | None) -> str:
     """The protocol's further figures, such as COCO's twelve."""
     tiles = []
@@ -202,6 +219,35 @@ def numbers(result: Evaluation, before: Evaluation | None) -> str:
         change = _change(value, before.numbers.get(name)) if before is not None else ""
         tiles.append(_tile(percent(value), escape(name) + change))
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def proposals(result: Evaluation) -> str:
+    """Recall against the number of proposals, as a chart and in figures."""
+    recall = result.proposals
+    if recall is None:
+        return ""
+    columns = recall.columns()
+    counts = np.array(recall.counts, float)
+    lines = [Series(name, counts, values, i, dots=True) for i, (name, values) in enumerate(columns.items())]
+    chart = line_chart(
+        lines,
+        x_label="proposals a picture",
+        label="recall against the number of proposals",
+        y_range=(0, 1),
+        percent=True,
+        log_x=True,
+    )
+    head = f"<tr><th>proposals</th>{''.join(f'<th>{name}</th>' for name in columns)}</tr>"
+    rows = [
+        f"<tr><td>{count:,}</td>{''.join(f'<td>{percent(value)}</td>' for value in values)}</tr>"
+        for count, *values in zip(recall.counts, *columns.values(), strict=True)
+    ]
+    words = (
+        f"A picture has {recall.a_picture:,.1f} proposals on average; one with fewer than asked for gives all it has."
+    )
+    table = f'<div class="card scroll"><table>{head}{"".join(rows)}</table></div>'
+    chart = _card("Recall against the number of proposals", chart)
+    return f'<div class="charts">{chart}{table}</div><p class="quiet">{words}</p>'
 
 
 def curves(result: Evaluation, before: Evaluation | None) -> str:

@@ -12,10 +12,11 @@ from singleshot.data.splitting import hold_out
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
-from singleshot.evaluate.protocols import evaluate
+from singleshot.evaluate.protocols import PROPOSALS, evaluate
 from singleshot.report.page import ReportContent, write_report
-from singleshot.runtime.detector import Detector
+from singleshot.runtime.detector import Detector, find_model
 from singleshot.runtime.over_set import detect_in_set
+from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,14 +44,21 @@ def evaluate_set(
     """The figures of a model or of a file of detections on one split, compared with those of the model `against`.
 
     Raises:
-        RequestError: both a model and detections were given.
+        RequestError: both a model and detections were given; proposals cannot be compared.
         DataError: the split is empty, or the model knows none of its classes.
     """
+    if protocol is None and detections_file is None and read_spec(find_model(model)).class_agnostic:
+        protocol = PROPOSALS
+    proposes = protocol == PROPOSALS
+    if proposes and against is not None:
+        raise RequestError("--against compares mAP, which proposals do not have: evaluate each model by itself")
     opponent = None if against is None else Detector.load(against, device=device)
     annotations = labelled_set(data, split=split, from_file=detections_file is not None, console=console)
     if opponent is not None:
         require_common_class(opponent, annotations)
-    name, detections = detections_for(annotations, model, detections_file, device=device, console=console)
+    name, detections = detections_for(
+        annotations, model, detections_file, device=device, console=console, any_class=proposes
+    )
     result = evaluate(annotations, detections, protocol=protocol)
     if opponent is not None:
         theirs = detect_with_progress(opponent, annotations, console)
@@ -86,9 +94,17 @@ def labelled_set(data: str, *, split: str | None, from_file: bool, console: Cons
 
 
 def detections_for(
-    annotations: Annotations, model: str | None, detections_file: Path | None, *, device: str, console: Console
+    annotations: Annotations,
+    model: str | None,
+    detections_file: Path | None,
+    *,
+    device: str,
+    console: Console,
+    any_class: bool = False,
 ) -> tuple[str, list[Detections]]:
     """What a model finds in each picture, or what a file says it found, and the name of either.
+
+    Whether the set has the classes of what was found does not matter for `any_class`.
 
     Raises:
         RequestError: both were given.
@@ -97,9 +113,11 @@ def detections_for(
     if model is not None and detections_file is not None:
         raise RequestError("give --model or --detections, not both")
     if detections_file is not None:
-        return str(detections_file), read_detections(detections_file, annotations, on_note=console.print)
+        return str(detections_file), read_detections(
+            detections_file, annotations, on_note=console.print, any_class=any_class
+        )
     detector = Detector.load(model, device=device)
-    return detector.name, detect_with_progress(detector, annotations, console)
+    return detector.name, detect_with_progress(detector, annotations, console, any_class=any_class)
 
 
 def held_out(data: str) -> Annotations:
@@ -129,17 +147,25 @@ def require_common_class(detector: Detector, annotations: Annotations) -> None:
         )
 
 
-def detect_with_progress(detector: Detector, annotations: Annotations, console: Console) -> list[Detections]:
-    """`detect_in_set` with a bar.
+def detect_with_progress(
+    detector: Detector, annotations: Annotations, console: Console, *, any_class: bool = False
+) -> list[Detections]:
+    """`detect_in_set` with a bar; classes do not matter for `any_class`.
 
     Raises:
         DataError: the model and the set have no class in common.
     """
+    if not any_class:
+        _compare_classes(detector, annotations, console)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("detecting", total=len(annotations))
+        return detect_in_set(detector, annotations, on_picture=lambda done: progress.update(task, completed=done))
+
+
+def _compare_classes(detector: Detector, annotations: Annotations, console: Console) -> None:
+    """Name the classes of the data that the model does not know; refuse where it knows none."""
     require_common_class(detector, annotations)
     unknown = [name for name in annotations.class_names if name not in detector.spec.class_names]
     if unknown:
         shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
         console.print(f"{detector.name} does not know {len(unknown)} classes of the data, which count as 0: {shown}")
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("detecting", total=len(annotations))
-        return detect_in_set(detector, annotations, on_picture=lambda done: progress.update(task, completed=done))

@@ -1,0 +1,122 @@
+"""How many objects a detector's best K boxes reach, whatever class they have: recall against the number of proposals.
+
+A truth is recalled when any of the first K boxes of its picture overlaps it by the threshold. Only its closest box
+counts, and one box may reach several truths; that is how proposals are measured (Hosang et al., "What makes for
+effective detection proposals?", 2016), and is never below COCO's AR, which hands every box to one truth. Average recall
+is the mean over the thresholds 0.5, 0.55 ... 0.95.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from singleshot.boxes import pairwise_iou
+from singleshot.evaluate.evaluation import ClassCounts, Evaluation
+from singleshot.evaluate.flat import flat_detections, flat_truths
+from singleshot.evaluate.voc import ranked, unusable
+from singleshot.spec import OBJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Float
+
+    from singleshot.types import Annotations, Detections
+
+PROTOCOL = "proposals"
+COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
+SHOWN = (0.5, 0.7)
+"""The thresholds that people see one by one."""
+NAMED = (10, 100, 1000)
+"""The numbers of proposals whose average recall has a name: AR10, AR100, AR1000."""
+
+
+@dataclass(frozen=True, eq=False)
+class ProposalRecall:
+    """The share of the truths that the best proposals of each picture reach.
+
+    Law: no recall falls with the number of proposals, nor rises with the threshold.
+
+    Attributes:
+        counts: numbers of proposals K; a picture with fewer gives all it has.
+        recall: at each of `THRESHOLDS` and each K, 0..1.
+        a_picture: proposals of a picture, on average.
+    """
+
+    counts: tuple[int, ...]
+    recall: Float[np.ndarray, "thresholds counts"]
+    a_picture: float
+
+    def at(self, threshold: float) -> Float[np.ndarray, " counts"]:
+        """Recall at one of the thresholds."""
+        recall: np.ndarray = self.recall[THRESHOLDS.index(threshold)]
+        return recall
+
+    @property
+    def average(self) -> Float[np.ndarray, " counts"]:
+        """Average recall: the mean over all thresholds."""
+        average: np.ndarray = self.recall.mean(axis=0)
+        return average
+
+    def columns(self) -> dict[str, Float[np.ndarray, " counts"]]:
+        """What people see, by name."""
+        return {**{f"recall at {one}": self.at(one) for one in SHOWN}, "average recall": self.average}
+
+    def lines(self) -> list[str]:
+        """A table for people."""
+        columns = self.columns()
+        lines = [f"{'proposals':>16}" + "".join(f"{name:>16}" for name in columns)]
+        for count, *values in zip(self.counts, *columns.values(), strict=True):
+            lines.append(f"{count:>16,}" + "".join(f"{100 * value:>15.1f}%" for value in values))
+        return lines
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        columns = {name.replace(" ", "_"): values.tolist() for name, values in self.columns().items()}
+        return {"counts": list(self.counts), **columns, "a_picture": self.a_picture}
+
+
+def evaluate_proposals(annotations: Annotations, detections: Sequence[Detections]) -> Evaluation:
+    """Measure a set's detections as proposals: best score first, classes unseen; equal scores stay in their order.
+
+    Difficult and crowd truths are left out, and so are truths that no box can overlap.
+
+    Raises:
+        DataError: another number of pictures than the set has; a box or a score is not finite.
+    """
+    one_class = annotations.as_one_class(OBJECT)
+    found, scores, _ = flat_detections(one_class, [one.as_one_class(OBJECT) for one in detections])
+    truths = flat_truths(one_class)
+    ignored = annotations.difficult | annotations.crowd | unusable(truths)
+    most = max(map(len, detections), default=0)
+    counts = (*COUNTS, most) if most > COUNTS[-1] else COUNTS
+    ends = np.searchsorted(found.pictures, np.arange(len(annotations) + 1))
+    closest = [np.zeros((0, len(counts)), np.float32)]
+    for picture in range(len(annotations)):
+        mine = ranked(np.arange(ends[picture], ends[picture + 1]), scores)
+        of_picture = slice(annotations.starts[picture], annotations.starts[picture + 1])
+        wanted = truths.boxes_xyxy[of_picture][~ignored[of_picture]]
+        closest.append(best_overlaps(found.boxes_xyxy[mine], wanted, counts))
+    reached = np.concatenate(closest) >= np.array(THRESHOLDS, np.float32)[:, None, None]
+    recall, number = None, reached.shape[1]
+    if number:
+        recall = ProposalRecall(counts, reached.mean(axis=1), len(found) / len(annotations))
+    numbers = {f"AR{count}": None if recall is None else float(recall.average[counts.index(count)]) for count in NAMED}
+    objects = ClassCounts(number, int(ignored.sum()), len(found), int(reached[0, :, -1].sum()))
+    return Evaluation(PROTOCOL, None, {}, {}, {OBJECT: objects}, iou_threshold=None, numbers=numbers, proposals=recall)
+
+
+def best_overlaps(
+    proposals_xyxy: Float[np.ndarray, "n 4"], truths_xyxy: Float[np.ndarray, "R 4"], counts: Sequence[int]
+) -> Float[np.ndarray, "R counts"]:
+    """IoU of each truth with the closest of the first K proposals, for each K; 0 where there is none."""
+    overlaps = np.zeros((len(proposals_xyxy) + 1, len(truths_xyxy)), np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        overlaps[1:] = np.nan_to_num(pairwise_iou(proposals_xyxy, truths_xyxy), nan=0)
+    so_far = np.maximum.accumulate(overlaps)
+    closest: np.ndarray = so_far[np.minimum(counts, len(proposals_xyxy))].T
+    return closest

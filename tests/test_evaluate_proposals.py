@@ -1,0 +1,231 @@
+"""Recall against the number of proposals: by hand, against plain loops, its laws, and through the command."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data_fixtures import coco, coco_content, voc
+from evaluation_examples import annotations, detections, random_set
+from singleshot.cli.main import run
+from singleshot.errors import DataError
+from singleshot.evaluate.proposals import COUNTS, THRESHOLDS, best_overlaps
+from singleshot.evaluate.protocols import evaluate
+from singleshot.models.ssd import SSD
+from singleshot.spec import MULTIBOX_MOBILENETV2, SSDLITE320_MOBILENETV2
+from singleshot.weights.build import save_network
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CAT, DOG = 0, 1
+
+
+def test_hand_worked_pictures():
+    truths = annotations([[(0, 0, 10, 10, CAT), (20, 0, 30, 10, DOG)], [(0, 0, 10, 10, CAT)], []])
+    found = [
+        detections([
+            (50, 50, 60, 60, CAT, 0.9),
+            (0, 0, 10, 10, DOG, 0.8),  # of another class: reached all the same
+            (20, 0, 30, 6, DOG, 0.7),  # 0.6
+            (20, 0, 30, 8, DOG, 0.6),  # 0.8: nearer, but fourth
+        ]),
+        detections([(0, 0, 10, 7, CAT, 0.3)]),  # 0.7
+        detections([(0, 0, 1, 1, CAT, 0.3)]),
+    ]  # fmt: skip
+    result = evaluate(truths, found, "proposals")
+    recall = result.proposals
+    assert recall.counts[:4] == (1, 2, 5, 10)
+    assert recall.at(0.5)[:3] == pytest.approx([1 / 3, 2 / 3, 1])
+    assert recall.at(0.7)[:3] == pytest.approx([1 / 3, 2 / 3, 1])
+    # The third picture's truth counts at 0.5 .. 0.7, the second truth of the first at 0.5 .. 0.8, the first at all ten.
+    assert recall.average[:3] == pytest.approx([5 / 30, 15 / 30, 22 / 30])
+    assert recall.average[3:] == pytest.approx([22 / 30] * (len(COUNTS) - 3))  # fewer than asked for: all there are
+    assert recall.a_picture == 2
+    assert result.figure == ("AR100", pytest.approx(22 / 30))
+    assert result.mean_ap is None
+
+
+def test_one_proposal_may_reach_several_truths():
+    truths = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 8, CAT)]])
+    found = [detections([(0, 0, 10, 9, CAT, 0.9)])]
+    assert evaluate(truths, found, "proposals").proposals.at(0.5).tolist() == [1] * len(COUNTS)
+
+
+def test_all_proposals_of_the_largest_picture_are_the_last_number():
+    truths = annotations([[(0, 0, 10, 10, CAT)]])
+    rows = [(50.0, 50, 60, 60, CAT, 1 - i / 4000) for i in range(1419)]
+    found = [detections([*rows, (0, 0, 10, 10, CAT, 0.1)])]
+    recall = evaluate(truths, found, "proposals").proposals
+    assert recall.counts == (*COUNTS, 1420)
+    assert recall.at(0.5).tolist() == [0] * len(COUNTS) + [1]
+
+
+def test_truths_that_do_not_count_are_left_out():
+    boxes = [(0, 0, 10, 10, CAT), (20, 0, 30, 10, CAT), (40, 0, 50, 10, DOG), (9, 9, 9, 12, CAT)]
+    difficult, crowd = [False, True, False, False], [False, False, True, False]
+    truths = annotations([boxes], difficult=difficult, crowd=crowd)
+    result = evaluate(truths, [detections([(0, 0, 10, 10, CAT, 0.9)])], "proposals")
+    assert result.proposals.recall.min() == 1
+    assert (result.counts["object"].truths, result.counts["object"].ignored) == (1, 3)
+
+
+def test_without_truths_or_pictures_there_is_no_figure():
+    for truths, found in (
+        (annotations([[]]), [detections([(0, 0, 10, 10, CAT, 0.9)])]),
+        (annotations([]), []),
+    ):
+        result = evaluate(truths, found, "proposals")
+        assert result.proposals is None
+        assert result.figure == ("AR100", None)
+        json.dumps(result.to_json(), allow_nan=False)
+
+
+def test_without_proposals_nothing_is_reached():
+    truths = annotations([[(0, 0, 10, 10, CAT)]])
+    assert evaluate(truths, [detections([])], "proposals").proposals.recall.max() == 0
+
+
+def test_detections_of_another_number_of_pictures_are_refused():
+    with pytest.raises(DataError, match="detections of 0 pictures, but the data set has 1"):
+        evaluate(annotations([[]]), [], "proposals")
+
+
+def reference(truths, found, threshold, count):
+    """Truth by truth and box by box."""
+    reached, wanted = 0, 0
+    for picture, one in enumerate(found):
+        here = truths.truths(picture)
+        order = sorted(range(len(one)), key=lambda i: -one.scores[i])
+        for truth, difficult in zip(here.boxes_xyxy, here.difficult, strict=True):
+            if difficult:
+                continue
+            wanted += 1
+            for place in order[:count]:
+                box = one.boxes[place]
+                across = max(np.float32(0), min(box[2], truth[2]) - max(box[0], truth[0]))
+                down = max(np.float32(0), min(box[3], truth[3]) - max(box[1], truth[1]))
+                areas = [(right - left) * (bottom - top) for left, top, right, bottom in (box, truth)]
+                if across * down / (areas[0] + areas[1] - across * down) >= np.float32(threshold):
+                    reached += 1
+                    break
+    return reached / wanted
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_as_plain_loops(seed):
+    truths, found = random_set(seed)
+    recall = evaluate(truths, found, "proposals").proposals
+    for threshold in THRESHOLDS:
+        expected = [reference(truths, found, threshold, count) for count in recall.counts]
+        assert recall.at(threshold) == pytest.approx(expected)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_recall_never_falls_with_the_number_nor_rises_with_the_threshold(seed):
+    recall = evaluate(*random_set(seed, pictures=4), "proposals").proposals
+    if recall is not None:
+        assert (np.diff(recall.recall, axis=1) >= 0).all()
+        assert (np.diff(recall.recall, axis=0) <= 0).all()
+
+
+def test_classes_do_not_matter():
+    truths, found = random_set(3)
+    renamed = [replace(one, labels=one.labels * 0, class_names=("thing",)) for one in found]
+    first, second = (evaluate(truths, some, "proposals").to_json() for some in (found, renamed))
+    assert first == second
+
+
+def test_boxes_of_any_size_have_an_overlap():
+    huge = np.array([[-3e38, -3e38, 3e38, 3e38], [0, 0, 10, 10]], np.float32)
+    closest = best_overlaps(huge, np.array([[0, 0, 10, 10]], np.float32), (1, 2))
+    assert closest.tolist() == [[0, 1]]
+
+
+# --------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    pictures: dict[str, Any] = {"a": [("car", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))], "c": []}
+    return voc(tmp_path / "set", pictures, {"train": ["a"], "val": ["b"], "test": ["a", "b", "c"]})
+
+
+def figures(tmp_path: Path, *arguments: object) -> dict[str, Any]:
+    out = tmp_path / "figures.json"
+    assert run(["evaluate", *map(str, arguments), "--json", str(out)]) == 0
+    return json.loads(out.read_text())  # type: ignore[no-any-return]
+
+
+def test_a_class_agnostic_model_is_measured_by_its_proposals(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(tmp_path / "model", SSD(replace(MULTIBOX_MOBILENETV2, width=0.25)), card="")
+    page = tmp_path / "report.html"
+    found = figures(tmp_path, data, "--model", tmp_path / "model", "--report", page)
+    assert found["protocol"] == "proposals"
+    assert found["mAP"] is None
+    assert found["truths"] == {"object": 2}
+    assert found["detections"] == {"object": 3 * 1420}
+    assert found["proposals"]["counts"][-1] == 1420
+    assert found["proposals"]["a_picture"] == 1420
+    assert found["proposals"]["recall_at_0.5"][-1] == 1  # of so many boxes one fits
+    assert found["AR100"] == found["proposals"]["average_recall"][COUNTS.index(100)]
+    assert "average recall" in capsys.readouterr().out
+    text = page.read_text()
+    assert "Recall against the number of proposals" in text
+    assert all(f">{tick}</text>" in text for tick in ("1", "10", "100", "1,000"))
+    assert "Average precision by class" not in text
+
+
+def test_any_model_may_be_measured_by_its_proposals(data: Path, tmp_path: Path) -> None:
+    save_network(tmp_path / "model", SSD(SSDLITE320_MOBILENETV2.with_input_size(64, 64)), card="")
+    found = figures(tmp_path, data, "--model", tmp_path / "model", "--protocol", "proposals")
+    assert found["proposals"]["counts"] == list(COUNTS)
+    assert 0 < found["proposals"]["a_picture"] <= 200
+
+
+def test_files_of_proposals_need_no_class_of_the_set(data: Path, tmp_path: Path) -> None:
+    boxes = {"a": [5, 5, 25, 20], "b": [2, 2, 30, 28], "c": [0, 0, 9, 9]}
+    ours = tmp_path / "found.json"
+    images = [
+        {"file": f"{name}.png", "detections": [{"box": box, "label": "object", "score": 0.9}]}
+        for name, box in boxes.items()
+    ]
+    ours.write_text(json.dumps({"images": images}))
+    devkit = tmp_path / "proposals.txt"
+    devkit.write_text("".join(f"{name} 0.9 {' '.join(map(str, box))}\n" for name, box in boxes.items()))
+    for file in (ours, devkit):
+        assert figures(tmp_path, data, "--detections", file, "--protocol", "proposals")["AR10"] == 1
+        assert run(["evaluate", str(data), "--detections", str(file)]) == 2
+
+
+def test_coco_results_of_proposals_need_no_category_of_the_set(tmp_path: Path) -> None:
+    data = coco(tmp_path / "set", coco_content(), split="val2017")
+    rows = [{"image_id": 10 + i, "category_id": 1000, "bbox": [1, 2, 10, 20], "score": 0.5} for i in range(2)]
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps(rows))
+    assert figures(tmp_path, data, "--detections", file, "--protocol", "proposals")["AR10"] == 1
+    assert run(["evaluate", str(data), "--detections", str(file)]) == 2
+
+
+def test_proposals_are_not_compared(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_network(tmp_path / "model", SSD(SSDLITE320_MOBILENETV2.with_input_size(64, 64)), card="")
+    model = str(tmp_path / "model")
+    assert run(["evaluate", str(data), "--model", model, "--against", model, "--protocol", "proposals"]) == 2
+    assert "--against compares mAP, which proposals do not have" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_class_agnostic_model_has_no_average_precision(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(tmp_path / "model", SSD(replace(MULTIBOX_MOBILENETV2, width=0.25)), card="")
+    assert run(["evaluate", str(data), "--model", str(tmp_path / "model"), "--protocol", "voc07"]) == 2
+    assert "detects object; the data has car, cat: no class in common" in " ".join(capsys.readouterr().err.split())
