@@ -25,9 +25,10 @@ from singleshot.errors import (
     SingleshotError,
     WorkerLostError,
 )
+from singleshot.losses.multibox import multibox_loss
 from singleshot.runtime.detector import Detector
 from singleshot.spec import VARIANTS
-from singleshot.train import checkpoint, loop
+from singleshot.train import checkpoint, loop, step
 from singleshot.train.checkpoint import RunState, checkpoints
 from singleshot.train.command import train_command
 from singleshot.train.initial import initial_network
@@ -406,6 +407,7 @@ def test_a_run_begun_before_a_setting_existed_is_resumed(
         found = original(folder)
         assert found is not None
         del found[0].settings["recipe"]["label_smoothing"], found[0].settings["parts"]
+        del found[0].settings["recipe"]["mining"], found[0].settings["model"]["class_agnostic"]
         return found
 
     monkeypatch.setattr(checkpoint, "load_latest", older)
@@ -549,3 +551,56 @@ def test_fresh_networks_are_normalised_but_for_vgg() -> None:
     names = ("ssd300-vgg16", "ssd300-vgg16-full", "ssd300-mobilenetv1")
     specs = [replace(VARIANTS[name], width=1 / 16) for name in names]
     assert [initial_network(spec, None, seed=0).network.spec.batch_norm for spec in specs] == [False, False, True]
+
+
+def test_a_class_agnostic_model_learns_objects_of_all_classes_as_one(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    options = replace(OPTIONS, model="multibox-mobilenetv2", input_size=None, iterations=1, out=out)
+    assert train_command([str(data)], options) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "objects of 2 classes are learnt as one: object" in said
+    assert "recipe multibox" in said
+    assert "AR100" in said
+    assert Detector.load(out / "best").spec.class_names == ("object",)
+    card = (out / "best/README.md").read_text()
+    assert "Protocol proposals" in card
+    assert "average recall" in card
+    assert "         1,420" in card
+    figures = [row for row in read_history(out / "metrics.jsonl") if "AR100" in row]
+    assert len(figures) == 1
+    page = (out / "report.html").read_text()
+    assert "Validation AR100" in page
+    assert "Recall against the number of proposals" in page
+    further = replace(options, model=str(out / "best"), init=None, val_split="none", out=tmp_path / "further")
+    assert train_command([str(data)], further) == 0
+
+
+def test_chosen_classes_are_the_objects_that_are_proposed(data: Path) -> None:
+    train_set, val_set, _ = read_sets([str(data)], replace(OPTIONS, classes="dot"), class_agnostic=True)
+    assert val_set is not None
+    assert (len(train_set.labels), len(val_set.labels)) == (4, 2)
+    assert train_set.class_names == val_set.class_names == ("object",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "mines"), [((), True), (("mining=none",), False), (("confidence_loss=focal",), False)]
+)
+def test_where_nothing_is_mined_every_box_is_a_negative_and_heads_begin_with_background(
+    settings: tuple[str, ...], mines: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(OPTIONS, settings=settings, iterations=1, val_split="none", out=tmp_path)
+    with torch.no_grad():
+        found = prepare([str(data)], options).model(torch.zeros(2, 3, 64, 64)).logits.softmax(-1)[..., 1:].sum(-1)
+    assert (found.mean() < 0.1) == (not mines)
+    of_all = []
+
+    def watched(predictions: Any, targets: Any, **settings: Any) -> Any:
+        loss = multibox_loss(predictions, targets, **settings)
+        of_all.append(torch.equal(loss.negatives, ~targets.matched))
+        return loss
+
+    monkeypatch.setattr(step, "multibox_loss", watched)
+    assert train_command([str(data)], options) == 0
+    assert of_all == [not mines]

@@ -12,6 +12,7 @@ from singleshot.decode import decode_picture
 from singleshot.design.page import write_tilings
 from singleshot.design.tiling import designed, measured
 from singleshot.errors import PictureError, RequestError
+from singleshot.spec import OBJECT
 from singleshot.train.initial import base_spec
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ def boxes_for(
         raise RequestError("which data? Give a folder or file: ssd boxes DATA")
     sets = [open_data(path, split=split or default_splits(path).train) for path in data]
     annotations = join(sets)
-    spec = replace(base_spec(model, input_size), class_names=annotations.class_names)
+    spec = base_spec(model, input_size)
+    if spec.class_agnostic:
+        annotations = annotations.as_one_class(OBJECT)
+    spec = replace(spec, class_names=annotations.class_names)
     tilings = [measured(spec, annotations)]
     found, reason = designed(spec, annotations, most=most)
     tilings += [] if found is None else [found]

@@ -135,8 +135,9 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     for note in notes:
         console.print(f"passed over: {note}")
     begun = {"parts": 1} | state.settings  # settings that came later have the value that they stand for there
-    recipe = begun.get("recipe")
+    recipe, model = begun.get("recipe"), begun.get("model")
     begun["recipe"] = asdict(Recipe()) | recipe if isinstance(recipe, dict) else recipe
+    begun["model"] = {"class_agnostic": False} | model if isinstance(model, dict) else model
     differing = checkpoint.differences(begun, settings)
     if differing:
         more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""

@@ -98,7 +98,7 @@ class _Records:
     def row(self, row: dict[str, Any]) -> None:
         self._file.write(json.dumps(row).encode() + b"\n")
         self._file.flush()
-        group = "val" if "mAP" in row else "train"
+        group = "val" if "per_class" in row else "train"
         for key, value in row.items():
             if isinstance(value, int | float) and key not in {"step", "epoch"}:
                 self.events.add_scalar(f"{group}/{key}", value, row["step"])

@@ -137,7 +137,7 @@ class _Training:
     def _judge(self, done: int, alive: Callable[[], None]) -> None:
         with self.plan.judged_weights():
             self._validation = validate(self.plan, self.journal, done, alive=alive)
-            found = self._validation.mean_ap or 0.0
+            found = self._validation.figure[1] or 0.0
             if self.state.best_map is None or found > self.state.best_map:
                 self.state = replace(self.state, best_map=found, worse=0)
                 keep_model(self.plan, "best", done, self._validation)
@@ -222,7 +222,8 @@ def validate(plan: Plan, journal: Journal, step: int, *, alive: Callable[[], Non
     detections = detect_in_set(detector, plan.val_set, on_picture=lambda _done: alive())
     result = evaluate(plan.val_set, detections, protocol=plan.protocol)
     epoch = step * plan.recipe.batch_size / len(plan.train_set)
-    journal.row({"step": step, "epoch": round(epoch, 3), "mAP": result.mean_ap, "per_class": dict(result.per_class)})
+    name, figure = result.figure
+    journal.row({"step": step, "epoch": round(epoch, 3), name: figure, "per_class": dict(result.per_class)})
     for number in range(min(SHOWN, len(plan.val_set))):
         seen = draw(
             decode_picture(plan.val_set.path(number)),
@@ -230,8 +231,10 @@ def validate(plan: Plan, journal: Journal, step: int, *, alive: Callable[[], Non
             truths=plan.val_set.truths(number),
         )
         journal.picture(f"val/{plan.val_set.files[number]}", seen, step)
-    found = "no truths" if result.mean_ap is None else f"{100 * result.mean_ap:.1f}%"
-    journal.say(f"epoch {epoch:.1f}: mAP {found} on {len(plan.val_set)} pictures ({time.monotonic() - started:.0f} s)")
+    found = "no truths" if figure is None else f"{100 * figure:.1f}%"
+    journal.say(
+        f"epoch {epoch:.1f}: {name} {found} on {len(plan.val_set)} pictures ({time.monotonic() - started:.0f} s)"
+    )
     return result
 
 

@@ -15,8 +15,8 @@ class TrainOptions:
 
     Attributes:
         model: architecture or model folder; left out: the shipped model's architecture.
-        recipe: `caffe`, the paper's, or `modern`; left out: `modern` for light models, on which it is better, and
-            `caffe` for the others.
+        recipe: `caffe`, the paper's, `modern`, or `multibox`; left out: `multibox` for class-agnostic models, `modern`
+            for light ones, on which it is better, and `caffe` for the others.
         epochs: passes over the training set; left out, and --iterations, too: 30, and more on small sets.
         iterations: updates, instead of epochs.
         train_split: split to train on, or one a data set, separated by commas; left out: the set's own.

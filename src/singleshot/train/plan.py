@@ -10,6 +10,7 @@ import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.errors import DataError, RequestError
+from singleshot.evaluate.protocols import PROPOSALS
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.train.average import WeightAverage
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from singleshot.train.solver import Solver
     from singleshot.types import Annotations
 
-RARE = 0.01  # with which heads begin to see an object, for a loss in which every box counts (Lin et al. 2017)
+RARE = 0.01  # with which heads begin to see an object, where every box counts (Lin et al. 2017, section 4.1)
 VALIDATIONS = 30  # of a run, about
 SELDOM = 20  # updates that a checkpoint is not written more often than
 
@@ -66,7 +67,7 @@ class Plan:
         validate_every: updates between two validations.
         checkpoint_every: updates between checkpoints.
         log_every: updates between rows of figures.
-        protocol: of evaluation.
+        protocol: of evaluation; None for the data's own.
         notes: lines that people read before the run starts: what was chosen and why.
         coverage: lines on how well the default boxes cover the training truths, before and after they were adapted.
     """
@@ -201,9 +202,9 @@ def prepare(
     device = choose_device(options.device)
     if device.type == "cuda" and ranks.world > 1:
         device = torch.device("cuda", ranks.local_rank)
-    train_set, val_set, notes = read_sets(data, options)
-    _require_names(train_set.class_names)
     base = base or base_spec(options.model, options.input_size, fusion=options.fusion)
+    train_set, val_set, notes = read_sets(data, options, class_agnostic=base.class_agnostic)
+    _require_names(train_set.class_names)
     base = replace(base, class_names=train_set.class_names)
     source = source_of_weights(base, init=options.init, model=options.model)
     recipe = _recipe(options, recipe or recipe_for(options.recipe, base), train_set, pretrained=source is not None)
@@ -215,7 +216,7 @@ def prepare(
         given += ["batch_size"] if options.batch_size is not None else []
         recipe, reasons = fitted(recipe, train_set, covered, given=given)
         coverage += reasons
-    rare = RARE if recipe.confidence_loss == "focal" else None
+    rare = None if recipe.mines else RARE
     beginning = initial_network(spec, source, seed=options.seed, object_probability=rare)
     model = beginning.network.to(device)
     recipe, steps, reasons = length(options, recipe, len(train_set))
@@ -257,7 +258,7 @@ def prepare(
         validate_every=max(1, round(per_epoch * (options.validate_every or max(1, steps / per_epoch / VALIDATIONS)))),
         checkpoint_every=options.checkpoint_every or max(SELDOM, round(per_epoch)),
         log_every=max(1, min(20, round(per_epoch / 4))),
-        protocol=None,
+        protocol=PROPOSALS if spec.class_agnostic else None,
         notes=tuple(notes),
         coverage=tuple(coverage),
     )

@@ -17,6 +17,7 @@ SCHEDULES = ("step", "cosine")
 NORMALISATIONS = ("worker", "global")
 SOLVERS = ("sgd", "adamw")
 BOX_SCALES = ("kept", "paper")
+MININGS = ("hard", "none")
 NOT_NEGATIVE = (
     "warmup_steps", "backbone_rate", "bias_rate", "clip_norm", "weight_decay", "negative_ratio", "localisation_weight",
 )  # fmt: skip
@@ -27,7 +28,7 @@ class Recipe:
     """Solver, loss and augmentation settings.
 
     Attributes:
-        name: `caffe` or `modern`.
+        name: `caffe`, `modern` or `multibox`.
         solver: `sgd`, Caffe's, or `adamw`.
         learning_rate: base rate of an update of `batch_size` pictures.
         schedule: `step` drops by 10 at each of `drops`; `cosine` falls smoothly to 0.
@@ -45,12 +46,13 @@ class Recipe:
         overlap_threshold: IoU from which a default box learns a truth.
         boundary_boxes: whether default boxes that reach outside the picture take part; without them it is Caffe's
             `ignore_cross_boundary_bbox`. Detection asks all boxes in either case, as Caffe's does.
+        mining: which boxes without a truth learn that they are background: `hard`, the worst of them, or `none`: all.
         negative_ratio: mined negatives a positive.
         box_scales: of the default boxes where they fit the data and no trained heads know them: `kept`, or `paper`, see
             `train.box_choice`.
-        localisation_loss: `smooth_l1` (eq. 2), `giou`, or another of `losses.multibox.LOCATION_LOSSES`.
+        localisation_loss: `smooth_l1` (eq. 2), `l2`, `giou`, or another of `losses.multibox.LOCATION_LOSSES`.
         localisation_weight: alpha of eq. 1.
-        confidence_loss: `softmax` with mined negatives (eq. 3), or `focal`, in which every box takes part.
+        confidence_loss: `softmax` (eq. 3), or `focal`, in which every box takes part whatever `mining` says.
         normalise: by the matched boxes of each process's own pictures (`worker`, as Caffe) or of all (`global`); the
             same where there is one process.
         label_smoothing: share of a box's class target that is spread over all classes.
@@ -76,6 +78,7 @@ class Recipe:
     clip_norm: float = 0.0
     overlap_threshold: float = 0.5
     boundary_boxes: bool = True
+    mining: str = "hard"
     negative_ratio: float = 3.0
     box_scales: str = "kept"
     localisation_loss: str = "smooth_l1"
@@ -94,6 +97,7 @@ class Recipe:
             ("normalisation", self.normalise, NORMALISATIONS),
             ("box scales", self.box_scales, BOX_SCALES),
             ("location loss", self.localisation_loss, LOCATION_LOSSES),
+            ("mining", self.mining, MININGS),
             ("confidence loss", self.confidence_loss, ("softmax", "focal")),
         ):
             if name not in known:
@@ -120,6 +124,11 @@ class Recipe:
             if not 0 <= getattr(self, name) < math.inf:
                 raise RequestError(f"{name.replace('_', ' ')} must be 0 or more, got {getattr(self, name)}")
 
+    @property
+    def mines(self) -> bool:
+        """Whether negatives are mined; else every box without a truth is one."""
+        return self.mining == "hard" and self.confidence_loss != "focal"
+
 
 CAFFE = Recipe()
 MODERN = Recipe(
@@ -139,7 +148,17 @@ MODERN = Recipe(
     fits_data=True,
     augment=AugmentSettings(pixels="fast", max_expand_ratio=2.0),
 )
-RECIPES = {"caffe": CAFFE, "modern": MODERN}
+# MultiBox, Szegedy et al. 2014: a truth has one box, all others are negatives, and their squared errors add up.
+MULTIBOX = replace(
+    MODERN,
+    name="multibox",
+    overlap_threshold=1.0,
+    mining="none",
+    localisation_loss="l2",
+    localisation_weight=0.3,
+    box_scales="kept",
+)
+RECIPES = {"caffe": CAFFE, "modern": MODERN, "multibox": MULTIBOX}
 
 
 def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
@@ -157,7 +176,7 @@ def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
         UnknownNameError: with the nearest names.
     """
     if name is None:
-        name = "modern" if spec.separable else "caffe"
+        name = "multibox" if spec.class_agnostic else "modern" if spec.separable else "caffe"
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     recipe = RECIPES[name]

@@ -62,9 +62,10 @@ def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
         f"Protocol {validation.protocol}, {len(plan.val_set)} validation pictures (used to choose `best/`: "
         "not a test figure).",
         "",
-        "| class | AP |",
-        "|---|---|",
     ]
+    if validation.proposals is not None:
+        return "\n".join([*lines, "```", *validation.proposals.lines(), "```"]) + "\n"
+    lines += ["| class | AP |", "|---|---|"]
     lines += [f"| {name} | {'-' if ap is None else f'{ap:.3f}'} |" for name, ap in validation.per_class.items()]
     lines.append(f"| **mean** | {'-' if validation.mean_ap is None else f'{validation.mean_ap:.3f}'} |")
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from singleshot.data.classes import join, only_classes, with_classes
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import hold_out
 from singleshot.errors import DataError, RequestError, UnknownNameError
+from singleshot.spec import OBJECT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,8 +20,15 @@ if TYPE_CHECKING:
 NO = "none"
 
 
-def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, Annotations | None, list[str]]:
+def read_sets(
+    data: Sequence[str], options: TrainOptions, *, class_agnostic: bool = False
+) -> tuple[Annotations, Annotations | None, list[str]]:
     """Pictures to learn from and to validate on (None for none), and lines on them for people.
+
+    Args:
+        data: sets, joined.
+        options: splits, classes and seed.
+        class_agnostic: the model does not tell classes apart: all objects get the class `object`.
 
     Raises:
         RequestError, UnknownNameError, DataError: there is no such set, split or class, or nothing in it.
@@ -34,9 +42,13 @@ def read_sets(data: Sequence[str], options: TrainOptions) -> tuple[Annotations, 
         train_set, val_sets = only_classes(train_set, wanted), [only_classes(val, wanted) for val in val_sets]
         if not len(train_set.labels):
             raise DataError(f"not one object of {', '.join(wanted)} in {len(train_set)} pictures")
+    merged = []
+    if class_agnostic:
+        merged = [f"objects of {len(train_set.class_names)} classes are learnt as one: {OBJECT}"]
+        train_set, val_sets = train_set.as_one_class(OBJECT), [val.as_one_class(OBJECT) for val in val_sets]
     if not usable(judge_set(train_set)).any():
         raise DataError(f"not one of the {len(train_set.labels)} boxes can be learnt from: ssd data check names why")
-    notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects"]
+    notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects", *merged]
     bad = count_bad_boxes(train_set)
     if bad:
         counts = ", ".join(f"{count} {kind}" for kind, count in bad.items())

@@ -108,7 +108,7 @@ def update(
             alpha=recipe.localisation_weight,
             location_loss=recipe.localisation_loss,
             confidence_loss=recipe.confidence_loss,
-            mining="none" if recipe.confidence_loss == "focal" else "max_negative",
+            mining="max_negative" if recipe.mines else "none",
             variances=model.spec.boxes.variances,
             label_smoothing=recipe.label_smoothing,
             normalizer=_over_all(ranks, targets) if recipe.normalise == "global" else None,
