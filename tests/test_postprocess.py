@@ -201,6 +201,17 @@ def test_classes_do_not_suppress_each_other(detect):
 
 
 @EVERY
+def test_a_nms_threshold_of_one_leaves_every_box(detect):
+    """Boxes that are nearly the same, or the same: an overlap is never above 1."""
+    generator = np.random.default_rng(0)
+    boxes = (np.array([0.2, 0.3, 0.7, 0.6]) + 1e-7 * generator.integers(-3, 4, (300, 4))).astype(np.float32)
+    scores = generator.random((300, 2)).astype(np.float32)
+    settings = Postprocess(score_threshold=0.0, nms_threshold=1.0, top_k=-1, keep_top_k=-1)
+    found = detect(np.zeros((300, 4), np.float32), scores, boxes, VARIANCES, settings)
+    np.testing.assert_array_equal(found.scores, np.sort(scores[:, 1])[::-1])
+
+
+@EVERY
 def test_equal_scores_go_to_the_lower_class_then_the_lower_box(detect):
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     scores = np.full((2, 3), 0.5, np.float32)

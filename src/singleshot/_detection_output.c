@@ -208,7 +208,7 @@ static void keep_best(const Input *in, uint64_t *heap, size_t count, OfClass *cl
         its->looked_at++;
         float *box = out->boxes + 4 * out->count;
         decode(in, rank % (size_t)in->boxes, box);
-        Py_ssize_t other = its->last_kept;
+        Py_ssize_t other = its->threshold < 1 ? its->last_kept : -1; /* no overlap is above 1 */
         while (other >= 0) {
             float common = overlap(box, out->boxes + 4 * other);
             if (common > its->threshold || common != common)

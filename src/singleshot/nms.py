@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Nms:
     """Suppression among candidates that come best first.
 
-    A candidate goes when its IoU with a kept box of its class is above the threshold (or not a number, as in Caffe).
+    A candidate goes when its IoU with a kept box of its class is above the threshold (or not a number, as in Caffe); at
+    a threshold of 1 none goes.
 
     Attributes:
         boxes_xyxy, labels: what is kept so far, class by class.
@@ -47,10 +48,11 @@ class Nms:
         boxes, ordered = all_boxes[by_class], all_labels[by_class]
         new = by_class >= old
         stays = self._looked_at_in_time(ordered, new)
-        better, worse, overlaps = _overlapping_pairs(boxes, np.searchsorted(ordered, ordered, side="right"))
+        ends = np.searchsorted(ordered, ordered, side="right")
         if self._eta < 1:
-            self._suppress_adaptively(stays, new, ordered, better, worse, overlaps)
-        else:
+            self._suppress_adaptively(stays, new, ordered, *_overlapping_pairs(boxes, ends))
+        elif self._thresholds.min(initial=1) < 1:  # no overlap is above 1
+            better, worse, overlaps = _overlapping_pairs(boxes, ends)
             too_close = np.flatnonzero(~(overlaps <= self._thresholds[0]))
             _suppress(stays, better[too_close], worse[too_close])
         self._looked_at += np.bincount(labels, minlength=len(self._looked_at))
