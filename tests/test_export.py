@@ -23,6 +23,7 @@ import torch
 from safetensors.numpy import load_file
 
 from data_fixtures import voc
+from export_fixtures import SMALL
 from singleshot.cli.main import run
 from singleshot.errors import DataError, HashError, ModelError, PictureError, RequestError, VerificationError
 from singleshot.export import export, onnx_graph
@@ -48,48 +49,6 @@ from singleshot.spec import (
 )
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.folder import read_export
-
-SMALL = replace(
-    SSD300_VGG16,
-    width=1 / 16,
-    input_size_hw=(40, 56),
-    class_names=("cat", "dog"),
-    sources=("conv4_3", "fc7"),
-    extras=(),
-    boxes=replace(SSD300_VGG16.boxes, maps=(MapBoxes((12,), (20,), (2.0,)), MapBoxes((20,), (36,), (2.0, 3.0)))),
-)
-"""Few layers, which torch takes a second to export each, and few boxes."""
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("export") / "model"
-    network = SSD(SMALL, seed=3)
-    with torch.no_grad():
-        for layer in network.heads.confidence.modules():
-            if isinstance(layer, torch.nn.Conv2d):
-                layer.weight *= 0.15  # scores that differ as a trained network's do
-    save_network(folder, network, card="# small\n")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "lite"
-    export_model(str(source), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def onnx_exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "lite-onnx"
-    export_model(str(source), folder, engine="onnx")
-    return folder
-
-
-@pytest.fixture(params=["exported", "onnx_exported"])
-def engine_folder(request: pytest.FixtureRequest) -> Path:
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 def test_an_export_detects_what_its_source_detects(source: Path, engine_folder: Path) -> None:
@@ -151,12 +110,6 @@ def test_half_precision_halves_the_file(source: Path, exported: Path, tmp_path: 
     assert len(Detector.load(tmp_path / "half")(CHELSEA.path)) > 0
 
 
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pictures: dict[str, Any] = {f"p{i}": [("cat" if i % 2 else "dog", (2 + i, 3, 20 + i, 22))] for i in range(12)}
-    return voc(tmp_path_factory.mktemp("set") / "voc", pictures)
-
-
 def test_int8_is_measured_and_judged_on_the_users_pictures(
     source: Path,
     exported: Path,
@@ -206,7 +159,7 @@ def test_the_graph_tells_others_what_it_is(exported: Path) -> None:
 def test_an_export_that_differs_is_not_left_behind(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "to_openvino", lambda network, raw: to_openvino(SSD(network.spec, seed=4), raw=raw))
+    monkeypatch.setattr(export, "to_openvino", lambda network, **how: to_openvino(SSD(network.spec, seed=4), **how))
     with pytest.raises(VerificationError, match=r"differs from its source: boxes by .* pixels .*; it was not kept"):
         export_model(str(source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -214,10 +167,10 @@ def test_an_export_that_differs_is_not_left_behind(
         replace(one, aspect_ratios=tuple(ratio + 0.5 for ratio in one.aspect_ratios)) for one in SMALL.boxes.maps
     )
 
-    def with_other_boxes(network: SSD, *, raw: bool) -> openvino.Model:
+    def with_other_boxes(network: SSD, **how: str) -> openvino.Model:
         other = SSD(replace(network.spec, boxes=replace(SMALL.boxes, maps=maps)))
         other.load_state_dict(network.state_dict())
-        return to_openvino(other, raw=raw)
+        return to_openvino(other, **how)
 
     monkeypatch.setattr(export, "to_openvino", with_other_boxes)
     with pytest.raises(VerificationError, match="other default boxes than its source"):
@@ -367,7 +320,7 @@ def test_the_limits_are_in_the_graph(source: Path, engine: str, settings: Postpr
 
 @pytest.mark.parametrize("engine", ["openvino", "onnx"])
 def test_raw_heads_leave_nms_to_others(source: Path, exported: Path, engine: str, tmp_path: Path) -> None:
-    export_model(str(source), tmp_path / "raw", engine=engine, raw=True)
+    assert run(["export", str(source), "--format", engine, "--raw", "--out", str(tmp_path / "raw")]) == 0
     assert set(load_engine(tmp_path / "raw").outputs([CHELSEA.pixels()])) == {
         "offsets", "probabilities", "default_boxes",
     }  # fmt: skip

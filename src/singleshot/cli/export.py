@@ -18,6 +18,7 @@ def export(
     precision: str = "fp32",
     calibrate: str | None = None,
     most_lost: float | None = None,
+    outputs: str | None = None,
     raw: bool = False,
     json: Path | None = None,
 ) -> int:
@@ -34,14 +35,21 @@ def export(
             told of the validation split, else of the test split.
         most_lost: points of mAP, such as 0.5, that bf16 or int8 may cost on that data: the layers that hurt most stay
             at a higher precision until it holds. Left out, an export that costs more than 2 is refused.
-        raw: leave NMS out of the graph, for engines that have their own.
+        outputs: `detections`, the default, with NMS in the graph; `raw`, without it, for engines that have their own;
+            `rows`, raw behind what classic ports give: one array of C + 4 + 8 numbers a default box, which are class
+            scores, offsets, the box and its variances.
+        raw: the same as `--outputs raw`.
         json: file for what was measured.
     """
     from singleshot.console import remarks, results
+    from singleshot.errors import RequestError
     from singleshot.export.export import export_model
     from singleshot.files import require_output, write_whole
 
     require_output(json, "--json", [name for name in (model, calibrate) if name is not None])
+    if raw and outputs not in {None, "raw"}:
+        raise RequestError(f"--raw is --outputs raw, which --outputs {outputs} contradicts: give one of them")
+    outputs = outputs or ("raw" if raw else "detections")
     people = remarks()
     with people.status("") as status:
         done = export_model(
@@ -51,7 +59,7 @@ def export(
             precision=precision,
             calibrate=calibrate,
             most_lost=None if most_lost is None else most_lost / 100,
-            raw=raw,
+            outputs=outputs,
             on_stage=status.update if people.is_terminal else people.print,
         )
     if not done.trained:
@@ -64,6 +72,7 @@ def export(
             "folder": str(done.folder),
             "format": engine,
             "precision": precision,
+            "outputs": outputs,
             "bytes": done.size,
             **asdict(done.differences),
         }

@@ -14,9 +14,13 @@ RUN = {
     "torch": '`torch.export.load("model.pt2").module()(pictures)` runs it.',
     "aotinductor": '`torch._inductor.aoti_load_package("model.pt2")(pictures)` runs it, on processors like this one.',
 }
+ROWS_LINE = (
+    "- `rows`, the first result (B, K, C + 4 + 8): a default box's C probabilities (class 0 is background), its 4 "
+    "offsets, the box itself (xyxy as fractions of the picture) and its 4 variances."
+)
 
 
-def export_card(spec: ModelSpec, engine: str, precision: str, against_source: str, *, raw: bool) -> str:
+def export_card(spec: ModelSpec, engine: str, precision: str, against_source: str, *, outputs: str) -> str:
     """Markdown for people who meet the folder without us."""
     height, width = spec.input_size_hw
     mean, std = (
@@ -31,11 +35,12 @@ def export_card(spec: ModelSpec, engine: str, precision: str, against_source: st
         "",
         f"- Input `pictures`: uint8 (B, {height}, {width}, 3) RGB, resized bilinearly without keeping proportions. "
         f"Inside the graph: mean {mean}, scale {std} and the order of channels.",
+        *([ROWS_LINE] if outputs == "rows" else []),
         "- `offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background.",
     ]
     if engine in {"openvino", "onnx"}:
         lines.append("- `default_boxes` (K, 4): xyxy as fractions of the picture.")
-        if not raw:
+        if outputs == "detections":
             settings = spec.postprocess
             lines.append(
                 "- `detections` (D, 6): label from 0, score, xyxy as fractions of the picture, best first, one picture "

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from singleshot.models.layers import ConvBlock
+from singleshot.runtime.engine import DETECTIONS, RAW, ROWS
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 INPUT = "pictures"
 LARGEST_BATCH = 1024
+OUTPUTS = {"detections": (*RAW, *DETECTIONS), "raw": RAW, "rows": (ROWS, *RAW)}
+"""What a graph may give, by what it is asked for; see `runtime.engine`. A `Detector` runs all of them."""
 
 
 class EngineGraph(nn.Module):
@@ -27,11 +30,16 @@ class EngineGraph(nn.Module):
     The resize stays outside: it is OpenCV's in training and evaluation, and no engine's equals it to the last grey
     level. Channel order and division by the standard deviation are put into the first convolution's filters, which cost
     nothing there; so is batch normalisation. The mean is not: the network pads with zeros after it is subtracted.
+
+    Args:
+        network: is copied.
+        rows: give the classic rows, too.
     """
 
     mean: Tensor
+    boxes_and_variances: Tensor
 
-    def __init__(self, network: SSD) -> None:
+    def __init__(self, network: SSD, *, rows: bool = False) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).eval()
         for block in self.network.modules():
@@ -45,16 +53,31 @@ class EngineGraph(nn.Module):
                 first.weight.copy_(first.weight.flip(1))
             first.weight.div_(torch.tensor(preprocess.std_rgb).view(1, 3, 1, 1))
         self.register_buffer("mean", torch.tensor(preprocess.mean_rgb).view(1, 3, 1, 1))
+        self.rows = rows
+        if rows:
+            variances = torch.tensor(network.spec.boxes.variances).expand_as(network.default_boxes)
+            self.register_buffer("boxes_and_variances", torch.cat([network.default_boxes, variances], dim=1))
 
-    def forward(self, pictures: UInt8[Tensor, "B H W 3"]) -> tuple[Float[Tensor, "B K 4"], Float[Tensor, "B K C"]]:
-        """Encoded boxes, and probabilities with background as class 0, of RGB pictures of the input size."""
+    def forward(self, pictures: UInt8[Tensor, "B H W 3"]) -> tuple[Float[Tensor, "B K _"], ...]:
+        """What `outputs_of_network` names, of RGB pictures of the input size."""
         predictions = self.network(pictures.permute(0, 3, 1, 2).float() - self.mean)
-        return predictions.offsets, predictions.logits.softmax(dim=-1)
+        offsets, probabilities = predictions.offsets, predictions.logits.softmax(dim=-1)
+        if not self.rows:
+            return offsets, probabilities
+        boxes = self.boxes_and_variances.expand(pictures.shape[0], -1, -1)
+        return torch.cat([probabilities, offsets, boxes], dim=-1), offsets, probabilities
 
 
-def exported_program(network: SSD) -> torch.export.ExportedProgram:
-    """The graph for any number of pictures."""
+def outputs_of_network(outputs: str) -> tuple[str, ...]:
+    """Those that depend on the picture and need no NMS, in the graph's order."""
+    return tuple(name for name in OUTPUTS[outputs] if name in {ROWS, *RAW[:2]})
+
+
+def exported_program(network: SSD, outputs: str) -> torch.export.ExportedProgram:
+    """The graph for any number of pictures; it gives what `outputs_of_network` names."""
     pictures = torch.zeros(2, *network.spec.input_size_hw, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
     with torch.no_grad():
-        return torch.export.export(EngineGraph(network), (pictures,), dynamic_shapes={INPUT: {0: batch}})
+        return torch.export.export(
+            EngineGraph(network, rows=outputs == "rows"), (pictures,), dynamic_shapes={INPUT: {0: batch}}
+        )

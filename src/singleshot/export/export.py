@@ -12,6 +12,7 @@ from singleshot.errors import RequestError, UnknownNameError
 from singleshot.export import torch_package
 from singleshot.export.calibrate import Calibration, Judgement
 from singleshot.export.card import export_card
+from singleshot.export.engine_graph import OUTPUTS
 from singleshot.export.lowering import Lowering
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.export.torch_package import program_outputs
@@ -65,7 +66,7 @@ def export_model(
     precision: str = "fp32",
     calibrate: str | None = None,
     most_lost: float | None = None,
-    raw: bool = False,
+    outputs: str = "detections",
     on_stage: Callable[[str], None] = lambda _stage: None,
 ) -> Exported:
     """Export a model, verify what was made, and only then write it.
@@ -78,15 +79,17 @@ def export_model(
         calibrate: a labelled data set: `int8` measures its scales on it, and the mAP before and after is judged by it.
         most_lost: mAP that may be lost on that data, 0..1: layers that hurt stay at a higher precision (`bf16`: fp32;
             `int8`: bf16, or fp32 where the processor has none). None: an export that loses more than 0.02 is refused.
-        raw: leave decoding and NMS out of the graph, for engines that have their own. `Detector` uses its own anyway.
+        outputs: a key of `OUTPUTS`: `detections`; `raw`: without decoding and NMS, for engines that have their own, as
+            `Detector` has; `rows`: raw behind one array of C + 4 + 8 numbers a default box. `torch` and `aotinductor`
+            never have NMS inside.
         on_stage: called with a few words at the beginning of each stage.
 
     Raises:
-        RequestError, UnknownNameError: no such model, engine or precision; int8 without data.
+        RequestError, UnknownNameError: no such model, engine, precision or outputs; int8 without data.
         DataError: data that cannot be used.
         VerificationError: the export differs from its source; nothing was written.
     """
-    _require_sensible(out, engine, precision, calibrate, most_lost)
+    _require_sensible(out, engine, precision, outputs, calibrate, most_lost)
     network, provenance, source = _source(model)
     spec = network.spec
     calibration = None if calibrate is None else Calibration.open(calibrate, spec)
@@ -99,10 +102,10 @@ def export_model(
     if most_lost is not None:
         assert calibration is not None
         assert before is not None
-        lowering = Lowering(spec, to_openvino(network, raw=raw), precision, calibration)
+        lowering = Lowering(spec, to_openvino(network, outputs=outputs), precision, calibration)
         files, judgement = lowering.files_that_lose_at_most(most_lost, before, on_stage)
     else:
-        files = _files(network, engine, precision, calibration, raw=raw, on_stage=on_stage)
+        files = _files(network, engine, precision, calibration, outputs=outputs, on_stage=on_stage)
     on_stage("comparing with the source")
     if engine in ENGINES:
         backend = start_engine(engine, spec, files, precision=precision, origin="the export")
@@ -112,20 +115,23 @@ def export_model(
             judgement = calibration.judgement(before, calibration.mean_ap(backend))
             judgement.require_at_most(MOST_LOST)
     else:
-        outputs = program_outputs(spec, next(iter(files.values())), compiled=engine == "aotinductor")
-        differences = verify(outputs, network, pictures_to_verify_on(), precision)
+        run = program_outputs(spec, next(iter(files.values())), outputs, compiled=engine == "aotinductor")
+        differences = verify(run, network, pictures_to_verify_on(), precision)
     against_source = "; ".join(str(part) for part in (differences, judgement) if part)
-    card = export_card(spec, engine, precision, against_source, raw=raw)
+    card = export_card(spec, engine, precision, against_source, outputs=outputs)
     export = Export(engine, cast("Precision", precision), tuple(files), source)
     save_export(out, spec, files, export=export, card=card, provenance=provenance)
     return Exported(out, sum(map(len, files.values())), model not in VARIANTS, differences, judgement)
 
 
-def _require_sensible(out: Path, engine: str, precision: str, calibrate: str | None, most_lost: float | None) -> None:
+def _require_sensible(
+    out: Path, engine: str, precision: str, outputs: str, calibrate: str | None, most_lost: float | None
+) -> None:
     """Refuse what could not end well, before anything costs time."""
     for kind, name, known in (
         ("export format", engine, PRECISIONS),
         (f"precision of {engine}", precision, PRECISIONS.get(engine, ())),
+        ("outputs", outputs, OUTPUTS),
     ):
         if name not in known:
             raise UnknownNameError(kind, name, known)
@@ -149,21 +155,21 @@ def _files(
     precision: str,
     calibration: Calibration | None,
     *,
-    raw: bool,
+    outputs: str,
     on_stage: Callable[[str], None],
 ) -> dict[str, bytes]:
     """The engine's files by name, the one to open first."""
     if engine == "onnx":
         from singleshot.export import onnx_graph
 
-        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, raw=raw)}
+        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, outputs=outputs)}
     if engine == "torch":
-        return {torch_package.FILES[0]: torch_package.to_program(network)}
+        return {torch_package.FILES[0]: torch_package.to_program(network, outputs)}
     if engine == "aotinductor":
-        return {torch_package.FILES[0]: torch_package.to_machine_code(network)}
+        return {torch_package.FILES[0]: torch_package.to_machine_code(network, outputs)}
     if precision == "int8":
         on_stage("measuring the range of activations")
-    return Lowering(network.spec, to_openvino(network, raw=raw), precision, calibration).files()
+    return Lowering(network.spec, to_openvino(network, outputs=outputs), precision, calibration).files()
 
 
 def _source(model: str | None) -> tuple[SSD, Mapping[str, Any], str]:

@@ -14,9 +14,9 @@ import torch
 from onnx import compose, helper, numpy_helper
 
 from singleshot.export.detection_graph import OPSET, detection_graph
-from singleshot.export.engine_graph import INPUT, exported_program
+from singleshot.export.engine_graph import INPUT, OUTPUTS, exported_program, outputs_of_network
 from singleshot.runtime.backends import ENGINE_FILES
-from singleshot.runtime.engine import DETECTIONS, RAW
+from singleshot.runtime.engine import RAW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 FILES = ENGINE_FILES["onnx"]
 
 
-def to_onnx(network: SSD, *, raw: bool = False) -> bytes:
+def to_onnx(network: SSD, *, outputs: str = "detections") -> bytes:
     """`pictures` (B, H, W, 3) uint8 RGB of the input size -> the results that `runtime.engine` names.
 
     Args:
         network: any whose NMS is plain (eta 1).
-        raw: without decoding and NMS, for engines that have their own.
+        outputs: a key of `OUTPUTS`.
     """
     with quiet_exporter():
         program = torch.onnx.export(
-            exported_program(network), (), input_names=[INPUT], output_names=list(RAW[:2]), opset_version=OPSET,
-            dynamo=True, verbose=False,
+            exported_program(network, outputs), (), input_names=[INPUT], output_names=list(outputs_of_network(outputs)),
+            opset_version=OPSET, dynamo=True, verbose=False,
         )  # fmt: skip
     assert program is not None
     model = program.model_proto
@@ -47,12 +47,10 @@ def to_onnx(network: SSD, *, raw: bool = False) -> bytes:
     boxes = network.default_boxes.numpy()
     model.graph.node.append(helper.make_node("Constant", [], [RAW[2]], value=numpy_helper.from_array(boxes)))
     model.graph.output.append(helper.make_tensor_value_info(RAW[2], onnx.TensorProto.FLOAT, list(boxes.shape)))
-    if not raw:
+    if outputs == "detections":
         io_map = [(name, name) for name in RAW[:2]]
-        outputs = [*RAW, *DETECTIONS]
-        model = compose.merge_models(
-            model, detection_graph(network.spec, boxes, ir_version=model.ir_version), io_map, outputs=outputs
-        )
+        detection = detection_graph(network.spec, boxes, ir_version=model.ir_version)
+        model = compose.merge_models(model, detection, io_map, outputs=list(OUTPUTS[outputs]))
     helper.set_model_props(model, {"singleshot": json.dumps(asdict(network.spec))})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()  # type: ignore[no-any-return]

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 
 from singleshot.export.detection_graph import detection_graph
-from singleshot.export.engine_graph import INPUT, exported_program
+from singleshot.export.engine_graph import INPUT, exported_program, outputs_of_network
 from singleshot.runtime.backends import ENGINE_FILES
 from singleshot.runtime.engine import DETECTIONS, RAW
 from singleshot.runtime.quiet_openvino import core, openvino, opset9
@@ -30,23 +30,23 @@ IN_FP32 = "DisablePrecisionConversion"
 """OpenVINO's mark on layers that keep their precision; it says f16, and the engine heeds it for bf16 too."""
 
 
-def to_openvino(network: SSD, *, raw: bool = False) -> openvino.Model:
+def to_openvino(network: SSD, *, outputs: str = "detections") -> openvino.Model:
     """`pictures` (B, H, W, 3) uint8 RGB of the input size -> the results that `runtime.engine` names.
 
     Args:
         network: any.
-        raw: without decoding and NMS, for engines that have their own.
+        outputs: a key of `OUTPUTS`.
     """
-    program = exported_program(network)
+    program = exported_program(network, outputs)
     model = openvino.convert_model(program)
     _name_layers(model, program)
     model.reshape([-1, *network.spec.input_size_hw, 3])
     model.inputs[0].set_names({INPUT})
-    offsets, probabilities = (result.get_node().input_value(0) for result in model.outputs)
-    default_boxes = opset9.constant(network.default_boxes.numpy())
-    values = dict(zip(RAW, (offsets, probabilities, default_boxes.output(0)), strict=True))
-    if not raw:
-        values |= dict(zip(DETECTIONS, _detections(offsets, probabilities, network), strict=True))
+    computed = (result.get_node().input_value(0) for result in model.outputs)
+    values = dict(zip(outputs_of_network(outputs), computed, strict=True))
+    values[RAW[2]] = opset9.constant(network.default_boxes.numpy()).output(0)
+    if outputs == "detections":
+        values |= dict(zip(DETECTIONS, _detections(values[RAW[0]], values[RAW[1]], network), strict=True))
     results = [opset9.result(value) for value in values.values()]
     for result, name in zip(results, values, strict=True):
         result.output(0).set_names({name})

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from singleshot.errors import RequestError
-from singleshot.export.engine_graph import exported_program
-from singleshot.runtime.engine import RAW, resize_into
+from singleshot.export.engine_graph import exported_program, outputs_of_network
+from singleshot.runtime.engine import resize_into
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 FILES = ("model.pt2",)
 
 
-def to_program(network: SSD) -> bytes:
-    """A `torch.export` program: `pictures` -> offsets and probabilities. `torch.export.load` reads it."""
+def to_program(network: SSD, outputs: str) -> bytes:
+    """A `torch.export` program: `pictures` -> what `outputs_of_network` names. `torch.export.load` reads it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILES[0]
-        torch.export.save(exported_program(network), path)
+        torch.export.save(exported_program(network, outputs), path)
         return path.read_bytes()
 
 
-def to_machine_code(network: SSD) -> bytes:
+def to_machine_code(network: SSD, outputs: str) -> bytes:
     """The same compiled for this processor; `torch._inductor.aoti_load_package` and C++ read it.
 
     Raises:
@@ -47,22 +47,24 @@ def to_machine_code(network: SSD) -> bytes:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it would tell that there is no GPU
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / FILES[0])
-        torch._inductor.aoti_compile_and_package(exported_program(network), package_path=path)  # noqa: SLF001 (its only name)
+        torch._inductor.aoti_compile_and_package(exported_program(network, outputs), package_path=path)  # noqa: SLF001 (its only name)
         return Path(path).read_bytes()
 
 
-def program_outputs(spec: ModelSpec, package: bytes, *, compiled: bool) -> Outputs:
+def program_outputs(spec: ModelSpec, package: bytes, outputs: str, *, compiled: bool) -> Outputs:
     """What runs a package that was just made here. Those of others are code, and nothing of ours loads them."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILES[0]
         path.write_bytes(package)
         run = torch._inductor.aoti_load_package(str(path)) if compiled else torch.export.load(path).module()  # noqa: SLF001
 
-    def outputs(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Mapping[str, np.ndarray]:
+    names = outputs_of_network(outputs)
+
+    def results(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Mapping[str, np.ndarray]:
         buffer = np.empty((len(pictures), *spec.input_size_hw, 3), np.uint8)
         resize_into(buffer, pictures)
         with torch.inference_mode():
-            results = run(torch.from_numpy(buffer))
-        return {name: value.numpy() for name, value in zip(RAW[:2], results, strict=True)}
+            values = run(torch.from_numpy(buffer))
+        return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
-    return outputs
+    return results

@@ -13,7 +13,7 @@ from singleshot.box_coder import decode
 from singleshot.errors import VerificationError
 from singleshot.photographs import ASTRONAUT, CAMERA, CHELSEA, COFFEE
 from singleshot.preprocess import to_network_input
-from singleshot.runtime.engine import DETECTIONS, RAW, found_in
+from singleshot.runtime.engine import DETECTIONS, RAW, ROWS, found_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -84,8 +84,8 @@ def verify(outputs: Outputs, network: SSD, pictures: Sequence[Picture], precisio
         precision: chooses the limits.
 
     Raises:
-        VerificationError: it differs by more than `LIMITS`, its default boxes are others, or its own NMS finds other
-            things than ours.
+        VerificationError: it differs by more than `LIMITS`, its default boxes are others, its classic rows hold other
+            numbers than its other results, or its own NMS finds other things than ours.
     """
     spec = network.spec
     results = outputs(pictures)
@@ -111,10 +111,27 @@ def verify(outputs: Outputs, network: SSD, pictures: Sequence[Picture], precisio
             f"the export differs from its source: boxes by {pixels:.3g} pixels (limit {limits.pixels:g}), scores by "
             f"{score:.3g} (limit {limits.score:g}); it was not kept"
         )
+    if ROWS in results:
+        _require_classic_rows(results, default_boxes, spec.boxes.variances)
     if DETECTIONS[0] in results:
         found = found_in(spec, default_boxes, results[RAW[0]], results[RAW[1]])
         _compare_rows(results[DETECTIONS[0]], results[DETECTIONS[1]], found)
     return Differences(len(pictures), pixels, score, boxes, exact=precision == "fp32")
+
+
+def _require_classic_rows(
+    results: Mapping[str, np.ndarray], default_boxes: Float32[np.ndarray, "K 4"], variances: Sequence[float]
+) -> None:
+    """Exactly the results that were compared with the source, and the constants."""
+    rows = results[ROWS]
+    of_picture = np.concatenate([results[RAW[1]], results[RAW[0]]], axis=2)
+    of_box = np.column_stack([default_boxes, np.tile(np.array(variances, np.float32), (len(default_boxes), 1))])
+    expected = np.concatenate([of_picture, np.broadcast_to(of_box, (len(of_picture), *of_box.shape))], axis=2)
+    if not np.array_equal(rows, expected, equal_nan=True):
+        raise VerificationError(
+            "the rows of the export hold other numbers than its probabilities, offsets, default boxes and variances; "
+            "it was not kept"
+        )
 
 
 def _compare_rows(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, found: Sequence[Found]) -> None:

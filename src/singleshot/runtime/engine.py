@@ -24,6 +24,9 @@ fractions of the picture."""
 DETECTIONS = ("detections", "counts")
 """`detections` (D, 6): label (0 .. L-1), score, xyxy as fractions of the picture, picture after picture, best first;
 `counts` (B,): how many rows are each picture's."""
+ROWS = "rows"
+"""`rows` (B, K, C + 4 + 8), as classic ports have them: probabilities, offsets, the default box and its variances, see
+`train.classic`."""
 
 
 Shape = list[int | str | None]
