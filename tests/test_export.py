@@ -43,7 +43,6 @@ from singleshot.spec import (
     SSD300_MOBILENETV1,
     SSD300_VGG16,
     SSDLITE320_MOBILENETV2,
-    MapBoxes,
     ModelSpec,
     Postprocess,
 )
