@@ -129,6 +129,10 @@ def test_a_budget_changes_the_cost_and_not_the_comparison() -> None:
         assert small.overlap_threshold == row.schooling.recipe.overlap_threshold
         assert budget("full").recipe(row.schooling) is row.schooling.recipe
         assert budget("small").network(row.spec).boxes == row.spec.boxes
+    fused = rows_of("relatives")["ssd300-top-down"].spec
+    small_fused = budget("small", width=0.125).network(fused)
+    assert (fused.fusion and fused.fusion.channels, small_fused.fusion and small_fused.fusion.channels) == (256, 32)
+    assert budget("full").network(fused) == fused
     with pytest.raises(UnknownNameError, match="did you mean small"):
         budget("smal")
     with pytest.raises(RequestError, match="--width is above 0 and at most 1, got 2"):

@@ -40,7 +40,8 @@ def reproduce(
 
     Args:
         table: `table1` (VOC2007), `table2` (augmentation, box shapes, atrous), `table3` (output maps), `table4`
-            (VOC2012), `table5` (COCO), `table6` (expansion), `table7` (speed) or `ilsvrc`.
+            (VOC2012), `table5` (COCO), `table6` (expansion), `table7` (speed), `ilsvrc`; or `relatives`: fused maps,
+            focal loss, OverFeat- and YOLO-like networks.
         data: the sets to learn and judge on: VOC2007, VOC2012; or any of your own.
         coco: a set in COCO's format, for rows that learn it.
         rows: only these, by key, separated by commas; `--plan` lists them.

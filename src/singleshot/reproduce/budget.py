@@ -38,7 +38,11 @@ class Budget:
 
     def network(self, spec: ModelSpec) -> ModelSpec:
         """The row's network at this cost."""
-        return replace(spec, width=spec.width * self.width, batch_norm=spec.batch_norm or self.quick)
+        fusion = spec.fusion  # whose channels do not follow the width
+        if fusion is not None:
+            fusion = replace(fusion, channels=max(1, round(fusion.channels * self.width)))
+        width = spec.width * self.width
+        return replace(spec, width=width, batch_norm=spec.batch_norm or self.quick, fusion=fusion)
 
     def recipe(self, schooling: Schooling) -> Recipe:
         """The row's recipe at this cost."""

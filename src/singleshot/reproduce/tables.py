@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from singleshot.errors import UnknownNameError
 from singleshot.reproduce.ablations import PLAIN, SSD300, table2, table3
 from singleshot.reproduce.paper import PER_CLASS, expansion, method, printed
+from singleshot.reproduce.relatives import relatives
 from singleshot.reproduce.rows import ALL_AND_TESTS, FIRST, Row, Schooling, Table
 from singleshot.spec import SSD512_VGG16, ModelSpec, variant
 from singleshot.train.recipe import CAFFE
@@ -139,6 +140,7 @@ TABLES: dict[str, Callable[[], Table]] = {
     "table5": table5,
     "table6": table6,
     "ilsvrc": ilsvrc,
+    "relatives": relatives,
 }
 """Tables of accuracy; table 7 is about speed, see `reproduce.speed`."""
 SPEED = "table7"
