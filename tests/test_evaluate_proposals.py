@@ -136,6 +136,15 @@ def test_recall_never_falls_with_the_number_nor_rises_with_the_threshold(seed):
         assert (np.diff(recall.recall, axis=0) <= 0).all()
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_never_below_cocos_recall_which_hands_a_box_to_one_truth(seed):
+    truths, found = random_set(seed)
+    ours = evaluate(truths, found, "proposals").numbers
+    cocos = evaluate(truths.as_one_class("object"), [one.as_one_class("object") for one in found], "coco").numbers
+    for name in ("AR10", "AR100"):
+        assert cocos[name] - 1e-6 <= ours[name] <= cocos[name] + 0.2
+
+
 def test_classes_do_not_matter():
     truths, found = random_set(3)
     renamed = [replace(one, labels=one.labels * 0, class_names=("thing",)) for one in found]

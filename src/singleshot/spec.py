@@ -330,8 +330,8 @@ BOXES_512_COCO = BoxSpec(_maps((20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460
 BOXES_300_MOBILENETV1 = BoxSpec(
     (MapBoxes((60,), (), _TWO), *_maps((105, 150, 195, 240, 285, 300), (_THREE,) * 5, (None,) * 5))
 )
-# MultiBox, Szegedy et al. 2014: a size a map in 11 shapes, and the whole picture on the last map. Its own sizes and
-# ratios are not published: these are SSD's eq. 4 from 0.15 to 1 of 256 pixels, and ratios up to 3.
+# MultiBox, Szegedy et al. 2014: 11 priors a cell, and one of the whole picture on the last map. Sizes and ratios are
+# ours: a size a map by SSD's eq. 4 from 0.15 to 1 of 256 pixels, and ratios up to 3.
 BOXES_256_MULTIBOX = BoxSpec(
     (
         *(MapBoxes((size,), (), (1.25, 1.5, 2.0, 2.5, 3.0)) for size in (38.4, 81.92, 125.44, 168.96, 212.48)),

@@ -49,9 +49,7 @@ def render(content: ReportContent) -> str:
     if content.evaluation is not None:
         parts.append(section("Proposals", sections.proposals(content.evaluation)))
         parts.append(section("Average precision by class", sections.classes(content.evaluation, content.before)))
-        parts.append(
-            section(sections.title_of_numbers(content.evaluation), sections.numbers(content.evaluation, content.before))
-        )
+        parts.append(section("COCO's numbers", sections.numbers(content.evaluation, content.before)))
         parts.append(section("Precision and recall", sections.curves(content.evaluation, content.before)))
     parts.append(section("Default boxes and objects", sections.lines(content.coverage)))
     gallery = gallery_of(content)

@@ -207,13 +207,10 @@ def _class_row(name: str, result: Evaluation, before: Evaluation | None) -> str:
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def title_of_numbers(result: Evaluation) -> str:
-    """What the protocol's further figures are."""
-    return "COCO's numbers" if result.protocol == "coco" else "Average recall of the best 10, 100 and 1,000"
-
-
 def numbers(result: Evaluation, before: Evaluation | None) -> str:
-    """The protocol's further figures, such as COCO's twelve."""
+    """The protocol's further figures: COCO's twelve; those of proposals stand in their table."""
+    if result.protocol == "proposals":
+        return ""
     tiles = []
     for name, value in result.numbers.items():
         change = _change(value, before.numbers.get(name)) if before is not None else ""
@@ -243,11 +240,11 @@ def proposals(result: Evaluation) -> str:
         for count, *values in zip(recall.counts, *columns.values(), strict=True)
     ]
     words = (
-        f"A picture has {recall.a_picture:,.1f} proposals on average; one with fewer than asked for gives all it has."
+        f"A picture has {recall.a_picture:,.4g} proposals on average; one with fewer than asked for gives all it has."
     )
     table = f'<div class="card scroll"><table>{head}{"".join(rows)}</table></div>'
     chart = _card("Recall against the number of proposals", chart)
-    return f'<div class="charts">{chart}{table}</div><p class="quiet">{words}</p>'
+    return f'<p class="quiet">{words}</p><div class="charts">{chart}{table}</div>'
 
 
 def curves(result: Evaluation, before: Evaluation | None) -> str:
