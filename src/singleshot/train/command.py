@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -13,6 +13,7 @@ from rich.console import Console
 from singleshot.console import remarks
 from singleshot.errors import RequestError
 from singleshot.report.page import ReportContent, write_report
+from singleshot.spec import ModelSpec
 from singleshot.train import checkpoint
 from singleshot.train.journal import METRICS, Journal, read_history
 from singleshot.train.loop import run
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from singleshot.spec import ModelSpec
     from singleshot.train.options import TrainOptions
     from singleshot.train.plan import Plan
 
@@ -137,7 +137,8 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     begun = {"parts": 1} | state.settings  # settings that came later have the value that they stand for there
     recipe, model = begun.get("recipe"), begun.get("model")
     begun["recipe"] = asdict(Recipe()) | recipe if isinstance(recipe, dict) else recipe
-    begun["model"] = {"class_agnostic": False} | model if isinstance(model, dict) else model
+    usual = {field.name: field.default for field in fields(ModelSpec) if field.default is not MISSING}
+    begun["model"] = usual | model if isinstance(model, dict) else model
     differing = checkpoint.differences(begun, settings)
     if differing:
         more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
