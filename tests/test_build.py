@@ -105,10 +105,15 @@ def test_as_many_but_other_classes_are_other_classes(tmp_path: Path, spec: objec
             assert not torch.equal(others.state_dict()[name], source.state_dict()[name])
 
 
-@pytest.mark.parametrize("spec", [LITE, VGG], ids=["lite", "vgg"])
+@pytest.mark.parametrize(
+    "spec", [LITE, VGG, replace(LITE, full_heads=LITE.sources[-1:])], ids=["lite", "vgg", "one full head"]
+)
 def test_classes_that_both_know_are_kept_by_name(tmp_path: Path, spec: ModelSpec) -> None:
     spec = replace(spec, class_names=("cat", "dog", "cow"))
     source = SSD(spec, seed=1).eval()
+    for head in source.heads.confidence.modules():
+        if isinstance(head, torch.nn.Conv2d) and head.bias is not None:
+            head.bias.data.copy_(torch.arange(len(head.bias)))  # of the last maps' logits nothing else is left
     save_network(tmp_path / "m", source, card="")
     model = SSD(replace(spec, class_names=("bird", "dog", "cat")), seed=2).eval()
     transfer = start_from_file(model, tmp_path / "m")

@@ -89,7 +89,7 @@ def start_from(
     for name, target in targets.items():
         if name not in source:
             missing.append(name)
-        elif source_classes is not None and other_classes and _scores_classes(model, name):
+        elif source_classes is not None and other_classes and _scores_classes(name):
             copied = bool(common) and _copy_by_name(target, source[name], classes, source_classes)
             (by_name if copied else replaced).append(name)
         elif source[name].shape != target.shape:
@@ -131,11 +131,9 @@ def _require_same_base(model: SSD, targets: Mapping[str, Tensor], source: Mappin
         raise ModelError(f"{origin} has no tensor that {model.spec.name} knows; it holds {some}")
 
 
-def _scores_classes(model: SSD, name: str) -> bool:
+def _scores_classes(name: str) -> bool:
     """Whether a tensor belongs to the convolutions whose filters stand for classes."""
-    if not name.startswith(_CLASS_HEADS):
-        return False
-    return ".pointwise." in name if model.spec.separable else True
+    return name.startswith(_CLASS_HEADS) and ".depthwise." not in name
 
 
 def _some(names: Sequence[str]) -> str:
