@@ -1,4 +1,4 @@
-"""The paper's relatives as configurations: OverFeat-like and YOLO-like (its related work)."""
+"""Relatives that the paper's related work names, as configurations: OverFeat-like and YOLO-like."""
 
 from __future__ import annotations
 

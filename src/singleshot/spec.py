@@ -379,8 +379,8 @@ SSD300_VGG16_FULL = replace(
     sources=("conv4_3", "conv5_3", "fc7", *SSD300_VGG16.sources[3:]),
     extras=SSD300_VGG16.extras[1:],
 )
-# The paper's relatives (its related work). OverFeat's: one square a cell of fc7, half the input: the middle of the
-# paper's sizes, which go from 0.1 to 0.9. What the cell sees, 420 pixels, is more than the picture and gives no size.
+# The relatives that the paper's related work names. OverFeat's: one square a cell of fc7, half the input: the middle of
+# SSD300's sizes, which go from 0.1 to 0.9. What the cell sees, 420 pixels, is more than the picture and gives no size.
 OVERFEAT_LIKE_VGG16 = replace(
     SSD300_VGG16,
     name="overfeat-like-vgg16",
