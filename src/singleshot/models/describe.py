@@ -13,9 +13,7 @@ from singleshot.models.ssd import SSD
 if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
-    Layer = ConvBlock | MaxPool | L2Norm | nn.AdaptiveAvgPool2d | nn.Conv2d | nn.ConvTranspose2d
-
-LAYERS = (ConvBlock, MaxPool, L2Norm, nn.AdaptiveAvgPool2d, nn.Conv2d, nn.ConvTranspose2d)
+Layer = ConvBlock | MaxPool | L2Norm | nn.AdaptiveAvgPool2d | nn.Conv2d | nn.ConvTranspose2d
 
 
 def describe(spec: ModelSpec) -> list[dict[str, Any]]:
@@ -35,7 +33,7 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
     names = {
         layer: name.removeprefix("backbone.").removeprefix("extras.")
         for name, layer in model.named_modules()
-        if isinstance(layer, LAYERS) and layer not in inside
+        if isinstance(layer, Layer) and layer not in inside
     }
     for layer in names:
         layer.register_forward_hook(note)
