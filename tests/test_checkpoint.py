@@ -13,6 +13,7 @@ from torch import nn
 from singleshot.errors import HashError, MachineError, ModelError
 from singleshot.train import checkpoint
 from singleshot.train.average import WeightAverage
+from singleshot.train.begun import differences
 from singleshot.train.solver import AdamW, CaffeSGD
 
 
@@ -148,6 +149,6 @@ def test_another_architecture_is_refused(tmp_path: Path) -> None:
 
 def test_differences_are_named_by_their_place() -> None:
     before = {"recipe": {"rate": 0.1, "sizes": (1, 2)}, "seed": 0}
-    assert checkpoint.differences(before, {"recipe": {"rate": 0.1, "sizes": [1, 2]}, "seed": 0}) == []
+    assert differences(before, {"recipe": {"rate": 0.1, "sizes": [1, 2]}, "seed": 0}) == []
     changed = {"recipe": {"rate": 0.2, "sizes": [1, 2]}, "seed": 0, "new": 1}
-    assert checkpoint.differences(before, changed) == ["recipe.rate was 0.1, is 0.2", "new was None, is 1"]
+    assert differences(before, changed) == ["recipe.rate was 0.1, is 0.2", "new was None, is 1"]

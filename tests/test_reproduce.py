@@ -178,7 +178,7 @@ def test_a_table_in_small(data: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
     longer = ["2" if word == "1" else word for word in command]
     assert run([*longer, "--rows", "ssd300"]) == 2
-    assert "ssd300-seed0 holds a run of other epochs: give another --out" in capsys.readouterr().err
+    assert "ssd300-seed0 holds another run: epochs was 1.0, is 2.0" in capsys.readouterr().err
 
 
 def test_fine_tuning_from_coco_is_a_chain(data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from singleshot.files import read_regular, write_whole
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
 from singleshot.safe_json import parse_json
-from singleshot.train.command import train_command
+from singleshot.train.begun import completed, differences
+from singleshot.train.command import MOST_SHOWN, train_command
 from singleshot.train.options import TrainOptions
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import cut
@@ -144,16 +145,13 @@ def _require_same_run(folder: Path, wanted: dict[str, Any]) -> None:
         RequestError: what differs is named.
     """
     record = folder / RECORD
-    wanted = json.loads(json.dumps(wanted))
     if not record.is_file():
         _write(record, wanted)
         return
-    there = _read(record)
-    differing = [name for name in wanted if there.get(name) != wanted[name]]
+    differing = differences(completed(_read(record)), wanted)
     if differing:
-        raise RequestError(
-            f"{folder} holds a run of other {', '.join(differing)}: give another --out, or what it was begun with"
-        )
+        more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
+        raise RequestError(f"{folder} holds another run: {'; '.join(differing[:MOST_SHOWN])}{more}: give another --out")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -129,28 +129,6 @@ def restore(
         average.restore(mean)
 
 
-LONGEST = 40
-"""Characters of a value in a message."""
-
-
-def differences(before: Any, now: Any, where: str = "") -> list[str]:
-    """What differs between two trees of plain values, one line each: `recipe.seed was 0, is 1`."""
-    before, now = (json.loads(json.dumps(value)) for value in (before, now))  # tuples and lists are the same
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = [*before, *(key for key in now if key not in before)]
-        return [
-            line
-            for key in keys
-            for line in differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
-        ]
-    return [] if before == now else [f"{where} was {_shortened(before)}, is {_shortened(now)}"]
-
-
-def _shortened(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
-
-
 def _solver_tensors(model: nn.Module, solver: Solver) -> dict[str, torch.Tensor]:
     """By `kind/parameter`, as `velocity/heads.location.fc7.weight`."""
     return {

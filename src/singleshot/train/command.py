@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, nullcontext
-from dataclasses import MISSING, asdict, fields
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -13,22 +12,23 @@ from rich.console import Console
 from singleshot.console import remarks
 from singleshot.errors import RequestError
 from singleshot.report.page import ReportContent, write_report
-from singleshot.spec import ModelSpec
 from singleshot.train import checkpoint
+from singleshot.train.begun import completed, differences
 from singleshot.train.journal import METRICS, Journal, read_history
 from singleshot.train.loop import run
 from singleshot.train.plan import prepare
 from singleshot.train.ranks import joined
 from singleshot.train.rate_finder import find_rate
-from singleshot.train.recipe import Recipe
 from singleshot.train.run_report import write_run_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from singleshot.spec import ModelSpec
     from singleshot.train.options import TrainOptions
     from singleshot.train.plan import Plan
+    from singleshot.train.recipe import Recipe
 
 MOST_SHOWN = 5
 """Differences from the run that is to be resumed."""
@@ -134,12 +134,7 @@ def _start(plan: Plan, console: Console) -> checkpoint.RunState:
     state, tensors, solver_tensors, notes = found
     for note in notes:
         console.print(f"passed over: {note}")
-    begun = {"parts": 1} | state.settings  # settings that came later have the value that they stand for there
-    recipe, model = begun.get("recipe"), begun.get("model")
-    begun["recipe"] = asdict(Recipe()) | recipe if isinstance(recipe, dict) else recipe
-    usual = {field.name: field.default for field in fields(ModelSpec) if field.default is not MISSING}
-    begun["model"] = usual | model if isinstance(model, dict) else model
-    differing = checkpoint.differences(begun, settings)
+    differing = differences({"parts": 1} | completed(state.settings), settings)
     if differing:
         more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
         raise RequestError(
