@@ -332,6 +332,7 @@ def test_nms_that_finds_other_things_is_not_left_behind(
     for limits, message in (
         ({"keep_top_k": 3}, r"NMS in the export keeps \[3, 3, 3, 3\] boxes of the pictures, ours \["),
         ({"nms_threshold": 0.2}, "NMS in the export "),
+        ({"top_k": 5}, r"NMS in the export keeps "),
     ):
 
         def with_other_limits(spec: ModelSpec, boxes: np.ndarray, *, to: Any = limits, **rest: int) -> onnx.ModelProto:

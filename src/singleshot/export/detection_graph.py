@@ -29,11 +29,21 @@ _DECODE = """
     last_corners = Add (centres, halves)
     boxes = Concat <axis = 2> (first_corners, last_corners)
 """
-# The best top_k of each class; ties with the last one pass, too.
+# The best top_k of each class; of those that tie with the last one, the first. TopK's own choice differs by engine.
+# count_above is added, not taken from top_k: that OpenVINO 2026.4 fuses, wrongly for all pictures but a batch's first.
 _CUT = """
     best, best_places = TopK <axis = 2> (of_classes, top_k)
     worst = ReduceMin <keepdims = 1> (best, last_axis)
-    passes = GreaterOrEqual (of_classes, worst)
+    above = Greater (of_classes, worst)
+    ones_above = Cast <to = 6> (above)
+    count_above = ReduceSum <keepdims = 1> (ones_above, last_axis)
+    ties = Equal (of_classes, worst)
+    ones_tied = Cast <to = 6> (ties)
+    places_in_ties = CumSum (ones_tied, box_axis)
+    places_of_ties = Add (places_in_ties, count_above)
+    in_time = LessOrEqual (places_of_ties, longest_list)
+    passing_ties = And (ties, in_time)
+    passes = Or (above, passing_ties)
     scores = Where (passes, of_classes, nothing)
 """
 _NMS = """
@@ -65,7 +75,8 @@ def detection_graph(
 ) -> onnx.ModelProto:
     """`offsets` and `probabilities` -> `detections` and `counts`, see `runtime.engine`.
 
-    Caffe's DetectionOutput (plain NMS, eta 1) but for ties with the last of a class's top_k, which pass, too.
+    Caffe's DetectionOutput (plain NMS, eta 1). Equal scores, of which a network at low precision gives many, are cut to
+    top_k as there: the lower box stays.
     """
     settings = spec.postprocess
     count, classes = len(default_boxes), spec.num_classes - 1
@@ -83,6 +94,8 @@ def detection_graph(
         "one": np.array([1]),
         "after": np.array([2**31]),
         "top_k": np.array([settings.top_k]),
+        "longest_list": np.int32(settings.top_k),
+        "box_axis": np.int32(2),
         "most_of_class": np.array([count]),
         "nms_threshold": np.array([settings.nms_threshold], np.float32),
         "score_threshold": np.array([settings.score_threshold], np.float32),
@@ -90,7 +103,7 @@ def detection_graph(
         "keep_top_k": np.array([min(most, count * classes)]),
         "box_count": np.int64(count),
     }
-    used = set(constants) - (set() if cut else {"top_k"})
+    used = set(constants) - (set() if cut else {"top_k", "longest_list", "box_axis"})
     text = f"""
         <ir_version: {ir_version}, opset_import: ["" : {OPSET}]>
         detection (float[batch, {count}, 4] offsets, float[batch, {count}, {classes + 1}] probabilities)
