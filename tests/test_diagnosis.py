@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +22,10 @@ from singleshot.evaluate.diagnosis.diagnosis import diagnose
 from singleshot.evaluate.diagnosis.judged_set import JudgedSet
 from singleshot.evaluate.diagnosis.mistakes import KINDS, UNCOUNTED, classify
 from singleshot.evaluate.diagnosis.sensitivity import sensitivities
-from singleshot.evaluate.diagnosis.similar import groups_of, parse_groups, similarity
+from singleshot.evaluate.diagnosis.similar import COCO_GROUPS, VOC_GROUPS, groups_of, parse_groups, similarity
 from singleshot.evaluate.protocols import evaluate
 from singleshot.report.diagnosis import render
+from singleshot.spec import VOC_CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +117,11 @@ def test_scores_by_hand():
 def test_similar_classes():
     assert groups_of(("car", "bus", "cat", "person")) == [("car", "bus"), ("cat", "person")]
     assert groups_of(("Platelets", "RBC")) == []
+    assert groups_of(VOC_CLASSES) == list(VOC_GROUPS)
+    of_coco = tuple(dict.fromkeys(name for group in COCO_GROUPS for name in group))
+    for names in (VOC_CLASSES, of_coco):
+        every = [[name for name in names if name in group] for group in (*VOC_GROUPS, *COCO_GROUPS)]
+        np.testing.assert_array_equal(similarity(names, groups_of(names)), similarity(names, every))
     assert parse_groups("cat, dog", NAMES) == [("cat", "dog")]
     assert SIMILAR.sum() == 2
     with pytest.raises(UnknownNameError, match="cta"):
@@ -160,6 +167,26 @@ def test_classes_that_the_model_does_not_know_are_left_out():
     assert KINDS[result.mistakes.kinds[0]] == "similar"  # a cat on a dog, which is an object all the same
     page = render("a", result, found, open_picture=lambda _: np.zeros((99, 99, 3), np.uint8))
     assert "left out, as the model does not know them: dog, sofa" in page
+
+
+def test_classes_stand_in_the_sets_order_everywhere():
+    """Here the first class has the fewest objects and the lowest AP, and the user names the last one first."""
+    names = ("sofa", "dog", "cat")
+    truths, found = [], []
+    for number in range(14):
+        labels = [2, *([1] if number < 12 else []), *([0] if number < 10 else [])]
+        boxes = [(50 * label, 0, 50 * label + 20 + number, 20, label) for label in labels]
+        truths.append(boxes)
+        found.append(detections([(*box, 0.9) for box in boxes if number % 2 == 0 or box[4]], class_names=names))
+    truth = annotations(truths, class_names=names)
+    for groups in ([], [("cat", "sofa"), ("dog", "sofa")]):
+        result = diagnose(truth, found, groups=groups)
+        assert result.groups == tuple(tuple(sorted(group, key=names.index)) for group in groups)
+        page = render("a", result, found, open_picture=lambda _: np.zeros((99, 99, 3), np.uint8))
+        headings = re.findall(r"<h3>([a-z, ]+)|<tr><td>([a-z]+)", page)  # of charts, of rows
+        shown = [text for text in map("".join, headings) if text not in {"mean", "nothing"}]
+        kinds = names if not groups else ("sofa, cat", "sofa, dog")
+        assert shown == [*kinds, *names * 4]
 
 
 def test_the_command_writes_page_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

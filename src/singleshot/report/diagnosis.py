@@ -33,6 +33,7 @@ EXPLAINED = (
     "background: it lies on nothing that is labelled (a missing label looks the same)",
 )
 CLASSES_SHOWN = 24
+"""Of those with most objects. Classes stand in one order on the whole page, the set's."""
 LARGEST_TABLE = 25
 WORST = 9
 
@@ -142,8 +143,7 @@ def _class_table(diagnosis: Diagnosis) -> str:
         "<tr><th>class</th><th>objects</th><th>AP</th><th>found</th><th>found, 0.1</th>"
         f'<th colspan="{len(wrong)}">points of AP without ...</th></tr><tr>{"<th></th>" * 5}{head}</tr>'
     ]
-    order = np.argsort(-np.nan_to_num(mistakes.average_precision, nan=-1), kind="stable")
-    for label in order[: np.count_nonzero(mistakes.truths)]:
+    for label in np.flatnonzero(mistakes.truths):
         ap = mistakes.average_precision[label]
         cells = "".join(f"<td>{100 * (mistakes.without[kind - 1, label] - ap):+.1f}</td>" for kind in wrong)
         recalls = (float(mistakes.recall[label]), float(mistakes.weak_recall[label]))
@@ -164,8 +164,8 @@ def _sensitivity(found: Sensitivity) -> str:
         chart = parts_chart(found.parts, found.means, spread, float(found.whole.mean()), label="mean of all classes")
         count = f"{len(found.class_names)} classes"
         cards.append(f'<div class="card"><h3>mean<br><span class="quiet">{count}</span></h3>{chart}</div>')
-    order = np.argsort(-found.objects.sum(axis=1), kind="stable")[:CLASSES_SHOWN]
-    for row in order:
+    most = np.argsort(-found.objects.sum(axis=1), kind="stable")[:CLASSES_SHOWN]
+    for row in np.sort(most):
         name = found.class_names[row]
         chart = parts_chart(
             found.parts, found.values[row], found.errors[row], float(found.whole[row]), label=f"{found.of}: {name}"

@@ -48,7 +48,10 @@ class Depth:
 
 
 def depths_of(judged: JudgedSet, mistakes: Mistakes, groups: Sequence[Sequence[str]]) -> tuple[Depth, ...]:
-    """All classes together, then each group, or the classes with most objects where no groups are known."""
+    """All classes together, then each group, or the classes with most objects where no groups are known.
+
+    Classes stand in the set's order, as everywhere in a diagnosis.
+    """
     names = judged.class_names
     present = np.flatnonzero(mistakes.truths)
     rows: list[tuple[str, list[int]]] = [(f"{len(present)} classes" if len(present) > 1 else "", present.tolist())]
@@ -57,7 +60,7 @@ def depths_of(judged: JudgedSet, mistakes: Mistakes, groups: Sequence[Sequence[s
         if len(labels) > 1:
             rows.append((", ".join(names[label] for label in labels), labels))
     if len(rows) == 1:
-        most = present[np.argsort(-mistakes.truths[present], kind="stable")][:CLASSES_SHOWN]
+        most = np.sort(present[np.argsort(-mistakes.truths[present], kind="stable")][:CLASSES_SHOWN])
         rows = [*(rows if len(present) > 1 else []), *((names[label], [int(label)]) for label in most)]
     return tuple(_depth(judged, mistakes, name, labels) for name, labels in rows)
 

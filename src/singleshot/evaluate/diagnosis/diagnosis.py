@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """Everything that `ssd analyze` tells.
+    """Everything that `ssd analyze` tells. Classes stand in one order everywhere, the set's.
 
     Attributes:
         judged: the set with its detections.
@@ -108,13 +108,14 @@ def diagnose(
         DataError: see `flat_detections`.
     """
     judged = JudgedSet.of(annotations, detections)
-    chosen = groups_of(annotations.class_names) if groups is None else groups
+    names = annotations.class_names
+    chosen = tuple(tuple(sorted(group, key=names.index)) for group in (groups_of(names) if groups is None else groups))
     pictures = judge_pictures(annotations, detections)
-    mistakes = classify(judged, similarity(annotations.class_names, chosen))
+    mistakes = classify(judged, similarity(names, chosen))
     size, shape = sensitivities(judged)
     return Diagnosis(
         judged=judged,
-        groups=tuple(tuple(group) for group in chosen),
+        groups=chosen,
         mistakes=mistakes,
         depths=depths_of(judged, mistakes, chosen),
         size=size,

@@ -61,13 +61,13 @@ def parse_groups(text: str, class_names: Sequence[str]) -> list[tuple[str, ...]]
 
 
 def groups_of(class_names: Sequence[str]) -> list[tuple[str, ...]]:
-    """The known groups, as far as a set has their classes; of a set with other classes none."""
-    found = []
-    for group in (*VOC_GROUPS, *COCO_GROUPS):
-        there = tuple(name for name in class_names if name in group)
-        if len(there) > 1 and there not in found:
-            found.append(there)
-    return found
+    """The known groups, as far as a set has their classes; of a set with other classes none.
+
+    A group that is part of another, as most of COCO's are where the classes are VOC's, adds nothing and is left out.
+    """
+    there = [tuple(name for name in class_names if name in group) for group in (*VOC_GROUPS, *COCO_GROUPS)]
+    different = dict.fromkeys(group for group in there if len(group) > 1)
+    return [group for group in different if not any(set(group) < set(other) for other in different)]
 
 
 def similarity(class_names: Sequence[str], groups: Sequence[Sequence[str]]) -> Bool[np.ndarray, "L L"]:
