@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 import torch
 
@@ -29,6 +28,8 @@ from singleshot.weights.build import load_network
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    import openvino
 
     from singleshot.models.ssd import SSD
 

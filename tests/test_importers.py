@@ -1,9 +1,8 @@
-"""Foreign weights: TensorFlow's, torchvision's and Caffe's files become our layers, and damaged ones are refused."""
+"""Foreign weights: TensorFlow's and torchvision's files become our layers, and damaged ones are refused."""
 
 from __future__ import annotations
 
 import pickle
-import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torchvision.models.vgg import make_layers
 
 from golden import SHARED, needs_shared
@@ -21,17 +20,15 @@ from singleshot.models.vgg import STAGES
 from singleshot.preprocess import decode_picture, to_network_input
 from singleshot.spec import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 from singleshot.weights import tensorflow
-from singleshot.weights.build import fill, load_network, start_from, start_from_file
-from singleshot.weights.caffe import from_description, import_caffe, read_base
-from singleshot.weights.caffe_proto import Message, parse_text, read_caffemodel
+from singleshot.weights.build import start_from, start_from_file
 from singleshot.weights.importing import import_files
 from singleshot.weights.tensorflow import read_mobilenetv2
 from singleshot.weights.torch_file import read_torch_file
 from singleshot.weights.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, subsample
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
 
 MOBILENET = SHARED / "weights" / "mobilenet_v2_imagenet"
 # 1001 classes, 0 = background; the first file of the two (shared/README.md)
@@ -203,17 +200,6 @@ def test_whole_fully_connected_layers_see_what_the_classifier_saw(tmp_path: Path
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_whole_is_for_a_vgg16_classifier_alone(thin: SSD, tmp_path: Path) -> None:
-    torch.save(torchvision.models.mobilenet_v2(weights=None).state_dict(), tmp_path / "mobile.pth")
-    with pytest.raises(RequestError, match=r"mobile\.pth has no fc6 of 7x7; --whole is for a VGG-16 classifier"):
-        import_files([tmp_path / "mobile.pth"], tmp_path / "base", whole=True)
-    text, blobs = describe_in_caffe(thin)
-    files = write_caffe(tmp_path, text, blobs)
-    with pytest.raises(RequestError, match=r"net\.caffemodel is a detector; --whole is for"):
-        import_files(files, tmp_path / "base", whole=True)
-    assert not (tmp_path / "base").exists()
-
-
 def test_first_layer_is_rewritten_for_other_pixels(vgg: torch.nn.Module) -> None:
     """Fed BGR pixels less the mean, the network sees what the classifier saw; borders are padded in another colour."""
     model = SSD(replace(SSD300_VGG16, normalised=())).eval()
@@ -289,321 +275,6 @@ def test_a_missing_tensor_is_named(vgg: torch.nn.Module) -> None:
     state = {name: tensor for name, tensor in vgg.state_dict().items() if name != "features.17.bias"}
     with pytest.raises(ModelError, match=r"has no features\.17\.bias"):
         from_torchvision(state, CLASSIFIER_INPUT, origin="vgg.pth")
-
-
-# --- Caffe's text
-
-
-def test_prototxt_by_hand() -> None:
-    net = parse_text("a: 1 # note { \n m { b: \"x { y\" b: 'z' } m < c: -2.5e1 > l: [1, 2] t: true; e: MAX", "net")
-    assert net.number("a", 0) == 1
-    assert net.messages("m")[0].texts("b") == ["x { y", "z"]
-    assert net.messages("m")[1].number("c", 0) == -25
-    assert net.numbers("l") == [1, 2]
-    assert net.flag("t", default=False)
-    assert net.text("e") == "MAX"
-    assert net.message("none") == Message()
-    assert net.number("none", 7) == 7
-    assert parse_text("") == Message()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("a {", "ends inside a message"),
-        ("a", "ends behind a"),
-        ("a:", "ends behind a"),
-        ("}", "line 1: '}' is not expected"),
-        ("a: 1\n\n]", r"line 3: '\]' is not expected"),
-        ("a { b: 1 >", "'>' is not expected"),
-        ("a: }", "a has no value"),
-        ('a: "cut', "line 1: cannot read"),
-        ("a: 1 \x00", "cannot read"),
-        ("a {" * 100_000, "not expected|ends inside"),
-    ],
-)
-def test_broken_prototxt_is_refused_with_the_line(text: str, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        parse_text(text, "net.prototxt")
-
-
-@pytest.mark.parametrize("value", ["x", "nan", "inf", "1e999"])
-def test_numbers_must_be_finite(value: str) -> None:
-    with pytest.raises(ModelError, match="a must be a"):
-        parse_text(f"a: {value}").number("a", 0)
-
-
-# --- Caffe's binary
-
-
-def field(number: int, content: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(content)) + content
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value >= 0x80:
-        out, value = out + bytes([value & 0x7F | 0x80]), value >> 7
-    return out + bytes([value])
-
-
-def floats(*values: float) -> bytes:
-    return struct.pack(f"<{len(values)}f", *values)
-
-
-def blob(values: list[float], shape: list[int]) -> bytes:
-    return field(7, field(1, b"".join(map(varint, shape)))) + field(5, floats(*values))
-
-
-def new_layer(name: str, *blobs: bytes) -> bytes:
-    return field(100, field(1, name.encode()) + field(2, b"Convolution") + b"".join(field(7, b) for b in blobs))
-
-
-def test_new_and_old_layers_by_hand(tmp_path: Path) -> None:
-    legacy = b"".join(varint(n << 3) + varint(v) for n, v in ((1, 2), (2, 1), (3, 1), (4, 2))) + field(
-        5, floats(1, 2, 3, 4)
-    )
-    old = field(2, field(4, b"old") + varint(5 << 3) + varint(4) + field(6, legacy))
-    double = field(7, varint(1 << 3) + varint(2)) + field(8, struct.pack("<2d", 0.5, -0.5))
-    single = field(7, field(1, varint(2))) + b"".join(varint(5 << 3 | 5) + floats(v) for v in (7, 8))  # not packed
-    unknown = varint(50 << 3) + varint(300) + varint(51 << 3 | 1) + b"12345678" + field(52, b"?")
-    path = tmp_path / "net.caffemodel"
-    path.write_bytes(
-        field(1, b"net") + unknown + old + new_layer("new", blob([1, 2], [2, 1]), double, single) + new_layer("relu")
-    )
-    layers = read_caffemodel(path)
-    assert list(layers) == ["old", "new"]  # what has no blobs is left out
-    assert layers["old"].blobs[0].tolist() == [[[[1, 2]]], [[[3, 4]]]]
-    assert [b.tolist() for b in layers["new"].blobs] == [[[1], [2]], [0.5, -0.5], [7, 8]]
-    assert all(b.dtype == np.float32 for b in layers["new"].blobs)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "no layer with weights"),
-        (b"<html>", "no whole .caffemodel"),
-        (b"\xff" * 20, "no whole .caffemodel"),
-        (new_layer("a", blob([1, 2], [3])), r"shape \[3\] has 2 values"),
-        (new_layer("a", blob([1, 2], [2**40, 2**40])), "has 2 values"),
-        (new_layer("a", field(5, b"123")), "no whole .caffemodel"),
-        (new_layer("a", blob([1], [1]))[:-2], "cut short"),
-        (field(2, field(4, b"split")), "no layer with weights"),
-    ],
-)
-def test_broken_caffemodels_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    (tmp_path / "net.caffemodel").write_bytes(content)
-    with pytest.raises(ModelError, match=message):
-        read_caffemodel(tmp_path / "net.caffemodel")
-
-
-# --- a whole Caffe network, described here: MobileNet-SSD has too many layers, VGG at width 1/64 is small
-
-
-THIN = replace(SSD300_VGG16, width=1 / 64, class_names=("a", "b"))
-
-
-def convolution(name: str, bottom: str, module: torch.nn.Conv2d, *, relu: bool = True) -> str:
-    settings = (
-        f"num_output: {module.out_channels} kernel_size: {module.kernel_size[0]} pad: {module.padding[0]} "
-        f"stride: {module.stride[0]} dilation: {module.dilation[0]}"
-    )
-    text = f'layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{name}" '
-    text += f"convolution_param {{ {settings} }} }}\n"
-    if relu:
-        text += f'layer {{ name: "{name}_relu" type: "ReLU" bottom: "{name}" top: "{name}" }}\n'
-    return text
-
-
-def write_caffe(folder: Path, text: str, blobs: Mapping[str, Sequence[np.ndarray]]) -> tuple[Path, Path]:
-    """Description and weights as files."""
-    prototxt, caffemodel = folder / "net.prototxt", folder / "net.caffemodel"
-    prototxt.write_text(text)
-    caffemodel.write_bytes(
-        b"".join(new_layer(n, *(blob(b.reshape(-1).tolist(), list(b.shape)) for b in bs)) for n, bs in blobs.items())
-    )
-    return prototxt, caffemodel
-
-
-def describe_in_caffe(model: SSD, output: str = "") -> tuple[str, dict[str, list[np.ndarray]]]:
-    """Prototxt and blobs of a VGG network of ours."""
-    text = 'input: "data" input_shape { dim: 1 dim: 3 dim: 300 dim: 300 }\n'
-    blobs: dict[str, list[np.ndarray]] = {}
-    previous, names = "data", {}
-
-    def add(name: str, bottom: str, module: Any, *, relu: bool = True) -> None:
-        nonlocal text
-        text += convolution(name, bottom, module, relu=relu)
-        blobs[name] = [module.weight.detach().numpy(), module.bias.detach().numpy()]
-
-    for part in (model.backbone, model.extras):
-        for ours, module in part.named_children():
-            name = ours
-            if part is model.extras:
-                number, _, index = ours.removeprefix("conv").partition("_")
-                name = f"conv{int(number) - 2}_{index}"
-            if ours.startswith("pool"):
-                size = "kernel_size: 3 stride: 1 pad: 1" if ours == "pool5" else "kernel_size: 2 stride: 2"
-                pooling = f"pooling_param {{ pool: MAX {size} }}"
-                text += f'layer {{ name: "{name}" type: "Pooling" bottom: "{previous}" top: "{name}" {pooling} }}\n'
-            else:
-                add(name, previous, module.convolution)
-            previous, names[ours] = name, name
-    joined: dict[str, list[str]] = {"loc": [], "conf": [], "priorbox": []}
-    for source, boxes in zip(model.spec.sources, model.spec.boxes.maps, strict=True):
-        bottom = names[source]
-        if source in model.spec.normalised:
-            text += (
-                f'layer {{ name: "{bottom}_norm" type: "Normalize" bottom: "{bottom}" top: "{bottom}_norm" '
-                "norm_param { across_spatial: false channel_shared: false } }\n"
-            )
-            blobs[f"{bottom}_norm"] = [model.norms[source].scale.detach().numpy()]
-            bottom += "_norm"
-        for kind, heads in (("loc", model.heads.location), ("conf", model.heads.confidence)):
-            name = f"{bottom}_mbox_{kind}"
-            add(name, bottom, heads[source], relu=False)
-            text += f'layer {{ name: "{name}_perm" type: "Permute" bottom: "{name}" top: "{name}_perm" }}\n'
-            joined[kind].append(f"{name}_perm")
-        ratios = " ".join(f"aspect_ratio: {ratio}" for ratio in boxes.aspect_ratios)
-        text += (
-            f'layer {{ name: "{bottom}_prior" type: "PriorBox" bottom: "{bottom}" bottom: "data" top: "{bottom}_prior" '
-            f"prior_box_param {{ min_size: {boxes.min_sizes[0]} max_size: {boxes.max_sizes[0]} {ratios} "
-            f"variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 step: {boxes.step} }} }}\n"
-        )
-        joined["priorbox"].append(f"{bottom}_prior")
-    for kind, parts in joined.items():
-        bottoms = " ".join(f'bottom: "{part}"' for part in parts)
-        text += f'layer {{ name: "mbox_{kind}" type: "Concat" {bottoms} top: "mbox_{kind}" }}\n'
-    settings = output or (
-        f"num_classes: {model.spec.num_classes} nms_param {{ nms_threshold: 0.45 top_k: 400 }} code_type: CENTER_SIZE "
-        "keep_top_k: 200 confidence_threshold: 0.01"
-    )
-    text += (
-        'layer { name: "out" type: "DetectionOutput" bottom: "mbox_loc" bottom: "mbox_conf" bottom: "mbox_priorbox" '
-        f'top: "out" detection_output_param {{ {settings} }} }}\n'
-    )
-    return text, blobs
-
-
-@pytest.fixture(scope="module")
-def thin() -> SSD:
-    return SSD(THIN, seed=5).eval()
-
-
-def test_a_description_becomes_the_same_network(thin: SSD, tmp_path: Path) -> None:
-    text, blobs = describe_in_caffe(thin)
-    prototxt, caffemodel = write_caffe(tmp_path, text, blobs)
-    spec, state = import_caffe(prototxt, caffemodel, ["a", "b"])
-    assert spec == THIN
-    model = SSD(spec).eval()
-    fill(model, state, origin="net")
-    for name, tensor in thin.state_dict().items():
-        assert torch.equal(model.state_dict()[name], tensor), name
-    base = read_base(caffemodel)
-    assert torch.equal(base["backbone.fc7.convolution.weight"], thin.backbone.get_parameter("fc7.convolution.weight"))
-    content = caffemodel.read_bytes()
-    for cut in np.linspace(1, len(content) - 1, 50).astype(int):
-        caffemodel.write_bytes(content[:cut])
-        with pytest.raises(ModelError, match=r"net\.caffemodel"):
-            import_caffe(prototxt, caffemodel)
-
-
-ONE_VARIANCE = "variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 step: 8.0"
-EDITS: dict[str, tuple[str, str, str]] = {
-    "unknown layer": (
-        'name: "conv1_1_relu" type: "ReLU"',
-        'name: "conv1_1_relu" type: "PReLU"',
-        "'PReLU', which is not",
-    ),
-    "no ReLU": ('type: "ReLU" bottom: "conv3_2" top: "conv3_2"', 'type: "Dropout" bottom: "conv3_2"', "behind conv3_2"),
-    "other wiring": ('type: "Convolution" bottom: "conv4_1"', 'type: "Convolution" bottom: "pool3"', "conv4_2 sees"),
-    "other dilation": ("dilation: 6", "dilation: 3", "fc6 has dilation 3, expected 6"),
-    "other pooling": ("pool: MAX kernel_size: 3", "pool: AVE kernel_size: 3", "pool5 must be max pooling"),
-    "pooling size": ("kernel_size: 3 stride: 1 pad: 1 }", "kernel_size: 2 stride: 2 }", "pool5 has kernel_size 2"),
-    "layer missing": ('name: "conv5_2" type', 'name: "conv5_two" type', "has no layer conv5_2, which a vgg16 has"),
-    "no size": ("dim: 300 dim: 300", "", "states no input"),
-    "huge": ("num_output: 16 kernel_size: 1", "num_output: 999999999 kernel_size: 1", "num_output"),
-    "corner code": ("code_type: CENTER_SIZE", "code_type: CORNER", "CORNER"),
-    "background": ("keep_top_k: 200", "keep_top_k: 200 background_label_id: 2", "background must be class 0"),
-    "own locations": ("keep_top_k: 200", "keep_top_k: 200 share_location: false", "not known"),
-    "variances": (ONE_VARIANCE, "variance: 0.1 step: 8.0", "share variances"),
-    "classes": ("num_classes: 3", "num_classes: 4", "3 classes beside the background, got 2"),
-    "no detector": ('type: "DetectionOutput"', 'type: "Silence"', "must have one DetectionOutput"),
-    "two of one name": ('name: "conv2_2"', 'name: "conv2_1"', "two layers 'conv2_1'"),
-    "across positions": ("across_spatial: false", "across_spatial: true", "over positions"),
-}
-
-
-@pytest.mark.parametrize("case", EDITS)
-def test_a_network_unlike_ours_is_refused_by_layer(thin: SSD, tmp_path: Path, case: str) -> None:
-    old, new, message = EDITS[case]
-    text, blobs = describe_in_caffe(thin)
-    assert old in text
-    (tmp_path / "net.prototxt").write_text(text.replace(old, new, 1))
-    with pytest.raises(ModelError, match=message):
-        from_description(tmp_path / "net.prototxt", blobs, class_names=["a", "b"], origin="net.caffemodel")
-
-
-def test_missing_and_left_over_weights_are_named(thin: SSD, tmp_path: Path) -> None:
-    text, blobs = describe_in_caffe(thin)
-    path = tmp_path / "net.prototxt"
-    path.write_text(text)
-    few = {name: parts for name, parts in blobs.items() if name != "conv4_3"}
-    with pytest.raises(ModelError, match=r"x\.caffemodel has no weights of conv4_3, which .*net\.prototxt describes"):
-        from_description(path, few, origin="x.caffemodel")
-    with pytest.raises(ModelError, match=r"has weights of fc8, which .*net\.prototxt does not describe"):
-        from_description(path, {**blobs, "fc8": blobs["fc7"]}, origin="x.caffemodel")
-    with pytest.raises(ModelError, match=r"fc7 is \(16, 16, 3, 3\), expected \(16, 16, 1, 1\)"):
-        from_description(path, {**blobs, "fc7": [np.zeros((16, 16, 3, 3), np.float32)]}, origin="x.caffemodel")
-
-
-def test_detection_settings_and_their_caffe_defaults(thin: SSD, tmp_path: Path) -> None:
-    text, blobs = describe_in_caffe(thin, "num_classes: 3 code_type: CENTER_SIZE nms_param { eta: 0.9 }")
-    (tmp_path / "net.prototxt").write_text(text)
-    spec, _ = from_description(tmp_path / "net.prototxt", blobs, origin="net")
-    found = spec.postprocess
-    assert (found.nms_threshold, found.top_k, found.keep_top_k, found.nms_eta) == (0.3, -1, -1, 0.9)
-    assert found.score_threshold < 0
-    assert spec.class_names == ("class 1", "class 2")
-
-
-def test_fully_connected_classifier_layers_in_the_old_format(tmp_path: Path) -> None:
-    """VGG_ILSVRC_16_layers: fc6 is 1 x 1 x 4096 x 25088 there; here 8 outputs of 2 x 7 x 7."""
-    weight = np.arange(8 * 2 * 49, dtype=np.float32)
-    legacy = b"".join(varint(n << 3) + varint(v) for n, v in ((1, 1), (2, 1), (3, 8), (4, 98))) + field(
-        5, weight.tobytes()
-    )
-    bias = b"".join(varint(n << 3) + varint(v) for n, v in ((1, 1), (2, 1), (3, 1), (4, 8))) + field(
-        5, floats(*range(8))
-    )
-    path = tmp_path / "vgg.caffemodel"
-    path.write_bytes(field(2, field(4, b"fc6") + field(6, legacy) + field(6, bias)))
-    base = read_base(path)
-    expected = torch.from_numpy(weight).view(8, 2, 7, 7)[::4, :, ::3, ::3]
-    assert torch.equal(base["backbone.fc6.convolution.weight"], expected)
-    assert base["backbone.fc6.convolution.bias"].tolist() == [0, 4]
-    import_files([path], tmp_path / "whole", whole=True)
-    base = load_file(tmp_path / "whole" / "base.safetensors")
-    assert torch.equal(base["backbone.fc6.convolution.weight"], torch.from_numpy(weight).view(8, 2, 7, 7))
-    assert base["backbone.fc6.convolution.bias"].tolist() == list(range(8))
-    path.write_bytes(new_layer("fc8", blob([1], [1])))
-    with pytest.raises(ModelError, match="no layer of VGG-16 or MobileNet v1; it begins with fc8"):
-        read_base(path)
-
-
-# --- files to folders
-
-
-def test_a_caffe_detector_becomes_a_model_folder(thin: SSD, tmp_path: Path) -> None:
-    text, blobs = describe_in_caffe(thin)
-    text = text.replace("input_shape { dim: 1 dim: 3 dim: 300 dim: 300 }", "")
-    prototxt, caffemodel = write_caffe(tmp_path, text, blobs)
-    line = import_files([caffemodel, prototxt], tmp_path / "m", class_names=["a", "b"], size_hw=(300, 300))
-    assert "ssd300-vgg16, 300x300 input, 2 classes (a, b), 8732 boxes; from Caffe" in line
-    assert load_network(tmp_path / "m").spec == THIN
-    line = import_files([caffemodel], tmp_path / "base")
-    assert line.startswith("30 tensors of a base")
-    assert len(start_from_file(SSD(THIN), tmp_path / "base" / "base.safetensors").kept) == 30
 
 
 def test_a_torchvision_file_becomes_a_base(tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""What no run can learn from, or would harm, is refused or stopped in one line."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from filelock import FileLock
+from rich.console import Console
+
+from data_fixtures import picture, voc
+from singleshot.cli.main import run as command_line
+from singleshot.errors import DataError, NonFiniteLossError, PictureError, RequestError
+from singleshot.train import loop
+from singleshot.train.checkpoint import RunState
+from singleshot.train.command import train_command
+from singleshot.train.journal import Journal
+from singleshot.train.plan import prepare
+from train_fixtures import OPTIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_loss_that_is_not_finite_names_step_terms_and_pictures(data: Path, tmp_path: Path) -> None:
+    plan = prepare([str(data)], replace(OPTIONS, out=tmp_path))
+    with torch.no_grad():
+        plan.model.get_parameter("backbone.stem.convolution.weight").fill_(float("nan"))
+    start = loop.checkpoint.RunState(0, plan.settings())
+    with (
+        Journal(tmp_path, steps=plan.steps, console=Console(quiet=True)) as journal,
+        pytest.raises(NonFiniteLossError, match=r"step 0: .*confidence = nan.*p\d") as error,
+    ):
+        loop.run(plan, journal, start)
+    assert error.value.exit_code == 5
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "nowhere: no such file or folder"),
+        ([], "which data"),
+        (["DATA", "--model", "ssd300-vg16"], "did you mean ssd300-vgg16"),
+        (["DATA", "--recipe", "cafe"], "did you mean caffe"),
+        (["DATA", "--train-split", "trian"], "did you mean train"),
+        (["DATA", "--train-split", "train,val"], "names 2 splits for 1 data sets"),
+        (["DATA", "--classes", "cel,dot"], "did you mean cell"),
+        (["DATA", "--classes", ""], "unknown class"),
+        (["DATA", "--epocs", "3"], "did you mean --epochs"),
+        (["DATA", "--epochs", "0"], "--epochs is a number above 0"),
+        (["DATA", "--epochs", "nan"], "--epochs is a number above 0"),
+        (["DATA", "--iterations", "0"], "a run needs from one"),
+        (["DATA", "--validate-every", "0"], "--validate-every is a number of epochs above 0"),
+        (["DATA", "--threads", "-1"], "--threads is 1 or more"),
+        (["DATA", "--workers", "-1"], "--workers is 0 or more"),
+        (["DATA", "--checkpoint-every", "0"], "--checkpoint-every is 1 or more"),
+        (["DATA", "--epochs", "1", "--iterations", "1"], "not both"),
+        (["DATA", "--input-size", "300"], "WIDTHxHEIGHT"),
+        (["DATA", "--input-size", "²x²"], "WIDTHxHEIGHT"),
+        (["DATA", "--input-size", "9000x64"], "8192 at most"),
+        (["DATA", "--seed", "-1"], "--seed is between"),
+        (["DATA", "--validate-every", "1e308"], "--validate-every"),
+        (["DATA", "--iterations", "9" * 20], "a run needs from one"),
+        (["DATA", "--device", "meta"], "device 'meta' cannot be used"),
+        (["DATA", "--device", "gpu"], "device 'gpu' cannot be used here; known: auto, cpu"),
+        (["DATA", "--precision", "fp8"], "auto, fp32 or bf16"),
+        (["DATA", "--boxes", "fit"], "unknown choice of --boxes"),
+        (["DATA", "--init", "missing.npz"], "missing.npz"),
+        (["DATA", "--batch-size", "0"], "batch size and parts are 1 or more"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_writes_nothing(
+    arguments: list[str], message: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [str(data) if argument == "DATA" else argument for argument in arguments]
+    assert command_line(["train", *named, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert message.lower() in error.lower()
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_results_of_another_run_are_not_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "thesis.txt").write_text("years")
+    for resume in (False, True):
+        with pytest.raises(RequestError, match="holds best of another run"):
+            train_command([str(data)], replace(OPTIONS, out=tmp_path, resume=resume))
+    assert (tmp_path / "best" / "thesis.txt").read_text() == "years"
+
+
+def test_a_folder_that_another_process_trains_in_is_refused(data: Path, tmp_path: Path) -> None:
+    with FileLock(tmp_path / ".lock"), pytest.raises(RequestError, match="another training writes to"):
+        train_command([str(data)], replace(OPTIONS, out=tmp_path))
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(data: Path, tmp_path: Path) -> None:
+    plan = prepare([str(data)], replace(OPTIONS, out=tmp_path))
+    before = {name: tensor.clone() for name, tensor in plan.model.state_dict().items() if "norm" not in name}
+    next(plan.model.backbone.parameters()).register_hook(lambda gradient: gradient * torch.nan)
+    state = RunState(0, plan.settings())
+    with (
+        Journal(tmp_path, steps=plan.steps, console=Console(quiet=True)) as journal,
+        pytest.raises(NonFiniteLossError, match=r"step 0: the gradient is not finite on .*p\d"),
+    ):
+        loop.run(plan, journal, state)
+    assert all(torch.equal(tensor, plan.model.state_dict()[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_damaged_behind_its_header_is_one_line(workers: int, data: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut"
+    shutil.copytree(data, cut)
+    for path in (cut / "JPEGImages").iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+    with pytest.raises(PictureError, match=r"^\S+p?\w+\.\w+: truncated .*$") as caught:
+        train_command([str(cut)], replace(OPTIONS, out=tmp_path / "run", workers=workers))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("background", "the background is no class"), ("a\u0007b", "cannot be shown"), ("n" * 501, "501 characters")],
+)
+def test_a_class_that_no_model_can_hold_is_refused_before_it_is_learnt(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "a.csv").write_text(f"file,x1,y1,x2,y2,label\na.png,2,3,20,22,{name}\n", encoding="utf-8")
+    picture(tmp_path / "a.png", seed=0)
+    with pytest.raises(DataError, match=reason):
+        prepare([str(tmp_path / "a.csv")], replace(OPTIONS, out=tmp_path / "run"))
+
+
+def test_boxes_that_cannot_be_learnt_are_none(tmp_path: Path) -> None:
+    data = voc(tmp_path / "voc", {"a": [("cell", (100, 100, 120, 120))]}, {"train": ["a"]})
+    with pytest.raises(DataError, match="not one of the 1 boxes can be learnt from"):
+        prepare([str(data)], replace(OPTIONS, out=tmp_path / "run"))
+
+
+def test_figures_of_another_tool_are_not_replaced(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"my": "precious figures"}\n')
+    with pytest.raises(RequestError, match=r"metrics\.jsonl is none of ours"):
+        train_command([str(data)], replace(OPTIONS, out=tmp_path))
+    assert "precious" in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_one_picture_at_a_time_is_refused_where_nothing_could_be_normalised(data: Path, tmp_path: Path) -> None:
+    for settings in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
+        with pytest.raises(RequestError, match="two pictures at a time"):
+            prepare([str(data)], replace(OPTIONS, out=tmp_path / "run", **settings))

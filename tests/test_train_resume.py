@@ -1,0 +1,238 @@
+"""A run that is cut, or loses a worker or a picture, goes on to the same weights."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from singleshot.data import loader
+from singleshot.errors import PictureLostError, RequestError, SingleshotError, WorkerLostError
+from singleshot.train import checkpoint, loop
+from singleshot.train.checkpoint import RunState, checkpoints
+from singleshot.train.command import train_command
+from singleshot.train.journal import Journal, read_history
+from singleshot.train.plan import prepare
+from train_fixtures import OPTIONS, assert_same_weights
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_terminated_run_resumes_to_the_same_weights(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = replace(OPTIONS, out=tmp_path / "cut")
+    original = loop.update
+
+    def update_then_signal(*arguments: Any, step: int, **named: Any) -> Any:
+        figures = original(*arguments, step=step, **named)
+        if step == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return figures
+
+    monkeypatch.setattr(loop, "update", update_then_signal)
+    with pytest.raises(SingleshotError, match="SIGTERM after step 1; go on with --resume") as stop:
+        train_command([str(data)], options)
+    assert stop.value.exit_code == 143
+    monkeypatch.undo()
+    with pytest.raises(RequestError, match="holds a run already"):
+        train_command([str(data)], options)
+    with pytest.raises(RequestError, match=r"seed was 0, is 1"):
+        train_command([str(data)], replace(options, seed=1, resume=True))
+    assert train_command([str(data)], replace(options, resume=True)) == 0
+    assert_same_weights(finished / "last", tmp_path / "cut/last")
+
+
+def test_a_run_cut_after_every_update_ends_with_the_same_weights(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twenty cuts, with other numbers of workers each time."""
+    modern = replace(OPTIONS, recipe="modern", iterations=21, checkpoint_every=40, validate_every=100)
+    assert train_command([str(data)], replace(modern, out=tmp_path / "whole")) == 0
+    original = loop.update
+
+    def update_then_signal(*arguments: Any, **named: Any) -> Any:
+        figures = original(*arguments, **named)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return figures
+
+    monkeypatch.setattr(loop, "update", update_then_signal)
+    for cut in range(20):
+        options = replace(modern, out=tmp_path / "cut", resume=cut > 0, workers={5: 1, 12: 2}.get(cut, 0))
+        with pytest.raises(SingleshotError, match=f"SIGTERM after step {cut + 1}; go on with --resume"):
+            train_command([str(data)], options)
+    assert train_command([str(data)], replace(modern, out=tmp_path / "cut", resume=True)) == 0
+    assert_same_weights(tmp_path / "whole/last", tmp_path / "cut/last")
+
+
+def kill_workers() -> None:
+    for worker in multiprocessing.active_children():
+        worker.kill()
+        worker.join()
+
+
+def test_a_lost_worker_is_replaced_and_changes_nothing(
+    finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = loop.update
+
+    def update_then_kill(*arguments: Any, step: int, **named: Any) -> Any:
+        figures = original(*arguments, step=step, **named)
+        if step == 1:
+            kill_workers()
+        return figures
+
+    monkeypatch.setattr(loop, "update", update_then_kill)
+    monkeypatch.setattr(loader, "PREFETCHED", 2)  # else all of the run is made before the kill
+    options = replace(OPTIONS, out=tmp_path, workers=1)
+    assert train_command([str(data)], options) == 0
+    assert "died; in work: JPEGImages/" in capsys.readouterr().err
+    assert_same_weights(finished / "last", tmp_path / "last")
+
+
+def test_workers_lost_twice_end_the_run_after_saving(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = loop.batches
+
+    def two_batches_then_lost(*arguments: Any, **named: Any) -> Any:
+        made = original(*arguments, **named)
+        yield next(made)
+        yield next(made)
+        raise WorkerLostError("a process that prepares pictures died; in work: a.jpg")
+
+    monkeypatch.setattr(loop, "batches", two_batches_then_lost)
+    options = replace(OPTIONS, out=tmp_path, checkpoint_every=40, val_split="none")
+    with pytest.raises(WorkerLostError, match=r"in work: a\.jpg; stopped after step 2; go on") as stop:
+        train_command([str(data)], options)
+    assert stop.value.exit_code == 4
+    assert checkpoints(tmp_path / "checkpoints")
+
+
+def test_a_signal_that_also_ends_the_workers_is_told_as_the_signal(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = loop.batches
+
+    def one_batch_then_the_signal(*arguments: Any, on_retry: Any, **named: Any) -> Any:
+        yield next(original(*arguments, on_retry=on_retry, **named))
+        os.kill(os.getpid(), signal.SIGTERM)
+        on_retry("a worker died")
+
+    monkeypatch.setattr(loop, "batches", one_batch_then_the_signal)
+    with pytest.raises(SingleshotError, match="stopped by SIGTERM after step 1; go on with --resume") as stop:
+        train_command([str(data)], replace(OPTIONS, out=tmp_path, checkpoint_every=40, val_split="none"))
+    assert stop.value.exit_code == 143
+    assert checkpoints(tmp_path / "checkpoints")
+
+
+def test_resuming_nothing_starts_afresh_and_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = replace(OPTIONS, out=tmp_path, resume=True, iterations=1, val_split="none")
+    assert train_command([str(data)], options) == 0
+    assert "starting afresh" in capsys.readouterr().err
+
+
+def test_history_with_a_line_cut_by_a_crash_is_read_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": 2, "lo\xff')
+    assert read_history(path) == [{"step": 1}]
+    with Journal(tmp_path, steps=4, done=2, console=Console(quiet=True)) as journal:
+        journal.row({"step": 3})
+    assert read_history(path) == [{"step": 1}, {"step": 3}]
+    with Journal(tmp_path, steps=4, console=Console(quiet=True)):
+        pass
+    assert read_history(path) == []
+
+
+def test_a_finished_run_resumes_to_the_same_card(finished: Path, data: Path) -> None:
+    card = (finished / "last" / "README.md").read_text()
+    assert train_command([str(data)], replace(OPTIONS, out=finished, resume=True)) == 0
+    assert (finished / "last" / "README.md").read_text() == card
+
+
+def test_a_run_begun_before_a_setting_existed_is_resumed(
+    finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = checkpoint.load_latest
+
+    def older(folder: Path) -> Any:
+        found = original(folder)
+        assert found is not None
+        del found[0].settings["recipe"]["label_smoothing"], found[0].settings["parts"]
+        del found[0].settings["recipe"]["mining"], found[0].settings["model"]["class_agnostic"]
+        del found[0].settings["recipe"]["drops"], found[0].settings["model"]["grid_head"]
+        return found
+
+    monkeypatch.setattr(checkpoint, "load_latest", older)
+    assert train_command([str(data)], replace(OPTIONS, out=finished, resume=True)) == 0
+
+
+def test_other_data_of_the_same_size_is_not_resumed(finished: Path, data: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    annotation = next((other / "Annotations").glob("*1.xml"))
+    annotation.write_text(annotation.read_text().replace(">22<", ">21<"))
+    with pytest.raises(RequestError, match="data was"):
+        train_command([str(other)], replace(OPTIONS, out=finished, resume=True))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_lost_during_a_run_costs_nothing(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    own = shutil.copytree(data, tmp_path / "set")
+    options = replace(OPTIONS, out=tmp_path / "run", checkpoint_every=1000, workers=workers, iterations=12)
+    plan = prepare([str(own)], options)
+    learn = loop.update
+
+    def lose(*arguments: Any, step: int, **options: Any) -> Any:
+        if step == 1:
+            (own / "JPEGImages/p5.png").rename(tmp_path / "p5.png")
+        return learn(*arguments, step=step, **options)
+
+    monkeypatch.setattr(loop, "update", lose)
+    plan.folder.mkdir()
+    with (
+        Journal(plan.folder, steps=plan.steps, console=Console(quiet=True)) as journal,
+        pytest.raises(
+            PictureLostError, match=r"p5\.png.*stopped after step \d+; mend it and go on with --resume"
+        ) as lost,
+    ):
+        loop.run(plan, journal, RunState(0, plan.settings()))
+    assert lost.value.exit_code == 4
+    assert len(checkpoints(plan.folder / "checkpoints")) == 1
+    monkeypatch.setattr(loop, "update", learn)
+    (tmp_path / "p5.png").rename(own / "JPEGImages/p5.png")
+    assert train_command([str(own)], replace(options, resume=True)) == 0
+    undisturbed = replace(options, out=tmp_path / "other")
+    assert train_command([str(own)], undisturbed) == 0
+    assert_same_weights(tmp_path / "run/last", tmp_path / "other/last")
+
+
+def test_a_validation_picture_lost_during_a_run_costs_nothing(data: Path, tmp_path: Path) -> None:
+    own = shutil.copytree(data, tmp_path / "set")
+    (own / "ImageSets/Main/train.txt").write_text("p3\np4\np5\np6\n")
+    options = replace(OPTIONS, out=tmp_path / "run", checkpoint_every=1000)
+    plan = prepare([str(own)], options)
+    (own / "JPEGImages/p1.png").unlink()
+    plan.folder.mkdir()
+    with (
+        Journal(plan.folder, steps=plan.steps, console=Console(quiet=True)) as journal,
+        pytest.raises(PictureLostError, match=r"p1\.png"),
+    ):
+        loop.run(plan, journal, RunState(0, plan.settings()))
+    assert len(checkpoints(plan.folder / "checkpoints")) == 1
+
+
+def test_a_line_too_deep_to_read_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"step": 1}\n' + "[" * 200_000 + "\n")
+    assert read_history(tmp_path / "m.jsonl") == [{"step": 1}]
