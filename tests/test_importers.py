@@ -296,3 +296,13 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="kind that is not read"):
         import_files([tmp_path / "a.bin"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("base", ["features.0.0", "_conv_stem"], ids=["mobilenet_v2", "efficient_net-b3"])
+def test_other_bases_of_lufficc_are_refused_by_name(base: str, tmp_path: Path) -> None:
+    names = ["backbone.extras.0.0", f"backbone.{base}", "box_head.predictor.cls_headers.0"]
+    torch.save({"model": {f"{name}.weight": torch.zeros(1, 1, 1, 1) for name in names}}, tmp_path / "w.pth")
+    for options in ({}, {"size_hw": (320, 320)}, {"class_names": ["a"]}):
+        with pytest.raises(ModelError, match=rf"lufficc/SSD whose base begins with backbone\.{base}\.weight; of that"):
+            import_files([tmp_path / "w.pth"], tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

@@ -23,8 +23,8 @@ def import_(
     """Turn foreign weights into a model folder, or into a base to start a training from.
 
     Detectors: Caffe's SSD, MobileNet-SSD and Ultra-Light-Face (.prototxt and .caffemodel); .pth files of torchvision,
-    ssd.pytorch, lufficc/SSD, qfgaohao/pytorch-ssd and Ultra-Light-Face. Bases: a .caffemodel of VGG-16 or MobileNet, a
-    .pth of torchvision's VGG-16 or MobileNetV2, an .npz of MobileNetV2.
+    ssd.pytorch, lufficc/SSD (on VGG-16), qfgaohao/pytorch-ssd and Ultra-Light-Face. Bases: a .caffemodel of VGG-16 or
+    MobileNet, a .pth of torchvision's VGG-16 or MobileNetV2, an .npz of MobileNetV2.
 
     Args:
         file: the foreign files.

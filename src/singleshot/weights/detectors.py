@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from singleshot.errors import RequestError
+from singleshot.errors import ModelError, RequestError
 from singleshot.weights import ports_mobilenet, ports_vgg, ultra_light, ultra_light_caffe
 from singleshot.weights.caffe import from_description
 from singleshot.weights.caffe_graph import Graph
@@ -36,7 +36,8 @@ def detector_of_state(
         origin: file, for messages.
 
     Raises:
-        ModelError: the file is of a project that is known, but a layer is missing or left over.
+        ModelError: the file is of a project that is known, but a layer is missing or left over, or its base is none
+            that is read.
         RequestError: a size for a network that has but one.
     """
     layout = ports_vgg.layout_of(state)
@@ -51,6 +52,12 @@ def detector_of_state(
         return "qfgaohao/pytorch-ssd", *ports_mobilenet.read_qfgaohao(state, class_names, origin=origin)
     if ultra_light.is_ultra_light(state):
         return "Ultra-Light-Face", *ultra_light.read(state, class_names, size_hw=size_hw, origin=origin)
+    if any(name.startswith("box_head.predictor.") for name in state):
+        base = next((name for name in state if name.startswith("backbone.") and ".extras." not in name), "nothing")
+        raise ModelError(
+            f"{origin} is a detector of lufficc/SSD whose base begins with {base}; of that project, SSD300 and SSD512 "
+            "on VGG-16 are read"
+        )
     return None
 
 
