@@ -115,7 +115,7 @@ def verify(outputs: Outputs, network: SSD, pictures: Sequence[Picture], precisio
         _require_classic_rows(results, default_boxes, spec.boxes.variances)
     if DETECTIONS[0] in results:
         found = found_in(spec, default_boxes, results[RAW[0]], results[RAW[1]])
-        _compare_rows(results[DETECTIONS[0]], results[DETECTIONS[1]], found)
+        _compare_detections(results[DETECTIONS[0]], results[DETECTIONS[1]], found)
     return Differences(len(pictures), pixels, score, boxes, exact=precision == "fp32")
 
 
@@ -134,7 +134,7 @@ def _require_classic_rows(
         )
 
 
-def _compare_rows(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, found: Sequence[Found]) -> None:
+def _compare_detections(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, found: Sequence[Found]) -> None:
     """The graph's own detections with ours from the same predictions.
 
     Rows of equal score may change places, and at the lowest score, where the list was cut, be others.
