@@ -5,6 +5,7 @@ Counts that follow from others (boxes a cell, K, grid sizes) are derived where t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -18,6 +19,18 @@ LIMITS = ("centres", "sizes")
 OBJECT = "object"
 """The class of a detector that does not tell classes apart."""
 LITE_ACTIVATIONS = ("relu", "relu6")
+
+TIMM = "timm:"
+"""Begins the name of a base that is a feature extractor of timm: `timm:resnet18`."""
+TIMM_NAME = re.compile(r"timm:[a-z0-9_.]+")
+"""Nothing else is handed to timm: its names of hubs and folders hold other characters."""
+TAP_STRIDES = {
+    "mobilenetv1": {"conv3": 4, "conv5": 8, "conv11": 16, "conv13": 32},
+    "mobilenetv2": {"block4_expand": 4, "block7_expand": 8, "block14_expand": 16, "last": 32},
+    "mobilenetv3": {"block4_expand": 4, "block7_expand": 8, "block13_expand": 16, "last": 32},
+    "vgg16": {"conv3_3": 4, "conv4_3": 8, "conv5_3": 16, "fc7": 16},
+}
+"""Maps of our bases whose place a map of timm can take, and their strides."""
 
 
 @dataclass(frozen=True)
@@ -204,8 +217,8 @@ class ModelSpec:
     """A detector, complete but for its weights.
 
     Attributes:
-        name: the variant it was made from, as `--model` knows it.
-        backbone: as `models.ssd.BACKBONES` knows it.
+        name: the variant it was made from, as `--model` knows it; on a timm base, with that one's name in it.
+        backbone: as `models.ssd.BACKBONES` knows it, or `timm:NAME`.
         input_size_hw: height and width of the network input, pixels.
         class_names: L foreground names.
         sources: the source maps in order of stride; names of backbone taps or of extra blocks (`conv8_2`).
@@ -220,7 +233,8 @@ class ModelSpec:
         grid_head: takes the place of the convolutional heads on the one source map (YOLO-like); None for SSD.
         width: multiplies the channels of base and extra maps (the heads follow).
         tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
-        batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias.
+        batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias. A timm base
+            keeps its own in any case: there this is about the extra maps alone, where they are not separable.
         class_agnostic: proposes objects and does not name them: the one class is `object`, which objects of every class
             are learnt as (MultiBox).
     """
@@ -262,6 +276,10 @@ class ModelSpec:
                 raise UnknownNameError("source map with a full head", name, self.sources)
         if self.grid_head is not None and len(self.sources) != 1:
             raise RequestError(f"a grid head takes one source map, got {len(self.sources)}: {', '.join(self.sources)}")
+        if self.backbone.startswith(TIMM) and TIMM_NAME.fullmatch(self.backbone) is None:
+            raise RequestError(
+                f"a base of timm is {TIMM}NAME, and NAME holds a-z, 0-9, _ and . alone, got {self.backbone!r}"
+            )
         if min(self.input_size_hw) < 1:
             raise RequestError(f"input size must be positive, got {self.input_size_hw}")
 
@@ -281,6 +299,52 @@ class ModelSpec:
         fine, coarse = self.sources[0], "conv5_3" if self.backbone == "vgg16" else self.sources[1]
         normalised = tuple(name for name in self.normalised if name != fine)
         return replace(self, fusion=Fusion(kind, fine, coarse), normalised=normalised)
+
+    def with_backbone(self, name: str) -> ModelSpec:
+        """The same detector on a feature extractor of timm, whose maps take the place of those with the same stride.
+
+        VGG-16 ends at stride 16; there the map of stride 32 takes the place of the first extra map, so that all grids
+        stay; steps follow the maps. L2 normalisation goes: it is for a base that has no normalisation of its own. The
+        preprocessing stays as it is: what timm says of it, `models.timm_base.timm_preprocess` knows.
+
+        Args:
+            name: `timm:NAME`.
+
+        Raises:
+            RequestError: another name, or this detector has a map that no map of timm can replace.
+        """
+        if not name.startswith(TIMM):
+            raise RequestError(f"a base to put in place of {self.backbone} is {TIMM}NAME, got {name!r}")
+        extras, places = self.extras, {f"stride{stride}": f"stride{stride}" for stride in (4, 8, 16, 32)}
+        if not self.backbone.startswith(TIMM):
+            places = {tap: f"stride{stride}" for tap, stride in TAP_STRIDES.get(self.backbone, {}).items()}
+        if self.backbone == "vgg16" and extras:
+            places[f"{extras[0].name}_2"] = "stride32"
+            extras = extras[1:]
+        kept = {f"{block.name}_2" for block in extras}
+        for tap in self.sources:
+            if tap not in places and tap not in kept:
+                raise RequestError(
+                    f"no base of timm can take the place of {self.backbone} in {self.name}: of its {tap}"
+                )
+        fusion = self.fusion
+        if fusion is not None:
+            fine, coarse = (places.get(tap, tap) for tap in (fusion.fine, fusion.coarse))
+            fusion = replace(fusion, fine=fine, coarse=coarse)
+        return replace(
+            self,
+            name=self.name.replace(self.backbone.removeprefix(TIMM), name.removeprefix(TIMM)),
+            backbone=name,
+            sources=tuple(places.get(tap, tap) for tap in self.sources),
+            boxes=replace(self.boxes, maps=tuple(replace(boxes, step=None) for boxes in self.boxes.maps)),
+            extras=extras,
+            full_heads=tuple(places.get(tap, tap) for tap in self.full_heads),
+            normalised=(),
+            fusion=fusion,
+            width=1.0,
+            tensorflow_padding=False,
+            batch_norm=True,
+        )
 
     def with_input_size(self, height: int, width: int) -> ModelSpec:
         """The same detector for another input size: box sizes follow the shorter side, steps follow the maps."""

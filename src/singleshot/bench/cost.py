@@ -50,7 +50,7 @@ def cost(spec: ModelSpec) -> Cost:
     for layer in convolutions:
         layer.register_forward_hook(note)
     with torch.no_grad():
-        model(torch.empty(0, 3, *spec.input_size_hw))  # no pictures: shapes cost nothing
+        model(torch.zeros(model.backbone.SMALLEST_BATCH, 3, *spec.input_size_hw))
     total = sum(operations.values())
     in_base = sum(operations.get(layer, 0) for layer in model.backbone.modules())
     depthwise = sum(count for layer, count in operations.items() if isinstance(layer, nn.Conv2d) and layer.groups > 1)

@@ -38,6 +38,7 @@ VERBS = {
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "tensorboard", "filelock", "faster_coco_eval"), "train"),
     "nncf": "export",
+    "timm": "backbones",
 }
 """Packages that detection with an exported model and the data verbs do without, and the extra that has them."""
 

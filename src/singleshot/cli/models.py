@@ -13,18 +13,16 @@ def models(name: str | None = None, *, json: Path | None = None) -> int:
         name: an architecture, a shipped model or a model folder.
         json: file for the same as data.
     """
-    from rich.table import Column, Table
-
     from singleshot.console import results
     from singleshot.files import require_output, write_whole
     from singleshot.runtime.catalogue import catalogue, layers
 
     require_output(json, "--json", [])
     rows = catalogue() if name is None else layers(name)
-    table = Table(*(Column(name, overflow="fold") for name in rows[0]), box=None, header_style="bold")
-    for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    results().print(table)
+    lines = [[*rows[0]], *(["" if value is None else str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:  # as wide as it is: a table would cut names to the terminal
+        results().print("  ".join(map(str.ljust, line, widths)).rstrip())
     if json is not None:
         write_whole(json, json_format.dumps(rows, indent=1) + "\n")
     return 0

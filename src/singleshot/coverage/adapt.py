@@ -19,7 +19,7 @@ from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.coverage.measure import Coverage, MeasuredTruths, measurable, measure, percent
 from singleshot.coverage.nearest import grid
 from singleshot.default_boxes import caffe_default_boxes
-from singleshot.spec import MapBoxes
+from singleshot.spec import TIMM, MapBoxes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,6 +63,7 @@ FINER_SOURCES = {
     "mobilenetv1": ("conv5", "conv3"),
     "mobilenetv2": ("block7_expand", "block4_expand"),
     "mobilenetv3": ("block7_expand", "block4_expand"),
+    TIMM: ("stride8", "stride4"),
     "ultralight-rfb": ("conv7", "conv3"),
     "ultralight-slim": ("conv7", "conv3"),
     "vgg16": ("conv4_3", "conv3_3"),
@@ -256,7 +257,7 @@ def _finer_sources(spec: ModelSpec) -> tuple[str, ...]:
     """
     if spec.grid_head is not None:
         return ()
-    known = FINER_SOURCES.get(spec.backbone, ())
+    known = FINER_SOURCES.get(TIMM if spec.backbone.startswith(TIMM) else spec.backbone, ())
     present = [known.index(name) for name in spec.sources if name in known]
     return known[max(present, default=-1) + 1 :]
 

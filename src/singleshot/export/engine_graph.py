@@ -30,6 +30,7 @@ class EngineGraph(nn.Module):
     The resize stays outside: it is OpenCV's in training and evaluation, and no engine's equals it to the last grey
     level. Channel order and division by the standard deviation are put into the first convolution's filters, which cost
     nothing there; so is batch normalisation. The mean is not: the network pads with zeros after it is subtracted.
+    (timm's networks may do what they like with their filters: before them the pixels themselves are changed.)
 
     Args:
         network: is copied.
@@ -37,6 +38,7 @@ class EngineGraph(nn.Module):
     """
 
     mean: Tensor
+    deviation: Tensor
     boxes_and_variances: Tensor
 
     def __init__(self, network: SSD, *, rows: bool = False) -> None:
@@ -47,12 +49,16 @@ class EngineGraph(nn.Module):
                 block.convolution = fuse_conv_bn_eval(block.convolution, block.norm)
                 block.norm = None
         preprocess = network.spec.preprocess
-        first = next(layer for layer in self.network.backbone.modules() if isinstance(layer, nn.Conv2d))
-        with torch.no_grad():
-            if preprocess.channel_order == "bgr":
-                first.weight.copy_(first.weight.flip(1))
-            first.weight.div_(torch.tensor(preprocess.std_rgb).view(1, 3, 1, 1))
+        self.folded = network.backbone.FOLDS_PIXELS
+        self.reverse = preprocess.channel_order == "bgr"
         self.register_buffer("mean", torch.tensor(preprocess.mean_rgb).view(1, 3, 1, 1))
+        self.register_buffer("deviation", torch.tensor(preprocess.std_rgb).view(1, 3, 1, 1))
+        if self.folded:
+            first = next(layer for layer in self.network.backbone.modules() if isinstance(layer, nn.Conv2d))
+            with torch.no_grad():
+                if self.reverse:
+                    first.weight.copy_(first.weight.flip(1))
+                first.weight.div_(self.deviation)
         self.rows = rows
         if rows:
             variances = torch.tensor(network.spec.boxes.variances).expand_as(network.default_boxes)
@@ -60,7 +66,11 @@ class EngineGraph(nn.Module):
 
     def forward(self, pictures: UInt8[Tensor, "B H W 3"]) -> tuple[Float[Tensor, "B K _"], ...]:
         """What `outputs_of_network` names, of RGB pictures of the input size."""
-        predictions = self.network(pictures.permute(0, 3, 1, 2).float() - self.mean)
+        x = pictures.permute(0, 3, 1, 2).float() - self.mean
+        if not self.folded:
+            x = x / self.deviation
+            x = x.flip(1) if self.reverse else x
+        predictions = self.network(x)
         offsets, probabilities = predictions.offsets, predictions.logits.softmax(dim=-1)
         if not self.rows:
             return offsets, probabilities

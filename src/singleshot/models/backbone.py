@@ -20,13 +20,21 @@ class Backbone(nn.Module):
         TAPS: names of the maps that it can give.
         LAST: the map that the extra maps go on from; always given.
         PADS_AS_TENSORFLOW: whether it takes `tensorflow_padding`.
+        SMALLEST_BATCH: pictures of the smallest batch that tells the shapes of its maps; none cost nothing.
+        HAS_WEIGHTS: whether it sets its own starting weights when it is built; else `initialise` does.
+        FOLDS_PIXELS: whether scale of pixels and order of channels can go into its first convolution's filters.
         out_channels: of `LAST`.
+        only_size_hw: height and width of the only input that it takes; None where it takes any.
     """
 
     TAPS: ClassVar[tuple[str, ...]]
     LAST: ClassVar[str]
     PADS_AS_TENSORFLOW: ClassVar[bool] = False
+    SMALLEST_BATCH: ClassVar[int] = 0
+    HAS_WEIGHTS: ClassVar[bool] = False
+    FOLDS_PIXELS: ClassVar[bool] = True
     out_channels: int
+    only_size_hw: tuple[int, int] | None = None
 
     def __init__(self, taps: Collection[str]) -> None:
         super().__init__()

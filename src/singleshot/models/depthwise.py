@@ -10,11 +10,32 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor, nn
+    from torch import Tensor
+
+
+class StridedDepthwise(nn.Conv2d):
+    """A convolution that is computed as `convolve` does."""
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
+        """The convolution, with the fast gradient where there is one."""
+        return convolve(self, x) if _has_slow_gradient(self, x) else super().forward(x)
+
+
+def with_fast_gradients(network: nn.Module) -> None:
+    """Let every strided depthwise convolution of a network of others be a `StridedDepthwise`; its tensors stay."""
+    for module in network.modules():
+        if (
+            type(module) is nn.Conv2d
+            and module.groups == module.in_channels == module.out_channels > 1
+            and max(module.stride) > 1
+            and all(len(set(sides)) == 1 for sides in (module.kernel_size, module.stride, module.padding))
+        ):
+            module.__class__ = StridedDepthwise
 
 
 def convolve(convolution: nn.Conv2d, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:

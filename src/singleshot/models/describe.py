@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
 Layer = ConvBlock | MaxPool | L2Norm | nn.AdaptiveAvgPool2d | nn.Conv2d | nn.ConvTranspose2d
+NORMS = {"BatchNorm": "batch normalisation", "LayerNorm": "layer normalisation", "GroupNorm": "group normalisation"}
 
 
 def describe(spec: ModelSpec) -> list[dict[str, Any]]:
@@ -22,6 +23,7 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
     Columns: `name`, `kind`, `output` (channels, height, width), `kernel`, `stride`, `dilation` (None where a layer has
     none) and `parameters`; the last column's sum is the model's size. Layers of base and extra maps carry the paper's
     names (`conv4_3`, `fc7`, `conv8_2`), the others the place where they stand (`norms.conv4_3`, `heads.location.fc7`).
+    Of a base of timm every module that has parameters of its own is a layer, under timm's name (`features.conv1`).
     """
     model = SSD(spec).eval()
     rows: list[dict[str, Any]] = []
@@ -29,20 +31,20 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
     def note(layer: Any, _inputs: object, output: torch.Tensor) -> None:
         rows.append(_row(names[layer], layer, output))
 
-    inside = {block.convolution for block in model.modules() if isinstance(block, ConvBlock)}
+    inside = {part for block in model.modules() if isinstance(block, ConvBlock) for part in block.children()}
     names = {
         layer: name.removeprefix("backbone.").removeprefix("extras.")
         for name, layer in model.named_modules()
-        if isinstance(layer, Layer) and layer not in inside
+        if (isinstance(layer, Layer) or any(True for _ in layer.parameters(recurse=False))) and layer not in inside
     }
     for layer in names:
         layer.register_forward_hook(note)
     with torch.no_grad():
-        model(torch.empty(0, 3, *spec.input_size_hw))  # no pictures: shapes cost nothing
+        model(torch.zeros(model.backbone.SMALLEST_BATCH, 3, *spec.input_size_hw))
     return rows
 
 
-def _row(name: str, layer: Layer, output: torch.Tensor) -> dict[str, Any]:
+def _row(name: str, layer: nn.Module, output: torch.Tensor) -> dict[str, Any]:
     convolution = layer.convolution if isinstance(layer, ConvBlock) else layer
     size: tuple[int | None, int | None, int | None] = (None, None, None)
     if isinstance(convolution, nn.Conv2d | nn.ConvTranspose2d):
@@ -57,11 +59,11 @@ def _row(name: str, layer: Layer, output: torch.Tensor) -> dict[str, Any]:
         "kernel": kernel,
         "stride": stride,
         "dilation": dilation,
-        "parameters": sum(parameter.numel() for parameter in layer.parameters()),
+        "parameters": sum(parameter.numel() for parameter in layer.parameters(recurse=isinstance(layer, ConvBlock))),
     }
 
 
-def _kind(layer: Layer) -> str:
+def _kind(layer: nn.Module) -> str:
     if isinstance(layer, MaxPool):
         return "max pooling"
     if isinstance(layer, nn.AdaptiveAvgPool2d):
@@ -72,6 +74,9 @@ def _kind(layer: Layer) -> str:
         return "convolution"
     if isinstance(layer, nn.ConvTranspose2d):
         return "deconvolution"
+    if not isinstance(layer, ConvBlock):
+        name = type(layer).__name__
+        return next((kind for start, kind in NORMS.items() if name.startswith(start)), name)
     parts = ["depthwise convolution" if layer.convolution.groups > 1 else "convolution"]
     if layer.norm is not None:
         parts.append("batch normalisation")

@@ -21,7 +21,8 @@ def initialise(model: SSD, seed: int, *, object_probability: float | None = None
     """Set all weights: Xavier by fan-in, biases 0, L2 scales 20 (REFERENCE: Caffe's `xavier` and `constant` fillers).
 
     W ~ U(-sqrt(3 / fan_in), sqrt(3 / fan_in)), fan_in = filter values (Caffe filler.hpp, XavierFiller). The new layers
-    of a separable network (extra maps and heads of SSDLite) are normal with deviation 0.03 instead.
+    of a separable network (extra maps and heads of SSDLite) are normal with deviation 0.03 instead. A base that has set
+    its own weights keeps them.
 
     Args:
         model: any SSD; its tensors are overwritten.
@@ -32,7 +33,10 @@ def initialise(model: SSD, seed: int, *, object_probability: float | None = None
     generator = torch.Generator().manual_seed(seed)
     new = [part for part in (model.extras, model.fusion, model.heads) if part is not None]
     lite = {id(m) for part in new for m in part.modules()} if model.spec.separable else set()
+    done = set(model.backbone.modules()) if model.backbone.HAS_WEIGHTS else set()
     for module in model.modules():
+        if module in done:
+            continue
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             values = torch.empty(module.weight.shape)
             if id(module) in lite:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
@@ -18,8 +18,10 @@ from singleshot.models.layers import L2Norm
 from singleshot.models.mobilenetv1 import MobileNetV1
 from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.models.mobilenetv3 import MobileNetV3
+from singleshot.models.timm_base import TimmBase
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full
+from singleshot.spec import TIMM
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +71,7 @@ class SSD(nn.Module):
     def __init__(self, spec: ModelSpec, *, seed: int = 0) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone, self.extras = _build_trunk(spec)
+        self.backbone, self.extras = _build_trunk(spec, seed=seed)
         shapes = _map_shapes(spec, self.backbone, self.extras)
         with torch.device("meta"):
             norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
@@ -127,16 +129,22 @@ def _wanted(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[str, tuple[int, int, int]]:
-    """Channels, height and width of each source map, from a forward of a batch of no pictures, which costs nothing.
+    """Channels, height and width of each source map, from a forward of the smallest batch, mostly of no pictures.
 
-    (The meta device would do as well, but torch loads its compiler for that.)
+    That costs nothing. (The meta device would do as well, but torch loads its compiler for that.)
     """
     height, width = spec.input_size_hw
+    if backbone.only_size_hw not in {None, spec.input_size_hw}:
+        only = "x".join(map(str, reversed(backbone.only_size_hw)))
+        raise RequestError(f"{spec.backbone} takes an input of {only} alone, got {width}x{height}: --input-size {only}")
     backbone.eval()  # training-mode batch normalisation refuses a single value
     extras.eval()
     try:
         with torch.no_grad():
-            maps = _source_maps(spec, backbone, extras, torch.empty(0, 3, height, width))
+            maps = _source_maps(spec, backbone, extras, torch.zeros(backbone.SMALLEST_BATCH, 3, height, width))
+    except AssertionError as error:  # with which some networks of timm refuse a size
+        reason = f": {error}" if str(error) else "; take another --input-size"
+        raise RequestError(f"{spec.backbone} does not take an input of {width}x{height}{reason}") from error
     except RuntimeError as error:
         raise RequestError(
             f"an input of {width}x{height} is too small for {spec.name}: a map would have no positions "
@@ -147,10 +155,13 @@ def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[
     return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in maps.items()}
 
 
-def _build_trunk(spec: ModelSpec) -> tuple[Backbone, ExtraMaps]:
-    """Base and extra maps with unset weights: built on the meta device, which draws no random numbers."""
+def _build_trunk(spec: ModelSpec, *, seed: int = 0) -> tuple[Backbone, ExtraMaps]:
+    """Base and extra maps with unset weights: built on the meta device, which draws no random numbers.
+
+    A base that sets its own weights takes them from the seed.
+    """
     with torch.device("meta"):
-        backbone = _build_backbone(spec)
+        backbone = _build_backbone(spec, seed)
         extras = ExtraMaps(
             backbone.out_channels,
             spec.extras,
@@ -159,7 +170,7 @@ def _build_trunk(spec: ModelSpec) -> tuple[Backbone, ExtraMaps]:
             lite_activation=spec.lite_activation,
             batch_norm=spec.batch_norm,
         )
-    return _allocated(backbone), _allocated(extras)
+    return backbone if backbone.HAS_WEIGHTS else _allocated(backbone), _allocated(extras)
 
 
 def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap | None, Heads]:
@@ -194,10 +205,11 @@ def _allocated(module: Part) -> Part:
     return module
 
 
-def _build_backbone(spec: ModelSpec) -> Backbone:
-    if spec.backbone not in BACKBONES:
-        raise UnknownNameError("backbone", spec.backbone, BACKBONES)
-    kind = BACKBONES[spec.backbone]
+def _build_backbone(spec: ModelSpec, seed: int) -> Backbone:
+    of_timm = spec.backbone.startswith(TIMM)
+    if not of_timm and spec.backbone not in BACKBONES:
+        raise UnknownNameError("backbone", spec.backbone, [*BACKBONES, f"{TIMM}NAME"])
+    kind = TimmBase if of_timm else BACKBONES[spec.backbone]
     extras = {f"{block.name}_2" for block in spec.extras}
     for name in _wanted(spec):
         if name not in extras and name not in kind.TAPS:
@@ -208,7 +220,8 @@ def _build_backbone(spec: ModelSpec) -> Backbone:
     if spec.fusion is not None and spec.fusion.fine and spec.fusion.fine not in spec.sources:
         raise UnknownNameError("source map to fuse", spec.fusion.fine, spec.sources)
     taps = [name for name in _wanted(spec) if name not in extras]
-    options = {"width": spec.width, "batch_norm": spec.batch_norm}
+    options: dict[str, Any] = {"width": spec.width}
+    options |= {"name": spec.backbone, "seed": seed} if of_timm else {"batch_norm": spec.batch_norm}
     if kind.PADS_AS_TENSORFLOW:
         options["tensorflow_padding"] = spec.tensorflow_padding
     elif spec.tensorflow_padding:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """One row for each shipped model and each architecture."""
-    rows = [_row(name, read_spec(folder), "shipped") for name, folder in shipped_models().items()]
-    return rows + [_row(name, spec, "none: train it") for name, spec in VARIANTS.items()]
+    """One row a name, shipped models first; where an architecture has the same name, the row is the shipped model's."""
+    shipped = {name: _row(name, read_spec(folder), "shipped") for name, folder in shipped_models().items()}
+    others = {name: _row(name, spec, "none: train it") for name, spec in VARIANTS.items() if name not in shipped}
+    return [*shipped.values(), *others.values()]
 
 
 def layers(name: str) -> list[dict[str, Any]]:

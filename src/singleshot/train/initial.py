@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from singleshot.errors import RequestError
 from singleshot.models.initialise import favour_background
 from singleshot.models.ssd import SSD
+from singleshot.models.timm_base import timm_preprocess
 from singleshot.runtime.shipped import shipped_models
 from singleshot.spec import VARIANTS, variant
 from singleshot.weights.build import start_from_file
@@ -35,12 +36,15 @@ class Start:
     note: str
 
 
-def base_spec(model: str | None, input_size: str | None = None, *, fusion: str | None = None) -> ModelSpec:
+def base_spec(
+    model: str | None, input_size: str | None = None, *, backbone: str | None = None, fusion: str | None = None
+) -> ModelSpec:
     """The architecture asked for: a variant's, a model folder's, or the default.
 
     Args:
         model: name or folder; None is the default.
         input_size: `WxH`.
+        backbone: see `ModelSpec.with_backbone`; its own preprocessing comes with it. None leaves the model's own.
         fusion: see `ModelSpec.with_fusion`; None leaves the model's own.
 
     Raises:
@@ -48,6 +52,8 @@ def base_spec(model: str | None, input_size: str | None = None, *, fusion: str |
     """
     name = model or DEFAULT_MODEL
     spec = variant(name) if name in VARIANTS or not Path(name).is_dir() else read_spec(Path(name))
+    if backbone is not None:
+        spec = replace(spec.with_backbone(backbone), preprocess=timm_preprocess(backbone))
     if fusion is not None:
         spec = spec.with_fusion(fusion)
     if input_size is None:

@@ -43,6 +43,8 @@ class TrainOptions:
         clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
             recipe's; 0 leaves them.
         input_size: `WxH` of the network input.
+        backbone: `timm:NAME`: a feature extractor of timm (`pip install 'singleshot[backbones]'`) in place of the
+            model's base; `--init` then takes weights of timm's classifier of that name, as safetensors.
         fusion: enrich fine maps by coarse ones: `concat` or `sum` (Feature-Fused SSD), or `top-down` (RetinaNet).
         boxes: `auto` adapts the default boxes to the data where they fit fewer than a third of a class (two fifths
             where they stand on the paper's scales), `adapt` wherever they miss some, `keep` leaves them.
@@ -78,6 +80,7 @@ class TrainOptions:
     backbone_rate: float | None = None
     clip_norm: float | None = None
     input_size: str | None = None
+    backbone: str | None = None
     fusion: str | None = None
     boxes: str = "auto"
     part: str | None = None

@@ -202,11 +202,12 @@ def prepare(
     device = choose_device(options.device)
     if device.type == "cuda" and ranks.world > 1:
         device = torch.device("cuda", ranks.local_rank)
-    base = base or base_spec(options.model, options.input_size, fusion=options.fusion)
+    base = base or base_spec(options.model, options.input_size, backbone=options.backbone, fusion=options.fusion)
     train_set, val_set, notes = read_sets(data, options, class_agnostic=base.class_agnostic)
     _require_names(train_set.class_names)
     base = replace(base, class_names=train_set.class_names)
-    source = source_of_weights(base, init=options.init, model=options.model)
+    folder = None if options.backbone else options.model  # of another base, whose weights are of no use
+    source = source_of_weights(base, init=options.init, model=folder)
     recipe = _recipe(options, recipe or recipe_for(options.recipe, base), train_set, pretrained=source is not None)
     spec, covered, coverage = with_fitting_boxes(
         base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source

@@ -99,8 +99,8 @@ def solver_for(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = No
 def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> list[dict[str, Any]]:
     """Parameters by rate and decay: biases learn at `bias_rate` without decay; the L2 norm's scale is decayed (Caffe).
 
-    Batch normalisation is not decayed: it would only change the rate of the weights before it. Parameters of
-    `backbone` learn at `backbone_rate` times the rate.
+    Normalisation by batches, layers or groups is not decayed: it would only change the rate of the weights before it.
+    Parameters of `backbone` learn at `backbone_rate` times the rate.
     """
     of_backbone = {id(p) for p in backbone.parameters()} if backbone is not None else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -108,7 +108,7 @@ def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | Non
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            norm = isinstance(module, nn.BatchNorm2d)
+            norm = isinstance(module, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm)
             bias = name == "bias" and not norm
             rate = recipe.bias_rate if bias else 1.0
             decay = 0.0 if bias or norm else recipe.weight_decay

@@ -11,8 +11,10 @@ from safetensors.torch import load_file
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
+from singleshot.spec import TIMM
 from singleshot.weights.folder import read_folder, save_folder
 from singleshot.weights.tensorflow import read_mobilenetv2
+from singleshot.weights.timm_file import from_timm
 from singleshot.weights.torchvision import from_torchvision
 from singleshot.weights.transfer import Transfer, start_from
 
@@ -71,7 +73,7 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
     """Start a fresh model from whatever weights a path holds, see `transfer.start_from`.
 
     A model folder (heads of other classes are replaced), a `.npz` of MobileNetV2 (see `tensorflow`), or a
-    `.safetensors` file with tensors of ours or of a torchvision classifier.
+    `.safetensors` file with tensors of ours or of a classifier: of timm's where the base is timm's, else torchvision's.
 
     Raises:
         RequestError: no such path, or a kind of file that is not read here.
@@ -86,8 +88,12 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
     if path.suffix == ".npz":
         return start_from(model, read_mobilenetv2(path).base, origin=str(path))
     if path.suffix == ".safetensors":
-        whole = model.spec.backbone == "vgg16-full"
-        tensors = from_torchvision(_load_safetensors(path), model.spec.preprocess, whole=whole, origin=str(path))
+        tensors = _load_safetensors(path)
+        if model.spec.backbone.startswith(TIMM):
+            tensors = from_timm(tensors, model, origin=str(path))
+        else:
+            whole = model.spec.backbone == "vgg16-full"
+            tensors = from_torchvision(tensors, model.spec.preprocess, whole=whole, origin=str(path))
         return start_from(model, tensors, origin=str(path))
     raise RequestError(
         f"{path} cannot be a start: give a model folder, a .safetensors or a MobileNetV2 .npz file; other files become "

@@ -34,6 +34,7 @@ FORMAT = 1
 CONFIG, WEIGHTS, CARD, SUMS = "config.json", "model.safetensors", "README.md", "SHA256SUMS"
 _LARGEST = {CONFIG: 4 * 2**20, SUMS: 2**20}  # bytes; 200 class names and all boxes need some ten thousand
 _LARGEST_WEIGHTS = 2**34
+STATISTICS = ("running_mean", "running_var")  # of batch normalisation, wherever a base of timm has it
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\n\0]+)")
 
 
@@ -263,7 +264,7 @@ def _parse_configuration(content: bytes, path: Path) -> Configuration:
 
 
 def _halved(name: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind != "f" or ".norm." in name:
+    if array.dtype.kind != "f" or ".norm." in name or name.endswith(STATISTICS):
         return array
     with np.errstate(over="ignore"):
         half = array.astype(np.float16)

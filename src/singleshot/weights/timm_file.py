@@ -1,0 +1,53 @@
+"""A classifier's weights in timm's layout as a base: by name, the classifier's own layers left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from singleshot.errors import ModelError
+from singleshot.models.timm_base import classifier_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from singleshot.models.ssd import SSD
+
+_OURS = "backbone.features."
+_COUNTER = "num_batches_tracked"  # of batch normalisation; no weight, and not in every file
+
+
+def from_timm(state: Mapping[str, Tensor], model: SSD, *, origin: str) -> dict[str, Tensor]:
+    """Tensors under our names; a state that already has them comes back as it is.
+
+    timm renames the layers of a feature extractor: `stages.0.blocks` of the classifier is `stages_0.blocks` there, or
+    `model.stages.0.blocks`. What belongs to the classifier alone keeps its name, as `classifier.fc.weight`, so that
+    what is said of the start names it.
+
+    Args:
+        state: state dict of the classifier that the model's base is named after, with any number of classes.
+        model: on a base of timm.
+        origin: file, for messages.
+
+    Raises:
+        ModelError: the file is of another network; what differs is named.
+    """
+    if any(name.startswith(_OURS) for name in state):
+        return dict(state)
+    base = model.spec.backbone
+    known = classifier_names(base)
+    for name in state:
+        if name not in known:
+            raise ModelError(f"{origin} is of another network: it has {name}, which {base} has not")
+    ours = {_plain(name.removeprefix(_OURS)): name for name in model.state_dict() if name.startswith(_OURS)}
+    found = {ours.get(_plain(name), f"classifier.{name}"): tensor for name, tensor in state.items()}
+    for name in ours.values():
+        if name not in found and not name.endswith(_COUNTER):
+            raise ModelError(f"{origin} is of another network: it has no {name.removeprefix(_OURS)}, which {base} has")
+    return found
+
+
+def _plain(name: str) -> str:
+    """A layer's name as feature extractor and classifier share it."""
+    return name.removeprefix("model.").replace(".", "_")
