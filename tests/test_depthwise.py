@@ -93,3 +93,25 @@ def test_taps_that_only_meet_padding_get_no_gradient(monkeypatch: pytest.MonkeyP
     assert convolution.weight.grad[:, 0, 1:, 1].isfinite().all()
     assert (convolution.weight.grad[:, 0, 0] == 0).all()
     assert (convolution.weight.grad[:, 0, :, [0, 2]] == 0).all()
+
+
+@pytest.mark.parametrize("groups", [1, 64])
+def test_one_pixel_teaches_the_one_tap_that_meets_it(groups: int) -> None:
+    """oneDNN leaves garbage in the others: here the memory that it takes has held NaN."""
+    block = ConvBlock(64, 128 if groups == 1 else 64, stride=2, groups=groups, norm_epsilon=1e-5)
+    x = torch.randn(4, 64, 1, 1).contiguous(memory_format=torch.channels_last)
+    for _ in range(3):
+        block.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            y = block(x)
+        poison = [torch.full((1 << size,), float("nan")) for size in range(8, 20)]
+        del poison
+        y.float().square().sum().backward()
+        gradient = block.convolution.weight.grad
+        assert gradient is not None
+        assert gradient[:, :, 1, 1].isfinite().all()
+        assert not gradient.flatten(2)[:, :, [0, 1, 2, 3, 5, 6, 7, 8]].any()
+    torch.testing.assert_close(block.eval()(x), block(x.clone()))
+    with torch.no_grad():
+        expected = block(x)
+    torch.testing.assert_close(block(x), expected)

@@ -213,10 +213,23 @@ def test_models_lists_variants_and_layers(tmp_path: Path, capsys: pytest.Capture
     assert run(["models", "--json", str(tmp_path / "models.json")]) == 0
     rows = json.loads((tmp_path / "models.json").read_text())
     assert {"ssd300-vgg16", "ssd512-vgg16", "ssd300-mobilenetv1", "ssdlite320-mobilenetv2"} <= {r["name"] for r in rows}
+    assert [row["weights"] for row in rows if row["name"] == "ssdlite320-mobilenetv2"] == ["shipped"]
+    assert len({row["name"] for row in rows}) == len(rows)
     assert run(["models", "ssd300-mobilenetv1", "--json", str(tmp_path / "layers.json")]) == 0
     layers = json.loads((tmp_path / "layers.json").read_text())
     assert {"name", "kind", "kernel", "stride", "dilation", "parameters"} <= layers[0].keys()
     assert "conv13" in capsys.readouterr().out
+
+
+def test_names_are_whole_in_a_narrow_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    for words in (["models"], ["models", "ssd300-mobilenetv1"]):
+        assert run([*words, "--json", str(tmp_path / "rows.json")]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        names = [row["name"] for row in json.loads((tmp_path / "rows.json").read_text())]
+        assert [line.split()[0] for line in lines] == ["name", *names]
 
 
 def test_what_is_found_is_summed_up_by_class() -> None:

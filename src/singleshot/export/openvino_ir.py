@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import numpy as np
+from torch.fx import Node
 
 from singleshot.export.detection_graph import detection_graph
 from singleshot.export.engine_graph import INPUT, exported_program, outputs_of_network
@@ -18,9 +21,9 @@ from singleshot.runtime.engine import DETECTIONS, RAW
 from singleshot.runtime.quiet_openvino import core, openvino, opset9
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
-    from torch.export import ExportedProgram
+    from torch.fx import Graph
 
     from singleshot.models.ssd import SSD
 
@@ -37,9 +40,12 @@ def to_openvino(network: SSD, *, outputs: str = "detections") -> openvino.Model:
         network: any.
         outputs: a key of `OUTPUTS`.
     """
-    program = exported_program(network, outputs)
-    model = openvino.convert_model(program)
-    _name_layers(model, program)
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    with _without_log():
+        decoder = TorchFXPythonDecoder.from_exported_program(exported_program(network, outputs))
+    model = openvino.convert_model(decoder)
+    _name_layers(model, decoder.pt_module.graph)
     model.reshape([-1, *network.spec.input_size_hw, 3])
     model.inputs[0].set_names({INPUT})
     computed = (result.get_node().input_value(0) for result in model.outputs)
@@ -146,18 +152,39 @@ def _marked(graph: bytes, names: Collection[str]) -> bytes:
     return marked
 
 
-def _name_layers(model: openvino.Model, program: ExportedProgram) -> None:
-    """Call convolutions as the network does; the converter numbers them in its order."""
-    paths = [
-        next(reversed(node.meta["nn_module_stack"].values()))[0]
-        for node in program.graph.nodes
-        if node.op == "call_function" and any(name in str(node.target) for name in ("conv2d", "conv_transpose2d"))
-    ]
-    layers = [layer for layer in model.get_ops() if layer.get_type_name() in CONVOLUTIONS]
-    for layer in layers:
-        head = layer.get_friendly_name().split("/")[0].removeprefix("convolution").removeprefix("_")
-        path = paths[int(head or 0)]
-        layer.set_friendly_name(path.removeprefix("network.").removesuffix(".convolution"))
+def _name_layers(model: openvino.Model, graph: Graph) -> None:
+    """Call convolutions as the network does.
+
+    The converter calls a layer after the graph's node. Where it has put batch normalisation into a convolution, as in
+    bases of timm, only the result keeps a name, that of the normalisation, which stands behind the convolution.
+    """
+    nodes = {node.name: node for node in graph.nodes}
+    for layer in model.get_ops():
+        if layer.get_type_name() not in CONVOLUTIONS:
+            continue
+        results = [layer.output(0), *(target.get_node().output(0) for target in layer.output(0).get_target_inputs())]
+        names = [name.removesuffix(":0") for result in results for name in sorted(result.get_names())]
+        node = next((nodes[name] for name in (layer.get_friendly_name().split("/")[0], *names) if name in nodes), None)
+        while isinstance(node, Node) and "convolution" not in str(node.target):
+            node = next(iter(node.args), None)
+        if isinstance(node, Node):
+            path = next(reversed(node.meta["nn_module_stack"].values()))[0]
+            layer.set_friendly_name(path.removeprefix("network.").removesuffix(".convolution"))
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Without what the converter logs, with tracebacks, of operations that this version of torch does not have."""
+    logger = logging.getLogger()
+
+    def nothing(_: logging.LogRecord) -> bool:
+        return False
+
+    logger.addFilter(nothing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(nothing)
 
 
 def _detections(offsets: openvino.Output, probabilities: openvino.Output, network: SSD) -> list[openvino.Output]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class StridedDepthwise(nn.Conv2d):
+class FastGradient(nn.Conv2d):
     """A convolution that is computed as `convolve` does."""
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
@@ -27,7 +27,7 @@ class StridedDepthwise(nn.Conv2d):
 
 
 def with_fast_gradients(network: nn.Module) -> None:
-    """Let every strided depthwise convolution of a network of others be a `StridedDepthwise`; its tensors stay."""
+    """Let every strided depthwise convolution of a network of others be a `FastGradient`; its tensors stay."""
     for module in network.modules():
         if (
             type(module) is nn.Conv2d
@@ -35,11 +35,14 @@ def with_fast_gradients(network: nn.Module) -> None:
             and max(module.stride) > 1
             and all(len(set(sides)) == 1 for sides in (module.kernel_size, module.stride, module.padding))
         ):
-            module.__class__ = StridedDepthwise
+            module.__class__ = FastGradient
 
 
 def convolve(convolution: nn.Conv2d, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
     """What `convolution(x)` gives, under autocast too; only the gradient may be computed in another way."""
+    if _sees_one_pixel(convolution, x):
+        middle = slice(int(convolution.padding[0]), int(convolution.padding[0]) + 1)
+        return F.conv2d(x, convolution.weight[:, :, middle, middle], convolution.bias, groups=convolution.groups)
     if not _has_slow_gradient(convolution, x):
         return convolution(x)  # type: ignore[no-any-return]
     kind = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
@@ -55,6 +58,23 @@ def _has_slow_gradient(convolution: nn.Conv2d, x: Tensor) -> bool:
         convolution.groups == convolution.in_channels == convolution.out_channels > 1
         and max(convolution.stride) > 1
         and set(convolution.dilation) == {1}
+        and x.device.type == "cpu"
+        and torch.is_grad_enabled()
+        and convolution.weight.requires_grad
+    )
+
+
+def _sees_one_pixel(convolution: nn.Conv2d, x: Tensor) -> bool:
+    """Whether this is a strided, padded convolution of one pixel on the CPU, one tap of which meets it.
+
+    oneDNN leaves in the gradient of the other taps whatever the memory held there (seen in bf16: values up to 1e36).
+    """
+    padding, kernel, stride = convolution.padding[0], convolution.kernel_size[0], convolution.stride[0]
+    return (
+        x.shape[2:] == (1, 1)
+        and stride > 1
+        and 0 < int(padding) < kernel
+        and 1 + 2 * int(padding) - kernel < stride  # gives one pixel
         and x.device.type == "cpu"
         and torch.is_grad_enabled()
         and convolution.weight.requires_grad
