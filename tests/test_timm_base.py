@@ -70,9 +70,10 @@ def test_the_grids_and_default_boxes_are_those_of_the_base_it_replaces(name: str
     spec = given.with_backbone("timm:test_efficientnet")
     assert grid_sizes(spec) == grid_sizes(given)
     assert [boxes.boxes_per_cell for boxes in spec.boxes.maps] == [one.boxes_per_cell for one in given.boxes.maps]
-    assert spec.name == name.replace(given.backbone, "test_efficientnet")
+    assert spec.name == name.replace(given.backbone, "timm-test_efficientnet")
     again = spec.with_backbone("timm:test_resnet")
     assert (again.sources, again.extras) == (spec.sources, spec.extras)
+    assert again.name == name.replace(given.backbone, "timm-test_resnet")
 
 
 def test_what_belonged_to_the_old_base_goes_with_it() -> None:
@@ -199,7 +200,7 @@ def test_other_wrong_bases_are_refused() -> None:
     with pytest.raises(RequestError, match="of its conv5_2"):
         replace(SSD300_VGG16, sources=("conv5_2", *SSD300_VGG16.sources[1:])).with_backbone("timm:resnet18")
     unpadded = tuple(replace(block, padding=0) for block in lite().extras)
-    with pytest.raises(RequestError, match="64x64 is too small for ssdlite320-test_efficientnet"):
+    with pytest.raises(RequestError, match="64x64 is too small for ssdlite320-timm-test_efficientnet"):
         SSD(replace(lite(), extras=unpadded))
 
 

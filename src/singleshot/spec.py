@@ -217,7 +217,7 @@ class ModelSpec:
     """A detector, complete but for its weights.
 
     Attributes:
-        name: the variant it was made from, as `--model` knows it; on a timm base, with that one's name in it.
+        name: the variant it was made from, as `--model` knows it; on a base of timm `ssd300-timm-resnet18`.
         backbone: as `models.ssd.BACKBONES` knows it, or `timm:NAME`.
         input_size_hw: height and width of the network input, pixels.
         class_names: L foreground names.
@@ -233,8 +233,8 @@ class ModelSpec:
         grid_head: takes the place of the convolutional heads on the one source map (YOLO-like); None for SSD.
         width: multiplies the channels of base and extra maps (the heads follow).
         tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
-        batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias. A timm base
-            keeps its own in any case: there this is about the extra maps alone, where they are not separable.
+        batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias. A base of
+            timm keeps its own in any case: there this is about extra maps alone, where they are not separable.
         class_agnostic: proposes objects and does not name them: the one class is `object`, which objects of every class
             are learnt as (MultiBox).
     """
@@ -333,7 +333,7 @@ class ModelSpec:
             fusion = replace(fusion, fine=fine, coarse=coarse)
         return replace(
             self,
-            name=self.name.replace(self.backbone.removeprefix(TIMM), name.removeprefix(TIMM)),
+            name=self.name.replace(self.backbone.replace(":", "-"), name.replace(":", "-")),
             backbone=name,
             sources=tuple(places.get(tap, tap) for tap in self.sources),
             boxes=replace(self.boxes, maps=tuple(replace(boxes, step=None) for boxes in self.boxes.maps)),
