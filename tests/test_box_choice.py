@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from singleshot.errors import UnknownNameError
+from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, ModelSpec
+from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec
 from singleshot.train.box_choice import on_paper_scales, with_fitting_boxes
 from singleshot.weights.build import save_network
 from truth_sets import squares, truth_set
@@ -102,6 +103,20 @@ def test_a_file_of_a_base_brings_no_boxes(tmp_path: Path) -> None:
     assert smallest(chosen(LITE, source=tmp_path / "base.npz")[0].boxes) == PAPER
 
 
-def test_another_choice_is_refused() -> None:
-    with pytest.raises(UnknownNameError, match="always"):
+def test_a_file_of_boxes_decides(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.json"
+    designed = LITE.with_maps(("last",), (MapBoxes((90,), (180,)),))
+    path.write_text(json.dumps({"designed": {"spec": asdict(designed)}}))
+    save_network(tmp_path / "model", SSD(LITE, seed=0), card="")
+    for source in (None, tmp_path / "model"):
+        spec, lines = chosen(LITE, choice=str(path), source=source)
+        assert spec == designed
+        assert lines[-1] == f"default boxes of {path}"
+        assert lines[1].startswith("plate: 0% of 20")
+
+
+def test_another_choice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="'always'; known: adapt, auto, keep"):
         chosen(LITE, choice="always")
+    with pytest.raises(RequestError, match="cannot be read: No such file"):
+        chosen(LITE, choice=str(tmp_path / "none.json"))

@@ -152,7 +152,7 @@ def test_the_finer_maps_exist_in_the_networks(shipped: ModelSpec) -> None:
     spec = shipped
     for name, stride in zip(FINER_SOURCES[spec.backbone], (8, 4), strict=True):
         if name not in spec.sources:
-            spec = adapting._with_source(spec, name)
+            spec = adapting.with_source(spec, name)
         height, width = grid_sizes(spec)[0]
         assert (round(spec.input_size_hw[0] / height), round(spec.input_size_hw[1] / width)) == (stride, stride)
     assert len(SSD(replace(spec, width=0.25)).default_boxes) > 10_000

@@ -346,6 +346,24 @@ class ModelSpec:
             batch_norm=True,
         )
 
+    def with_maps(self, sources: tuple[str, ...], maps: tuple[MapBoxes, ...]) -> ModelSpec:
+        """The same detector with these source maps and their boxes; extra blocks that none of them needs are left out.
+
+        Args:
+            sources: names, in order of stride.
+            maps: the default boxes of each.
+        """
+        used = {*sources, *(() if self.fusion is None else (self.fusion.coarse,))}
+        last = max((place for place, block in enumerate(self.extras, 1) if f"{block.name}_2" in used), default=0)
+        return replace(
+            self,
+            sources=sources,
+            boxes=replace(self.boxes, maps=maps),
+            extras=self.extras[:last],
+            normalised=tuple(name for name in self.normalised if name in sources),
+            full_heads=tuple(name for name in self.full_heads if name in sources),
+        )
+
     def with_input_size(self, height: int, width: int) -> ModelSpec:
         """The same detector for another input size: box sizes follow the shorter side, steps follow the maps."""
         if (height, width) == self.input_size_hw:

@@ -92,7 +92,7 @@ class Adaptation:
 
 
 @dataclass(frozen=True, eq=False)
-class _Objects:
+class Objects:
     """Truths in pixels of the network input, and the classes whose coverage decides."""
 
     boxes_cxcywh: Float32[np.ndarray, "M 4"]
@@ -101,6 +101,7 @@ class _Objects:
 
     @property
     def sizes(self) -> Float32[np.ndarray, " M"]:
+        """Root of the area, pixels."""
         return np.sqrt(self.boxes_cxcywh[:, 2] * self.boxes_cxcywh[:, 3])  # type: ignore[no-any-return]
 
     def shares(self, overlaps: Float32[np.ndarray, " M"]) -> Float[np.ndarray, " D"]:
@@ -127,36 +128,36 @@ def adapt(
         shipped: boxes on the same maps to derive others from; left out: those of `spec`.
         most: default boxes there may be; left out: `MOST_BOXES` times as many as `spec` has.
     """
-    annotations, sampled = _sample(annotations)
-    before = measure(annotations, _default_boxes(spec, map_sizes_hw(spec)), threshold=THRESHOLD)
+    annotations, sampled = sample_of(annotations)
+    before = measure(annotations, default_boxes_of(spec, map_sizes_hw(spec)), threshold=THRESHOLD)
     truths = measurable(annotations)
     if not len(truths.labels):
         return Adaptation(spec, before, before, changed=False, reason="default boxes kept: no truths to fit them to")
-    deciding = _deciding(before)
+    deciding = deciding_classes(before)
     if least_covered(before) >= below:
         reason = f"default boxes kept: every class is covered to {below:.0%} or more{sampled}"
         return Adaptation(spec, before, before, changed=False, reason=reason)
     origin = spec if shipped is None else replace(spec, boxes=shipped)
-    chosen = _choose(spec, origin, _objects(truths, spec, deciding), map_sizes_hw, most)
+    chosen = _choose(spec, origin, deciding_objects(truths, spec, deciding), map_sizes_hw, most)
     if chosen is spec:
         reason = f"default boxes kept: no other boxes cover enough more{sampled}"
         return Adaptation(spec, before, before, changed=False, reason=reason)
-    after = measure(annotations, _default_boxes(chosen, map_sizes_hw(chosen)), threshold=THRESHOLD)
+    after = measure(annotations, default_boxes_of(chosen, map_sizes_hw(chosen)), threshold=THRESHOLD)
     reason = _reason(spec, chosen, before, after) + sampled
     return Adaptation(chosen, before, after, changed=True, reason=reason)
 
 
-def _choose(spec: ModelSpec, base: ModelSpec, objects: _Objects, map_sizes_hw: MapSizes, most: int | None) -> ModelSpec:
+def _choose(spec: ModelSpec, base: ModelSpec, objects: Objects, map_sizes_hw: MapSizes, most: int | None) -> ModelSpec:
     """The given spec, or the cheapest change of `base` that covers enough; see the head of this file."""
     sizes_hw = map_sizes_hw(base)
     judge = _Judge(base, objects, sizes_hw)
     chosen, shares = spec, judge.shares(spec.boxes)
     most = MOST_BOXES * judge.count(spec.boxes) if most is None else most
-    for finer in ("", *_finer_sources(spec)):
+    for finer in ("", *finer_sources(spec)):
         if shares.min() >= ENOUGH:
             break
         if finer:
-            base = _with_source(base, finer)
+            base = with_source(base, finer)
             sizes_hw = map_sizes_hw(base)
             judge = _Judge(base, objects, sizes_hw)
             if judge.strides[0] <= LAST_RESORT_STRIDE and shares.min() >= LAST_RESORT_BELOW:
@@ -173,11 +174,10 @@ def _choose(spec: ModelSpec, base: ModelSpec, objects: _Objects, map_sizes_hw: M
 class _Judge:
     """How well box sets on the source maps of one spec cover the objects; remembers each map's part."""
 
-    def __init__(self, spec: ModelSpec, objects: _Objects, map_sizes_hw: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, spec: ModelSpec, objects: Objects, map_sizes_hw: Sequence[tuple[int, int]]) -> None:
         self.objects = objects
         self.map_sizes_hw = map_sizes_hw
-        height, width = spec.input_size_hw
-        self.strides = [max(round(height / rows), round(width / columns)) for rows, columns in map_sizes_hw]
+        self.strides = strides_of(spec, map_sizes_hw)
         self.grids = [
             grid(objects.boxes_cxcywh, size_hw, spec.input_size_hw, step=boxes.step, offset=spec.boxes.offset)
             for boxes, size_hw in zip(spec.boxes.maps, map_sizes_hw, strict=True)
@@ -215,7 +215,7 @@ def _search(judge: _Judge, candidates: Iterable[BoxSpec], most: int) -> BoxSpec 
     return min(worthy, key=lambda boxes: (judge.count(boxes), -judge.overlaps(boxes).mean()))
 
 
-def _candidates(spec: ModelSpec, objects: _Objects, strides: Sequence[float]) -> Iterator[BoxSpec]:
+def _candidates(spec: ModelSpec, objects: Objects, strides: Sequence[float]) -> Iterator[BoxSpec]:
     """Box sets whose sizes climb from the data's small objects to the shipped largest size.
 
     s_k = s_1 (s_m / s_1)^(u_k^p), u_k = (k - 1) / (m - 1), in whole pixels (Caffe truncates): p = 1 is geometric, less
@@ -250,7 +250,13 @@ def _ladder(
     return replace(shipped, maps=tuple(maps))
 
 
-def _finer_sources(spec: ModelSpec) -> tuple[str, ...]:
+def strides_of(spec: ModelSpec, map_sizes_hw: Sequence[tuple[int, int]]) -> list[int]:
+    """Pixels from one cell to the next, of each map."""
+    height, width = spec.input_size_hw
+    return [max(round(height / rows), round(width / columns)) for rows, columns in map_sizes_hw]
+
+
+def finer_sources(spec: ModelSpec) -> tuple[str, ...]:
     """Maps that may be put in front, coarse before fine; only such as are finer than what the spec has.
 
     None in front of a grid head, which takes one map.
@@ -262,7 +268,7 @@ def _finer_sources(spec: ModelSpec) -> tuple[str, ...]:
     return known[max(present, default=-1) + 1 :]
 
 
-def _with_source(spec: ModelSpec, name: str) -> ModelSpec:
+def with_source(spec: ModelSpec, name: str) -> ModelSpec:
     """The spec with one more source map in front; L2-normalised where the map behind it is (ParseNet)."""
     first = spec.boxes.maps[0]
     size = float(max(1, round(min(first.min_sizes) / 2)))
@@ -275,7 +281,7 @@ def _with_source(spec: ModelSpec, name: str) -> ModelSpec:
     )
 
 
-def _sample(annotations: Annotations) -> tuple[Annotations, str]:
+def sample_of(annotations: Annotations) -> tuple[Annotations, str]:
     """A large set's evenly spaced pictures with about `MOST_TRUTHS` truths, and a remark for the reason."""
     count = len(annotations.labels)
     if count <= MOST_TRUTHS:
@@ -287,25 +293,28 @@ def _sample(annotations: Annotations) -> tuple[Annotations, str]:
 
 def least_covered(coverage: Coverage) -> float:
     """Covered share of the class that is covered least, of those that decide; 0 without truths."""
-    return float(coverage.shares[_deciding(coverage)].min(initial=1.0)) if coverage.truths.any() else 0.0
+    return float(coverage.shares[deciding_classes(coverage)].min(initial=1.0)) if coverage.truths.any() else 0.0
 
 
-def _deciding(coverage: Coverage) -> Int64[np.ndarray, " D"]:
+def deciding_classes(coverage: Coverage) -> Int64[np.ndarray, " D"]:
     """The classes that decide: those with truths enough, or, where there are none, all with truths."""
     many = coverage.truths >= LEAST_TRUTHS
     return np.flatnonzero(many if many.any() else coverage.truths)
 
 
-def _objects(truths: MeasuredTruths, spec: ModelSpec, deciding: Int64[np.ndarray, " D"]) -> _Objects:
-    """The truths to search with: evenly spaced ones of each deciding class."""
+def deciding_objects(
+    truths: MeasuredTruths, spec: ModelSpec, deciding: Int64[np.ndarray, " D"], *, most: int = MOST_OF_CLASS
+) -> Objects:
+    """The truths to search with: evenly spaced ones of each deciding class, `most` of it."""
     of_classes = [np.flatnonzero(truths.labels == label) for label in deciding]
-    rows = np.concatenate([found[:: -(-len(found) // MOST_OF_CLASS)] for found in of_classes])
+    rows = np.concatenate([found[:: -(-len(found) // most)] for found in of_classes])
     height, width = spec.input_size_hw
     pixels = truths.boxes_xyxy[rows] * np.array([width, height, width, height], np.float32)
-    return _Objects(xyxy_to_cxcywh(pixels), truths.labels[rows], deciding)
+    return Objects(xyxy_to_cxcywh(pixels), truths.labels[rows], deciding)
 
 
-def _default_boxes(spec: ModelSpec, map_sizes_hw: Sequence[tuple[int, int]]) -> Float32[np.ndarray, "K 4"]:
+def default_boxes_of(spec: ModelSpec, map_sizes_hw: Sequence[tuple[int, int]]) -> Float32[np.ndarray, "K 4"]:
+    """All default boxes of a spec whose maps have these sizes."""
     return caffe_default_boxes(spec.boxes, map_sizes_hw, spec.input_size_hw)
 
 
@@ -313,7 +322,7 @@ def _reason(spec: ModelSpec, chosen: ModelSpec, before: Coverage, after: Coverag
     added = chosen.sources[: len(chosen.sources) - len(spec.sources)]
     maps = f"source map {' and '.join(added)} added, " if added else ""
     sizes = ", ".join("+".join(f"{size:g}" for size in boxes.min_sizes) for boxes in chosen.boxes.maps)
-    deciding = _deciding(before)
+    deciding = deciding_classes(before)
     weakest = deciding[before.shares[deciding].argmin()]
     return (
         f"default boxes adapted: {maps}sizes {sizes} pixels, {after.num_default_boxes} boxes instead of "

@@ -33,12 +33,15 @@ class Grid:
 
     def best_overlaps(self, boxes: MapBoxes, *, truncate: bool) -> Float32[np.ndarray, " M"]:
         """Best IoU of each truth with any of these default boxes in any cell."""
-        shapes = cell_sizes(boxes, truncate=truncate)[None]
-        sizes, off = self.sizes_wh[:, None], self.off_xy[:, None]
-        reach = np.minimum((sizes + shapes) / 2 - off, np.minimum(sizes, shapes)).clip(min=0)
+        return self.overlaps(cell_sizes(boxes, truncate=truncate)).max(axis=0)  # type: ignore[no-any-return]
+
+    def overlaps(self, shapes_wh: Float32[np.ndarray, "n 2"]) -> Float32[np.ndarray, "n M"]:
+        """Best IoU of each truth with a box of each of these widths and heights in any cell."""
+        shapes = shapes_wh[:, None]
+        reach = np.minimum((self.sizes_wh + shapes) / 2 - self.off_xy, np.minimum(self.sizes_wh, shapes)).clip(min=0)
         common = reach[..., 0] * reach[..., 1]
-        union = sizes[..., 0] * sizes[..., 1] + shapes[..., 0] * shapes[..., 1] - common
-        return (common / union).max(axis=1)  # type: ignore[no-any-return]
+        union = self.sizes_wh[:, 0] * self.sizes_wh[:, 1] + shapes[..., 0] * shapes[..., 1] - common
+        return (common / union).astype(np.float32)  # type: ignore[no-any-return]
 
 
 def grid(

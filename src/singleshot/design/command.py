@@ -9,8 +9,8 @@ import numpy as np
 
 from singleshot.data.recognise import default_splits, join, open_data
 from singleshot.decode import decode_picture
-from singleshot.design.page import write_tilings
-from singleshot.design.tiling import designed, measured
+from singleshot.design.page import write_study
+from singleshot.design.study import study
 from singleshot.errors import PictureError, RequestError
 from singleshot.spec import OBJECT
 from singleshot.train.initial import base_spec
@@ -19,12 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from singleshot.design.tiling import Tiling
+    from singleshot.design.study import Study
 
 
 def boxes_for(
-    data: Sequence[str], *, model: str | None, split: str | None, input_size: str | None, most: int | None, page: Path
-) -> tuple[list[Tiling], list[str]]:
+    data: Sequence[str],
+    *,
+    model: str | None,
+    split: str | None,
+    input_size: str | None,
+    most: int | None,
+    latency: float | None,
+    page: Path,
+) -> Study:
     """Measure a detector's default boxes, design better ones, and write the page.
 
     Args:
@@ -33,13 +40,11 @@ def boxes_for(
         split: of each; None takes what training would learn from, so that no test picture decides.
         input_size: `WxH` of the network input.
         most: default boxes there may be.
+        latency: milliseconds that the network may take.
         page: where to write.
 
-    Returns:
-        The tiling as it is and, where a better one was found, that; and lines for people.
-
     Raises:
-        RequestError, DataError: no such set, split, model or size.
+        RequestError, DataError: no such set, split, model or size, or a budget that nothing can be within.
     """
     if not data:
         raise RequestError("which data? Give a folder or file: ssd boxes DATA")
@@ -49,17 +54,15 @@ def boxes_for(
     if spec.class_agnostic:
         annotations = annotations.as_one_class(OBJECT)
     spec = replace(spec, class_names=annotations.class_names)
-    tilings = [measured(spec, annotations)]
-    found, reason = designed(spec, annotations, most=most)
-    tilings += [] if found is None else [found]
-    remarks = [f"{len(annotations)} pictures, {len(annotations.labels)} objects", reason]
+    found = study(spec, annotations, most=most, latency=latency)
+    remarks = [f"{len(annotations)} pictures, {len(annotations.labels)} objects", *found.remarks]
     index = int(np.argmax(np.diff(annotations.starts)))
     try:
         picture = decode_picture(annotations.path(index))
     except PictureError as error:
         picture = None
         remarks.append(str(error))
+    found = replace(found, remarks=tuple(remarks))
     names = ", ".join(str(path) for path in data)
-    truths = annotations.truths(index)
-    write_tilings(page, f"Default boxes of {spec.name} on {names}", tilings, remarks, picture, truths)
-    return tilings, remarks
+    write_study(page, f"Default boxes of {spec.name} on {names}", found, picture, annotations.truths(index))
+    return found

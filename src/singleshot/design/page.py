@@ -1,4 +1,4 @@
-"""The page of `ssd boxes`: coverage by class, size and shape, before and after, and the tiling on a picture."""
+"""The page of `ssd boxes`: what boxes buy, coverage by class, size and shape, and the tiling on a picture."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from singleshot.coverage.measure import SIZE_BINS
 from singleshot.default_boxes import cell_sizes
 from singleshot.design.tiling import SHAPE_BINS
 from singleshot.files import write_whole
+from singleshot.report.chart import Series, line_chart
 from singleshot.report.draw import Mark, class_colour, draw_marks
 from singleshot.report.gallery import LONGEST_SIDE, shown_as_it_is
 from singleshot.report.grid import with_grid
@@ -24,41 +25,40 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from jaxtyping import UInt8
+    from jaxtyping import Float, UInt8
 
+    from singleshot.design.study import Study
     from singleshot.design.tiling import Tiling
     from singleshot.types import Truths
 
+FARTHEST = 4
+"""The curve is drawn up to so many times as many boxes as are given or designed."""
 WHEN = ("now", "then")
 """By the boxes as they are, and by the designed ones."""
 
 
-def write_tilings(
-    path: Path,
-    title: str,
-    tilings: Sequence[Tiling],
-    remarks: Sequence[str],
-    picture: UInt8[np.ndarray, "H W 3"] | None,
-    truths: Truths | None,
+def write_study(
+    path: Path, title: str, study: Study, picture: UInt8[np.ndarray, "H W 3"] | None, truths: Truths | None
 ) -> None:
     """Write the page.
 
     Args:
         path: where.
         title: its heading.
-        tilings: the given boxes and, where some were designed, those.
-        remarks: lines for people.
+        study: what was found.
         picture: RGB pixels to draw the tilings on; None where none can be read.
         truths: its objects.
 
     Raises:
         MachineError: no space left on the disk.
     """
+    tilings = study.tilings
     parts = [
         HEAD.format(title=escape(title), style=STYLE),
         f"<h1>{escape(title)}</h1>",
-        section("Notes", lines(remarks)),
+        section("Notes", lines(study.remarks)),
     ]
+    parts.append(section("What boxes buy: the mean share of a class that is covered", _curve(study)))
     parts.append(section("Objects that a default box covers by half", _classes(tilings)))
     sizes = [(one.coverage.truths_by_size, one.coverage.covered_by_size) for one in tilings]
     parts.append(section("By size, as a share of the picture's side", _bins(SIZE_BINS, sizes, as_percent=True)))
@@ -68,6 +68,33 @@ def write_tilings(
         parts.append(section(name, _maps(one) + (_drawn(one, picture, truths) if picture is not None else "")))
     parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
     write_whole(path, "\n".join(part for part in parts if part).encode("utf-8", errors="replace"))
+
+
+def _curve(study: Study) -> str:
+    """Coverage against the number of boxes of the best designs, and where the given and the chosen boxes lie."""
+    if not study.curve:
+        return ""
+    marked = [(one.coverage.num_default_boxes, one.covered) for one in study.tilings]
+    shown = [(one.boxes, one.covered) for one in study.curve if one.boxes <= FARTHEST * max(marked)[0]]
+    series = [Series("the best for so many boxes", *_columns(shown), dots=True)]
+    names = ("the boxes as they are", "the designed boxes")
+    series += [
+        Series(name, *_columns([point]), colour=colour, dots=True)
+        for point, name, colour in zip(marked, names, (1, 2), strict=False)
+    ]
+    chart = line_chart(series, x_label="default boxes", label="coverage against boxes", y_range=(0, 1), percent=True)
+    rows = "".join(
+        f"<tr><td>{one.boxes:,}</td><td>{study.latencies[one.spec]:.2f} ms</td></tr>"
+        for one in study.curve
+        if one.spec in study.latencies
+    )
+    table = f'<table class="matrix"><tr><th>boxes</th><th>network</th></tr>{rows}</table>' if rows else ""
+    return f'<div class="charts"><div class="card">{chart}{table}</div></div>'
+
+
+def _columns(points: Sequence[tuple[int, float]]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    rows = np.array(points, np.float64)
+    return rows[:, 0], rows[:, 1]
 
 
 def _classes(tilings: Sequence[Tiling]) -> str:
@@ -106,16 +133,21 @@ def _bins(
 
 
 def _maps(tiling: Tiling) -> str:
-    rows = ["<tr><th>map</th><th>cells</th><th>sizes, pixels</th><th>ratios</th><th>boxes</th></tr>"]
+    rows = [
+        "<tr><th>map</th><th>cells</th><th>sizes, pixels</th><th>squares between</th><th>ratios</th><th>boxes</th></tr>"
+    ]
     triples = zip(tiling.spec.sources, tiling.map_sizes_hw, tiling.spec.boxes.maps, strict=True)
     for name, (height, width), boxes in triples:
         sizes = ", ".join(f"{size:g}" for size in boxes.min_sizes)
-        ratios = ", ".join(f"{ratio:.2g}" for ratio in boxes.ratios) or "1"
+        pairs = zip(boxes.min_sizes, boxes.max_sizes, strict=False)
+        squares = ", ".join(f"{(small * large) ** 0.5:.0f}" for small, large in pairs)
+        ratios = ", ".join(f"{ratio:.2g}" for ratio in (1, *boxes.ratios))
         count = height * width * boxes.boxes_per_cell
         rows.append(
-            f"<tr><td>{escape(name)}</td><td>{width}x{height}</td><td>{sizes}</td><td>{ratios}</td><td>{count:,}</td></tr>"
+            f"<tr><td>{escape(name)}</td><td>{width}x{height}</td><td>{sizes}</td><td>{squares}</td>"
+            f"<td>{ratios}</td><td>{count:,}</td></tr>"
         )
-    total = f"<tr><td>all</td><td></td><td></td><td></td><td>{tiling.coverage.num_default_boxes:,}</td></tr>"
+    total = f"<tr><td>all</td><td></td><td></td><td></td><td></td><td>{tiling.coverage.num_default_boxes:,}</td></tr>"
     return f'<div class="card scroll"><table class="matrix">{"".join(rows)}{total}</table></div>'
 
 

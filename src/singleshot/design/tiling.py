@@ -1,16 +1,15 @@
-"""Measure a detector's default boxes on a data set and design others, within a budget of boxes."""
+"""A detector's default boxes, and how they cover a data set."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from singleshot.coverage.adapt import ENOUGH, adapt
-from singleshot.coverage.measure import SIZE_BINS
-from singleshot.errors import RequestError
+from singleshot.coverage.adapt import THRESHOLD, deciding_classes, default_boxes_of
+from singleshot.coverage.measure import SIZE_BINS, measure
 from singleshot.models.ssd import grid_sizes
 
 if TYPE_CHECKING:
@@ -42,6 +41,11 @@ class Tiling:
     shapes: Int64[np.ndarray, " bins"]
     covered_shapes: Int64[np.ndarray, " bins"]
 
+    @property
+    def covered(self) -> float:
+        """Mean covered share of the classes that decide."""
+        return float(self.coverage.shares[deciding_classes(self.coverage)].mean())
+
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         found = self.coverage
@@ -62,38 +66,20 @@ class Tiling:
             },
             "by_size": _bins(SIZE_BINS, found.truths_by_size, found.covered_by_size),
             "by_shape": _bins(SHAPE_BINS, self.shapes, self.covered_shapes),
+            "spec": asdict(self.spec),
         }
 
 
 def measured(spec: ModelSpec, annotations: Annotations) -> Tiling:
-    """How a detector's own default boxes cover a set."""
-    return _tiling(spec, adapt(spec, annotations, map_sizes_hw=grid_sizes, below=0).before)
-
-
-def designed(spec: ModelSpec, annotations: Annotations, *, most: int | None = None) -> tuple[Tiling | None, str]:
-    """Boxes that cover more of a set, and a line on what was done; None where none do.
-
-    Args:
-        spec: the detector to start from; its maps may get a finer one in front.
-        annotations: what to cover.
-        most: default boxes there may be; None for five times as many.
-
-    Raises:
-        RequestError: less than one box is allowed.
-    """
-    if most is not None and most < 1:
-        raise RequestError(f"--most is a number of boxes, got {most}")
-    found = adapt(spec, annotations, map_sizes_hw=grid_sizes, below=ENOUGH, most=most)
-    return (_tiling(found.spec, found.after) if found.changed else None), found.reason
-
-
-def _tiling(spec: ModelSpec, coverage: Coverage) -> Tiling:
+    """How a detector's default boxes cover a set."""
+    map_sizes_hw = grid_sizes(spec)
+    coverage = measure(annotations, default_boxes_of(spec, map_sizes_hw), threshold=THRESHOLD)
     height, width = spec.input_size_hw
     sides = (coverage.boxes_xyxy[:, 2:] - coverage.boxes_xyxy[:, :2]) * [width, height]
     shapes = np.digitize(sides[:, 0] / sides[:, 1], SHAPE_BINS[1:-1])
     hit, count = coverage.best_overlaps >= np.float32(coverage.threshold), len(SHAPE_BINS) - 1
     covered = np.bincount(shapes[hit], minlength=count)
-    return Tiling(spec, grid_sizes(spec), coverage, np.bincount(shapes, minlength=count), covered)
+    return Tiling(spec, map_sizes_hw, coverage, np.bincount(shapes, minlength=count), covered)
 
 
 def _bins(edges: tuple[float, ...], truths: np.ndarray, covered: np.ndarray) -> list[dict[str, Any]]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from singleshot.coverage.adapt import ENOUGH, NEGLECTED, adapt
 from singleshot.errors import UnknownNameError
 from singleshot.models.ssd import grid_sizes
+from singleshot.train.box_file import with_boxes_of
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from singleshot.coverage.measure import Coverage
     from singleshot.spec import BoxSpec, ModelSpec
     from singleshot.types import Annotations
@@ -38,15 +38,15 @@ def with_fitting_boxes(
         spec: with the data's classes.
         train_set: to measure coverage on.
         choice: `auto` fits boxes to the data where they miss most of a class, `adapt` where they do not cover all of
-            it, `keep` leaves them.
+            it, `keep` leaves them; else the file of a design, see `box_file`.
         scales: `paper` sets them to `on_paper_scales` where they need no fitting; `kept` does not.
         source: what the weights come from.
 
     Raises:
-        UnknownNameError: no such choice.
+        UnknownNameError: no such choice and no such file; RequestError: a file that is none of boxes for this detector.
     """
     if choice not in BOX_CHOICES:
-        raise UnknownNameError("choice of --boxes", choice, BOX_CHOICES)
+        return _of_file(spec, train_set, choice)
     shipped, remark = spec.boxes, ""
     if source is not None and source.is_dir() and read_spec(source).sources == spec.sources:
         spec = replace(spec, boxes=read_spec(source).with_input_size(*spec.input_size_hw).boxes)
@@ -63,6 +63,15 @@ def with_fitting_boxes(
         remark = "default boxes kept as asked; --boxes adapt would fit them to the data"
         return spec, adaptation.before, [*lines, remark]
     return adaptation.spec, adaptation.after, [*lines, adaptation.reason, *adaptation.after.lines()]
+
+
+def _of_file(spec: ModelSpec, train_set: Annotations, choice: str) -> tuple[ModelSpec, Coverage, list[str]]:
+    path = Path(choice)
+    if not path.exists() and path.suffix != ".json":
+        raise UnknownNameError("choice of --boxes, or file of default boxes", choice, BOX_CHOICES)
+    spec = with_boxes_of(path, spec)
+    coverage = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=0).before
+    return spec, coverage, [*coverage.lines(), f"default boxes of {path}"]
 
 
 def on_paper_scales(spec: ModelSpec) -> BoxSpec:

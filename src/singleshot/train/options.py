@@ -47,7 +47,8 @@ class TrainOptions:
             model's base; `--init` then takes weights of timm's classifier of that name, as safetensors.
         fusion: enrich fine maps by coarse ones: `concat` or `sum` (Feature-Fused SSD), or `top-down` (RetinaNet).
         boxes: `auto` adapts the default boxes to the data where they fit fewer than a third of a class (two fifths
-            where they stand on the paper's scales), `adapt` wherever they miss some, `keep` leaves them.
+            where they stand on the paper's scales), `adapt` wherever they miss some, `keep` leaves them; or the JSON
+            file of `ssd boxes`, for the boxes designed there.
         part: of several machines, this one holds only a part of the training pictures: `2/4` for the second, sixth,
             tenth ... of them (docs/scale.md).
         threads: of torch on the CPU; left out: all cores.
