@@ -122,9 +122,7 @@ class Designer:
     @property
     def fewest(self) -> int:
         """The smallest K that any design has."""
-        counts = [int(one.counts.min()) for one in self._maps]
-        needed = [count for count, must in zip(counts, self._needed, strict=True) if must]
-        return sum(needed) or min(counts)
+        return self._count(self._smallest())
 
     def curve(self) -> list[Design]:
         """Designs from few boxes to many, each worth more than all with fewer."""
@@ -149,16 +147,17 @@ class Designer:
             raise RequestError(
                 f"at most {most:,} default boxes: a design for {self._widest.name} has at least {self.fewest:,} {boxes}"
             )
-        starts = [self._cheapest(), self._given, *(one.choice for one in curve)]
+        starts = [self._smallest(), self._given, *(one.choice for one in curve)]
         fitting = [choice for choice in starts if self._count(choice) <= most]
-        nearest = max(fitting, key=lambda choice: self._worth_of(self._overlaps(choice)))
-        found = [self._climb(choice, most=most) for choice in dict.fromkeys([nearest, fitting[-1]])]
-        return rising([self._design(choice) for choice in found])[-1]
+        best = max(fitting, key=lambda choice: self._worth_of(self._overlaps(choice)))
+        return self._design(self._climb(best, most=most))
 
-    def _cheapest(self) -> Choice:
+    def _smallest(self) -> Choice:
+        """The fewest boxes there can be: those on maps that cannot go, or on one that has fewest."""
         counts = [int(one.counts.min()) for one in self._maps]
         kept = self._needed if any(self._needed) else [place == int(np.argmin(counts)) for place in range(len(counts))]
-        return tuple(int(one.counts.argmin()) if keep else ABSENT for one, keep in zip(self._maps, kept, strict=True))
+        entries = [int(one.counts.argmin()) for one in self._maps]
+        return tuple(entry if keep else ABSENT for entry, keep in zip(entries, kept, strict=True))
 
     def _climb(self, start: Choice, *, price: float = 0.0, most: int | None = None) -> Choice:
         """Change one map after another for the better until none can be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from singleshot.coverage.adapt import NEGLECTED, deciding_classes, sample_of
+from singleshot.coverage.adapt import NEGLECTED, deciding_classes, least_covered, sample_of
 from singleshot.coverage.measure import measurable, percent
 from singleshot.coverage.optimise import Designer, rising
 from singleshot.design.latency import conditions, network_milliseconds
@@ -173,7 +173,8 @@ def _reason(now: Design, chosen: Design, given: Tiling, designed: Tiling) -> str
     return (
         f"default boxes designed: {chosen.boxes:,} instead of {now.boxes:,}, worth {chosen.worth:.2f} instead of "
         f"{now.worth:.2f} (mean share covered + mean best IoU of the classes); covered: all {percent(before.share)} -> "
-        f"{percent(after.share)}, the least covered class {percent(now.shares.min())} -> {percent(chosen.shares.min())}"
+        f"{percent(after.share)}, the least covered class {percent(least_covered(before))} -> "
+        f"{percent(least_covered(after))}"
     )
 
 
