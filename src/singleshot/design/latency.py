@@ -38,4 +38,8 @@ def network_milliseconds(spec: ModelSpec) -> float:
 def conditions() -> str:
     """What `network_milliseconds` stands for, in words."""
     threads = usable_cores()
-    return f"OpenVINO, fp32, {threads} thread{'s' * (threads > 1)}, one picture, without post-processing"
+    plural = "s" * (threads > 1)
+    return (
+        f"OpenVINO, fp32, {threads} thread{plural}, median of one picture, without post-processing, as busy as the "
+        "machine is"
+    )
