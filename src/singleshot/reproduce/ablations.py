@@ -95,10 +95,7 @@ def retiled(spec: ModelSpec, tiling: Tiling) -> ModelSpec:
         squares = tiling.extra_squares or name == "conv4_3"  # of sqrt(size x next size)
         larger = tuple(ENDS[ENDS.index(size) + 1] for size in sizes) if squares else ()
         maps.append(MapBoxes(sizes, larger, (2.0, 3.0) if thirds else (2.0,), steps[name]))
-    extras = tuple(block for block in spec.extras if f"{block.name}_2" in kept)
-    normalised = tuple(name for name in spec.normalised if name in kept)
-    boxes = replace(spec.boxes, maps=tuple(maps))
-    return replace(spec, sources=kept, extras=extras, normalised=normalised, boxes=boxes)
+    return spec.with_maps(kept, tuple(maps))
 
 
 def table3() -> Table:
