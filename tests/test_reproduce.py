@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ from singleshot.data.coco_to_voc import COCO_CLASSES
 from singleshot.default_boxes import caffe_default_boxes
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import grid_sizes
-from singleshot.reproduce import speed
+from singleshot.reproduce import speed, training
 from singleshot.reproduce.budget import budget
 from singleshot.reproduce.outcome import Outcome, Result, orderings
 from singleshot.reproduce.sources import Given, LackingError, Source
 from singleshot.reproduce.tables import TABLES, table
 from singleshot.spec import VOC_CLASSES
+from singleshot.train.signals import Stopped
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
@@ -100,8 +102,8 @@ def test_what_a_row_lacks_is_said(data: Path) -> None:
     alone, pair = Given([path]), Given([path, path])
     assert alone.learnt(rows["ssd300-first"]) == (Source(path, "trainval"),)
     assert len(pair.learnt(rows["ssd300"])) == 2
-    with pytest.raises(LackingError, match="needs 2 sets behind --data, got 1"):
-        alone.learnt(rows["ssd300"])
+    with pytest.raises(LackingError, match="needs a set behind --data"):
+        Given([]).learnt(rows["ssd300"])
     with pytest.raises(LackingError, match="needs a set in COCO's format: --coco DIR"):
         alone.learnt(rows["ssd300-after-coco"])
     learnt = pair.learnt(rows_of("table4")["ssd300-voc12"])
@@ -135,8 +137,11 @@ def test_a_budget_changes_the_cost_and_not_the_comparison() -> None:
     assert budget("full").network(fused) == fused
     with pytest.raises(UnknownNameError, match="did you mean small"):
         budget("smal")
-    with pytest.raises(RequestError, match="--width is above 0 and at most 1, got 2"):
-        budget("small", width=2)
+    for width in (0.0, 2.0, float("nan")):
+        with pytest.raises(RequestError, match="--width is above 0 and at most 1, got"):
+            budget("small", width=width)
+    with pytest.raises(RequestError, match="--epochs is above 0 and at most a million, got 0"):
+        budget("small", epochs=0)
 
 
 def test_a_table_in_small(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -165,7 +170,8 @@ def test_a_table_in_small(data: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert whole["judged"] == "voc test"
     assert whole["trained"]["model"]["width"] == 0.02
     page = (tmp_path / "out/table2.html").read_text()
-    assert "not the paper&#x27;s figures" in page
+    assert "no figure here is the paper&#x27;s" in page
+    assert "class_names" not in page
 
     folder = tmp_path / "out/runs/ssd300-seed0"
     before = (folder / "last/model.safetensors").stat().st_mtime_ns
@@ -176,6 +182,11 @@ def test_a_table_in_small(data: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert again[0]["given"]
     assert again[0]["seeds"][0]["mAP"] == squares["seeds"][0]["mAP"]
     capsys.readouterr()
+    kept = folder / "judged.json"
+    for damage in ('{"figures": {}', json.dumps({**json.loads(kept.read_text()), "figures": {"mAP": 7}})):
+        kept.write_text(damage)
+        assert run([*command, "--rows", "ssd300"]) == 2
+        assert "judged.json" in capsys.readouterr().err.splitlines()[-1]
     longer = ["2" if word == "1" else word for word in command]
     assert run([*longer, "--rows", "ssd300"]) == 2
     assert "ssd300-seed0 holds another run: epochs was 1.0, is 2.0" in capsys.readouterr().err
@@ -206,6 +217,10 @@ def test_fine_tuning_from_coco_is_a_chain(data: Path, tmp_path: Path) -> None:
         (["table2", "--data", "DATA", "--given", "squares"], "--given takes ROW=FOLDER"),
         (["table2", "--data", "DATA", "--given", "squares=/nowhere"], "/nowhere"),
         (["table2", "--data", "/nowhere"], "/nowhere: no such file or folder"),
+        (["table2", "--data", "DATA", "--test-split", "nope"], "unknown split 'nope'"),
+        (["table2", "--data", "DATA", "--train-split", "nope"], "unknown split 'nope'"),
+        (["table1", "--data", "DATA", "--coco", "DATA"], "--coco takes a set in COCO's format"),
+        (["table2", "--data", "DATA", "--rows", ","], "unknown row of table2 ''"),
     ],
 )
 def test_wrong_requests_are_one_line(
@@ -225,6 +240,35 @@ def test_the_plan_lists_every_row(capsys: pytest.CaptureFixture[str], tmp_path: 
         assert [row["key"] for row in listed] == [row.key for row in table(name).rows]
         assert all(row["model"]["backbone"].startswith("vgg16") for row in listed)
     assert "maps-2-inside" in capsys.readouterr().out
+    assert run(["reproduce", "table1", "--plan", "--rows", "ssd512-after-coco"]) == 0
+    (_, line) = capsys.readouterr().out.splitlines()
+    assert "COCO, then all" in line
+    assert "60,000" in line
+    assert run(["reproduce", "table7", "--plan"]) == 0
+    assert "Fast YOLO" in capsys.readouterr().out
+
+
+def test_rows_that_would_be_the_same_training_are_told_apart_once(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["reproduce", "table1", "--data", str(data), *TINY, "--out", str(tmp_path / "out")]
+    assert run([*command, "--rows", "ssd300-first,ssd300"]) == 0
+    captured = capsys.readouterr()
+    assert "left out: SSD300, 07+12: of what was given it would be the same as SSD300, 07" in captured.err
+    assert "voc trainval" in captured.out
+    assert not (tmp_path / "out/runs/ssd300-seed0").exists()
+
+
+def test_a_signal_names_the_way_to_go_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_arguments: Any, **_options: Any) -> int:
+        raise Stopped(signal.SIGTERM, 3)
+
+    monkeypatch.setattr(training, "train_command", stopped)
+    command = ["reproduce", "table2", "--data", str(data), *TINY, "--rows", "ssd300", "--out", str(tmp_path / "out")]
+    assert run(command) == 128 + signal.SIGTERM
+    assert "after step 3; the same command goes on from there" in capsys.readouterr().err
 
 
 def test_table_7_sets_pictures_a_second_beside_the_papers(

@@ -54,7 +54,7 @@ def reproduce(
         init: weights of a VGG-16 classifier to start from, as `ssd train --init`; `none` for fresh ones.
         train_split: instead of trainval, or of the set's own training split.
         test_split: instead of test, or of the set's own validation split where it has no test.
-        plan: only list the rows and their configuration (with --json, all of it).
+        plan: only list the rows, what each learns and how long by the paper (with --json, all of its configuration).
         rounds: how often each row is timed; 0 for never.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that prepare pictures; left out: the cores less one.
@@ -71,7 +71,13 @@ def reproduce(
     console, people = results(), remarks()
     wanted = None if table == SPEED else table_named(table)
     content: dict[str, object]
-    if wanted is None:
+    if wanted is None and plan:
+        from singleshot.reproduce.speed import speed_lines, untimed
+
+        content = {"table": table, "rows": untimed()}
+        for line in speed_lines(untimed()):
+            console.print(line)
+    elif wanted is None:
         from singleshot.reproduce.speed import speed_lines, speed_rows, write_speed
 
         with people.status("") as status:
@@ -81,17 +87,17 @@ def reproduce(
         for line in (*speed_lines(timed), str(out / f"{table}.html")):
             console.print(line)
     elif plan:
-        content = _listed(wanted)
+        content = _listed(wanted, rows)
     else:
         from singleshot.reproduce.command import Wish, parse_given, parse_seeds
         from singleshot.reproduce.command import reproduce as run
-        from singleshot.reproduce.setting_out import as_text, workshop_for
+        from singleshot.reproduce.setting_out import as_text, wanted_rows, workshop_for
 
         workshop = workshop_for(
             data, coco=coco, budget=budget, width=width, epochs=epochs, init=init, train_split=train_split,
             test_split=test_split, device=device, workers=workers, threads=threads, out=out, say=people.print,
         )  # fmt: skip
-        keys = [key.strip() for key in rows.split(",")] if rows else []
+        keys = [row.key for row in wanted_rows(wanted, rows)]
         wish = Wish(keys, parse_seeds(seeds), parse_given(given), rounds, threads or 2)
         with people.status("") as status:
             done = run(wanted, workshop, wish, say=people.print, stage=status.update)
@@ -103,13 +109,15 @@ def reproduce(
     return 0
 
 
-def _listed(table: Table) -> dict[str, object]:
+def _listed(table: Table, rows: str | None) -> dict[str, object]:
+    """The plan for people, and all of it as plain values."""
     from singleshot.console import results
+    from singleshot.reproduce.setting_out import plan_of, wanted_rows
 
-    listed = []
-    for row in table.rows:
-        results().print(f"{row.key:<28}{row.label}")
-        listed.append(
-            {"key": row.key, "label": row.label, "paper_percent": dict(row.paper), **row.configuration()},
-        )
+    wanted = wanted_rows(table, rows)
+    for line in plan_of(wanted):
+        results().print(line)
+    listed = [
+        {"key": row.key, "label": row.label, "paper_percent": dict(row.paper), **row.configuration()} for row in wanted
+    ]
     return {"table": table.name, "title": table.title, "rows": listed}

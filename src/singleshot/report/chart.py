@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 560, 250
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 12, 36
+EDGE = 18  # half a label's width: the last one stays whole
 MAX_POINTS = 500
 
 
@@ -89,7 +90,8 @@ def line_chart(
     for x in (tick for tick in x_ticks if x_range[0] <= tick <= x_range[1]):
         at = LEFT + place_x(x)
         parts.append(
-            f'<text x="{at:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{10**x if log_x else x:,.6g}</text>'
+            f'<text x="{min(at, WIDTH - EDGE):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">'
+            f"{10**x if log_x else x:,.6g}</text>"
         )
     parts.append(f'<text x="{LEFT + width / 2}" y="{HEIGHT - 3}" text-anchor="middle">{escape(x_label)}</text>')
     # A nested svg cuts what leaves the plot; its margin keeps the dots at the ends whole.

@@ -76,4 +76,8 @@ def budget(name: str, *, width: float | None = None, epochs: float | None = None
     if name not in BUDGETS:
         raise UnknownNameError("budget", name, BUDGETS)
     found = BUDGETS[name]
-    return replace(found, width=width or found.width, epochs=epochs or found.epochs)
+    return replace(
+        found,
+        width=found.width if width is None else width,
+        epochs=found.epochs if epochs is None else epochs,
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
 from singleshot.reproduce.latency import milliseconds
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from singleshot.reproduce.rows import Row, Table
+    from singleshot.reproduce.sources import Source
     from singleshot.reproduce.training import Workshop
 
 BORNE_OUT = "no two rows' intervals part: no ordering is claimed"
@@ -108,8 +111,8 @@ def reproduce(
     budget = workshop.budget
     if budget.quick or budget.width < 1:
         notes.append(
-            f"budget {budget.name}: {budget.width:g} of the trunk's width, {budget.epochs or 0:g} epochs from nothing: "
-            "these are not the paper's figures but its comparison in small"
+            f"budget {budget.name}: the trunk's width x {budget.width:g}, epochs {budget.epochs or 0:g}, from nothing: "
+            "no figure here is the paper's; it is the comparison in small, on other data"
         )
     elif workshop.init == "none":
         notes.append("trained from nothing: the paper starts from a classifier's VGG-16 (--init FILE)")
@@ -122,26 +125,36 @@ def reproduce(
 def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], list[tuple[str, str]]]:
     """The wanted rows that what was given is enough for, and those that it is not, with what they lack."""
     known = {row.key: row for row in table.rows}
-    for key in (*wish.rows, *(wish.given or {})):
+    for key in wish.given or {}:
         if key not in known:
             raise UnknownNameError(f"row of {table.name}", key, known)
-    possible, lacking = [], []
+    possible: list[Row] = []
+    lacking: list[tuple[str, str]] = []
+    alike: dict[str, str] = {}
+    needed: set[Source] = set()
     for key, row in known.items():
         if wish.rows and key not in wish.rows:
             continue
         try:
-            workshop.given.judged(row)
+            sources = [workshop.given.judged(row)]
             if key not in (wish.given or {}):
-                workshop.given.learnt(row)
+                sources += workshop.given.learnt(row)
         except LackingError as error:
             lacking.append((row.label, str(error)))
-        else:
-            possible.append(row)
+            continue
+        same = alike.setdefault(json.dumps([workshop.whole_cost(row), *map(str, sources), row.protocol]), row.label)
+        if same != row.label and key not in (wish.given or {}):
+            lacking.append((row.label, f"of what was given it would be the same as {same}"))
+            continue
+        possible.append(row)
+        needed.update(sources)
     if not possible:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in lacking)
         raise RequestError(f"{table.name}: no row can be made of what was given: {reasons}")
     for path in (wish.given or {}).values():
         read_spec(find_model(path))
+    for source in sorted(needed, key=str):
+        open_data(source.path, split=source.split)  # whatever is wrong with it is found before anything is learnt
     return possible, lacking
 
 
@@ -228,5 +241,5 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and len(part) < 19 for part in parts) or len(set(parts)) < len(parts):
-        raise RequestError(f"--seeds takes different whole numbers such as 0,1,2, got {text!r}")
+        raise RequestError(f"--seeds takes different whole numbers below 10^18, such as 0,1,2, got {text!r}")
     return tuple(int(part) for part in parts)

@@ -73,7 +73,7 @@ class Outcome:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Where 95% of such means of the mAP lie, by Student's t over the seeds; None for a single seed.
+        """Where 95% of such means of the mAP lie, 0 to 1, by Student's t over the seeds; None for a single seed.
 
         It tells of other seeds, not of other pictures.
         """
@@ -84,7 +84,7 @@ class Outcome:
         quantile = T_975[count - 2] if count - 2 < len(T_975) else 1.96
         half = quantile * statistics.stdev(values) / math.sqrt(count)
         middle = statistics.fmean(values)
-        return middle - half, middle + half
+        return max(0.0, middle - half), min(1.0, middle + half)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; ours are fractions, the paper's are percent, as printed."""

@@ -37,10 +37,10 @@ def write_table(
         MachineError: no space left on the disk.
     """
     body = [
+        section("What this is", lines(notes)),
         section("Ours beside the paper's", _table(outcomes)),
         section("What the intervals bear out", lines(claims)),
-        section("AP of each class, ours and the paper's", _classes(outcomes)),
-        section("Notes", lines(notes)),
+        section("AP of each class, mean over the seeds", _classes(outcomes)),
         section("Configuration of every row", _configurations(outcomes)),
     ]
     write_page(path, title, body)
@@ -69,11 +69,20 @@ def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     """Head and plain cells of the table that people read, in percent; the paper's figures as it prints them."""
     names = list(dict.fromkeys(name for one in outcomes for name in one.row.paper))
     timed = [part for part in TIMED if any(part in one.milliseconds for one in outcomes)]
-    head = ["row", "boxes", *(f"paper {name}" for name in names), *(f"ours {name}" for name in names)]
-    head += ["seeds", "95% of means", *(TIMED[part] for part in timed)]
+    head = [
+        "row",
+        "learnt",
+        "judged on",
+        "boxes",
+        *(f"paper {name}" for name in names),
+        *(f"ours {name}" for name in names),
+    ]
+    head += ["each seed", "95% of means", *(TIMED[part] for part in timed)]
     rows = []
     for one in outcomes:
-        cells = [one.row.label, f"{one.boxes:,}"]
+        learnt = "given" if one.given else ", ".join(map(str, one.learnt))
+        after = ", after COCO" if one.row.before is not None else ""
+        cells = [one.row.label, learnt + after, str(one.judged), f"{one.boxes:,}"]
         cells += [f"{one.row.paper[name]:.1f}" if name in one.row.paper else "-" for name in names]
         cells += [points(one.mean(name)) if name in one.row.paper else "-" for name in names]
         cells.append("given" if one.given else " ".join(points(value) for value in one.values()))
@@ -85,13 +94,11 @@ def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
 
 def _table(outcomes: Sequence[Outcome]) -> str:
     head, rows = columns(outcomes)
-    bars = [one.mean() or 0.0 for one in outcomes]
-    longest = max(bars, default=0.0) or 1.0
     drawn = []
-    for cells, value in zip(rows, bars, strict=True):
-        bar = f'<div><i style="width:{100 * value / longest:.1f}%"></i></div>'
+    for cells, one in zip(rows, outcomes, strict=True):
+        bar = f'<div><i style="width:{100 * (one.mean() or 0):.1f}%"></i></div>'
         drawn.append([*(escape(cell) for cell in cells), bar])
-    table = matrix([*head, "ours"], drawn)
+    table = matrix([*head, "ours, 0 to 100"], drawn)
     return table.replace("<td><div><i", '<td class="bar" style="width:16%"><div><i')
 
 
@@ -126,8 +133,7 @@ def _configurations(outcomes: Sequence[Outcome]) -> str:
     for one in outcomes:
         learnt = ", ".join(str(source) for source in one.learnt)
         how = f"given: {one.results[0].model}" if one.given else f"learnt {learnt}"
-        network = {name: value for name, value in one.trained.get("model", {}).items() if name != "class_names"}
-        text = json.dumps({**one.trained, "model": network} if one.trained else {}, indent=1)
+        text = json.dumps(one.trained, indent=1)
         parts.append(
             f"<details><summary>{escape(one.row.label)}: {escape(how)}; judged on {escape(str(one.judged))}"
             f"</summary><pre>{escape(text)}</pre></details>"

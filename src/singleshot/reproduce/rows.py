@@ -42,7 +42,6 @@ class Row:
         before: what it learns first, on COCO; then its heads are cut to VOC's classes. None: nothing.
         on_coco: it learns and is judged on COCO, not on the other sets.
         protocol: by which it is judged.
-        least_sets: so many sets must be given.
         paper: the paper's figures by their names, percent.
         per_class: the paper's AP of each class, percent; empty where it prints none.
         boxes: default boxes, as the paper counts them; None where it does not.
@@ -55,7 +54,6 @@ class Row:
     before: Schooling | None = None
     on_coco: bool = False
     protocol: str = "voc07"
-    least_sets: int = 1
     paper: Mapping[str, float] = field(default_factory=dict)
     per_class: Mapping[str, float] = field(default_factory=dict)
     boxes: int | None = None

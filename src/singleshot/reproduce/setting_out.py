@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from singleshot.errors import RequestError
+from singleshot.data.recognise import recognise
+from singleshot.errors import RequestError, UnknownNameError
 from singleshot.reproduce.budget import budget as budget_named
 from singleshot.reproduce.page import columns
 from singleshot.reproduce.sources import Given
@@ -13,9 +15,9 @@ from singleshot.runtime.torch_backend import choose_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from singleshot.reproduce.outcome import Outcome
+    from singleshot.reproduce.rows import Row, Table
 
 
 def workshop_for(
@@ -41,12 +43,43 @@ def workshop_for(
     """
     if not data and coco is None:
         raise RequestError("which data? Give a set behind --data, or one in COCO's format behind --coco")
+    if coco is not None and (layout := recognise(Path(coco))) != "coco":
+        raise RequestError(f"--coco takes a set in COCO's format; {coco} is in that of {layout}")
     name = budget
     if name is None:
         name = "full" if choose_device(device).type == "cuda" else "small"
         say(f"budget {name}" + ("" if name == "full" else ", for want of a GPU; --budget full trains as the paper"))
     found = budget_named(name, width=width, epochs=epochs)
     return Workshop(out, found, Given(tuple(data), coco, train_split, test_split), init, device, workers, threads)
+
+
+def wanted_rows(table: Table, keys: str | None) -> list[Row]:
+    """The rows that were asked for by key, separated by commas; all where none was.
+
+    Raises:
+        UnknownNameError: no such row; the nearest are offered.
+    """
+    known = {row.key: row for row in table.rows}
+    wanted = known if keys is None else dict.fromkeys(key.strip() for key in keys.split(","))
+    for key in wanted:
+        if key not in known:
+            raise UnknownNameError(f"row of {table.name}", key, known)
+    return [row for key, row in known.items() if key in wanted]
+
+
+def plan_of(rows: Sequence[Row]) -> list[str]:
+    """What each row learns and how long, by the paper, as aligned lines."""
+    cells = [
+        [
+            row.key,
+            row.label,
+            "COCO" if row.on_coco else ("COCO, then " if row.before else "") + row.schooling.sets,
+            f"{row.schooling.updates:,}",
+            ", ".join(f"{name} {value:g}" for name, value in row.paper.items()) or "-",
+        ]
+        for row in rows
+    ]
+    return aligned(["row", "what", "sets learnt", "updates", "paper"], cells)
 
 
 def as_text(outcomes: Sequence[Outcome]) -> list[str]:

@@ -61,8 +61,8 @@ class Given:
             return (self.coco_learnt(),)
         if row.before is not None:
             self.coco_learnt()
-        if len(self.sets) < row.least_sets:
-            raise LackingError(f"needs {row.least_sets} sets behind --data, got {len(self.sets)}")
+        if not self.sets:
+            raise LackingError("needs a set behind --data")
         sets = self.sets[:1] if row.schooling.sets == FIRST else self.sets
         learnt = [Source(path, self.train_split or _learning_split(path)) for path in sets]
         if row.schooling.sets == ALL_AND_TESTS:
@@ -75,6 +75,8 @@ class Given:
         Raises:
             LackingError: there is nothing to judge on.
         """
+        if not (row.on_coco or self.sets):
+            raise LackingError("needs a set behind --data")
         path = self._coco() if row.on_coco else self.sets[-1 if row.schooling.sets == ALL_AND_TESTS else 0]
         return Source(path, self.test_split or _judging_split(path))
 

@@ -31,17 +31,20 @@ def speed_rows(*, threads: int, rounds: int, on_stage: Callable[[str], None]) ->
         for part in set(contestant.works) - set(BATCHES.values()):
             del contestant.works[part]
     times = compete(contestants, rounds, lambda done: on_stage(f"timing: round {done} of {rounds}"))
-    rows = []
-    for one in printed("table7_speed_titan_x"):
-        network = NETWORKS.get(one["method"])
-        row = dict(one) | {"ours": {}}
+    rows = untimed()
+    for row in rows:
+        network = NETWORKS.get(row["method"])
         for timed in times:
             name, _, precision = timed.contestant.name.rpartition(", ")
-            took = timed.median(BATCHES[one["batch"]])
+            took = timed.median(BATCHES[row["batch"]])
             if took is not None and name == f"ours {network}":
-                row["ours"][precision] = 1e3 * one["batch"] / took
-        rows.append(row)
+                row["ours"][precision] = 1e3 * row["batch"] / took
     return rows
+
+
+def untimed() -> list[dict[str, Any]]:
+    """The paper's rows, with nothing of ours yet."""
+    return [dict(row) | {"ours": {}} for row in printed("table7_speed_titan_x")]
 
 
 def speed_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -70,8 +70,8 @@ def of_methods(table: str, data: tuple[str, ...]) -> tuple[Row, ...]:
     for base in (SSD300, SSD512):
         for one in data:
             found = method(table, base.label, one)
-            row = replace(of_data(base, one), paper={"mAP": found["mAP"]}, per_class=found[PER_CLASS])
-            rows.append(replace(row, least_sets=2) if one == "07+12" else row)  # with one it would be 07 again
+            row = of_data(base, one)
+            rows.append(replace(row, paper={"mAP": found["mAP"]}, per_class=found[PER_CLASS]))
     return tuple(rows)
 
 

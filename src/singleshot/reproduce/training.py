@@ -16,6 +16,7 @@ from singleshot.safe_json import parse_json
 from singleshot.train.begun import completed, differences
 from singleshot.train.command import MOST_SHOWN, train_command
 from singleshot.train.options import TrainOptions
+from singleshot.train.signals import Stopped
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import cut
 
@@ -61,11 +62,16 @@ class Workshop:
     def cost(self, spec: ModelSpec, schooling: Schooling) -> dict[str, Any]:
         """Network, recipe and length as they are trained under the budget, as plain values."""
         return {
-            "model": asdict(self.budget.network(spec)),
+            "model": _without_classes(asdict(self.budget.network(spec))),
             "recipe": asdict(self.budget.recipe(schooling)),
             "epochs": self.budget.epochs,
             "updates": None if self.budget.epochs else schooling.updates,
         }
+
+    def whole_cost(self, row: Row) -> dict[str, Any]:
+        """The row's cost, and that of what it learns before."""
+        before = None if row.before is None else self.cost(row.spec, row.before)
+        return self.cost(row.spec, row.schooling) | {"before": before}
 
     def train(self, row: Row, seed: int) -> Path:
         """The row's trained model: made now, gone on with, or found there.
@@ -111,9 +117,12 @@ class Workshop:
             boxes="keep",
             resume=True,
         )
-        train_command(
-            [source.path for source in learnt], options, base=network, recipe=recipe, quietly=self.budget.quick
-        )
+        try:
+            train_command(
+                [source.path for source in learnt], options, base=network, recipe=recipe, quietly=self.budget.quick
+            )
+        except Stopped as stop:
+            raise Stopped(stop.number, stop.step, advice="the same command goes on from there") from stop
         return last
 
     def judge(self, model: Path, row: Row, *, kept: Path | None) -> dict[str, Any]:
@@ -129,7 +138,7 @@ class Workshop:
         if kept is not None and (kept / JUDGED).is_file():
             found = _read(kept / JUDGED)
             if found.get("question") == question:
-                return dict(found["figures"])
+                return _figures(found, kept / JUDGED)
         annotations = open_data(source.path, split=source.split)
         detections = detect_in_set(Detector.load(str(model), device=self.device), annotations)
         figures = evaluate(annotations, detections, protocol=row.protocol).to_json()
@@ -148,7 +157,10 @@ def _require_same_run(folder: Path, wanted: dict[str, Any]) -> None:
     if not record.is_file():
         _write(record, wanted)
         return
-    differing = differences(completed(_read(record)), wanted)
+    begun = completed(_read(record))
+    if isinstance(begun.get("model"), dict):
+        begun["model"] = _without_classes(begun["model"])
+    differing = differences(begun, wanted)
     if differing:
         more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
         raise RequestError(f"{folder} holds another run: {'; '.join(differing[:MOST_SHOWN])}{more}: give another --out")
@@ -162,6 +174,25 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise RequestError(f"{path} is none of ours: give another --out")
     return found
+
+
+def _without_classes(model: dict[str, Any]) -> dict[str, Any]:
+    """A specification whose class names follow the data."""
+    return {name: value for name, value in model.items() if name != "class_names"}
+
+
+def _figures(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The kept figures.
+
+    Raises:
+        RequestError: they are none.
+    """
+    figures = found.get("figures")
+    if isinstance(figures, dict) and isinstance(figures.get("per_class"), dict):
+        numbers = [*figures["per_class"].values(), figures.get("mAP")]
+        if all(one is None or (isinstance(one, int | float) and 0 <= one <= 1) for one in numbers):
+            return figures
+    raise RequestError(f"{path} holds no figures: remove it, and the model is judged again")
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
