@@ -102,6 +102,8 @@ def reproduce(
         with people.status("") as status:
             done = run(wanted, workshop, wish, say=people.print, stage=status.update)
         content = done.to_json()
+        for note in done.notes:
+            people.print(note)
         for line in (*as_text(done.outcomes), *done.claims, str(out / f"{table}.html")):
             console.print(line)
     if json is not None:
