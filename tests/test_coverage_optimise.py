@@ -108,6 +108,16 @@ def test_upright_objects_get_no_lying_boxes() -> None:
     assert found.covered > 0.95
 
 
+def test_boxes_suit_the_stride_of_their_map_or_are_the_given_ones() -> None:
+    data = truth_set(np.concatenate([squares(50, side, seed=side) for side in (12, 30, 80, 250)]), [0, 1] * 100)
+    given = dict(zip(LITE.sources, LITE.boxes.maps, strict=True))
+    search = designer(data)
+    for one in search.curve():
+        for name, (rows, _), boxes in zip(one.spec.sources, grid_sizes(one.spec), one.spec.boxes.maps, strict=True):
+            sizes = (*boxes.min_sizes, *boxes.max_sizes)
+            assert boxes == given.get(name) or (min(sizes) > 320 / rows and max(sizes) <= 4 * round(320 / rows))
+
+
 def test_maps_that_nobody_needs_are_left_out_and_what_feeds_them() -> None:
     data = truth_set(squares(100, 60, seed=1), [0] * 100)
     for one in designer(data).curve():
