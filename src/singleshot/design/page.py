@@ -93,7 +93,7 @@ def _curve(study: Study) -> str:
 
 
 def _columns(points: Sequence[tuple[int, float]]) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    rows = np.array(points, np.float64)
+    rows = np.array(points, np.float64).reshape(-1, 2)
     return rows[:, 0], rows[:, 1]
 
 
