@@ -30,6 +30,10 @@ class Source:
     path: str
     split: str
 
+    def place(self) -> dict[str, str]:
+        """The split, however its path was spelled."""
+        return {"path": str(Path(self.path).resolve()), "split": self.split}
+
     def __str__(self) -> str:
         """For people."""
         return f"{Path(self.path).name} {self.split}"

@@ -98,7 +98,7 @@ class Workshop:
         self, folder: Path, spec: ModelSpec, schooling: Schooling, learnt: Sequence[Source], init: str, seed: int
     ) -> Path:
         network, recipe = self.budget.network(spec), self.budget.recipe(schooling)
-        record = self.cost(spec, schooling) | {"learnt": [asdict(one) for one in learnt], "init": init, "seed": seed}
+        record = self.cost(spec, schooling) | {"learnt": [one.place() for one in learnt], "init": init, "seed": seed}
         _require_same_run(folder, record)
         last = folder / "last"
         if last.is_dir():
@@ -134,7 +134,7 @@ class Workshop:
             kept: folder in which the figures are kept, so that a test split is read once; None keeps none.
         """
         source = self.given.judged(row)
-        question = {"judged": asdict(source), "protocol": row.protocol}
+        question = {"judged": source.place(), "protocol": row.protocol}
         if kept is not None and (kept / JUDGED).is_file():
             found = _read(kept / JUDGED)
             if found.get("question") == question:
