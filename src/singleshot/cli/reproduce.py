@@ -70,21 +70,14 @@ def reproduce(
     require_output(json, "--json", [*data, *([coco] if coco else [])])
     console, people = results(), remarks()
     wanted = None if table == SPEED else table_named(table)
-    content: dict[str, object]
-    if wanted is None and plan:
-        from singleshot.reproduce.speed import speed_lines, untimed
+    if wanted is None:
+        from singleshot.reproduce.speed import speed_lines, speed_table
 
-        content = {"table": table, "rows": untimed()}
-        for line in speed_lines(untimed()):
-            console.print(line)
-    elif wanted is None:
-        from singleshot.reproduce.speed import speed_lines, speed_rows, write_speed
-
+        page = None if plan else out / f"{table}.html"
         with people.status("") as status:
-            timed = speed_rows(threads=threads or 2, rounds=rounds, on_stage=status.update)
-        write_speed(out / f"{table}.html", timed)
-        content = {"table": table, "rows": timed}
-        for line in (*speed_lines(timed), str(out / f"{table}.html")):
+            timed = speed_table(page, threads=threads or 2, rounds=rounds, on_stage=status.update)
+        content: dict[str, object] = {"table": table, "rows": timed}
+        for line in (*speed_lines(timed), *([] if page is None else [str(page)])):
             console.print(line)
     elif plan:
         content = _listed(wanted, rows)

@@ -21,6 +21,17 @@ NETWORKS = {"SSD300": "ssd300-vgg16", "SSD512": "ssd512-vgg16"}
 BATCHES = {1: "whole", 8: "batch8"}
 
 
+def speed_table(
+    page: Path | None, *, threads: int, rounds: int, on_stage: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """The paper's rows with ours, and a page of them; without a page only what the paper says."""
+    if page is None:
+        return untimed()
+    rows = speed_rows(threads=threads, rounds=rounds, on_stage=on_stage)
+    write_speed(page, rows)
+    return rows
+
+
 def speed_rows(*, threads: int, rounds: int, on_stage: Callable[[str], None]) -> list[dict[str, Any]]:
     """The paper's rows, ours behind each SSD: whole detections, post-processing included, by precision and batch."""
     contestants = []
