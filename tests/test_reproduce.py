@@ -20,6 +20,7 @@ from singleshot.models.ssd import grid_sizes
 from singleshot.reproduce import speed, training
 from singleshot.reproduce.budget import budget
 from singleshot.reproduce.outcome import Outcome, Result, orderings
+from singleshot.reproduce.page import columns
 from singleshot.reproduce.sources import Given, LackingError, Source
 from singleshot.reproduce.tables import TABLES, table
 from singleshot.spec import VOC_CLASSES
@@ -115,6 +116,16 @@ def outcome(key: str, *values: float) -> Outcome:
     row = replace(rows_of("table2")["ssd300"], key=key)
     results = tuple(Result(seed, {"mAP": value, "per_class": {}}, "m") for seed, value in enumerate(values))
     return Outcome(row, (), Source("s", "test"), 1, 1, results)
+
+
+def test_columns_tell_data_where_rows_differ_and_ours_where_the_paper_says_nothing() -> None:
+    one = outcome("one", 0.5)
+    other = replace(one, row=replace(one.row, paper={}), learnt=(Source("x", "train"),))
+    head, (first, second) = columns([one, other])
+    assert head[:5] == ["row", "learnt", "judged on", "boxes", "paper mAP"]
+    assert (first[1], second[1]) == ("", "x train")
+    assert (second[4], second[5]) == ("-", "50.0")
+    assert columns([one])[0][:3] == ["row", "boxes", "paper mAP"]
 
 
 def test_an_ordering_is_claimed_only_where_intervals_part() -> None:
@@ -255,7 +266,7 @@ def test_rows_that_would_be_the_same_training_are_told_apart_once(
     assert run([*command, "--rows", "ssd300-first,ssd300"]) == 0
     captured = capsys.readouterr()
     assert "left out: SSD300, 07+12: of what was given it would be the same as SSD300, 07" in captured.err
-    assert "voc trainval" in captured.out
+    assert "every row learnt voc trainval, and is judged on voc test" in captured.err
     assert not (tmp_path / "out/runs/ssd300-seed0").exists()
 
 

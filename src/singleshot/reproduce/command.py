@@ -13,7 +13,7 @@ from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
 from singleshot.reproduce.latency import milliseconds
 from singleshot.reproduce.outcome import Outcome, Result, orderings
-from singleshot.reproduce.page import write_table
+from singleshot.reproduce.page import data_of_all, write_table
 from singleshot.reproduce.sources import LackingError
 from singleshot.runtime.detector import find_model
 from singleshot.train.clock import in_words
@@ -107,7 +107,7 @@ def reproduce(
         )  # fmt: skip
     results = _results(rows, workshop, wish, say=say, stage=stage)
     outcomes = tuple(_outcome(row, workshop, wish, results[row.key], timed.get(row.key, {})) for row in rows)
-    notes = [table.note] if table.note else []
+    notes = [line for line in (table.note, data_of_all(outcomes)) if line]
     budget = workshop.budget
     if budget.quick or budget.width < 1:
         notes.append(

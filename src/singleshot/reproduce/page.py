@@ -69,27 +69,31 @@ def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     """Head and plain cells of the table that people read, in percent; the paper's figures as it prints them."""
     names = list(dict.fromkeys(name for one in outcomes for name in one.row.paper))
     timed = [part for part in TIMED if any(part in one.milliseconds for one in outcomes)]
-    head = [
-        "row",
-        "learnt",
-        "judged on",
-        "boxes",
-        *(f"paper {name}" for name in names),
-        *(f"ours {name}" for name in names),
-    ]
+    data = [] if data_of_all(outcomes) else ["learnt", "judged on"]
+    head = ["row", *data, "boxes", *(f"paper {name}" for name in names), *(f"ours {name}" for name in names)]
     head += ["each seed", "95% of means", *(TIMED[part] for part in timed)]
     rows = []
     for one in outcomes:
-        learnt = "given" if one.given else ", ".join(map(str, one.learnt))
-        after = ", after COCO" if one.row.before is not None else ""
-        cells = [one.row.label, learnt + after, str(one.judged), f"{one.boxes:,}"]
+        told = one.row.paper or names  # the paper says nothing of some relatives
+        cells = [one.row.label, *(_data_of(one) if data else ()), f"{one.boxes:,}"]
         cells += [f"{one.row.paper[name]:.1f}" if name in one.row.paper else "-" for name in names]
-        cells += [points(one.mean(name)) if name in one.row.paper else "-" for name in names]
+        cells += [points(one.mean(name)) if name in told else "-" for name in names]
         cells.append("given" if one.given else " ".join(points(value) for value in one.values()))
         cells.append("-" if one.interval is None else " to ".join(points(end) for end in one.interval))
         cells += [f"{one.milliseconds[part]:.1f}" if part in one.milliseconds else "-" for part in timed]
         rows.append(cells)
     return head, rows
+
+
+def data_of_all(outcomes: Sequence[Outcome]) -> str | None:
+    """What every row learnt and is judged on, in words; None where they differ, which the table then tells."""
+    found = {_data_of(one) for one in outcomes}
+    return "every row learnt {}, and is judged on {}".format(*found.pop()) if len(found) == 1 else None
+
+
+def _data_of(outcome: Outcome) -> tuple[str, str]:
+    learnt = "given" if outcome.given else ", ".join(map(str, outcome.learnt))
+    return learnt + (", after COCO" if outcome.row.before is not None else ""), str(outcome.judged)
 
 
 def _table(outcomes: Sequence[Outcome]) -> str:
