@@ -126,6 +126,7 @@ def test_columns_tell_data_where_rows_differ_and_ours_where_the_paper_says_nothi
     assert (first[1], second[1]) == ("", "x train")
     assert (second[4], second[5]) == ("-", "50.0")
     assert columns([one])[0][:3] == ["row", "boxes", "paper mAP"]
+    assert columns([other])[1][0][2:4] == ["-", "50.0"]
 
 
 def test_an_ordering_is_claimed_only_where_intervals_part() -> None:

@@ -153,14 +153,14 @@ def test_history_with_a_line_cut_by_a_crash_is_read_and_goes_on(tmp_path: Path) 
     assert read_history(path) == []
 
 
-def test_a_finished_run_resumes_to_the_same_card(finished: Path, data: Path) -> None:
-    card = (finished / "last" / "README.md").read_text()
-    assert train_command([str(data)], replace(OPTIONS, out=finished, resume=True)) == 0
-    assert (finished / "last" / "README.md").read_text() == card
+def test_a_finished_run_resumes_to_the_same_card(finished_copy: Path, data: Path) -> None:
+    card = (finished_copy / "last" / "README.md").read_text()
+    assert train_command([str(data)], replace(OPTIONS, out=finished_copy, resume=True)) == 0
+    assert (finished_copy / "last" / "README.md").read_text() == card
 
 
 def test_a_run_begun_before_a_setting_existed_is_resumed(
-    finished: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+    finished_copy: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = checkpoint.load_latest
 
@@ -173,16 +173,16 @@ def test_a_run_begun_before_a_setting_existed_is_resumed(
         return found
 
     monkeypatch.setattr(checkpoint, "load_latest", older)
-    assert train_command([str(data)], replace(OPTIONS, out=finished, resume=True)) == 0
+    assert train_command([str(data)], replace(OPTIONS, out=finished_copy, resume=True)) == 0
 
 
-def test_other_data_of_the_same_size_is_not_resumed(finished: Path, data: Path, tmp_path: Path) -> None:
+def test_other_data_of_the_same_size_is_not_resumed(finished_copy: Path, data: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(data, other)
     annotation = next((other / "Annotations").glob("*1.xml"))
     annotation.write_text(annotation.read_text().replace(">22<", ">21<"))
     with pytest.raises(RequestError, match="data was"):
-        train_command([str(other)], replace(OPTIONS, out=finished, resume=True))
+        train_command([str(other)], replace(OPTIONS, out=finished_copy, resume=True))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

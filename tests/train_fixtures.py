@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,12 @@ def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert train_command([str(data)], replace(OPTIONS, out=out)) == 0
     return out
+
+
+@pytest.fixture
+def finished_copy(finished: Path, tmp_path: Path) -> Path:
+    """The undisturbed run, for tests that go on with it."""
+    return shutil.copytree(finished, tmp_path / "whole")
 
 
 def assert_same_weights(one: Path, other: Path) -> None:

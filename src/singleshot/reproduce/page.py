@@ -67,7 +67,7 @@ def points(value: float | None) -> str:
 
 def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     """Head and plain cells of the table that people read, in percent; the paper's figures as it prints them."""
-    names = list(dict.fromkeys(name for one in outcomes for name in one.row.paper))
+    names = list(dict.fromkeys(name for one in outcomes for name in one.row.paper)) or ["mAP"]
     timed = [part for part in TIMED if any(part in one.milliseconds for one in outcomes)]
     data = [] if data_of_all(outcomes) else ["learnt", "judged on"]
     head = ["row", *data, "boxes", *(f"paper {name}" for name in names), *(f"ours {name}" for name in names)]
