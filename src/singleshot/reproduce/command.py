@@ -135,15 +135,14 @@ def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], 
     for key, row in known.items():
         if wish.rows and key not in wish.rows:
             continue
+        trains = key not in (wish.given or {})
         try:
-            sources = [workshop.given.judged(row)]
-            if key not in (wish.given or {}):
-                sources += workshop.given.learnt(row)
+            sources = [workshop.given.judged(row), *(workshop.given.learnt(row) if trains else ())]
         except LackingError as error:
             lacking.append((row.label, str(error)))
             continue
-        same = alike.setdefault(json.dumps([workshop.whole_cost(row), *map(str, sources), row.protocol]), row.label)
-        if same != row.label and key not in (wish.given or {}):
+        training = json.dumps([workshop.whole_cost(row), *map(str, sources), row.protocol])
+        if trains and (same := alike.setdefault(training, row.label)) != row.label:
             lacking.append((row.label, f"of what was given it would be the same as {same}"))
             continue
         possible.append(row)
@@ -194,7 +193,8 @@ def _outcome(
     judged = workshop.given.judged(row)
     given = row.key in (wish.given or {})
     names = tuple(results[0].figures["per_class"])
-    network = SSD(replace(workshop.budget.network(row.spec), class_names=names))
+    spec = read_spec(find_model(results[0].model)) if given else workshop.budget.network(row.spec)
+    network = SSD(spec if given else replace(spec, class_names=names))
     return Outcome(
         row=row,
         learnt=() if given else workshop.given.learnt(row),
