@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ class Wish:
 
     rows: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
-    given: Mapping[str, str] | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
     rounds: int = 9
     threads: int = 2
 
@@ -125,7 +125,7 @@ def reproduce(
 def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], list[tuple[str, str]]]:
     """The wanted rows that what was given is enough for, and those that it is not, with what they lack."""
     known = {row.key: row for row in table.rows}
-    for key in wish.given or {}:
+    for key in wish.given:
         if key not in known:
             raise UnknownNameError(f"row of {table.name}", key, known)
     possible: list[Row] = []
@@ -135,7 +135,7 @@ def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], 
     for key, row in known.items():
         if wish.rows and key not in wish.rows:
             continue
-        trains = key not in (wish.given or {})
+        trains = key not in wish.given
         try:
             sources = [workshop.given.judged(row), *(workshop.given.learnt(row) if trains else ())]
         except LackingError as error:
@@ -150,7 +150,7 @@ def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], 
     if not possible:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in lacking)
         raise RequestError(f"{table.name}: no row can be made of what was given: {reasons}")
-    for path in (wish.given or {}).values():
+    for path in wish.given.values():
         read_spec(find_model(path))
     for source in sorted(needed, key=str):
         open_data(source.path, split=source.split)  # whatever is wrong with it is found before anything is learnt
@@ -163,11 +163,11 @@ def _results(
     """Every row's models, judged; seed by seed, so that a table that is cut short has all its rows."""
     results: dict[str, list[Result]] = {row.key: [] for row in rows}
     for row in rows:
-        if (folder := (wish.given or {}).get(row.key)) is not None:
+        if (folder := wish.given.get(row.key)) is not None:
             stage(f"{row.label}: judging {folder}")
             results[row.key].append(Result(None, workshop.judge(find_model(folder), row, kept=None), folder))
             say(_line(row, results[row.key][-1]))
-    jobs = [(seed, row) for seed in wish.seeds for row in rows if row.key not in (wish.given or {})]
+    jobs = [(seed, row) for seed in wish.seeds for row in rows if row.key not in wish.given]
     started, trained = time.monotonic(), 0
     for number, (seed, row) in enumerate(jobs):
         left = (time.monotonic() - started) / trained * (len(jobs) - number) if trained else None
@@ -191,7 +191,7 @@ def _outcome(
     row: Row, workshop: Workshop, wish: Wish, results: Sequence[Result], timed: Mapping[str, float]
 ) -> Outcome:
     judged = workshop.given.judged(row)
-    given = row.key in (wish.given or {})
+    given = row.key in wish.given
     names = tuple(results[0].figures["per_class"])
     spec = read_spec(find_model(results[0].model)) if given else workshop.budget.network(row.spec)
     network = SSD(spec if given else replace(spec, class_names=names))
