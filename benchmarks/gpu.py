@@ -22,14 +22,14 @@ import numpy as np
 import torch
 import torchvision
 
-from singleshot.bench.peers import FAMILIES
-from singleshot.bench.scenes import picture, resemble_trained
+from singleshot.lab.bench.peers import FAMILIES
+from singleshot.lab.bench.scenes import picture, resemble_trained
 from singleshot.models.ssd import SSD
-from singleshot.postprocess import postprocess
-from singleshot.postprocess_torch import postprocess_on_device
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.spec import variant
+from singleshot.ssd.detection import postprocess
+from singleshot.ssd.detection_torch import postprocess_on_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,17 +16,17 @@ import cv2
 import numpy as np
 import torch
 
-from singleshot.assign.targets import assign
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
 from singleshot.data.loader import TrainingSet, collate
 from singleshot.data.recognise import open_data
-from singleshot.demo.drawn_set import draw_set
-from singleshot.losses.multibox import multibox_loss
+from singleshot.lab.demo.drawn_set import draw_set
 from singleshot.models.ssd import SSD
 from singleshot.runtime.detector import Detector
 from singleshot.spec import SSDLITE320_MOBILENETV2
-from singleshot.tensors import Predictions
+from singleshot.ssd.loss import multibox_loss
+from singleshot.ssd.matching import assign
+from singleshot.ssd.tensors import Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,15 +21,15 @@ import cv2
 import torch
 import torchvision
 
-from singleshot.assign.targets import assign
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
-from singleshot.bench.augmentation import torchvision_samples
 from singleshot.data.loader import TrainingSet, collate
 from singleshot.data.recognise import open_data
-from singleshot.losses.multibox import multibox_loss
+from singleshot.lab.bench.augmentation import torchvision_samples
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_VGG16
+from singleshot.ssd.loss import multibox_loss
+from singleshot.ssd.matching import assign
 from singleshot.train.memory import keep_freed_memory
 from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import CaffeSGD, parameter_groups

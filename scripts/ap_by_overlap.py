@@ -11,11 +11,11 @@ import argparse
 
 import numpy as np
 
+from singleshot.commands.evaluate import detect_with_progress
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.voc import evaluate_voc
 from singleshot.runtime.detector import Detector
-from singleshot.runtime.evaluate_set import detect_with_progress
 
 SURE = 0.5
 """The score from which a detection counts as sure."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 
+from singleshot.commands.evaluate import detect_with_progress
 from singleshot.console import remarks, results
 from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.compare import compare
 from singleshot.runtime.detector import Detector
-from singleshot.runtime.evaluate_set import detect_with_progress
 
 
 def main() -> None:

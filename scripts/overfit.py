@@ -13,7 +13,7 @@ import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
-from singleshot.coverage.adapt import adapt
+from singleshot.box_search.adapt import adapt
 from singleshot.data.loader import TrainingSet, VisitOrder, training_loader
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from singleshot.commands.evaluate import detect_with_progress
+from singleshot.commands.export import export_model
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
-from singleshot.export.export import export_model
 from singleshot.runtime.backends import load_engine
 from singleshot.runtime.detector import Detector
-from singleshot.runtime.evaluate_set import detect_with_progress
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import keep_classes

@@ -43,7 +43,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from singleshot.export.export import export_model
+    from singleshot.commands.export import export_model
 
     folder = tmp_path_factory.mktemp("exported") / "lite"
     export_model(str(source), folder)
@@ -52,7 +52,7 @@ def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def onnx_exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from singleshot.export.export import export_model
+    from singleshot.commands.export import export_model
 
     folder = tmp_path_factory.mktemp("exported") / "lite-onnx"
     export_model(str(source), folder, engine="onnx")

@@ -13,10 +13,10 @@ from golden import GOLDEN, arrays
 from golden_network import recipe_blobs, recipe_pictures
 from singleshot.models.ssd import SSD
 from singleshot.weights.build import fill
-from singleshot.weights.caffe import from_description, our_layers
-from singleshot.weights.caffe_graph import Graph
-from singleshot.weights.caffe_proto import read_prototxt
-from singleshot.weights.caffe_spec import derive_spec
+from singleshot.weights.importers.caffe import from_description, our_layers
+from singleshot.weights.importers.caffe_graph import Graph
+from singleshot.weights.importers.caffe_proto import read_prototxt
+from singleshot.weights.importers.caffe_spec import derive_spec
 
 FOLDER = GOLDEN / "9_training"
 PROTOTXT = FOLDER / "train.prototxt"

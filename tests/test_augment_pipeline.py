@@ -12,11 +12,9 @@ from hypothesis import strategies as st
 
 from singleshot.augment.crop import window_of_patch
 from singleshot.augment.expand import expand
-from singleshot.augment.flip import mirror
-from singleshot.augment.geometry import holds_centre
+from singleshot.augment.geometry import holds_centre, mirror, resize
 from singleshot.augment.photometric import apply_distortion
 from singleshot.augment.pipeline import CaffeAugmentation
-from singleshot.augment.resize import resize
 from singleshot.augment.settings import PIXELS, AugmentSettings, BatchSampler
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.types import Sample

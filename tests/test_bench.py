@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from singleshot.bench import machine, peers, processes, report
-from singleshot.bench.contest import Contestant, Row, compete, ratio
-from singleshot.bench.cost import cost
-from singleshot.bench.scenes import PASSING, SPREAD, picture, resemble_trained
-from singleshot.bench.stages import stage_milliseconds
 from singleshot.cli.main import run
 from singleshot.errors import MachineError, UnknownNameError
+from singleshot.lab.bench import machine, peers, processes, report
+from singleshot.lab.bench.contest import Contestant, Row, compete, ratio
+from singleshot.lab.bench.cost import cost
+from singleshot.lab.bench.scenes import PASSING, SPREAD, picture, resemble_trained
+from singleshot.lab.bench.stages import stage_milliseconds
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from singleshot.box_coder import decode, encode
 from singleshot.errors import UnknownNameError
+from singleshot.ssd.coder import decode, encode
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 CODES = ("center_size", "corner", "corner_size")

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from singleshot.box_coder import decode
 from singleshot.errors import ModelError
 from singleshot.models.ssd import SSD
-from singleshot.postprocess import postprocess
 from singleshot.spec import SSD300_VGG16
+from singleshot.ssd.coder import decode
+from singleshot.ssd.detection import postprocess
 from singleshot.train.classic import ClassicRows
 from singleshot.types import Sample
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from singleshot.coverage import adapt as adapting
 
 from golden import SHARED, needs_shared
-from singleshot.coverage import adapt as adapting
-from singleshot.coverage.adapt import ENOUGH, FINER_SOURCES, adapt
+from singleshot.box_search.adapt import ENOUGH, FINER_SOURCES, adapt
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import (
     SSD300_MOBILENETV1,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from singleshot.box_search.measure import measure
 from singleshot.boxes import iou
-from singleshot.coverage.measure import measure
 from truth_sets import truth_set
 
 QUARTERS = np.array([[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]], np.float32)
@@ -89,7 +89,7 @@ def test_equals_the_loop(seed: int, count: int) -> None:
 def test_the_work_is_cut_into_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     truths = truth_set([[0, 0, 10 * i + 10, 160] for i in range(20)], [0] * 20)
     whole = measure(truths, QUARTERS)
-    monkeypatch.setattr("singleshot.coverage.measure.PAIRS_AT_ONCE", 12)
+    monkeypatch.setattr("singleshot.box_search.measure.PAIRS_AT_ONCE", 12)
     assert measure(truths, QUARTERS).best_overlaps.tolist() == whole.best_overlaps.tolist()
 
 

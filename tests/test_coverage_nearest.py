@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from singleshot.box_search.nearest import grid
 from singleshot.boxes import cxcywh_to_xyxy, pairwise_iou
-from singleshot.coverage.nearest import grid
-from singleshot.default_boxes import caffe_default_boxes
 from singleshot.spec import BoxSpec, MapBoxes
+from singleshot.ssd.default_boxes import caffe_default_boxes
 
 
 @settings(max_examples=60, deadline=None)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from singleshot.coverage.adapt import default_boxes_of
-from singleshot.coverage.map_choices import ladder, map_choices
-from singleshot.coverage.measure import measurable, measure
-from singleshot.coverage.nearest import grid
-from singleshot.coverage.optimise import ABSENT, EQUAL, Designer, rising
+from singleshot.box_search.adapt import default_boxes_of
+from singleshot.box_search.map_choices import ladder, map_choices
+from singleshot.box_search.measure import measurable, measure
+from singleshot.box_search.nearest import grid
+from singleshot.box_search.optimise import ABSENT, EQUAL, Designer, rising
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec

@@ -11,7 +11,7 @@ from golden import SHARED, needs_shared
 from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.recognise import open_data
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.safe_json import parse_json
+from singleshot.files import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,14 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from singleshot.boxes import xyxy_to_cxcywh
-from singleshot.default_boxes import (
-    caffe_default_boxes,
-    cell_sizes,
-    paper_box_spec,
-    paper_default_boxes,
-    paper_ratios,
-    paper_scales,
-)
 from singleshot.errors import RequestError
 from singleshot.spec import (
     BOXES_300_COCO,
@@ -27,6 +19,14 @@ from singleshot.spec import (
     BOXES_512_VOC,
     BoxSpec,
     MapBoxes,
+)
+from singleshot.ssd.default_boxes import (
+    caffe_default_boxes,
+    cell_sizes,
+    paper_box_spec,
+    paper_default_boxes,
+    paper_ratios,
+    paper_scales,
 )
 
 MAPS_300 = [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]

@@ -12,11 +12,11 @@ from singleshot.boxes import area, intersection
 from singleshot.data.check import check
 from singleshot.data.recognise import open_data
 from singleshot.decode import decode_picture
-from singleshot.demo.drawn_set import EMPTY_EVERY, SPLITS_DRAWN, Split, draw_set
-from singleshot.demo.objects import OBJECTS
-from singleshot.demo.run import TRAINING, DemoSettings, run_demo, training_command
-from singleshot.demo.scene import HEIGHT, MOST_HIDDEN, VISIBLE, WIDTH, blend, draw_scene, free_place, visible_box
 from singleshot.errors import RequestError
+from singleshot.lab.demo.drawn_set import EMPTY_EVERY, SPLITS_DRAWN, Split, draw_set
+from singleshot.lab.demo.objects import OBJECTS
+from singleshot.lab.demo.run import TRAINING, DemoSettings, run_demo, training_command
+from singleshot.lab.demo.scene import HEIGHT, MOST_HIDDEN, VISIBLE, WIDTH, blend, draw_scene, free_place, visible_box
 from singleshot.models.ssd import SSD
 from singleshot.photographs import BEHIND_TEST, BEHIND_TRAINING, FOLDER, PHOTOGRAPHS, ROCKET
 from singleshot.spec import SSDLITE320_MOBILENETV2

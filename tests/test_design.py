@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from singleshot.coverage import adapt as adapting
 
 from data_fixtures import voc
 from singleshot.cli.main import run
-from singleshot.coverage import adapt as adapting
+from singleshot.commands.boxes_latency import network_milliseconds
+from singleshot.commands.boxes_study import study
+from singleshot.commands.boxes_tiling import measured
 from singleshot.data.classes import join
-from singleshot.design.latency import network_milliseconds
-from singleshot.design.study import study
-from singleshot.design.tiling import measured
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 
 from singleshot.export.detection_graph import detection_graph
-from singleshot.postprocess import postprocess
 from singleshot.runtime.quiet_openvino import core
 from singleshot.spec import SSD300_VGG16, Postprocess
+from singleshot.ssd.detection import postprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable

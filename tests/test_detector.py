@@ -10,14 +10,14 @@ from PIL import Image
 from data_fixtures import picture
 from singleshot.cli.detect import summary
 from singleshot.cli.main import run
+from singleshot.commands.detect import detect_files, picture_files
 from singleshot.errors import ModelError, PictureError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
-from singleshot.postprocess import Found
 from singleshot.runtime import detector as detector_module
-from singleshot.runtime.detect_files import detect_files, picture_files
 from singleshot.runtime.detector import Detector, as_array, find_model
 from singleshot.spec import SSDLITE320_MOBILENETV2, ModelSpec
+from singleshot.ssd.detection import Found
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

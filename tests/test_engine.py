@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from singleshot import postprocess as module
-from singleshot.postprocess import postprocess
 from singleshot.runtime.engine import found_in, resize_into
 from singleshot.spec import SSD300_VGG16, Postprocess
+from singleshot.ssd.detection import postprocess
 
 
 def predictions(seed: int, background: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

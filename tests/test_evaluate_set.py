@@ -8,9 +8,9 @@ import pytest
 
 from data_fixtures import voc
 from singleshot.cli.main import run
+from singleshot.commands.evaluate import held_out
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
-from singleshot.runtime.evaluate_set import held_out
 from singleshot.spec import SSDLITE320_MOBILENETV2
 from singleshot.train.options import TrainOptions
 from singleshot.train.sets import read_sets

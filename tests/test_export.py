@@ -13,10 +13,10 @@ from safetensors.numpy import load_file
 from data_fixtures import voc
 from export_fixtures import SMALL
 from singleshot.cli.main import run
+from singleshot.commands.export import export_model
 from singleshot.errors import DataError, ModelError, RequestError, VerificationError
 from singleshot.export import export, onnx_graph
 from singleshot.export.detection_graph import detection_graph
-from singleshot.export.export import export_model
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA

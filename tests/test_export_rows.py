@@ -12,9 +12,9 @@ import torch
 
 from export_fixtures import SMALL
 from singleshot.cli.main import run
+from singleshot.commands.export import export_model
 from singleshot.errors import VerificationError
 from singleshot.export import engine_graph, export
-from singleshot.export.export import export_model
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input

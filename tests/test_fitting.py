@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from singleshot.coverage.measure import measure
+from singleshot.box_search.measure import measure
 from singleshot.train.fitting import fitted, narrowed, size_spread
 from singleshot.train.recipe import MODERN
 from truth_sets import squares, truth_set

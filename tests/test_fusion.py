@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from data_fixtures import voc
 from singleshot.cli.main import run
+from singleshot.commands.export import export_model
 from singleshot.errors import ModelError, RequestError, UnknownNameError
-from singleshot.export.export import export_model
 from singleshot.models.fusion import FeatureFusion, TopDown
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS, Fusion

@@ -14,17 +14,17 @@ from safetensors.torch import save_file
 from torchvision.models.vgg import make_layers
 
 from golden import SHARED, needs_shared
+from singleshot.commands.import_weights import import_files
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import STAGES
 from singleshot.preprocess import decode_picture, to_network_input
 from singleshot.spec import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
-from singleshot.weights import tensorflow
 from singleshot.weights.build import start_from, start_from_file
-from singleshot.weights.importing import import_files
-from singleshot.weights.tensorflow import read_mobilenetv2
-from singleshot.weights.torch_file import read_torch_file
-from singleshot.weights.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, subsample
+from singleshot.weights.importers import tensorflow
+from singleshot.weights.importers.tensorflow import read_mobilenetv2
+from singleshot.weights.importers.torch_file import read_torch_file
+from singleshot.weights.importers.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, subsample
 
 if TYPE_CHECKING:
     from pathlib import Path

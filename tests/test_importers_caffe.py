@@ -12,12 +12,12 @@ import torchvision
 from safetensors.torch import load_file
 
 from caffe_fixtures import blob, field, floats, new_layer, varint
+from singleshot.commands.import_weights import import_files
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_VGG16
 from singleshot.weights.build import fill, load_network, start_from_file
-from singleshot.weights.caffe import from_description, import_caffe, read_base
-from singleshot.weights.importing import import_files
+from singleshot.weights.importers.caffe import from_description, import_caffe, read_base
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,7 +10,7 @@ import pytest
 
 from caffe_fixtures import blob, field, floats, new_layer, varint
 from singleshot.errors import ModelError
-from singleshot.weights.caffe_proto import Message, parse_text, read_caffemodel
+from singleshot.weights.importers.caffe_proto import Message, parse_text, read_caffemodel
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from singleshot.assign.matching import match
 from singleshot.boxes import iou, pairwise_iou
+from singleshot.ssd.matching import match
 
 # Corners on a coarse grid: equal boxes, symmetric boxes, ties, touching and degenerate boxes come up all the time.
 corner = st.integers(0, 6).map(lambda value: value / 6)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from singleshot.losses.mining import hard_negatives, hardest
+from singleshot.ssd.loss import hard_negatives, hardest
 
 
 def mined(losses: list, matched: list, overlaps: list | None = None, **options) -> list[int]:

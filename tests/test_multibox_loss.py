@@ -11,13 +11,11 @@ import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from singleshot.box_coder import decode
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.losses.confidence import GREATEST_LOSS, focal_loss, softmax_loss
-from singleshot.losses.location import giou_loss
-from singleshot.losses.multibox import multibox_loss
 from singleshot.spec import SSDLITE320_MOBILENETV2
-from singleshot.tensors import Predictions, Targets
+from singleshot.ssd.coder import decode
+from singleshot.ssd.loss import GREATEST_LOSS, focal_loss, giou_loss, multibox_loss, softmax_loss
+from singleshot.ssd.tensors import Predictions, Targets
 from singleshot.train.initial import initial_network
 
 

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from singleshot import postprocess as module
-from singleshot.box_coder import decode
 from singleshot.errors import ModelError
-from singleshot.nms import Nms
-from singleshot.postprocess import Found, caffe_rows, postprocess, to_detections
-from singleshot.postprocess_torch import nms_lists, postprocess_batch, postprocess_on_device
 from singleshot.spec import Postprocess
-from singleshot.tensors import Predictions
+from singleshot.ssd.coder import decode
+from singleshot.ssd.detection import Found, Nms, caffe_rows, postprocess, to_detections
+from singleshot.ssd.detection_torch import nms_lists, postprocess_batch, postprocess_on_device
+from singleshot.ssd.tensors import Predictions
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 EVERYTHING = Postprocess(score_threshold=0.0, nms_threshold=0.5, top_k=-1, keep_top_k=-1)
@@ -362,7 +361,7 @@ def test_lists_too_many_for_memory_are_taken_in_chunks(monkeypatch):
     defaults = torch.tensor(np.sort(random.random((30, 2, 2)), axis=1).reshape(30, 4), dtype=torch.float32)
     scores = torch.tensor(random.random((2, 30, 5)), dtype=torch.float32)
     at_once = postprocess_on_device(torch.zeros(2, 30, 4), scores, defaults, VARIANCES, Postprocess())
-    monkeypatch.setattr("singleshot.postprocess_torch.PAIRS_AT_ONCE", 1)
+    monkeypatch.setattr("singleshot.ssd.detection_torch.PAIRS_AT_ONCE", 1)
     one_by_one = postprocess_on_device(torch.zeros(2, 30, 4), scores, defaults, VARIANCES, Postprocess())
     np.testing.assert_array_equal(caffe_rows(at_once), caffe_rows(one_by_one))
 

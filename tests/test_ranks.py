@@ -29,7 +29,7 @@ from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_VGG16
-from singleshot.tensors import Batch
+from singleshot.ssd.tensors import Batch
 from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import CaffeSGD, parameter_groups

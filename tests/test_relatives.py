@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from data_fixtures import picture, voc
+from singleshot.box_search.adapt import ENOUGH, adapt
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.cli.main import run
-from singleshot.coverage.adapt import ENOUGH, adapt
+from singleshot.commands.export import export_model
 from singleshot.errors import ModelError, RequestError
-from singleshot.export.export import export_model
 from singleshot.models.describe import describe
 from singleshot.models.grid_head import GridMap
 from singleshot.models.ssd import SSD, grid_sizes

@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from data_fixtures import coco, coco_content, voc
-from singleshot.bench.contest import Contestant
 from singleshot.cli.main import run
 from singleshot.data.coco_to_voc import COCO_CLASSES
-from singleshot.default_boxes import caffe_default_boxes
 from singleshot.errors import RequestError, UnknownNameError
+from singleshot.lab.bench.contest import Contestant
+from singleshot.lab.reproduce import speed, training
+from singleshot.lab.reproduce.budget import budget
+from singleshot.lab.reproduce.outcome import Outcome, Result, orderings
+from singleshot.lab.reproduce.page import columns
+from singleshot.lab.reproduce.sources import Given, LackingError, Source
+from singleshot.lab.reproduce.tables import TABLES, table
 from singleshot.models.ssd import grid_sizes
-from singleshot.reproduce import speed, training
-from singleshot.reproduce.budget import budget
-from singleshot.reproduce.outcome import Outcome, Result, orderings
-from singleshot.reproduce.page import columns
-from singleshot.reproduce.sources import Given, LackingError, Source
-from singleshot.reproduce.tables import TABLES, table
 from singleshot.spec import VOC_CLASSES
+from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.train.signals import Stopped
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from singleshot.reproduce.rows import Row
+    from singleshot.lab.reproduce.rows import Row
 
 TINY = ["--budget", "small", "--width", "0.02", "--epochs", "1", "--workers", "0", "--threads", "1", "--rounds", "0"]
 

@@ -9,7 +9,7 @@ import torch
 
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_VGG16
-from singleshot.tensors import Batch
+from singleshot.ssd.tensors import Batch
 from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import solver_for
 from singleshot.train.step import Normaliser, update

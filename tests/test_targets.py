@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from singleshot.assign.targets import assign
-from singleshot.box_coder import decode
+from singleshot.ssd.coder import decode
+from singleshot.ssd.matching import assign
 
 VARIANCES = (0.1, 0.1, 0.2, 0.2)
 BOXES = torch.tensor([[0, 0, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9], [0.5, 0, 0.9, 0.4], [-0.1, 0.5, 0.3, 0.9]])

@@ -17,9 +17,9 @@ from torch import nn
 
 from data_fixtures import picture, voc
 from singleshot.cli.main import run
+from singleshot.commands.export import export_model
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.export.engine_graph import EngineGraph
-from singleshot.export.export import export_model
 from singleshot.models.describe import describe
 from singleshot.models.initialise import initialise
 from singleshot.models.ssd import SSD, grid_sizes

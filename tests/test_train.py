@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from data_fixtures import picture, voc
-from singleshot.losses.multibox import multibox_loss
+from singleshot.commands.train import train_command
 from singleshot.runtime.detector import Detector
 from singleshot.spec import VARIANTS
+from singleshot.ssd.loss import multibox_loss
 from singleshot.train import loop, step
 from singleshot.train.checkpoint import checkpoints
-from singleshot.train.command import train_command
 from singleshot.train.initial import initial_network
 from singleshot.train.journal import read_history
 from singleshot.train.plan import prepare

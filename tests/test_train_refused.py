@@ -13,10 +13,10 @@ from rich.console import Console
 
 from data_fixtures import picture, voc
 from singleshot.cli.main import run as command_line
+from singleshot.commands.train import train_command
 from singleshot.errors import DataError, NonFiniteLossError, PictureError, RequestError
 from singleshot.train import loop
 from singleshot.train.checkpoint import RunState
-from singleshot.train.command import train_command
 from singleshot.train.journal import Journal
 from singleshot.train.plan import prepare
 from train_fixtures import OPTIONS

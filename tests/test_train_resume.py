@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
+from singleshot.commands.train import train_command
 from singleshot.data import loader
 from singleshot.errors import PictureLostError, RequestError, SingleshotError, WorkerLostError
 from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
-from singleshot.train.command import train_command
 from singleshot.train.journal import Journal, read_history
 from singleshot.train.plan import prepare
 from train_fixtures import OPTIONS, assert_same_weights

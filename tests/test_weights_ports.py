@@ -16,6 +16,7 @@ import foreign_nets
 from foreign_nets import centre_form_boxes, randomised, with_ratios
 from golden import SHARED, needs_shared
 from singleshot.cli.main import run
+from singleshot.commands.import_weights import import_files
 from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
@@ -23,9 +24,8 @@ from singleshot.runtime.detector import Detector
 from singleshot.spec import VOC_CLASSES, ModelSpec
 from singleshot.weights.build import fill, load_network
 from singleshot.weights.classes import COCO_GAPS, names_for
-from singleshot.weights.detectors import detector_of_state
 from singleshot.weights.folder import read_spec
-from singleshot.weights.importing import import_files
+from singleshot.weights.importers.detectors import detector_of_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

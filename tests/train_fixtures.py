@@ -41,7 +41,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def finished(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An undisturbed run."""
-    from singleshot.train.command import train_command
+    from singleshot.commands.train import train_command
 
     out = tmp_path_factory.mktemp("runs") / "whole"
     assert train_command([str(data)], replace(OPTIONS, out=out)) == 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from singleshot.errors import MachineError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -109,3 +111,52 @@ def require_page(page: Path | None, json: Path | None, inputs: Iterable[str | Pa
             ends = file.read()
         if begins != PAGE[0] or PAGE[1] not in ends:
             raise RequestError(f"{flag}: {page} is no page of ours and would be replaced: give another file")
+
+
+_CONSTANT = re.compile(rb"[\[:,\s](-?Infinity|NaN)\b")
+
+
+def parse_json(content: bytes, *, each_object: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The value.
+
+    Args:
+        content: UTF-8 (with or without a byte order mark), UTF-16 or UTF-32.
+        each_object: called with every object as soon as it is complete; what it returns takes its place.
+
+    Raises:
+        ValueError: one line: not JSON, not finite or nested too deep, with line and column.
+    """
+    try:
+        return json.loads(content, object_hook=each_object, parse_constant=_refuse)
+    except _NotFiniteError as error:
+        place = _CONSTANT.search(content)
+        line = content.count(b"\n", 0, place.start(1)) + 1 if place else 0
+        raise ValueError(f"{error} is no JSON number (line {line})") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not JSON: {error.reason} at byte {error.start}") from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise ValueError(f"not JSON: {str(error).partition(';')[0]}") from None
+    except RecursionError:
+        raise ValueError(f"nested too deep (first at {_deepest(content)})") from None
+
+
+class _NotFiniteError(Exception):
+    pass
+
+
+def _refuse(name: str) -> Any:
+    raise _NotFiniteError(name)
+
+
+def _deepest(content: bytes, limit: int = 500) -> str:
+    """Line and column where the nesting passes the limit; brackets inside text count, which is good enough here."""
+    depth = 0
+    for bracket in re.finditer(rb"[\[\]{}]", content):
+        depth += 1 if bracket[0] in b"[{" else -1
+        if depth > limit:
+            line = content.count(b"\n", 0, bracket.start()) + 1
+            column = bracket.start() - content.rfind(b"\n", 0, bracket.start())
+            return f"line {line}, column {column}"
+    return "an unknown place"

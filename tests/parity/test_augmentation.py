@@ -17,8 +17,8 @@ import pytest
 
 from golden import GOLDEN, arrays, index, needs_golden
 from singleshot.augment import crop, expand, geometry, photometric
+from singleshot.augment.geometry import resize
 from singleshot.augment.pipeline import CaffeAugmentation, Choices
-from singleshot.augment.resize import resize
 from singleshot.augment.settings import AugmentSettings, BatchSampler
 from singleshot.boxes import area, clip_boxes, iou
 from singleshot.evaluate.voc import box_overlaps

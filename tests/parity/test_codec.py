@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from golden import GOLDEN, arrays, needs_golden
-from singleshot.box_coder import decode, encode
 from singleshot.boxes import area
+from singleshot.ssd.coder import decode, encode
 
 CASES = sorted(path.stem for path in (GOLDEN / "3_codec").glob("*.npz"))
 NAME = re.compile(

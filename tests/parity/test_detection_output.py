@@ -14,10 +14,10 @@ import torch
 
 from golden import arrays, index, needs_golden
 from singleshot import postprocess as module
-from singleshot.postprocess import caffe_rows, postprocess
-from singleshot.postprocess_torch import postprocess_batch, postprocess_on_device
 from singleshot.spec import Postprocess
-from singleshot.tensors import Predictions
+from singleshot.ssd.detection import caffe_rows, postprocess
+from singleshot.ssd.detection_torch import postprocess_batch, postprocess_on_device
+from singleshot.ssd.tensors import Predictions
 
 CASES = {case["name"]: case for case in index("5_detection_output/cases.json")}
 NO_THRESHOLD = float(np.finfo(np.float32).min)

@@ -11,11 +11,9 @@ import pytest
 import torch
 
 from golden import GOLDEN, arrays, gauss, index, needs_golden
-from singleshot.assign.matching import match
-from singleshot.assign.targets import assign
-from singleshot.losses.confidence import background_logistic_loss, background_softmax_loss
-from singleshot.losses.multibox import MultiBoxLoss, multibox_loss
-from singleshot.tensors import Predictions, Targets
+from singleshot.ssd.loss import MultiBoxLoss, background_logistic_loss, background_softmax_loss, multibox_loss
+from singleshot.ssd.matching import assign, match
+from singleshot.ssd.tensors import Predictions, Targets
 
 pytestmark = needs_golden
 

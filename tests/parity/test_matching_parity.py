@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from golden import GOLDEN, arrays, index, needs_golden
-from singleshot.assign.matching import match
+from singleshot.ssd.matching import match
 
 pytestmark = needs_golden
 

@@ -18,16 +18,16 @@ from golden import GOLDEN, arrays, needs_golden
 from golden_network import recipe_blobs, recipe_pictures
 from singleshot.models.layers import ConvBlock
 from singleshot.models.ssd import SSD
-from singleshot.postprocess import caffe_rows
-from singleshot.postprocess_torch import postprocess_batch
+from singleshot.ssd.detection import caffe_rows
+from singleshot.ssd.detection_torch import postprocess_batch
 from singleshot.weights.build import fill
-from singleshot.weights.caffe import from_description, import_caffe, our_layers, read_base
-from singleshot.weights.caffe_graph import Graph
-from singleshot.weights.caffe_proto import read_caffemodel, read_prototxt
-from singleshot.weights.caffe_spec import derive_spec, our_name
+from singleshot.weights.importers.caffe import from_description, import_caffe, our_layers, read_base
+from singleshot.weights.importers.caffe_graph import Graph
+from singleshot.weights.importers.caffe_proto import read_caffemodel, read_prototxt
+from singleshot.weights.importers.caffe_spec import derive_spec, our_name
 
 if TYPE_CHECKING:
-    from singleshot.tensors import Predictions
+    from singleshot.ssd.tensors import Predictions
 
 FOLDER = GOLDEN / "6_network"
 NETS = sorted(path.stem for path in FOLDER.glob("*.json"))

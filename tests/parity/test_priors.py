@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from golden import arrays, index, needs_golden
-from singleshot.default_boxes import caffe_default_boxes
 from singleshot.spec import BoxSpec, MapBoxes
+from singleshot.ssd.default_boxes import caffe_default_boxes
 
 CASES = index("1_priors/params.json") or {}
 pytestmark = needs_golden

@@ -12,8 +12,8 @@ import pytest
 
 from golden import arrays, needs_golden
 from golden_training import FOLDER, batch, by_caffe_name, initial_model, thinned
-from singleshot.assign.targets import assign
-from singleshot.losses.multibox import multibox_loss
+from singleshot.ssd.loss import multibox_loss
+from singleshot.ssd.matching import assign
 
 GRADIENTS = (
     sorted(key for key in np.load(FOLDER / "sgd.npz").files if key.startswith("grad/")) if FOLDER.is_dir() else []

@@ -17,8 +17,8 @@ import torch
 from golden import arrays, index, needs_golden
 from golden_training import batch as golden_batch
 from golden_training import by_caffe_name, facts, initial_model, thinned
-from singleshot.assign.targets import assign
-from singleshot.losses.multibox import multibox_loss
+from singleshot.ssd.loss import multibox_loss
+from singleshot.ssd.matching import assign
 from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import CaffeSGD, parameter_groups
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from singleshot.augment.geometry import resize
 from singleshot.augment.photometric import apply_distortion, apply_in_hsv
-from singleshot.augment.resize import resize
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8

@@ -5,14 +5,18 @@ A `frame` is a box, in fractions of the picture, that becomes the new picture: a
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
-from singleshot.boxes import area, intersection
+from singleshot.boxes import area, flip_horizontally, intersection
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32
+    from jaxtyping import Bool, Float32, UInt8
+
+    from singleshot.types import Sample
 
 
 def project(
@@ -72,3 +76,26 @@ def covers(
 ) -> Bool[np.ndarray, "*n"]:
     """Whether the frame covers more than `least` of each box (MeetEmitConstraint, MIN_OVERLAP)."""
     return np.asarray(coverage(boxes_xyxy, frame_xyxy) > least)
+
+
+def mirror(sample: Sample) -> Sample:
+    """Left becomes right."""
+    return replace(
+        sample, picture=cv2.flip(sample.picture, 1), boxes_xyxy=flip_horizontally(sample.boxes_xyxy, width=1)
+    )
+
+
+CODES = {
+    "linear": cv2.INTER_LINEAR,
+    "area": cv2.INTER_AREA,
+    "nearest": cv2.INTER_NEAREST,
+    "cubic": cv2.INTER_CUBIC,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+
+
+def resize(
+    picture: UInt8[np.ndarray, "H W 3"], size_hw: tuple[int, int], interpolation: str
+) -> UInt8[np.ndarray, "h w 3"]:
+    """The picture at this height and width."""
+    return np.asarray(cv2.resize(picture, size_hw[::-1], interpolation=CODES[interpolation]))

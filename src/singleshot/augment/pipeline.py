@@ -16,10 +16,8 @@ import numpy as np
 from singleshot.augment.crop import draw_patch, window_of_patch
 from singleshot.augment.expand import Canvas, cut, draw_canvas, expand
 from singleshot.augment.fast import cut_resized, reduction
-from singleshot.augment.flip import mirror
-from singleshot.augment.geometry import covers, holds_centre, project
+from singleshot.augment.geometry import covers, holds_centre, mirror, project, resize
 from singleshot.augment.photometric import Step, apply_distortion, draw_distortion
-from singleshot.augment.resize import resize
 from singleshot.types import Sample
 
 if TYPE_CHECKING:

@@ -32,9 +32,9 @@ def analyze(
         json: file for the figures.
         device: `auto`, `cpu` or `cuda`.
     """
+    from singleshot.commands.analyze import analyse_set
     from singleshot.console import remarks, results
     from singleshot.files import require_page, write_whole
-    from singleshot.runtime.analyse_set import analyse_set
 
     require_page(out, json, [data, *(one for one in (detections, model) if one is not None)])
     found = analyse_set(

@@ -46,10 +46,10 @@ def bench(
         json: file for all figures.
         plot: file for a picture of speed against accuracy.
     """
-    from singleshot.bench import report
-    from singleshot.bench.bench import DEFAULT_MODELS, Settings, run
     from singleshot.console import remarks, results
     from singleshot.files import require_output, write_whole
+    from singleshot.lab.bench import report
+    from singleshot.lab.bench.bench import DEFAULT_MODELS, Settings, run
 
     for place, flag in ((json, "--json"), (plot, "--plot")):
         require_output(place, flag, [name for name in (*models, data) if name is not None])
@@ -72,11 +72,11 @@ def bench(
 
 
 def _augmentation(data: str | None, *, rounds: int, loaded: bool, json: Path | None) -> int:
-    from singleshot.bench.augmentation import augmentation_rates
-    from singleshot.bench.machine import require_quiet
     from singleshot.console import remarks, results
     from singleshot.errors import RequestError
     from singleshot.files import write_whole
+    from singleshot.lab.bench.augmentation import augmentation_rates
+    from singleshot.lab.bench.machine import require_quiet
 
     if data is None:
         raise RequestError("--augmentation needs pictures with truths: --data DATA")

@@ -31,8 +31,8 @@ def boxes(
         out: the page to write.
         json: file for the figures and the boxes.
     """
+    from singleshot.commands.boxes import boxes_for
     from singleshot.console import results
-    from singleshot.design.command import boxes_for
     from singleshot.files import require_page, write_whole
 
     require_page(out, json, [*data, *([] if model is None else [model])])

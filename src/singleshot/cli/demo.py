@@ -11,7 +11,7 @@ def demo(*, out: Path = Path("demo-output")) -> int:
     Args:
         out: folder for everything that is made.
     """
-    from singleshot.demo.run import run_demo
+    from singleshot.lab.demo.run import run_demo
 
     print(run_demo(out))
     return 0

@@ -49,9 +49,9 @@ def detect(
     """
     from rich.progress import Progress
 
+    from singleshot.commands.detect import detect_files, picture_files
     from singleshot.console import remarks, results
     from singleshot.files import require_output
-    from singleshot.runtime.detect_files import detect_files, picture_files
     from singleshot.runtime.detector import Detector
 
     if not 0 <= score <= 1:

@@ -38,9 +38,9 @@ def evaluate(
         against: another such model of the same classes, evaluated on the same pictures: the difference in mAP, and
             whether it could be chance.
     """
+    from singleshot.commands.evaluate import evaluate_set
     from singleshot.console import remarks, results
     from singleshot.files import require_page, write_whole
-    from singleshot.runtime.evaluate_set import evaluate_set
 
     inputs = [data, *(one for one in (detections, model, against) if one is not None)]
     require_page(report, json, inputs, flag="--report")

@@ -27,8 +27,8 @@ def explain(
         out: the page to write.
         json: file for the same as figures.
     """
+    from singleshot.commands.explain import explain_picture
     from singleshot.console import results
-    from singleshot.explain.command import explain_picture
     from singleshot.files import require_page, write_whole
 
     require_page(out, json, [picture, *(one for one in (data, model) if one is not None)])

@@ -41,9 +41,9 @@ def export(
         raw: the same as `--outputs raw`.
         json: file for what was measured.
     """
+    from singleshot.commands.export import export_model
     from singleshot.console import remarks, results
     from singleshot.errors import RequestError
-    from singleshot.export.export import export_model
     from singleshot.files import require_output, write_whole
 
     require_output(json, "--json", [name for name in (model, calibrate) if name is not None])

@@ -13,9 +13,9 @@ def models(name: str | None = None, *, json: Path | None = None) -> int:
         name: an architecture, a shipped model or a model folder.
         json: file for the same as data.
     """
+    from singleshot.commands.models import catalogue, layers
     from singleshot.console import results
     from singleshot.files import require_output, write_whole
-    from singleshot.runtime.catalogue import catalogue, layers
 
     require_output(json, "--json", [])
     rows = catalogue() if name is None else layers(name)

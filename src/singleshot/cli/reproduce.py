@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from singleshot.reproduce.rows import Table
+    from singleshot.lab.reproduce.rows import Table
 
 MANY = Parameter(consume_multiple=True, negative=())
 
@@ -64,14 +64,14 @@ def reproduce(
     """
     from singleshot.console import remarks, results
     from singleshot.files import require_output, write_whole
-    from singleshot.reproduce.tables import SPEED
-    from singleshot.reproduce.tables import table as table_named
+    from singleshot.lab.reproduce.tables import SPEED
+    from singleshot.lab.reproduce.tables import table as table_named
 
     require_output(json, "--json", [*data, *([coco] if coco else [])])
     console, people = results(), remarks()
     wanted = None if table == SPEED else table_named(table)
     if wanted is None:
-        from singleshot.reproduce.speed import speed_lines, speed_table
+        from singleshot.lab.reproduce.speed import speed_lines, speed_table
 
         page = None if plan else out / f"{table}.html"
         with people.status("") as status:
@@ -82,9 +82,9 @@ def reproduce(
     elif plan:
         content = _listed(wanted, rows)
     else:
-        from singleshot.reproduce.command import Wish, parse_given, parse_seeds
-        from singleshot.reproduce.command import reproduce as run
-        from singleshot.reproduce.setting_out import as_text, wanted_rows, workshop_for
+        from singleshot.lab.reproduce.command import Wish, parse_given, parse_seeds
+        from singleshot.lab.reproduce.command import reproduce as run
+        from singleshot.lab.reproduce.setting_out import as_text, wanted_rows, workshop_for
 
         workshop = workshop_for(
             data, coco=coco, budget=budget, width=width, epochs=epochs, init=init, train_split=train_split,
@@ -107,7 +107,7 @@ def reproduce(
 def _listed(table: Table, rows: str | None) -> dict[str, object]:
     """The plan for people, and all of it as plain values."""
     from singleshot.console import results
-    from singleshot.reproduce.setting_out import plan_of, wanted_rows
+    from singleshot.lab.reproduce.setting_out import plan_of, wanted_rows
 
     wanted = wanted_rows(table, rows)
     for line in plan_of(wanted):

@@ -15,6 +15,6 @@ def train(*data: str, options: Annotated[TrainOptions, Parameter(name="*")] = Tr
     Args:
         data: one or more data sets (VOC, COCO, YOLO or CSV); several are joined.
     """
-    from singleshot.train.command import train_command
+    from singleshot.commands.train import train_command
 
     return train_command(data, options)

@@ -34,7 +34,7 @@ def import_(
         keep: classes to keep of a detector, as `car,bus`; `voc` keeps VOC's 20 of COCO's, under VOC's names.
         whole: leave fc6 and fc7 of a VGG-16 classifier whole, for ssd300-vgg16-full; else they are subsampled.
     """
-    from singleshot.weights.importing import import_files
+    from singleshot.commands.import_weights import import_files
 
     width, _, height = (size or "").partition("x")
     if size is not None and not (size.isascii() and width.isdecimal() and height.isdecimal()):

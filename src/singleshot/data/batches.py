@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from singleshot.data.loader import TrainingSet, VisitOrder
-    from singleshot.tensors import Batch
+    from singleshot.ssd.tensors import Batch
 
 PATIENCE = 300.0
 """Seconds after which a process that makes a batch is given up."""

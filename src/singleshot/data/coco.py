@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.packing import Packer
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.files import read_regular
-from singleshot.safe_json import parse_json
+from singleshot.files import parse_json, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,7 +18,7 @@ from singleshot.data.sample import truths_to_learn
 from singleshot.data.shared import share
 from singleshot.decode import EncodedPicture
 from singleshot.errors import DataError, PictureError
-from singleshot.tensors import Batch
+from singleshot.ssd.tensors import Batch
 from singleshot.types import Sample
 
 if TYPE_CHECKING:

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from singleshot.errors import DataError, RequestError, UnknownNameError
-from singleshot.files import read_lines, read_regular
-from singleshot.safe_json import parse_json
+from singleshot.files import parse_json, read_lines, read_regular
 from singleshot.types import Detections
 
 if TYPE_CHECKING:

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from singleshot.assign.matching import match
-from singleshot.box_coder import decode
 from singleshot.boxes import pairwise_iou
-from singleshot.losses.confidence import background_softmax_loss
-from singleshot.losses.mining import hard_negatives
-from singleshot.postprocess import postprocess, to_detections
 from singleshot.preprocess import to_network_input
+from singleshot.ssd.coder import decode
+from singleshot.ssd.detection import postprocess, to_detections
+from singleshot.ssd.loss import background_softmax_loss, hard_negatives
+from singleshot.ssd.matching import match
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, Int64, UInt8
 
     from singleshot.models.ssd import SSD
-    from singleshot.postprocess import Found
     from singleshot.spec import MapBoxes
-    from singleshot.tensors import Matches
+    from singleshot.ssd.detection import Found
+    from singleshot.ssd.tensors import Matches
     from singleshot.types import Detections
 
 

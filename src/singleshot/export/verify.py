@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from singleshot.box_coder import decode
 from singleshot.errors import VerificationError
 from singleshot.photographs import ASTRONAUT, CAMERA, CHELSEA, COFFEE
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.engine import DETECTIONS, RAW, ROWS, found_in
+from singleshot.ssd.coder import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float32, UInt8
 
     from singleshot.models.ssd import SSD
-    from singleshot.postprocess import Found
+    from singleshot.ssd.detection import Found
 
     Picture = UInt8[np.ndarray, "H W 3"]
     Outputs = Callable[[Sequence[Picture]], Mapping[str, np.ndarray]]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from singleshot.models.extras import lite_block
-from singleshot.tensors import Predictions
+from singleshot.ssd.tensors import Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import nn
 
-from singleshot.default_boxes import caffe_default_boxes
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.extras import ExtraMaps
 from singleshot.models.fusion import Fused, channels_after
@@ -22,6 +21,7 @@ from singleshot.models.timm_base import TimmBase
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full
 from singleshot.spec import TIMM
+from singleshot.ssd.default_boxes import caffe_default_boxes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from singleshot.models.backbone import Backbone
     from singleshot.spec import ModelSpec
-    from singleshot.tensors import Predictions
+    from singleshot.ssd.tensors import Predictions
 
 Part = TypeVar("Part", bound=nn.Module)
 

@@ -10,19 +10,19 @@ import numpy as np
 import PIL.Image
 
 from singleshot.errors import PictureError, RequestError, offer
-from singleshot.postprocess import to_detections
 from singleshot.preprocess import decode_picture, image_pixels
 from singleshot.runtime.backends import load_backend
 from singleshot.runtime.shipped import shipped_models
 from singleshot.runtime.streaming import stream
 from singleshot.spec import VARIANTS
+from singleshot.ssd.detection import to_detections
 from singleshot.weights.folder import CONFIG, read_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from singleshot.postprocess import Found
     from singleshot.runtime.engine import Backend
+    from singleshot.ssd.detection import Found
     from singleshot.types import Detections
 
     Picture = str | Path | PIL.Image.Image | np.ndarray

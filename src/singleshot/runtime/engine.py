@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 
 from singleshot.errors import ModelError
-from singleshot.postprocess import postprocess
+from singleshot.ssd.detection import postprocess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float32, UInt8
 
-    from singleshot.postprocess import Found
     from singleshot.spec import ModelSpec
+    from singleshot.ssd.detection import Found
 
 RAW = ("offsets", "probabilities", "default_boxes")
 """`offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background; `default_boxes` (K, 4): xyxy,

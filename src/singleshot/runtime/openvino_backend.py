@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from jaxtyping import Float32, UInt8
 
-    from singleshot.postprocess import Found
     from singleshot.spec import ModelSpec
+    from singleshot.ssd.detection import Found
 
     Pictures = Sequence[UInt8[np.ndarray, "H W 3"]]
 

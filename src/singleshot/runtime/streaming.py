@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from singleshot.postprocess import Found
     from singleshot.runtime.engine import Backend, Lane
+    from singleshot.ssd.detection import Found
 
     Decoded = tuple[Path, np.ndarray, Found]
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.postprocess_torch import postprocess_batch
 from singleshot.preprocess import to_network_input
-from singleshot.tensors import Predictions
+from singleshot.ssd.detection_torch import postprocess_batch
+from singleshot.ssd.tensors import Predictions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from singleshot.models.ssd import SSD
-    from singleshot.postprocess import Found
+    from singleshot.ssd.detection import Found
 
 PRECISIONS = ("fp32", "bf16")
 

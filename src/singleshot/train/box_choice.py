@@ -7,14 +7,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from singleshot.coverage.adapt import ENOUGH, NEGLECTED, adapt
+from singleshot.box_search.adapt import ENOUGH, NEGLECTED, adapt
 from singleshot.errors import UnknownNameError
 from singleshot.models.ssd import grid_sizes
 from singleshot.train.box_file import with_boxes_of
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
-    from singleshot.coverage.measure import Coverage
+    from singleshot.box_search.measure import Coverage
     from singleshot.spec import BoxSpec, ModelSpec
     from singleshot.types import Annotations
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from singleshot.errors import RequestError, SingleshotError
-from singleshot.files import read_regular
-from singleshot.safe_json import parse_json
+from singleshot.files import parse_json, read_regular
 from singleshot.spec import ModelSpec
 from singleshot.weights.bounds import require_bounds
 

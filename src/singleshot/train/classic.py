@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from singleshot.assign.targets import assign
 from singleshot.errors import ModelError
+from singleshot.ssd.matching import assign
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32
     from torch import Tensor
 
     from singleshot.models.ssd import SSD
-    from singleshot.tensors import Predictions
+    from singleshot.ssd.tensors import Predictions
     from singleshot.types import Sample
 
 BOX_AND_VARIANCES = 8

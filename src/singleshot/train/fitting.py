@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singleshot.coverage.adapt import ENOUGH, THRESHOLD, least_covered
-from singleshot.coverage.measure import measurable
+from singleshot.box_search.adapt import ENOUGH, THRESHOLD, least_covered
+from singleshot.box_search.measure import measurable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from singleshot.augment.settings import AugmentSettings
-    from singleshot.coverage.measure import Coverage
+    from singleshot.box_search.measure import Coverage
     from singleshot.train.recipe import Recipe
     from singleshot.types import Annotations
 

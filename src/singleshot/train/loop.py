@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from singleshot.evaluate.protocols import Evaluation
-    from singleshot.tensors import Batch
+    from singleshot.ssd.tensors import Batch
     from singleshot.train.journal import Journal
     from singleshot.train.plan import Plan
     from singleshot.train.signals import Signals

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from singleshot.tensors import Batch
+    from singleshot.ssd.tensors import Batch
     from singleshot.train.plan import Plan
 
 UPDATES = 100

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from singleshot.augment.settings import AugmentSettings
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.losses.multibox import LOCATION_LOSSES
+from singleshot.ssd.loss import LOCATION_LOSSES
 
 if TYPE_CHECKING:
     from singleshot.spec import ModelSpec

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from singleshot.assign.targets import assign
 from singleshot.errors import NonFiniteLossError
-from singleshot.losses.multibox import multibox_loss
+from singleshot.ssd.loss import multibox_loss
+from singleshot.ssd.matching import assign
 from singleshot.train.ranks import Ranks
 from singleshot.train.solver import clip_gradients
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from singleshot.models.ssd import SSD
-    from singleshot.tensors import Batch, Targets
+    from singleshot.ssd.tensors import Batch, Targets
     from singleshot.train.recipe import Recipe
     from singleshot.train.solver import Solver
 

@@ -13,9 +13,9 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import TIMM
 from singleshot.weights.folder import read_folder, save_folder
-from singleshot.weights.tensorflow import read_mobilenetv2
-from singleshot.weights.timm_file import from_timm
-from singleshot.weights.torchvision import from_torchvision
+from singleshot.weights.importers.tensorflow import read_mobilenetv2
+from singleshot.weights.importers.timm_file import from_timm
+from singleshot.weights.importers.torchvision import from_torchvision
 from singleshot.weights.transfer import Transfer, start_from
 
 if TYPE_CHECKING:

@@ -1,1 +1,0 @@
-"""From the truth to what each default box learns."""

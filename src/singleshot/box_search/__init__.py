@@ -1,0 +1,1 @@
+"""The search for default boxes that fit a data set."""

@@ -1,0 +1,1 @@
+"""One module for each verb: what `ssd VERB` does, callable from Python."""

@@ -1,0 +1,68 @@
+"""`ssd boxes`, behind the command line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from singleshot.commands.boxes_page import write_study
+from singleshot.commands.boxes_study import study
+from singleshot.data.recognise import default_splits, join, open_data
+from singleshot.decode import decode_picture
+from singleshot.errors import PictureError, RequestError
+from singleshot.spec import OBJECT
+from singleshot.train.initial import base_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from singleshot.commands.boxes_study import Study
+
+
+def boxes_for(
+    data: Sequence[str],
+    *,
+    model: str | None,
+    split: str | None,
+    input_size: str | None,
+    most: int | None,
+    latency: float | None,
+    page: Path,
+) -> Study:
+    """Measure a detector's default boxes, design better ones, and write the page.
+
+    Args:
+        data: sets, joined.
+        model: an architecture's name or a model folder; None is the default architecture.
+        split: of each; None takes what training would learn from, so that no test picture decides.
+        input_size: `WxH` of the network input.
+        most: default boxes there may be.
+        latency: milliseconds that the network may take.
+        page: where to write.
+
+    Raises:
+        RequestError, DataError: no such set, split, model or size, or a budget that nothing can be within.
+    """
+    if not data:
+        raise RequestError("which data? Give a folder or file: ssd boxes DATA")
+    sets = [open_data(path, split=split or default_splits(path).train) for path in data]
+    annotations = join(sets)
+    spec = base_spec(model, input_size)
+    if spec.class_agnostic:
+        annotations = annotations.as_one_class(OBJECT)
+    spec = replace(spec, class_names=annotations.class_names)
+    found = study(spec, annotations, most=most, latency=latency)
+    remarks = [f"{len(annotations)} pictures, {len(annotations.labels)} objects", *found.remarks]
+    index = int(np.argmax(np.diff(annotations.starts)))
+    try:
+        picture = decode_picture(annotations.path(index))
+    except PictureError as error:
+        picture = None
+        remarks.append(str(error))
+    found = replace(found, remarks=tuple(remarks))
+    names = ", ".join(str(path) for path in data)
+    write_study(page, f"Default boxes of {spec.name} on {names}", found, picture, annotations.truths(index))
+    return found

@@ -1,1 +1,0 @@
-"""How well default boxes tile the objects of a data set, and a tiling that does it better."""

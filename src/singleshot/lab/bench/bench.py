@@ -1,0 +1,151 @@
+"""The whole measurement: contestants, whole processes, folders, the machine's limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from singleshot.data.classes import only_classes
+from singleshot.data.recognise import open_data
+from singleshot.errors import RequestError
+from singleshot.evaluate.protocols import evaluate
+from singleshot.lab.bench import folders, processes, report
+from singleshot.lab.bench.ceiling import convolution_rate, copy_rate
+from singleshot.lab.bench.contest import compete
+from singleshot.lab.bench.cost import cost
+from singleshot.lab.bench.machine import other_load, processor, require_quiet
+from singleshot.lab.bench.ours import PRECISIONS, ours
+from singleshot.lab.bench.peers import FAMILIES, peers, require_known
+from singleshot.lab.bench.stages import stage_milliseconds
+from singleshot.runtime.detector import Detector
+from singleshot.runtime.over_set import detect_in_set
+from singleshot.spec import VARIANTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+DEFAULT_MODELS = ("ssd300-vgg16", "ssdlite320-mobilenetv2")
+FOLDER_PICTURES = 400
+SHOWN = 0.5
+"""The score from which `ssd detect` shows what it finds."""
+
+
+@dataclass
+class Settings:
+    """What to measure.
+
+    Attributes:
+        models: architectures (seeded weights), model folders or exported models.
+        against: peers, keys of `bench.peers.AGAINST`.
+        threads: cores for everybody.
+        rounds: measurements of each part.
+        data: a labelled set whose pictures the folder's throughput is measured on, and with `split` the accuracy of
+            models that have weights.
+        split: of it.
+        limits: measure the machine's own rates, and base, extra maps and heads apart.
+        cold: measure cold starts, too.
+        loaded: measure although others use the machine.
+    """
+
+    models: Sequence[str] = DEFAULT_MODELS
+    against: Sequence[str] = ("torchvision",)
+    threads: int = 2
+    rounds: int = 30
+    data: str | None = None
+    split: str | None = None
+    limits: bool = False
+    cold: bool = False
+    loaded: bool = False
+
+
+@dataclass
+class Measured:
+    """What was found, as plain values: see `report` for the rows."""
+
+    machine: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    accuracy: dict[str, float] = field(default_factory=dict)
+    folders: dict[str, float] = field(default_factory=dict)
+    cold: dict[str, tuple[float, float]] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def run(settings: Settings, on_stage: Callable[[str], None] = lambda _stage: None) -> Measured:
+    """Measure all that is asked for, one thing after another.
+
+    Raises:
+        MachineError: it is busy; RequestError: no such model or peer; DataError: data that cannot be used.
+    """
+    if settings.threads < 1 or settings.rounds < 1:
+        raise RequestError(f"threads and rounds must be at least 1, got {settings.threads} and {settings.rounds}")
+    require_known(settings.against)
+    load = other_load(2.0) if settings.loaded else require_quiet()
+    measured = Measured(
+        {"processor": processor(), "threads": settings.threads, "rounds": settings.rounds, "other_load": round(load, 2)}
+    )
+    families = []
+    contestants = []
+    backends: dict[str, Any] = {}
+    for model in settings.models:
+        on_stage(f"preparing {model}")
+        for contestant, backend in ours(model, threads=settings.threads):
+            contestants.append(contestant)
+            families.append(contestant.family)
+            backends[contestant.name] = backend if model not in VARIANTS else None
+    on_stage("preparing the peers")
+    everybody = [*peers(settings.against, families, threads=settings.threads), *contestants]
+    if settings.limits:
+        on_stage("measuring what the machine can do")
+        measured.limits = {precision: convolution_rate(precision, threads=settings.threads) for precision in PRECISIONS}
+        measured.limits["copy"] = copy_rate()
+    rows = compete(everybody, settings.rounds, lambda done: on_stage(f"timing: round {done} of {settings.rounds}"))
+    measured.rows = report.values(rows)
+    if settings.limits:
+        on_stage("timing base, extra maps and heads apart")
+        architectures = [name for name in settings.models if name in VARIANTS]
+        measured.stages = {name: stage_milliseconds(VARIANTS[name], threads=settings.threads) for name in architectures}
+        operations = {name: cost(VARIANTS[name]).operations for name in architectures}
+        for row in measured.rows:
+            precision = row["name"].rpartition(", ")[2]
+            if row["family"] in operations and row["name"].startswith("ours") and precision in measured.limits:
+                rate = operations[row["family"]] / row["network_ms"] * 1e3
+                row["of_limit"] = rate / measured.limits[precision]
+    if settings.data is not None:
+        _with_data(settings, measured, backends, on_stage)
+    if settings.cold:
+        on_stage("starting from nothing")
+        measured.cold["ssd detect, default model"] = processes.cold_start(processes.ours())
+        for name in FAMILIES:
+            measured.cold[f"torchvision {name}"] = processes.cold_start(
+                processes.torchvision(name, threads=settings.threads), times=3
+            )
+    return measured
+
+
+def _with_data(
+    settings: Settings, measured: Measured, backends: dict[str, Any], on_stage: Callable[[str], None]
+) -> None:
+    assert settings.data is not None
+    pictures = open_data(settings.data, split=settings.split)
+    files = [Path(pictures.path(number)) for number in range(min(FOLDER_PICTURES, len(pictures)))]
+    for name, backend in backends.items():
+        if backend is None:
+            continue
+        if settings.split is not None:
+            on_stage(f"accuracy of {name}")
+            known = only_classes(pictures, [one for one in backend.spec.class_names if one in pictures.class_names])
+            found = detect_in_set(Detector(backend, name=name), known)
+            measured.accuracy[name] = evaluate(known, found).mean_ap or 0.0
+        on_stage(f"a folder of pictures through {name}")
+        settings_of = backend.spec.postprocess
+        backend.spec = replace(backend.spec, postprocess=replace(settings_of, score_threshold=SHOWN))
+        detector = Detector(backend, name=name)
+        measured.folders[name] = folders.pictures_a_second(folders.ours(detector, files))
+    if "torchvision" in settings.against:
+        for name, family in FAMILIES.items():
+            if any(row["family"] == family for row in measured.rows):
+                on_stage(f"a folder of pictures through torchvision's {name}")
+                run_folder = folders.of_torchvision(name, files[:64], threads=settings.threads)
+                measured.folders[f"torchvision {name}"] = folders.pictures_a_second(run_folder, times=3)

@@ -1,0 +1,129 @@
+"""What was measured, as tables for people, plain values for machines, and a plot of speed against accuracy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from singleshot.lab.bench.contest import PARTS, Row, ratio
+from singleshot.lab.bench.machine import MOST_OTHER_LOAD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from singleshot.lab.bench.bench import Measured
+
+
+def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """One dict a contestant: milliseconds by part, and ratios to its family's reference, where it takes part."""
+    references = {row.contestant.family: row for row in rows if row.contestant.reference}
+    found = []
+    for row in rows:
+        one = row.contestant
+        peer = references.get(one.family)
+        whole, network, eight = (row.median(part) for part in ("whole", "network", "batch8"))
+        found.append(
+            {
+                "name": one.name,
+                "family": one.family,
+                "boxes": one.boxes,
+                "input": one.input_size,
+                **{f"{part}_ms": row.median(part) for part in PARTS},
+                "p95_ms": row.p95("whole"),
+                "outside": 1 - network / whole if network and whole else None,
+                "batch8_rate": 8e3 / eight if eight else None,
+                "ratio": ratio(row, peer, "whole") if peer else None,
+                "post_ratio": ratio(row, peer, "post") if peer else None,
+                "post_worst_ratio": ratio(row, peer, "post_worst") if peer else None,
+            }
+        )
+    return found
+
+
+def lines(measured: Measured) -> Iterator[str]:
+    """All of it for people."""
+    yield ", ".join(f"{key} {value}" for key, value in measured.machine.items())
+    if measured.machine["other_load"] > MOST_OTHER_LOAD:
+        yield "MEASURED ON A BUSY MACHINE: milliseconds and ratios are not to be quoted"
+    yield f"\n{table(measured.rows)}\n\n{table_seven(measured.rows, measured.accuracy)}"
+    for name, figure in measured.accuracy.items():
+        yield f"{name}: mAP {figure:.1%}"
+    for name, rate in measured.folders.items():
+        yield f"{name}: {rate:.0f} files/s from the disk to boxes"
+    for name, (seconds, megabytes) in measured.cold.items():
+        yield f"{name}, fresh process: {seconds:.2f} s, {megabytes:.0f} MB"
+    for name, rate in measured.limits.items():
+        yield f"the machine's {name}: {rate / 1e9:.0f} G{'B' if name == 'copy' else ' operations'}/s"
+    for row in measured.rows:
+        if "of_limit" in row:
+            yield f"{row['name']}: {row['of_limit']:.0%} of the machine's rate"
+    for name, stages in measured.stages.items():
+        total = sum(stages.values())
+        shares = ", ".join(f"{stage} {spent:.1f} ms ({spent / total:.0%})" for stage, spent in stages.items())
+        yield f"{name} in torch, fp32: {shares}"
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown; ratios are to torchvision's eager code in the same run."""
+    lines = [
+        "| | whole, ms | p95, ms | network, ms | NMS etc., ms | the same at worst, ms | outside the network "
+        "| pictures/s, batch 8 | times as fast: whole | NMS etc. | at worst |",
+        "|" + "---|" * 11,
+    ]
+    for row in rows:
+        cells = [
+            row["name"],
+            *(_number(row[f"{part}_ms"], 2) for part in ("whole", "p95", "network", "post", "post_worst")),
+            "" if row["outside"] is None else f"{row['outside']:.0%}",
+            _number(row["batch8_rate"], 0),
+            *(_number(row[name], 2) for name in ("ratio", "post_ratio", "post_worst_ratio")),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table_seven(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float]) -> str:
+    """The paper's table 7 in its own form: frames a second with NMS, batch size 1 and 8."""
+    lines = ["| method | mAP | FPS, batch 1 | FPS, batch 8 | boxes | input |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        cells = [
+            row["name"],
+            f"{100 * accuracy[row['name']]:.1f}" if row["name"] in accuracy else "",
+            _number(1e3 / row["whole_ms"], 1),
+            _number(row["batch8_rate"], 1),
+            "" if row["boxes"] is None else str(row["boxes"]),
+            row["input"],
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def plot(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float], path: Path) -> None:
+    """Everybody's pictures a second as bars; beside them speed against mAP, of those whose accuracy was measured."""
+    from matplotlib.figure import Figure
+
+    ranked = sorted(rows, key=lambda row: -row["whole_ms"])
+    figure = Figure(figsize=(14 if accuracy else 9, 1.5 + 0.32 * len(rows)), layout="constrained")
+    bars, *others = figure.subplots(1, 2 if accuracy else 1, squeeze=False)[0]
+    rates = [1e3 / row["whole_ms"] for row in ranked]
+    colours = ["tab:orange" if row["name"].startswith("ours") else "silver" for row in ranked]
+    bars.set_xscale("log")
+    drawn = bars.barh([row["name"] for row in ranked], rates, color=colours)
+    bars.bar_label(drawn, [f"{rate:.1f}" for rate in rates], padding=3)
+    bars.margins(x=0.15)
+    bars.set_xlabel("pictures a second, one at a time, from decoded picture to final boxes")
+    for axes in others:
+        for name, rate in zip([row["name"] for row in ranked], rates, strict=True):
+            if name in accuracy:
+                axes.scatter(rate, 100 * accuracy[name], label=f"{name}: {100 * accuracy[name]:.1f}%")
+        axes.set_xscale("log")
+        axes.set_xlim(bars.get_xlim())
+        axes.set_ylim(0, 100)
+        axes.legend(loc="lower left", fontsize="small")
+        axes.set_xlabel("pictures a second")
+        axes.set_ylabel("mAP, %")
+    figure.savefig(path, dpi=120)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

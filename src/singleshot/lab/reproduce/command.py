@@ -1,0 +1,245 @@
+"""`ssd reproduce`, behind the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from singleshot.data.recognise import open_data
+from singleshot.errors import RequestError, UnknownNameError
+from singleshot.lab.reproduce.latency import milliseconds
+from singleshot.lab.reproduce.outcome import Outcome, Result, orderings
+from singleshot.lab.reproduce.page import data_of_all, write_table
+from singleshot.lab.reproduce.sources import LackingError
+from singleshot.models.ssd import SSD
+from singleshot.runtime.detector import find_model
+from singleshot.train.clock import in_words
+from singleshot.weights.folder import read_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from singleshot.lab.reproduce.rows import Row, Table
+    from singleshot.lab.reproduce.sources import Source
+    from singleshot.lab.reproduce.training import Workshop
+
+BORNE_OUT = "no two rows' intervals part: no ordering is claimed"
+ONE_SEED = "one seed has no interval: give --seeds 0,1,2 to learn which differences are more than chance"
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """A table of ours.
+
+    Attributes:
+        table: the paper's.
+        outcomes: rows that were trained or given.
+        left_out: label and reason of those that were not.
+        claims: lines on which orderings the intervals bear out.
+        notes: lines on how it was made.
+    """
+
+    table: Table
+    outcomes: tuple[Outcome, ...]
+    left_out: tuple[tuple[str, str], ...]
+    claims: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "table": self.table.name,
+            "title": self.table.title,
+            "rows": [one.to_json() for one in self.outcomes],
+            "left_out": [{"row": label, "reason": reason} for label, reason in self.left_out],
+            "orderings": [list(pair) for pair in orderings(self.outcomes)],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What of a table is wanted.
+
+    Attributes:
+        rows: keys; empty for all.
+        seeds: of the trainings.
+        given: by key, the folder of a model that is judged instead of trained.
+        rounds: of timing; 0 times nothing.
+        threads: cores that are timed.
+    """
+
+    rows: Sequence[str] = ()
+    seeds: Sequence[int] = (0,)
+    given: Mapping[str, str] = field(default_factory=dict)
+    rounds: int = 9
+    threads: int = 2
+
+
+def reproduce(
+    table: Table, workshop: Workshop, wish: Wish, *, say: Callable[[str], None], stage: Callable[[str], None]
+) -> Reproduced:
+    """Train (or take) every row with every seed, judge it, time it, and write the page.
+
+    Args:
+        table: of the paper.
+        workshop: where and how.
+        wish: what of it.
+        say: takes a line as soon as it is known.
+        stage: takes what is going on, for a line that changes.
+
+    Raises:
+        RequestError, DataError, ModelError: no row can be made of what was given, or something given is wrong; found
+            before any training.
+    """
+    rows, left_out = _possible(table, workshop, wish)
+    for label, reason in left_out:
+        say(f"left out: {label}: {reason}")
+    timed: dict[str, dict[str, float]] = {}
+    if table.timed and wish.rounds:
+        specs = {row.key: row.spec for row in rows}
+        timed = milliseconds(
+            specs, threads=wish.threads, rounds=wish.rounds,
+            on_round=lambda done: stage(f"timing: round {done} of {wish.rounds}"),
+        )  # fmt: skip
+    results = _results(rows, workshop, wish, say=say, stage=stage)
+    outcomes = tuple(_outcome(row, workshop, wish, results[row.key], timed.get(row.key, {})) for row in rows)
+    notes = [line for line in (table.note, data_of_all(outcomes)) if line]
+    budget = workshop.budget
+    if budget.quick or budget.width < 1:
+        notes.append(
+            f"budget {budget.name}: the trunk's width x {budget.width:g}, epochs {budget.epochs or 0:g}, from nothing: "
+            "no figure here is the paper's; it is the comparison in small, on other data"
+        )
+    elif workshop.init == "none":
+        notes.append("trained from nothing: the paper starts from a classifier's VGG-16 (--init FILE)")
+    done = Reproduced(table, outcomes, tuple(left_out), tuple(_claims(outcomes)), tuple(notes))
+    shown = [*notes, *(f"left out: {label}: {reason}" for label, reason in left_out)]
+    write_table(workshop.out / f"{table.name}.html", table.title, outcomes, notes=shown, claims=done.claims)
+    return done
+
+
+def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], list[tuple[str, str]]]:
+    """The wanted rows that what was given is enough for, and those that it is not, with what they lack."""
+    known = {row.key: row for row in table.rows}
+    for key in wish.given:
+        if key not in known:
+            raise UnknownNameError(f"row of {table.name}", key, known)
+    possible: list[Row] = []
+    lacking: list[tuple[str, str]] = []
+    alike: dict[str, str] = {}
+    needed: set[Source] = set()
+    for key, row in known.items():
+        if wish.rows and key not in wish.rows:
+            continue
+        trains = key not in wish.given
+        try:
+            sources = [workshop.given.judged(row), *(workshop.given.learnt(row) if trains else ())]
+        except LackingError as error:
+            lacking.append((row.label, str(error)))
+            continue
+        training = json.dumps([workshop.whole_cost(row), *map(str, sources), row.protocol])
+        if trains and (same := alike.setdefault(training, row.label)) != row.label:
+            lacking.append((row.label, f"of what was given it would be the same as {same}"))
+            continue
+        possible.append(row)
+        needed.update(sources)
+    if not possible:
+        reasons = "; ".join(f"{label}: {reason}" for label, reason in lacking)
+        raise RequestError(f"{table.name}: no row can be made of what was given: {reasons}")
+    for path in wish.given.values():
+        read_spec(find_model(path))
+    for source in sorted(needed, key=str):
+        open_data(source.path, split=source.split)  # whatever is wrong with it is found before anything is learnt
+    return possible, lacking
+
+
+def _results(
+    rows: Sequence[Row], workshop: Workshop, wish: Wish, *, say: Callable[[str], None], stage: Callable[[str], None]
+) -> dict[str, list[Result]]:
+    """Every row's models, judged; seed by seed, so that a table that is cut short has all its rows."""
+    results: dict[str, list[Result]] = {row.key: [] for row in rows}
+    for row in rows:
+        if (folder := wish.given.get(row.key)) is not None:
+            stage(f"{row.label}: judging {folder}")
+            results[row.key].append(Result(None, workshop.judge(find_model(folder), row, kept=None), folder))
+            say(_line(row, results[row.key][-1]))
+    jobs = [(seed, row) for seed in wish.seeds for row in rows if row.key not in wish.given]
+    started, trained = time.monotonic(), 0
+    for number, (seed, row) in enumerate(jobs):
+        left = (time.monotonic() - started) / trained * (len(jobs) - number) if trained else None
+        stage(f"{number + 1} of {len(jobs)}: {row.label}, seed {seed}" + (f"; {in_words(left)} left" if left else ""))
+        found_there = (workshop.folder(row, seed) / "last").is_dir()
+        model = workshop.train(row, seed)
+        figures = workshop.judge(model, row, kept=workshop.folder(row, seed))
+        trained += not found_there
+        results[row.key].append(Result(seed, figures, str(model)))
+        say(_line(row, results[row.key][-1]))
+    return results
+
+
+def _line(row: Row, result: Result) -> str:
+    found = result.figure("mAP")
+    whose = "given" if result.seed is None else f"seed {result.seed}"
+    return f"{row.label}, {whose}: mAP {'no truths' if found is None else f'{100 * found:.1f}%'}"
+
+
+def _outcome(
+    row: Row, workshop: Workshop, wish: Wish, results: Sequence[Result], timed: Mapping[str, float]
+) -> Outcome:
+    judged = workshop.given.judged(row)
+    given = row.key in wish.given
+    names = tuple(results[0].figures["per_class"])
+    spec = read_spec(find_model(results[0].model)) if given else workshop.budget.network(row.spec)
+    network = SSD(spec if given else replace(spec, class_names=names))
+    return Outcome(
+        row=row,
+        learnt=() if given else workshop.given.learnt(row),
+        judged=judged,
+        boxes=len(network.default_boxes),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        results=tuple(results),
+        milliseconds=timed,
+        given=given,
+        trained={} if given else workshop.cost(row.spec, row.schooling),
+    )
+
+
+def _claims(outcomes: Sequence[Outcome]) -> list[str]:
+    if all(one.interval is None for one in outcomes):
+        return [ONE_SEED]
+    labels = {one.row.key: one.row.label for one in outcomes}
+    above: dict[str, list[str]] = {}
+    for better, worse in orderings(outcomes):
+        above.setdefault(better, []).append(labels[worse])
+    return [f"{labels[key]} is above: {'; '.join(worse)}" for key, worse in above.items()] or [BORNE_OUT]
+
+
+def parse_given(assignments: Sequence[str]) -> dict[str, str]:
+    """`KEY=FOLDER` each.
+
+    Raises:
+        RequestError: no assignment.
+    """
+    found = {}
+    for one in assignments:
+        key, sign, folder = one.partition("=")
+        if not sign or not folder:
+            raise RequestError(f"--given takes ROW=FOLDER, got {one!r}")
+        found[key.strip()] = str(Path(folder.strip()))
+    return found
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """`0,1,2`.
+
+    Raises:
+        RequestError: no whole numbers, or one twice.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) < 19 for part in parts) or len(set(parts)) < len(parts):
+        raise RequestError(f"--seeds takes different whole numbers below 10^18, such as 0,1,2, got {text!r}")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,115 @@
+"""Which split of which set a row learns and is judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from singleshot.data.recognise import default_splits, recognise
+from singleshot.data.voc import voc_splits
+from singleshot.errors import RequestError
+from singleshot.lab.reproduce.rows import ALL_AND_TESTS, FIRST
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from singleshot.lab.reproduce.rows import Row
+
+TRAINVAL = "trainval"
+
+
+class LackingError(RequestError):
+    """The given sets lack what a row needs; says what. Other rows may do without."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A split of a set."""
+
+    path: str
+    split: str
+
+    def place(self) -> dict[str, str]:
+        """The split, however its path was spelled."""
+        return {"path": str(Path(self.path).resolve()), "split": self.split}
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{Path(self.path).name} {self.split}"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the user gave.
+
+    Attributes:
+        sets: VOC2007, VOC2012; or any of one's own.
+        coco: for rows that learn COCO.
+        train_split: instead of trainval, or of the set's own training split.
+        test_split: instead of test, or of the set's own validation split where it has no test.
+    """
+
+    sets: Sequence[str]
+    coco: str | None = None
+    train_split: str | None = None
+    test_split: str | None = None
+
+    def learnt(self, row: Row) -> tuple[Source, ...]:
+        """What the row learns; what it learns before that is `coco_learnt`.
+
+        Raises:
+            LackingError: another set or split is needed.
+        """
+        if row.on_coco:
+            return (self.coco_learnt(),)
+        if row.before is not None:
+            self.coco_learnt()
+        if not self.sets:
+            raise LackingError("needs a set behind --data")
+        sets = self.sets[:1] if row.schooling.sets == FIRST else self.sets
+        learnt = [Source(path, self.train_split or _learning_split(path)) for path in sets]
+        if row.schooling.sets == ALL_AND_TESTS:
+            learnt += [Source(path, _judging_split(path)) for path in sets[:-1]]
+        return tuple(learnt)
+
+    def judged(self, row: Row) -> Source:
+        """What the row is judged on: the test of the first set, or of the last for 07++12.
+
+        Raises:
+            LackingError: there is nothing to judge on.
+        """
+        if not (row.on_coco or self.sets):
+            raise LackingError("needs a set behind --data")
+        path = self._coco() if row.on_coco else self.sets[-1 if row.schooling.sets == ALL_AND_TESTS else 0]
+        return Source(path, self.test_split or _judging_split(path))
+
+    def coco_learnt(self) -> Source:
+        """COCO's training split.
+
+        Raises:
+            LackingError: no COCO set was given, or it has none.
+        """
+        return Source(self._coco(), _learning_split(self._coco()))
+
+    def _coco(self) -> str:
+        if self.coco is None:
+            raise LackingError("needs a set in COCO's format: --coco DIR")
+        return self.coco
+
+
+def _learning_split(path: str) -> str:
+    if recognise(Path(path)) == "voc" and TRAINVAL in voc_splits(Path(path)):
+        return TRAINVAL
+    split = default_splits(path).train
+    if split is None:
+        raise LackingError(f"{path} has no split to train on: ssd data split, or --train-split")
+    return split
+
+
+def _judging_split(path: str) -> str:
+    own = default_splits(path)
+    split = own.test or own.val
+    if split is None:
+        raise LackingError(f"{path} has no split to judge on: ssd data split, or --test-split")
+    return split

@@ -1,0 +1,92 @@
+"""Table 7: pictures a second of SSD300 and SSD512 here, beside what the paper measured on a Titan X."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from singleshot.lab.bench.contest import compete
+from singleshot.lab.bench.ours import PRECISIONS, ours
+from singleshot.lab.reproduce.page import matrix, write_page
+from singleshot.lab.reproduce.paper import printed
+from singleshot.lab.reproduce.setting_out import aligned
+from singleshot.report.page import section
+from singleshot.report.sections import lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+NETWORKS = {"SSD300": "ssd300-vgg16", "SSD512": "ssd512-vgg16"}
+BATCHES = {1: "whole", 8: "batch8"}
+
+
+def speed_table(
+    page: Path | None, *, threads: int, rounds: int, on_stage: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """The paper's rows with ours, and a page of them; without a page only what the paper says."""
+    if page is None:
+        return untimed()
+    rows = speed_rows(threads=threads, rounds=rounds, on_stage=on_stage)
+    write_speed(page, rows)
+    return rows
+
+
+def speed_rows(*, threads: int, rounds: int, on_stage: Callable[[str], None]) -> list[dict[str, Any]]:
+    """The paper's rows, ours behind each SSD: whole detections, post-processing included, by precision and batch."""
+    contestants = []
+    for name in NETWORKS.values():
+        on_stage(f"preparing {name}")
+        contestants += [contestant for contestant, _ in ours(name, threads=threads)]
+    for contestant in contestants:
+        for part in set(contestant.works) - set(BATCHES.values()):
+            del contestant.works[part]
+    times = compete(contestants, rounds, lambda done: on_stage(f"timing: round {done} of {rounds}"))
+    rows = untimed()
+    for row in rows:
+        network = NETWORKS.get(row["method"])
+        for timed in times:
+            name, _, precision = timed.contestant.name.rpartition(", ")
+            took = timed.median(BATCHES[row["batch"]])
+            if took is not None and name == f"ours {network}":
+                row["ours"][precision] = 1e3 * row["batch"] / took
+    return rows
+
+
+def untimed() -> list[dict[str, Any]]:
+    """The paper's rows, with nothing of ours yet."""
+    return [dict(row) | {"ours": {}} for row in printed("table7_speed_titan_x")]
+
+
+def speed_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The table for the terminal."""
+    return aligned(*_columns(rows))
+
+
+def write_speed(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The table as a page."""
+    head, cells = _columns(rows)
+    body = section(
+        "Pictures a second, post-processing included", matrix(head, [[escape(cell) for cell in row] for row in cells])
+    )
+    note = "The paper measured on a Titan X with Caffe; ours is this machine, OpenVINO, seeded weights."
+    write_page(path, "Speed (table 7)", [body, section("Notes", lines([note]))])
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    head = ["method", "input", "boxes", "batch", "paper mAP", "paper FPS", *(f"ours {name}" for name in PRECISIONS)]
+    cells = []
+    for row in rows:
+        ours_here = [f"{row['ours'][name]:.1f}" if name in row["ours"] else "-" for name in PRECISIONS]
+        cells.append(
+            [
+                row["method"],
+                row["input"],
+                f"{row['boxes']:,}",
+                str(row["batch"]),
+                f"{row['mAP']:.1f}",
+                str(row["FPS"]),
+                *ours_here,
+            ]
+        )
+    return head, cells

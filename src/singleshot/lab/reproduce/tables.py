@@ -1,0 +1,157 @@
+"""All tables that can be run, by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from singleshot.errors import UnknownNameError
+from singleshot.lab.reproduce.ablations import PLAIN, SSD300, table2, table3
+from singleshot.lab.reproduce.paper import PER_CLASS, expansion, method, printed
+from singleshot.lab.reproduce.relatives import relatives
+from singleshot.lab.reproduce.rows import ALL_AND_TESTS, FIRST, Row, Schooling, Table
+from singleshot.spec import SSD512_VGG16, ModelSpec, variant
+from singleshot.train.recipe import CAFFE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SSD512 = replace(SSD300, key="ssd512", label="SSD512", spec=SSD512_VGG16, boxes=24564)
+
+# COCO: 160k, 40k, 40k updates (section 3.4); with expansion the authors' ssd_coco.py: drops at 280k and 360k of 400k.
+ON_COCO = Schooling(PLAIN, 240_000)
+EXPANDED_ON_COCO = Schooling(replace(CAFFE, drops=(0.7, 0.9)), 400_000)
+# VOC2012: 60k, 20k updates (section 3.3).
+ON_VOC12 = Schooling(replace(PLAIN, drops=(0.75,)), 80_000, ALL_AND_TESTS)
+# ILSVRC DET: 320k, 80k, 40k updates (section 3.5).
+ON_ILSVRC = Schooling(replace(PLAIN, drops=(320 / 440, 400 / 440)), 440_000)
+
+
+def with_expansion(row: Row) -> Row:
+    """The paper's "*": section 3.6's expansion, and twice the updates."""
+    schooling = replace(
+        row.schooling,
+        recipe=replace(row.schooling.recipe, augment=CAFFE.augment),
+        updates=2 * row.schooling.updates,
+    )
+    if row.on_coco:
+        schooling = EXPANDED_ON_COCO
+    before = None if row.before is None else EXPANDED_ON_COCO
+    return replace(row, key=f"{row.key}-expanded", label=f"{row.label}*", schooling=schooling, before=before)
+
+
+def of_data(row: Row, data: str) -> Row:
+    """The row for training data as the paper writes them: 07, 07+12, 07++12, each with +COCO behind it."""
+    name = data.removesuffix("+COCO")
+    schooling = {"07": replace(row.schooling, sets=FIRST), "07+12": row.schooling, "07++12": ON_VOC12}[name]
+    kind = {"07": "-first", "07+12": "", "07++12": "-voc12"}[name]
+    protocol = "voc12" if data.startswith("07++12") else "voc07"
+    row = replace(row, key=f"{row.key}{kind}", label=f"{row.label}, {data}", schooling=schooling, protocol=protocol)
+    if data == name:
+        return row
+    return replace(row, key=f"{row.key}-after-coco", spec=for_coco(row), before=ON_COCO)
+
+
+def for_coco(row: Row) -> ModelSpec:
+    """The row's network with the smaller default boxes that the authors give COCO."""
+    return variant(f"{row.spec.name}-coco")
+
+
+def on_coco(row: Row, label: str) -> Row:
+    """The row as it is trained and judged on COCO."""
+    return replace(
+        row, key=f"{row.key}-coco", label=label, spec=for_coco(row), schooling=ON_COCO, on_coco=True, protocol="coco"
+    )
+
+
+def of_methods(table: str, data: tuple[str, ...]) -> tuple[Row, ...]:
+    """SSD300 and SSD512 of table 1 or 4, with the paper's AP of each class."""
+    rows = []
+    for base in (SSD300, SSD512):
+        for one in data:
+            found = method(table, base.label, one)
+            row = of_data(base, one)
+            rows.append(replace(row, paper={"mAP": found["mAP"]}, per_class=found[PER_CLASS]))
+    return tuple(rows)
+
+
+def table1() -> Table:
+    """PASCAL VOC2007 test (table 1)."""
+    rows = of_methods("table1_voc2007_test", ("07", "07+12", "07+12+COCO"))
+    return Table("table1", "PASCAL VOC2007 test, AP of each class (table 1)", rows)
+
+
+def table4() -> Table:
+    """PASCAL VOC2012 test (table 4)."""
+    rows = of_methods("table4_voc2012_test", ("07++12", "07++12+COCO"))
+    note = "VOC2012's test has no public annotations: the test split of the last set is taken"
+    return Table("table4", "PASCAL VOC2012 test, AP of each class (table 4)", rows, note=note)
+
+
+def table5() -> Table:
+    """COCO test-dev2015 (table 5)."""
+    rows = []
+    for base, figures in zip((SSD300, SSD512), printed("table5_coco_test_dev2015"), strict=True):
+        row = on_coco(base, f"{base.label}, trainval35k")
+        rows.append(replace(row, paper={name: figures[name] for name in ("AP", "AP50", "AP75")}))
+    note = "test-dev has no public annotations: the validation split is taken (minival, where it is its own split)"
+    return Table("table5", "COCO test-dev2015 (table 5)", tuple(rows), note=note)
+
+
+def table6() -> Table:
+    """What the expansion is worth (table 6): each network without and with it, in each column."""
+    rows: list[Row] = []
+    for base in (SSD300, SSD512):
+        for expanded in (False, True):
+            figures = expansion(base.label + "*" * expanded)
+            for data, column in (
+                ("07+12", "voc07_07+12"),
+                ("07+12+COCO", "voc07_07+12+COCO"),
+                ("07++12", "voc12_07++12"),
+                ("07++12+COCO", "voc12_07++12+COCO"),
+            ):
+                row = of_data(base, data)
+                rows.append(replace(with_expansion(row) if expanded else row, paper={"mAP": figures[column]}))
+            row = on_coco(base, f"{base.label}, trainval35k")
+            paper = {name: figures[f"coco_{name}"] for name in ("AP", "AP50", "AP75")}
+            rows.append(replace(with_expansion(row) if expanded else row, paper=paper))
+    return Table("table6", "What the expansion augmentation is worth (table 6)", tuple(rows))
+
+
+def ilsvrc() -> Table:
+    """ILSVRC DET val2 (section 3.5)."""
+    (figures,) = printed("ilsvrc_det_val2")
+    row = replace(
+        SSD300,
+        key="ssd300-ilsvrc",
+        spec=for_coco(SSD300),
+        schooling=ON_ILSVRC,
+        protocol="ilsvrc",
+        paper={"mAP": figures["mAP"]},
+    )
+    return Table("ilsvrc", "ILSVRC DET val2 (section 3.5)", (row,))
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "table1": table1,
+    "table2": table2,
+    "table3": table3,
+    "table4": table4,
+    "table5": table5,
+    "table6": table6,
+    "ilsvrc": ilsvrc,
+    "relatives": relatives,
+}
+"""Tables of accuracy; table 7 is about speed, see `reproduce.speed`."""
+SPEED = "table7"
+
+
+def table(name: str) -> Table:
+    """The table of this name.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    if name not in TABLES:
+        raise UnknownNameError("table", name, sorted([*TABLES, SPEED]))
+    return TABLES[name]()

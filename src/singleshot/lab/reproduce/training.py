@@ -1,0 +1,198 @@
+"""One row of a table, trained with one seed and judged; what was done before is not done again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from singleshot.commands.train import MOST_SHOWN, train_command
+from singleshot.data.recognise import open_data
+from singleshot.errors import RequestError
+from singleshot.evaluate.protocols import evaluate
+from singleshot.files import parse_json, read_regular, write_whole
+from singleshot.runtime.detector import Detector
+from singleshot.runtime.over_set import detect_in_set
+from singleshot.train.begun import completed, differences
+from singleshot.train.options import TrainOptions
+from singleshot.train.signals import Stopped
+from singleshot.weights.build import load_network, save_network
+from singleshot.weights.classes import cut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from singleshot.lab.reproduce.budget import Budget
+    from singleshot.lab.reproduce.rows import Row, Schooling
+    from singleshot.lab.reproduce.sources import Given, Source
+    from singleshot.spec import ModelSpec
+
+RECORD, JUDGED = "row.json", "judged.json"
+LARGEST = 2**22  # bytes of these
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where and how rows are trained.
+
+    Attributes:
+        out: folder of all tables.
+        budget: what the rows are cut to.
+        given: the sets.
+        init: weights that bases start from, `none` for fresh ones.
+        device: `auto`, `cpu` or `cuda`.
+        workers: processes that prepare pictures; None: as many as suit the machine.
+        threads: of torch on a processor; None: all cores.
+    """
+
+    out: Path
+    budget: Budget
+    given: Given
+    init: str = "none"
+    device: str = "auto"
+    workers: int | None = None
+    threads: int | None = None
+
+    def folder(self, row: Row, seed: int) -> Path:
+        """The folder of this row's run."""
+        return self.out / "runs" / f"{row.key}-seed{seed}"
+
+    def cost(self, spec: ModelSpec, schooling: Schooling) -> dict[str, Any]:
+        """Network, recipe and length as they are trained under the budget, as plain values."""
+        return {
+            "model": _without_classes(asdict(self.budget.network(spec))),
+            "recipe": asdict(self.budget.recipe(schooling)),
+            "epochs": self.budget.epochs,
+            "updates": None if self.budget.epochs else schooling.updates,
+        }
+
+    def whole_cost(self, row: Row) -> dict[str, Any]:
+        """The row's cost, and that of what it learns before."""
+        before = None if row.before is None else self.cost(row.spec, row.before)
+        return self.cost(row.spec, row.schooling) | {"before": before}
+
+    def train(self, row: Row, seed: int) -> Path:
+        """The row's trained model: made now, gone on with, or found there.
+
+        Raises:
+            RequestError: the run's folder holds another run; what differs is named.
+        """
+        init = self.init
+        if row.before is not None:
+            init = str(self._cut_from_coco(row, row.before, seed))
+        return self._run(self.folder(row, seed), row.spec, row.schooling, self.given.learnt(row), init, seed)
+
+    def _cut_from_coco(self, row: Row, before: Schooling, seed: int) -> Path:
+        """The row's network, trained on COCO and cut to VOC's classes (the paper's fine-tuning starts so)."""
+        folder = self.out / "runs" / f"{row.spec.name}-{before.updates}-seed{seed}"
+        learnt = self._run(folder, row.spec, before, (self.given.coco_learnt(),), self.init, seed)
+        target = folder / "voc"
+        if not target.is_dir():
+            card = f"# {row.spec.name}\n\nTrained on COCO, cut to VOC's classes; default boxes kept.\n"
+            save_network(target, cut(load_network(learnt), ["voc"]), card=card)
+        return target
+
+    def _run(
+        self, folder: Path, spec: ModelSpec, schooling: Schooling, learnt: Sequence[Source], init: str, seed: int
+    ) -> Path:
+        network, recipe = self.budget.network(spec), self.budget.recipe(schooling)
+        record = self.cost(spec, schooling) | {"learnt": [one.place() for one in learnt], "init": init, "seed": seed}
+        _require_same_run(folder, record)
+        last = folder / "last"
+        if last.is_dir():
+            return last
+        options = TrainOptions(
+            out=folder,
+            seed=seed,
+            train_split=",".join(source.split for source in learnt),
+            val_split="none",
+            init=init,
+            device=self.device,
+            workers=self.workers,
+            threads=self.threads,
+            epochs=self.budget.epochs,
+            iterations=None if self.budget.epochs else schooling.updates,
+            boxes="keep",
+            resume=True,
+        )
+        try:
+            train_command(
+                [source.path for source in learnt], options, base=network, recipe=recipe, quietly=self.budget.quick
+            )
+        except Stopped as stop:
+            raise Stopped(stop.number, stop.step, advice="the same command goes on from there") from stop
+        return last
+
+    def judge(self, model: Path, row: Row, *, kept: Path | None) -> dict[str, Any]:
+        """The model's figures by the row's protocol, see `Evaluation.to_json`.
+
+        Args:
+            model: a model folder.
+            row: says how, and on what.
+            kept: folder in which the figures are kept, so that a test split is read once; None keeps none.
+        """
+        source = self.given.judged(row)
+        question = {"judged": source.place(), "protocol": row.protocol}
+        if kept is not None and (kept / JUDGED).is_file():
+            found = _read(kept / JUDGED)
+            if found.get("question") == question:
+                return _figures(found, kept / JUDGED)
+        annotations = open_data(source.path, split=source.split)
+        detections = detect_in_set(Detector.load(str(model), device=self.device), annotations)
+        figures = evaluate(annotations, detections, protocol=row.protocol).to_json()
+        if kept is not None:
+            _write(kept / JUDGED, {"question": question, "figures": figures})
+        return figures
+
+
+def _require_same_run(folder: Path, wanted: dict[str, Any]) -> None:
+    """Write down what a folder's run is, or refuse one that holds another.
+
+    Raises:
+        RequestError: what differs is named.
+    """
+    record = folder / RECORD
+    if not record.is_file():
+        _write(record, wanted)
+        return
+    begun = completed(_read(record))
+    if isinstance(begun.get("model"), dict):
+        begun["model"] = _without_classes(begun["model"])
+    differing = differences(begun, wanted)
+    if differing:
+        more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
+        raise RequestError(f"{folder} holds another run: {'; '.join(differing[:MOST_SHOWN])}{more}: give another --out")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = parse_json(read_regular(path, LARGEST))
+    except ValueError as error:
+        raise RequestError(f"{path}: {error}; remove it, or give another --out") from None
+    if not isinstance(found, dict):
+        raise RequestError(f"{path} is none of ours: give another --out")
+    return found
+
+
+def _without_classes(model: dict[str, Any]) -> dict[str, Any]:
+    """A specification whose class names follow the data."""
+    return {name: value for name, value in model.items() if name != "class_names"}
+
+
+def _figures(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The kept figures.
+
+    Raises:
+        RequestError: they are none.
+    """
+    figures = found.get("figures")
+    if isinstance(figures, dict) and isinstance(figures.get("per_class"), dict):
+        numbers = [*figures["per_class"].values(), figures.get("mAP")]
+        if all(one is None or (isinstance(one, int | float) and 0 <= one <= 1) for one in numbers):
+            return figures
+    raise RequestError(f"{path} holds no figures: remove it, and the model is judged again")
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

@@ -1,0 +1,1 @@
+"""The method: default boxes, box coder, matching, loss and detection output."""

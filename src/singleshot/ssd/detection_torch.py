@@ -1,0 +1,143 @@
+"""Detections of a batch on the device it lies on; the same rule and result as `postprocess` for each picture.
+
+Greedy NMS visits candidates one by one, which a GPU does badly. Its result is the only fixed point of "a candidate
+stays unless a better one that stays overlaps it too much". From "all stay", each round settles at least one more
+candidate of each class, usually most of them, for all classes of all pictures at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from singleshot.boxes import pairwise_iou
+from singleshot.ssd.coder import Code, decode
+from singleshot.ssd.detection import Found, check_shapes, postprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Bool, Float, Int64
+    from torch import Tensor
+
+    from singleshot.spec import Postprocess
+    from singleshot.ssd.tensors import Predictions
+
+PAIRS_AT_ONCE = 2**23  # overlaps held in memory at a time: about half a gigabyte with what their arithmetic needs
+LONGEST_LIST = 2048  # candidates of a class beyond which their pairs are too many to hold
+
+
+@torch.no_grad()
+def postprocess_batch(
+    predictions: Predictions,
+    default_boxes: Float[Tensor, "K 4"],
+    variances: Sequence[float] | Float[Tensor, "K 4"],
+    settings: Postprocess,
+    *,
+    code: Code = "center_size",
+) -> list[Found]:
+    """Detections of each picture; softmax included. Runs where it is fastest.
+
+    On a CPU that is `postprocess`, picture by picture, as it also is for what needs a strict order or bounds no list:
+    adaptive NMS (eta below 1) and a top_k of -1 or in the thousands. Elsewhere it is `postprocess_on_device`.
+
+    Raises:
+        ModelError: shapes that do not belong together.
+    """
+    offsets, scores = predictions.offsets.float(), predictions.logits.float().softmax(dim=-1)
+    in_order = settings.nms_eta < 1 or not 0 <= settings.top_k <= LONGEST_LIST
+    if offsets.device.type != "cpu" and not in_order:
+        return postprocess_on_device(offsets, scores, default_boxes, variances, settings, code=code)
+    row_variances = variances.cpu().numpy() if isinstance(variances, torch.Tensor) else variances
+    boxes = default_boxes.cpu().numpy()
+    pictures = zip(offsets.cpu().numpy(), scores.cpu().numpy(), strict=True)
+    return [postprocess(each, its, boxes, row_variances, settings, code=code) for each, its in pictures]
+
+
+@torch.no_grad()
+def postprocess_on_device(
+    offsets: Float[Tensor, "B K 4"],
+    scores: Float[Tensor, "B K C"],
+    default_boxes: Float[Tensor, "K 4"],
+    variances: Sequence[float] | Float[Tensor, "K 4"],
+    settings: Postprocess,
+    *,
+    code: Code = "center_size",
+) -> list[Found]:
+    """`postprocess` of a batch in tensor operations, for plain NMS (eta 1); `scores` are probabilities.
+
+    Raises:
+        ModelError: shapes that do not belong together.
+    """
+    assert settings.nms_eta >= 1, "adaptive NMS has no fixed point; postprocess_batch sends it elsewhere"
+    check_shapes(tuple(offsets.shape[1:]), tuple(scores.shape[1:]), tuple(default_boxes.shape))
+    boxes = decode(offsets, default_boxes, variances, code=code)
+    finite = boxes.isfinite().all(dim=-1) & scores.isfinite().all(dim=-1)
+    by_class = scores[..., 1:].transpose(1, 2)  # (B, L, K)
+    wanted = (by_class > float(np.float32(settings.score_threshold))) & finite[:, None]
+    longest = int(wanted.sum(dim=-1).max()) if wanted.numel() else 0
+    longest = min(longest, settings.top_k) if settings.top_k >= 0 else longest
+    ranked, rows = by_class.where(wanted, -torch.inf).sort(dim=-1, descending=True, stable=True)
+    ranked, rows = ranked[..., :longest], rows[..., :longest]
+    kept = _nms_in_chunks(boxes, rows, ranked > -torch.inf, float(np.float32(settings.nms_threshold)))
+    dropped = (~finite).sum(dim=-1).tolist()
+    return _best_of_all_classes(boxes, ranked.where(kept, -torch.inf), rows, settings.keep_top_k, dropped)
+
+
+def _nms_in_chunks(
+    boxes_xyxy: Float[Tensor, "B K 4"], rows: Int64[Tensor, "B L n"], valid: Bool[Tensor, "B L n"], threshold: float
+) -> Bool[Tensor, "B L n"]:
+    """NMS of every class of every picture, as many lists at a time as memory allows."""
+    batch, labels, longest = rows.shape
+    if not rows.numel():
+        return valid
+    picture = torch.arange(batch, device=rows.device)[:, None, None].expand_as(rows).flatten(0, 1)
+    lists = max(1, PAIRS_AT_ONCE // longest**2)
+    flat = (picture, rows.flatten(0, 1), valid.flatten(0, 1))
+    chunks = zip(*(torch.split(one, lists) for one in flat), strict=True)
+    kept = [nms_lists(boxes_xyxy[of, which], stays, threshold) for of, which, stays in chunks]
+    return torch.cat(kept).reshape(batch, labels, longest)
+
+
+def nms_lists(
+    boxes_xyxy: Float[Tensor, "lists n 4"], valid: Bool[Tensor, "lists n"], threshold: float
+) -> Bool[Tensor, "lists n"]:
+    """Greedy NMS of many lists at once, each best first: which of the valid candidates are kept.
+
+    A box goes when its IoU with a better kept one is above the threshold (or not a number, as in Caffe).
+    """
+    too_close = ~(pairwise_iou(boxes_xyxy, boxes_xyxy) <= threshold)
+    better_hits_worse = too_close.triu(diagonal=1)  # [list, better, worse]
+    kept = valid
+    for _ in range(valid.shape[-1]):  # round i settles candidate i at the latest
+        before, kept = kept, valid & ~(better_hits_worse & kept[..., :, None]).any(dim=-2)
+        if torch.equal(before, kept):
+            break
+    return kept
+
+
+def _best_of_all_classes(
+    boxes_xyxy: Float[Tensor, "B K 4"],
+    scores: Float[Tensor, "B L n"],
+    rows: Int64[Tensor, "B L n"],
+    keep_top_k: int,
+    dropped: Sequence[int],
+) -> list[Found]:
+    """The best `keep_top_k` (-1 for all) of what is kept, whose score is not -inf; ties as in `postprocess`."""
+    longest = scores.shape[-1]
+    ranked, places = scores.flatten(1).sort(dim=-1, descending=True, stable=True)
+    counts = (ranked > -torch.inf).sum(dim=-1)
+    limit = int(counts.max()) if len(counts) else 0
+    limit = min(limit, keep_top_k) if keep_top_k >= 0 else limit
+    ranked, places = ranked[:, :limit], places[:, :limit]
+    chosen = rows.flatten(1).gather(1, places)
+    best = boxes_xyxy.gather(1, chosen[..., None].expand(-1, -1, 4))
+    table = torch.cat([best, ranked[..., None]], dim=-1).cpu().numpy()
+    labels = (places // max(longest, 1)).cpu().numpy()
+    found = []
+    for one, its_labels, left_out in zip(table, labels, dropped, strict=True):
+        count = int(np.count_nonzero(one[:, 4] > -np.inf))
+        found.append(Found(one[:count, :4].copy(), one[:count, 4].copy(), its_labels[:count].copy(), left_out))
+    return found

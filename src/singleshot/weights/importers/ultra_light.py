@@ -1,0 +1,155 @@
+"""Ultra-Light-Face, RFB and slim: a state dict, or the Caffe files that were made of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from singleshot.models.ultralight import FIELD, PAIRS, STEM
+from singleshot.spec import BoxSpec, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
+from singleshot.weights.classes import names_for
+from singleshot.weights.importers.port import Port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+_MIN_SIZES = ((10.0, 16.0, 24.0), (32.0, 48.0), (64.0, 96.0), (128.0, 192.0, 256.0))
+RFB320 = ModelSpec(
+    name="ultralight320-rfb",
+    backbone="ultralight-rfb",
+    input_size_hw=(240, 320),
+    class_names=("face",),
+    sources=("conv7", "conv10", "conv12", "extra1_2"),
+    boxes=BoxSpec(tuple(MapBoxes(sizes, (), ()) for sizes in _MIN_SIZES), limit=("centres", "sizes")),
+    extras=(ExtraBlock("extra1", 64, 256, stride=2, padding=1),),
+    preprocess=Preprocess(mean_rgb=(127.0,) * 3, std_rgb=(128.0,) * 3, channel_order="rgb"),
+    postprocess=Postprocess(nms_threshold=0.3),
+    separable=True,
+    lite_activation="relu",
+    full_heads=("extra1_2",),
+)
+_BRANCHES = {"branch1": 3, "branch2": 3, "branch3": 4}
+"""Convolutions of each branch of the receptive field block, which the project counts from 0."""
+
+
+def is_ultra_light(state: Mapping[str, Tensor]) -> bool:
+    """Whether it is a state dict of this project."""
+    stem = state.get("base_net.0.0.weight")
+    return stem is not None and stem.ndim == 4 and len(stem) == STEM and "base_net.13.3.weight" not in state
+
+
+def spec_of(size_hw: tuple[int, int] | None, *, field: bool) -> ModelSpec:
+    """The detector for an input size; left out, 320x240. Its box sizes are pixels of any input, and do not grow."""
+    height, width = size_hw or RFB320.input_size_hw
+    kind = "rfb" if field else "slim"
+    return replace(
+        RFB320, name=f"ultralight{width}-{kind}", backbone=f"ultralight-{kind}", input_size_hw=(height, width)
+    )
+
+
+def read(
+    state: Mapping[str, Tensor],
+    class_names: Sequence[str] | None,
+    *,
+    size_hw: tuple[int, int] | None = None,
+    origin: str,
+) -> tuple[ModelSpec, dict[str, Tensor]]:
+    """Specification and tensors of a detector from its state dict.
+
+    Args:
+        state: as the project saves it.
+        class_names: L names; None for `face`.
+        size_hw: the input's height and width; a state dict does not say.
+        origin: file, for messages.
+
+    Raises:
+        ModelError: a layer is missing or left over; it is named.
+    """
+    field = f"base_net.{FIELD}.shortcut.conv.weight" in state
+    return carried(state, places(field=field), class_names, spec_of(size_hw, field=field), origin=origin)
+
+
+def carried(
+    state: Mapping[str, Tensor],
+    found: Sequence[Place],
+    class_names: Sequence[str] | None,
+    spec: ModelSpec,
+    *,
+    origin: str,
+) -> tuple[ModelSpec, dict[str, Tensor]]:
+    """The tensors that stand at these places, and the specification with the classes that they know.
+
+    Raises:
+        ModelError: a layer is missing or left over.
+    """
+    port = Port(state, origin=origin, what=f"Ultra-Light-Face's {spec.backbone.removeprefix('ultralight-')}")
+    for place in found:
+        if place.ours.startswith("backbone."):
+            port.block(place.ours, place.theirs, place.norm)
+        elif place.ours.startswith("heads.") and not place.ours.endswith(".depthwise"):
+            port.plain(place.ours, place.theirs)
+        else:
+            port.lite(place.ours, place.theirs)
+    scores = len(port.state[f"heads.confidence.{spec.sources[-1]}.bias"])
+    num_classes = scores // spec.boxes.maps[-1].boxes_per_cell
+    if num_classes == RFB320.num_classes and class_names is None:
+        class_names = RFB320.class_names
+    return replace(spec, class_names=names_for(num_classes, class_names, origin)), port.finished()
+
+
+class Place(NamedTuple):
+    """Where a convolution stands with us and with them, where its normalisation stands, and what it sees."""
+
+    ours: str
+    theirs: str
+    norm: str | None
+    sees: tuple[str, ...]
+
+
+def places(*, field: bool) -> list[Place]:
+    """Every convolution in the order of execution; `sees` are the convolutions whose outputs it takes together."""
+    found = [Place("backbone.conv0", "base_net.0.0", "base_net.0.1", ())]
+    seen: tuple[str, ...] = ("backbone.conv0",)
+
+    def follow(ours: str, theirs: str, norm: str | None = None) -> None:
+        nonlocal seen
+        found.append(Place(ours, theirs, norm, seen))
+        seen = (ours,)
+
+    for number in range(1, len(PAIRS) + 1):
+        ours, theirs = f"backbone.conv{number}", f"base_net.{number}"
+        if field and number == FIELD:
+            found += _field_places(ours, theirs, seen)
+            seen = (f"{ours}.join", f"{ours}.shortcut")
+        else:
+            follow(f"{ours}.depthwise", f"{theirs}.0", f"{theirs}.1")
+            follow(f"{ours}.pointwise", f"{theirs}.3", f"{theirs}.4")
+        if f"conv{number}" in RFB320.sources:
+            place = RFB320.sources.index(f"conv{number}")
+            for kind, name in (("confidence", "classification"), ("location", "regression")):
+                head, theirs = f"heads.{kind}.conv{number}", f"{name}_headers.{place}"
+                found.append(Place(f"{head}.depthwise", f"{theirs}.0", None, seen))
+                found.append(Place(f"{head}.pointwise", f"{theirs}.2", None, (f"{head}.depthwise",)))
+    follow("extras.extra1_1", "extras.0.0")
+    follow("extras.extra1_2.depthwise", "extras.0.2.0")
+    follow("extras.extra1_2.pointwise", "extras.0.2.2")
+    found.append(Place("heads.confidence.extra1_2", "classification_headers.3", None, seen))
+    found.append(Place("heads.location.extra1_2", "regression_headers.3", None, seen))
+    return found
+
+
+def _field_places(ours: str, theirs: str, seen: tuple[str, ...]) -> list[Place]:
+    found: list[Place] = []
+    ends: list[str] = []
+    for number, (branch, count) in enumerate(_BRANCHES.items()):
+        sees = seen
+        for part in range(count):
+            place = f"{theirs}.branch{number}.{part}"
+            found.append(Place(f"{ours}.{branch}.{part}", f"{place}.conv", f"{place}.bn", sees))
+            sees = (f"{ours}.{branch}.{part}",)
+        ends += sees
+    for end, name, sees in (("join", "ConvLinear", tuple(ends)), ("shortcut", "shortcut", seen)):
+        found.append(Place(f"{ours}.{end}", f"{theirs}.{name}.conv", f"{theirs}.{name}.bn", sees))
+    return found
