@@ -14,9 +14,10 @@ import copy
 import json
 import statistics
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,10 +32,7 @@ from singleshot.spec import variant
 from singleshot.ssd.detection import postprocess
 from singleshot.ssd.detection_torch import postprocess_on_device
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Work = Callable[[], object]
+Work = Callable[[], object]
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -27,9 +27,6 @@ from singleshot.spec import SSDLITE320_MOBILENETV2
 from singleshot.ssd.loss import multibox_loss
 from singleshot.ssd.matching import assign
 from singleshot.ssd.tensors import Predictions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 RUNS = 15
 

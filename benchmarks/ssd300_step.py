@@ -14,8 +14,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import cv2
 import torch
@@ -34,11 +34,7 @@ from singleshot.train.memory import keep_freed_memory
 from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import CaffeSGD, parameter_groups
 from singleshot.train.step import Normaliser, update
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations
 
 WHO = ("torchvision", "ours fp32", "ours bf16")
 WARM_UP, STEPS = 1, 3

@@ -7,9 +7,10 @@ python scripts/ship_model.py runs/voc2007/last --name ssdlite320-mobilenetv2 \
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,19 +18,14 @@ from singleshot.commands.evaluate import detect_with_progress
 from singleshot.commands.export import export_model
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
-from singleshot.evaluate.protocols import evaluate
+from singleshot.evaluate.protocols import Evaluation, evaluate
 from singleshot.runtime.backends import load_engine
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.torch_backend import TorchBackend
+from singleshot.types import Annotations
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import keep_classes
 from singleshot.weights.folder import CARD, read_configuration, read_export, save_export
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from singleshot.evaluate.protocols import Evaluation
-    from singleshot.types import Annotations
 
 LEAST_OBJECTS = 100
 LARGEST = 18_000_000  # bytes

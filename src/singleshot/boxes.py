@@ -9,10 +9,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
+from singleshot.shapes import Float
+
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from jaxtyping import Float
 
 Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
 

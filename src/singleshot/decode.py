@@ -18,7 +18,6 @@ import io
 import stat
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import (
@@ -29,13 +28,11 @@ from PIL import (
     TiffImagePlugin,
     WebPImagePlugin,
 )
+from PIL.Image import Image
+from PIL.ImageFile import ImageFile
 
 from singleshot.errors import PictureError
-
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
-    from PIL.Image import Image
-    from PIL.ImageFile import ImageFile
+from singleshot.shapes import UInt8
 
 MAX_PIXELS = 50_000_000
 MAX_BYTES = 500_000_000  # what so many pixels take at 16 bits a channel, uncompressed, and some more

@@ -7,13 +7,11 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from singleshot.errors import MachineError, RequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 def read_regular(path: Path, limit: int) -> bytes:

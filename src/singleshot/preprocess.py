@@ -6,17 +6,12 @@ Caffe's test transform (DataTransformer with `resize_mode: WARP` and `interp_mod
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 
 from singleshot.decode import decode_picture, image_pixels, picture_size
-
-if TYPE_CHECKING:
-    from jaxtyping import Float32, UInt8
-
-    from singleshot.spec import Preprocess
+from singleshot.shapes import Float32, UInt8
+from singleshot.spec import Preprocess
 
 __all__ = ["decode_picture", "image_pixels", "normalise", "picture_size", "to_network_input"]
 

@@ -6,17 +6,14 @@ Labels are 0..L-1 everywhere outside the network; background has no number and n
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from jaxtyping import Bool, Float32, Int64, UInt8
-
+from singleshot.shapes import Bool, Float32, Int64, UInt8
 
 ARRAYS = ("sizes_wh", "starts", "boxes_xyxy", "labels", "difficult", "crowd", "areas")
 TEXTS = ("files", "ids")

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singleshot.augment.settings import BatchSampler
 from singleshot.boxes import clip_boxes, pairwise_iou
-
-if TYPE_CHECKING:
-    from jaxtyping import Float32, Float64, Int64, UInt8
-
-    from singleshot.augment.settings import BatchSampler
+from singleshot.shapes import Float32, Float64, Int64, UInt8
 
 
 @dataclass(frozen=True)

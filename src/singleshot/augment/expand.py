@@ -6,19 +6,15 @@ times the picture's area, so `cut` builds only the part of it that the crop leav
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jaxtyping import Float32, UInt8
-
-    from singleshot.augment.crop import Window
-    from singleshot.augment.settings import AugmentSettings
+from singleshot.augment.crop import Window
+from singleshot.augment.settings import AugmentSettings
+from singleshot.shapes import Float32, UInt8
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,14 @@ back; Lanczos becomes cubic.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 
+from singleshot.augment.crop import Window
+from singleshot.augment.expand import Canvas
 from singleshot.augment.geometry import resize
-from singleshot.augment.photometric import apply_distortion, apply_in_hsv
-
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
-
-    from singleshot.augment.crop import Window
-    from singleshot.augment.expand import Canvas
-    from singleshot.augment.photometric import Step
+from singleshot.augment.photometric import Step, apply_distortion, apply_in_hsv
+from singleshot.shapes import UInt8
 
 REDUCTIONS = (8, 4, 2)
 """What a JPEG decoder can shrink by while it decodes."""

@@ -6,17 +6,13 @@ A `frame` is a box, in fractions of the picture, that becomes the new picture: a
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from singleshot.boxes import area, flip_horizontally, intersection
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, UInt8
-
-    from singleshot.types import Sample
+from singleshot.shapes import Bool, Float32, UInt8
+from singleshot.types import Sample
 
 
 def project(

@@ -6,15 +6,11 @@ to the part of the picture that a crop leaves over. Pictures are RGB here and BG
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
-
-    from singleshot.augment.settings import AugmentSettings
+from singleshot.augment.settings import AugmentSettings
+from singleshot.shapes import UInt8
 
 Step = tuple[str, float]  # which adjustment, and by how much
 

@@ -8,23 +8,18 @@ switched on the steps run literally, one after the other.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from singleshot.augment.crop import draw_patch, window_of_patch
+from singleshot.augment.crop import Window, draw_patch, window_of_patch
 from singleshot.augment.expand import Canvas, cut, draw_canvas, expand
 from singleshot.augment.fast import cut_resized, reduction
 from singleshot.augment.geometry import covers, holds_centre, mirror, project, resize
 from singleshot.augment.photometric import Step, apply_distortion, draw_distortion
+from singleshot.augment.settings import AugmentSettings
+from singleshot.shapes import Bool, Float32, UInt8
 from singleshot.types import Sample
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float32, UInt8
-
-    from singleshot.augment.crop import Window
-    from singleshot.augment.settings import AugmentSettings
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,27 +9,22 @@ map of stride 4 is only tried while some class is covered to less than 80%.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.box_search.measure import Coverage, MeasuredTruths, measurable, measure, percent
 from singleshot.box_search.nearest import grid
 from singleshot.boxes import xyxy_to_cxcywh
-from singleshot.spec import TIMM, MapBoxes
+from singleshot.shapes import Float, Float32, Int64
+from singleshot.spec import TIMM, BoxSpec, MapBoxes, ModelSpec
 from singleshot.ssd.default_boxes import caffe_default_boxes
+from singleshot.types import Annotations
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+MapSizes = Callable[[ModelSpec], Sequence[tuple[int, int]]]
 
-    from jaxtyping import Float, Float32, Int64
-
-    from singleshot.spec import BoxSpec, ModelSpec
-    from singleshot.types import Annotations
-
-    MapSizes = Callable[[ModelSpec], Sequence[tuple[int, int]]]
 
 THRESHOLD = 0.5
 NEGLECTED = 1 / 3

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singleshot.box_search.nearest import Grid
+from singleshot.shapes import Float32, Int64
+from singleshot.spec import MapBoxes
 from singleshot.ssd.default_boxes import cell_sizes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from jaxtyping import Float32, Int64
-
-    from singleshot.box_search.nearest import Grid
-    from singleshot.spec import MapBoxes
 
 STEPS_AN_OCTAVE = 4
 """Rungs of the ladder from a size to twice that: a square between two has IoU >= 0.84 with a concentric one of them."""

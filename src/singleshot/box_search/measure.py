@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.boxes import area, pairwise_iou
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Float32, Int64
-
-    from singleshot.types import Annotations
+from singleshot.shapes import Float, Float32, Int64
+from singleshot.types import Annotations
 
 SIZE_BINS = (0.0, 0.05, 0.1, 0.2, 0.4, np.inf)
 """Edges of the size bins: the root of the area as a fraction of the picture's."""

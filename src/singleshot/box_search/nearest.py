@@ -7,16 +7,12 @@ area, which is the product of the overlaps along x and y; each is greatest at th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singleshot.shapes import Float32
+from singleshot.spec import MapBoxes
 from singleshot.ssd.default_boxes import cell_sizes
-
-if TYPE_CHECKING:
-    from jaxtyping import Float32
-
-    from singleshot.spec import MapBoxes
 
 
 @dataclass(frozen=True, eq=False)

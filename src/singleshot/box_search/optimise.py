@@ -10,32 +10,26 @@ one this gives the curve of worth against boxes; climbs under a limit instead of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.box_search.adapt import (
     LEAST_STRIDES,
     THRESHOLD,
+    MapSizes,
     deciding_objects,
     finer_sources,
     strides_of,
     with_source,
 )
-from singleshot.box_search.map_choices import ladder, map_choices
+from singleshot.box_search.map_choices import MapChoices, ladder, map_choices
+from singleshot.box_search.measure import MeasuredTruths
 from singleshot.box_search.nearest import grid
 from singleshot.errors import RequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float, Float32, Int64
-
-    from singleshot.box_search.adapt import MapSizes
-    from singleshot.box_search.map_choices import MapChoices
-    from singleshot.box_search.measure import MeasuredTruths
-    from singleshot.spec import ModelSpec
+from singleshot.shapes import Float, Float32, Int64
+from singleshot.spec import ModelSpec
 
 PRICES = tuple(float(price) for price in np.geomspace(1e-2, 1e-6, 25))
 """What a box must add to worth, from much to almost nothing."""

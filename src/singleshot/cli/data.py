@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cyclopts import App
+from rich.console import Console
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from singleshot.data.check import CheckReport
+from singleshot.data.check import CheckReport
 
 app = App(name="data", help="Check, describe and download data sets (VOC, ILSVRC, COCO, YOLO or CSV).")
 

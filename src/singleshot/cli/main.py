@@ -8,16 +8,13 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING
 
 from cyclopts import App, CycloptsError
 
 from singleshot.console import printable
 from singleshot.errors import SingleshotError, UnknownNameError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 VERBS = {
     "detect": ("singleshot.cli.detect:detect", "Find objects in pictures."),

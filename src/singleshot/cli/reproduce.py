@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
-if TYPE_CHECKING:
-    from singleshot.lab.reproduce.rows import Table
+from singleshot.lab.reproduce.rows import Table
 
 MANY = Parameter(consume_multiple=True, negative=())
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+
+from rich.console import Console
 
 from singleshot.commands.evaluate import detections_for, labelled_set
-from singleshot.evaluate.diagnosis.diagnosis import diagnose
+from singleshot.evaluate.diagnosis.diagnosis import Diagnosis, diagnose
 from singleshot.evaluate.diagnosis.similar import parse_groups
 from singleshot.report.diagnosis import write_diagnosis
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rich.console import Console
-
-    from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
 
 
 def analyse_set(

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from singleshot.commands.boxes_page import write_study
-from singleshot.commands.boxes_study import study
+from singleshot.commands.boxes_study import Study, study
 from singleshot.data.recognise import default_splits, join, open_data
 from singleshot.decode import decode_picture
 from singleshot.errors import PictureError, RequestError
 from singleshot.spec import OBJECT
 from singleshot.train.initial import base_spec
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from singleshot.commands.boxes_study import Study
 
 
 def boxes_for(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,9 +11,7 @@ from singleshot.export.openvino_ir import serialised, to_openvino
 from singleshot.models.ssd import SSD
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.openvino_backend import OpenVINOBackend
-
-if TYPE_CHECKING:
-    from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec
 
 ROUNDS, TIMES = 8, 10
 """Medians of so many runs; the least of them counts, as other programs only ever add to a time."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from importlib import metadata
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from singleshot.box_search.measure import SIZE_BINS
-from singleshot.commands.boxes_tiling import SHAPE_BINS
+from singleshot.commands.boxes_study import Study
+from singleshot.commands.boxes_tiling import SHAPE_BINS, Tiling
 from singleshot.files import write_whole
 from singleshot.report.chart import Series, line_chart
 from singleshot.report.draw import Mark, class_colour, draw_marks
@@ -19,17 +21,9 @@ from singleshot.report.grid import with_grid
 from singleshot.report.page import HEAD, section
 from singleshot.report.sections import lines, percent
 from singleshot.report.style import STYLE
+from singleshot.shapes import Float, UInt8
 from singleshot.ssd.default_boxes import cell_sizes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from jaxtyping import Float, UInt8
-
-    from singleshot.commands.boxes_study import Study
-    from singleshot.commands.boxes_tiling import Tiling
-    from singleshot.types import Truths
+from singleshot.types import Truths
 
 FARTHEST = 4
 """The curve is drawn up to so many times as many boxes as are given or designed."""

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from singleshot.box_search.adapt import NEGLECTED, deciding_classes, least_covered, sample_of
 from singleshot.box_search.measure import measurable, percent
-from singleshot.box_search.optimise import Designer, rising
+from singleshot.box_search.optimise import Design, Designer, rising
 from singleshot.commands.boxes_latency import conditions, network_milliseconds
-from singleshot.commands.boxes_tiling import measured
+from singleshot.commands.boxes_tiling import Tiling, measured
 from singleshot.errors import RequestError
 from singleshot.models.ssd import grid_sizes
+from singleshot.spec import ModelSpec
+from singleshot.types import Annotations
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+Stopwatch = Callable[[ModelSpec], float]
 
-    from singleshot.box_search.optimise import Design
-    from singleshot.commands.boxes_tiling import Tiling
-    from singleshot.spec import ModelSpec
-    from singleshot.types import Annotations
-
-    Stopwatch = Callable[[ModelSpec], float]
 
 MOST_TIMES = 5
 """Where as many boxes as there are leave a class neglected, there may be so many times as many."""

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from singleshot.box_search.adapt import THRESHOLD, deciding_classes, default_boxes_of
-from singleshot.box_search.measure import SIZE_BINS, measure
+from singleshot.box_search.measure import SIZE_BINS, Coverage, measure
 from singleshot.models.ssd import grid_sizes
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int64
-
-    from singleshot.box_search.measure import Coverage
-    from singleshot.spec import ModelSpec
-    from singleshot.types import Annotations
+from singleshot.shapes import Float, Int64
+from singleshot.spec import ModelSpec
+from singleshot.types import Annotations
 
 SHAPE_BINS = (0.0, 1 / 3, 1 / 2, 2 / 3, 1.5, 2.0, 3.0, float("inf"))
 """Width by height, as the network sees it."""

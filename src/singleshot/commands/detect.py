@@ -6,23 +6,19 @@ import glob
 import io
 import json
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from singleshot.errors import PictureError, RequestError
 from singleshot.files import write_whole
 from singleshot.report.draw import draw
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    import numpy as np
-
-    from singleshot.runtime.detector import Detector
-    from singleshot.types import Detections
+from singleshot.runtime.detector import Detector
+from singleshot.types import Detections
 
 MARK = b"annotated by singleshot"
 PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})

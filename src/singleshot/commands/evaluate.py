@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from rich.console import Console
 from rich.progress import Progress
 
 from singleshot.data.recognise import default_splits, open_data
@@ -12,19 +13,12 @@ from singleshot.data.splitting import hold_out
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
-from singleshot.evaluate.protocols import PROPOSALS, evaluate
+from singleshot.evaluate.protocols import PROPOSALS, Evaluation, evaluate
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, find_model
 from singleshot.runtime.over_set import detect_in_set
+from singleshot.types import Annotations, Detections
 from singleshot.weights.folder import read_spec
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from rich.console import Console
-
-    from singleshot.evaluate.protocols import Evaluation
-    from singleshot.types import Annotations, Detections
 
 HELD_OUT = "held-out"
 

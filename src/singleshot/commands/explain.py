@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from singleshot.data.recognise import open_data
 from singleshot.data.sample import truths_to_learn
 from singleshot.decode import decode_picture
 from singleshot.errors import DataError, RequestError
 from singleshot.explain.page import write_explanation
-from singleshot.explain.trace import explain, truths_in_numbering
+from singleshot.explain.trace import Explanation, explain, truths_in_numbering
 from singleshot.runtime.detector import find_model
+from singleshot.types import Annotations
 from singleshot.weights.build import load_network
 from singleshot.weights.folder import WEIGHTS, read_configuration
-
-if TYPE_CHECKING:
-    from singleshot.explain.trace import Explanation
-    from singleshot.types import Annotations
 
 
 def explain_picture(picture: Path, *, model: str | None, data: str | None, score: float, page: Path) -> Explanation:

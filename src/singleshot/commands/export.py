@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Any, cast
 
 import torch
 
@@ -23,14 +24,8 @@ from singleshot.runtime.detector import find_model
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.spec import VARIANTS, variant
 from singleshot.weights.build import load_network
-from singleshot.weights.folder import WEIGHTS, Export, read_configuration, save_export, weights_hash
+from singleshot.weights.folder import WEIGHTS, Export, Precision, read_configuration, save_export, weights_hash
 from singleshot.weights.replace import require_replaceable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
-
-    from singleshot.weights.folder import Precision
 
 PRECISIONS = {"openvino": ("fp32", "bf16", "int8"), "onnx": ("fp32",), "torch": ("fp32",), "aotinductor": ("fp32",)}
 """By format. `openvino` and `onnx` run in a `Detector`; the others are for programs of one's own."""

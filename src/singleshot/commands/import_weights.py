@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from safetensors.torch import save as format_tensors
+from torch import Tensor
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import FULL
-from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
+from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2, ModelSpec
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import fill, save_network
 from singleshot.weights.classes import cut
@@ -20,14 +22,6 @@ from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.torch_file import read_torch_file
 from singleshot.weights.importers.torchvision import from_torchvision
 from singleshot.weights.replace import replaced_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from singleshot.spec import ModelSpec
 
 BASE = "base.safetensors"
 

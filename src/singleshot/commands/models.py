@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from singleshot.runtime.detector import find_model
 from singleshot.runtime.shipped import shipped_models
-from singleshot.spec import VARIANTS
+from singleshot.spec import VARIANTS, ModelSpec
 from singleshot.weights.folder import read_spec
-
-if TYPE_CHECKING:
-    from singleshot.spec import ModelSpec
 
 
 def catalogue() -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 from rich.console import Console
@@ -12,23 +13,17 @@ from rich.console import Console
 from singleshot.console import remarks
 from singleshot.errors import RequestError
 from singleshot.report.page import ReportContent, write_report
+from singleshot.spec import ModelSpec
 from singleshot.train import checkpoint
 from singleshot.train.begun import completed, differences
 from singleshot.train.journal import METRICS, Journal, read_history
 from singleshot.train.loop import run
-from singleshot.train.plan import prepare
+from singleshot.train.options import TrainOptions
+from singleshot.train.plan import Plan, prepare
 from singleshot.train.ranks import joined
 from singleshot.train.rate_finder import find_rate
+from singleshot.train.recipe import Recipe
 from singleshot.train.run_report import write_run_report
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
-    from singleshot.spec import ModelSpec
-    from singleshot.train.options import TrainOptions
-    from singleshot.train.plan import Plan
-    from singleshot.train.recipe import Recipe
 
 MOST_SHOWN = 5
 """Differences from the run that is to be resumed."""

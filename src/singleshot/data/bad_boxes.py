@@ -7,16 +7,11 @@ is counted, never silent.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from singleshot.boxes import area
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int8
-
-    from singleshot.types import Annotations
+from singleshot.shapes import Bool, Float, Int8
+from singleshot.types import Annotations
 
 VERDICTS = ("good", "not finite", "inverted", "zero area", "outside", "partly outside")
 GOOD, NOT_FINITE, INVERTED, ZERO_AREA, OUTSIDE, PARTLY_OUTSIDE = range(6)

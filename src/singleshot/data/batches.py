@@ -9,19 +9,14 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from singleshot.data.loader import training_loader
+from torch.utils.data import DataLoader
+
+from singleshot.data.loader import TrainingSet, VisitOrder, training_loader
 from singleshot.errors import PictureError, WorkerLostError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch.utils.data import DataLoader
-
-    from singleshot.data.loader import TrainingSet, VisitOrder
-    from singleshot.ssd.tensors import Batch
+from singleshot.ssd.tensors import Batch
 
 PATIENCE = 300.0
 """Seconds after which a process that makes a batch is given up."""

@@ -6,11 +6,12 @@ import hashlib
 import os
 import warnings
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,11 +21,7 @@ from singleshot.data.headers import size_fault, without_path
 from singleshot.data.recognise import read_splits
 from singleshot.errors import DataError, PictureError
 from singleshot.preprocess import decode_picture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations
 
 
 @dataclass(frozen=True)

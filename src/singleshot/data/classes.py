@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.errors import DataError
 from singleshot.spec import VOC_CLASSES
 from singleshot.types import Annotations
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
 
 
 def class_order(names: Collection[str]) -> tuple[str, ...]:

@@ -7,15 +7,13 @@ split has objects of them or not. A crowd region counts as difficult (Caffe's CO
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.packing import Packer
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import parse_json, read_regular
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LIMIT_BYTES = 2**32  # COCO's own train2017 has half a gigabyte
 ROBOFLOW = "_annotations.coco.json"

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import csv
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.headers import sizes_or_reasons
 from singleshot.data.packing import Packer
 from singleshot.errors import DataError, UnknownNameError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 LONGEST_NAME = 2000  # characters
 COLUMNS = ("file", "x1", "y1", "x2", "y2", "label")

@@ -12,19 +12,17 @@ import json
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from singleshot.data.unpack import unpack
 from singleshot.errors import DownloadError, HashError, MachineError, UnknownNameError
 from singleshot.files import write_whole
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+Progress = Callable[[str, int, int], None]
+"Called with the archive's name, the bytes that are here, and all of them (0 where unknown)."
 
-    Progress = Callable[[str, int, int], None]
-    """Called with the archive's name, the bytes that are here, and all of them (0 where unknown)."""
 
 CHUNK = 1 << 20
 TRIES = 5

@@ -5,17 +5,13 @@ Readers collect faults and go on; `check` shows them all; `open_data` refuses a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations
 
 SHOWN = 20  # of each kind
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from singleshot.data.faults import Fault
 from singleshot.errors import PictureError
 from singleshot.preprocess import picture_size
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations
 
 
 def sizes_or_reasons(files: Sequence[Path]) -> list[tuple[int, int] | str]:

@@ -9,7 +9,8 @@ Objects bear the names of WordNet's synsets; they become the kit's 200 English o
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.ilsvrc_classes import ILSVRC_CLASSES, ILSVRC_NAMES
@@ -18,10 +19,6 @@ from singleshot.data.safe_xml import LIMIT_BYTES
 from singleshot.data.voc import VocPicture, read_voc_xml
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 ANNOTATIONS, PICTURES, LISTS = "Annotations/DET", "Data/DET", "ImageSets/DET"
 PARTS = ("train", "val", "test")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -21,9 +21,6 @@ from singleshot.data.csv_table import csv_files
 from singleshot.errors import RequestError
 from singleshot.files import write_whole
 from singleshot.types import ARRAYS, TEXTS, Annotations
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 FOLDER = "SINGLESHOT_CACHE"
 LAYOUT = 2

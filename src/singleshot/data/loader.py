@@ -7,25 +7,21 @@ often, and a run can go on from any step without replaying what came before.
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.data.sample import truths_to_learn
 from singleshot.data.shared import share
 from singleshot.decode import EncodedPicture
 from singleshot.errors import DataError, PictureError
 from singleshot.ssd.tensors import Batch
-from singleshot.types import Sample
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from singleshot.augment.pipeline import CaffeAugmentation
-    from singleshot.types import Annotations
+from singleshot.types import Annotations, Sample
 
 Visit = tuple[int, int]  # epoch, picture
 POLL = 2.0  # seconds between two looks whether the workers live

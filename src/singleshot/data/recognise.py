@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,11 +19,7 @@ from singleshot.data.kept import Kept
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.yolo import read_yolo, yaml_file, yolo_pictures, yolo_set
 from singleshot.errors import DataError, RequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations
 
 __all__ = ["DefaultSplits", "default_splits", "join", "open_data", "read_splits", "recognise", "splits"]
 

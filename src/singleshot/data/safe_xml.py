@@ -7,14 +7,11 @@ which is about ten times slower.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
+from xml.etree.ElementTree import Element
 
 import defusedxml.ElementTree as GuardedTree
 from defusedxml import DefusedXmlException
-
-if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
 
 LIMIT_BYTES = 16 * 2**20  # an annotation of one picture is a few kilobytes
 

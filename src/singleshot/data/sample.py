@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from singleshot.boxes import clip_boxes
 from singleshot.data.bad_boxes import judge_boxes, usable
-
-if TYPE_CHECKING:
-    from jaxtyping import Int64
-
-    from singleshot.types import Truths
+from singleshot.shapes import Int64
+from singleshot.types import Truths
 
 
 def truths_to_learn(

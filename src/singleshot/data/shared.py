@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from singleshot.types import ARRAYS, TEXTS
-
-if TYPE_CHECKING:
-    from jaxtyping import Int64, UInt8
-    from torch import Tensor
-
-    from singleshot.types import Annotations
+from singleshot.shapes import Int64, UInt8
+from singleshot.types import ARRAYS, TEXTS, Annotations
 
 
 class Texts(Sequence[str]):

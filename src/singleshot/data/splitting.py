@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 from singleshot.errors import DataError
-
-if TYPE_CHECKING:
-    from singleshot.types import Annotations
-
+from singleshot.types import Annotations
 
 LEAST_TO_HOLD_OUT = 10
 """Of a set without validation pictures a fifth is held out, if it has this many."""

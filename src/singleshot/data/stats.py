@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from singleshot.data.bad_boxes import count_bad_boxes, judge_set, usable
 from singleshot.errors import RequestError
 from singleshot.files import write_whole
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations
 
 WRITTEN = ("classes.png", "boxes.png", "contact_sheet.png", "stats.json")
 

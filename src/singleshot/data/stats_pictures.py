@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -12,13 +14,7 @@ from matplotlib.patches import Rectangle
 from singleshot.data.stats import box_sides
 from singleshot.errors import PictureError
 from singleshot.preprocess import decode_picture
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from matplotlib.axes import Axes
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations
 
 INK, GRID, BAR = "#1b1f24", "#d9dde2", "#3b6fb6"
 # Twelve colours that differ in hue and lightness; classes beyond take them again.

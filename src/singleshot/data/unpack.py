@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from singleshot.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MOST_BYTES = 200 << 30
 MOST_FILES = 2_000_000

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from xml.etree.ElementTree import Element
 
 from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault, Reading
@@ -17,10 +18,6 @@ from singleshot.data.picture_files import pictures_by_stem
 from singleshot.data.safe_xml import LIMIT_BYTES, parse_xml
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from xml.etree.ElementTree import Element
 
 ANNOTATIONS, PICTURES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
 _CLASS_LINE = re.compile(r"^\S+\s+(-1|0|1)$")  # car_train.txt: an id and whether the class is in it

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -22,9 +23,6 @@ from singleshot.data.packing import Packer
 from singleshot.data.picture_files import is_picture
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 YAML_LIMIT_BYTES = 2**20
 YAML_LIMIT_DEPTH = 20

@@ -6,12 +6,11 @@ the points 0.7 and 0.9 of the eleven-point version, because float32 rounds it do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32
+from singleshot.shapes import Bool, Float, Float32
 
 ApVersion = Literal["11point", "MaxIntegral", "Integral"]
 Curve = tuple["Float32[np.ndarray, ' n']", "Float32[np.ndarray, ' n']"]

@@ -6,19 +6,14 @@ Only for comparison with Caffe: it counts a class without truths as AP 0, which 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.boxes import clip_boxes
-from singleshot.evaluate.average_precision import average_precision, recall_and_precision
+from singleshot.evaluate.average_precision import ApVersion, Curve, average_precision, recall_and_precision
 from singleshot.evaluate.flat import Flat
 from singleshot.evaluate.voc import HIT, IGNORED, judge, ranked
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int
-
-    from singleshot.evaluate.average_precision import ApVersion, Curve
+from singleshot.shapes import Float, Int
 
 
 @dataclass(frozen=True, eq=False)

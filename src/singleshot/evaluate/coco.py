@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from singleshot.errors import RequestError
 from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation, mean_of_present
-from singleshot.evaluate.flat import flat_detections, flat_truths
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.evaluate.flat import Flat
-    from singleshot.types import Annotations, Detections
+from singleshot.evaluate.flat import Flat, flat_detections, flat_truths
+from singleshot.types import Annotations, Detections
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 

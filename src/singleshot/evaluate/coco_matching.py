@@ -7,16 +7,11 @@ swallows any number, and then does not count. At most 100 detections of a pictur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from singleshot.evaluate.flat import Flat
 from singleshot.evaluate.voc import HIT, IGNORED, MISS, ranked
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int8
-
-    from singleshot.evaluate.flat import Flat
+from singleshot.shapes import Bool, Float, Int8
 
 OVERLAPS = np.linspace(0.5, 0.95, 10)
 MOST_DETECTIONS = 100

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from singleshot.errors import UnknownNameError
 from singleshot.evaluate.judged import VERSIONS, Judged
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from singleshot.types import Annotations, Detections
+from singleshot.types import Annotations, Detections
 
 RESAMPLES = 2000
 LEVEL = 0.95

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from singleshot.errors import DataError, RequestError, UnknownNameError
 from singleshot.files import parse_json, read_lines, read_regular
-from singleshot.types import Detections
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations, Detections
 
 LIMIT_BYTES = 2**32
 FIRST = 0  # label of a detection whose class does not matter

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from singleshot.types import Annotations, Detections
+from singleshot.types import Annotations, Detections
 
 
 def to_coco_results(annotations: Annotations, detections: Sequence[Detections]) -> list[dict[str, Any]]:

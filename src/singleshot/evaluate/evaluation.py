@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import numpy as np
-
     from singleshot.evaluate.compare import Comparison
     from singleshot.evaluate.pictures import Pictures
     from singleshot.evaluate.proposals import ProposalRecall

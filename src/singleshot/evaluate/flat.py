@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.errors import DataError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.types import Annotations, Detections
+from singleshot.types import Annotations, Detections
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,21 +7,15 @@ et al. 2015, section 4.3). Widths, heights and overlaps count both edge pixels, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
-from singleshot.evaluate.flat import flat_detections, flat_truths
+from singleshot.evaluate.evaluation import Evaluation
+from singleshot.evaluate.flat import Flat, flat_detections, flat_truths
 from singleshot.evaluate.voc import HIT, MISS, box_overlaps, evaluation_of, ranked, unusable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Float, Int8
-
-    from singleshot.evaluate.evaluation import Evaluation
-    from singleshot.evaluate.flat import Flat
-    from singleshot.types import Annotations, Detections
+from singleshot.shapes import Bool, Float, Int8
+from singleshot.types import Annotations, Detections
 
 TOLERANCE = 10
 """Pixels by which an object's box may be larger in each direction."""

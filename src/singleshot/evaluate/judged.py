@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singleshot.evaluate.average_precision import at_recalls, average_precision
+from singleshot.evaluate.average_precision import ApVersion, at_recalls, average_precision
 from singleshot.evaluate.coco import ignored_as_crowd
 from singleshot.evaluate.coco_matching import judge_coco
 from singleshot.evaluate.evaluation import mean_of_present
 from singleshot.evaluate.flat import flat_detections, flat_truths
 from singleshot.evaluate.ilsvrc import judge_ilsvrc
 from singleshot.evaluate.voc import AP_VERSIONS, HIT, IGNORED, judge, ranked, unusable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Int64
-
-    from singleshot.evaluate.average_precision import ApVersion
-    from singleshot.types import Annotations, Detections
+from singleshot.shapes import Bool, Int64
+from singleshot.types import Annotations, Detections
 
 VERSIONS: dict[str, ApVersion] = dict([*AP_VERSIONS.items(), ("ilsvrc", "MaxIntegral")])
 """Protocols of a single overlap, and how they make an average precision of a curve."""

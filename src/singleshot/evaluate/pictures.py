@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.evaluate.flat import flat_detections, flat_truths
 from singleshot.evaluate.voc import HIT, IGNORED, MISS, judge, ranked, unusable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Float, Int8, Int64
-
-    from singleshot.types import Annotations, Detections
+from singleshot.shapes import Bool, Float, Int8, Int64
+from singleshot.types import Annotations, Detections
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,9 @@ is the mean over the thresholds 0.5, 0.55 ... 0.95.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,9 @@ from singleshot.boxes import pairwise_iou
 from singleshot.evaluate.evaluation import ClassCounts, Evaluation
 from singleshot.evaluate.flat import flat_detections, flat_truths
 from singleshot.evaluate.voc import ranked, unusable
+from singleshot.shapes import Float
 from singleshot.spec import OBJECT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float
-
-    from singleshot.types import Annotations, Detections
+from singleshot.types import Annotations, Detections
 
 PROTOCOL = "proposals"
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

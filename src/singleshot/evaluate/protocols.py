@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from singleshot.errors import UnknownNameError
 from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation
@@ -12,11 +12,7 @@ from singleshot.evaluate.pictures import PictureResult, Pictures, judge_pictures
 from singleshot.evaluate.proposals import PROTOCOL as PROPOSALS
 from singleshot.evaluate.proposals import evaluate_proposals
 from singleshot.evaluate.voc import AP_VERSIONS, evaluate_voc
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.types import Annotations, Detections
+from singleshot.types import Annotations, Detections
 
 __all__ = [
     "PROPOSALS",

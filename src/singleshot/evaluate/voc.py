@@ -7,22 +7,17 @@ on the same truth is a miss (never handed to the second-best truth), and what hi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from singleshot.boxes import area, iou
-from singleshot.evaluate.average_precision import average_precision, recall_and_precision
+from singleshot.evaluate.average_precision import ApVersion, average_precision, recall_and_precision
 from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation, mean_of_present
 from singleshot.evaluate.flat import Flat, flat_detections, flat_truths
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Float, Int8, Int64
-
-    from singleshot.evaluate.average_precision import ApVersion
-    from singleshot.types import Annotations, Detections
+from singleshot.shapes import Bool, Float, Int8, Int64
+from singleshot.types import Annotations, Detections
 
 MISS, HIT, IGNORED = 0, 1, 2
 

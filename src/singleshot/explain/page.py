@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from singleshot.explain.trace import Explanation
 from singleshot.files import write_whole
 from singleshot.report.draw import Mark, class_colour, draw_marks
 from singleshot.report.gallery import LONGEST_SIDE, shown_as_it_is
 from singleshot.report.grid import with_grid
 from singleshot.report.page import HEAD, section
 from singleshot.report.style import STYLE
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from jaxtyping import UInt8
-
-    from singleshot.explain.trace import Explanation
+from singleshot.shapes import UInt8
 
 TRUTH, LEARNS, MINED = (255, 255, 255), (255, 214, 0), (255, 80, 50)
 SHOWN = 6

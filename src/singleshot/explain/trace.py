@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from singleshot.boxes import pairwise_iou
+from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
+from singleshot.shapes import Float32, Int64, UInt8
+from singleshot.spec import MapBoxes
 from singleshot.ssd.coder import decode
-from singleshot.ssd.detection import postprocess, to_detections
+from singleshot.ssd.detection import Found, postprocess, to_detections
 from singleshot.ssd.loss import background_softmax_loss, hard_negatives
 from singleshot.ssd.matching import match
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float32, Int64, UInt8
-
-    from singleshot.models.ssd import SSD
-    from singleshot.spec import MapBoxes
-    from singleshot.ssd.detection import Found
-    from singleshot.ssd.tensors import Matches
-    from singleshot.types import Detections
+from singleshot.ssd.tensors import Matches
+from singleshot.types import Detections
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import logging
 import sys
+from collections.abc import Collection, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,18 +18,12 @@ from singleshot.decode import decode_picture
 from singleshot.errors import DataError, VerificationError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.runtime.detector import Detector
-from singleshot.runtime.engine import resize_into
+from singleshot.runtime.engine import Backend, resize_into
 from singleshot.runtime.over_set import detect_in_set
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from jaxtyping import UInt8
-
-    from singleshot.runtime.engine import Backend
-    from singleshot.runtime.quiet_openvino import openvino
-    from singleshot.spec import ModelSpec
-    from singleshot.types import Annotations
+from singleshot.runtime.quiet_openvino import openvino
+from singleshot.shapes import UInt8
+from singleshot.spec import ModelSpec
+from singleshot.types import Annotations
 
 MOST_PICTURES = 300
 """Pictures to measure the range of activations on."""

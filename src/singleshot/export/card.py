@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec
 
 RUN = {
     "openvino": "`singleshot.Detector.load(FOLDER)` runs it without torch. Other programs set "

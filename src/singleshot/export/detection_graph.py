@@ -6,16 +6,12 @@ MulticlassNms gives one picture of a batch the boxes of another.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import onnx
 from onnx import numpy_helper, parser
 
-if TYPE_CHECKING:
-    import onnx
-    from jaxtyping import Float32
-
-    from singleshot.spec import ModelSpec
+from singleshot.shapes import Float32
+from singleshot.spec import ModelSpec
 
 OPSET = 20
 _DECODE = """

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from singleshot.models.layers import ConvBlock
+from singleshot.models.ssd import SSD
 from singleshot.runtime.engine import DETECTIONS, RAW, ROWS
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, UInt8
-    from torch import Tensor
-
-    from singleshot.models.ssd import SSD
+from singleshot.shapes import Float, UInt8
 
 INPUT = "pictures"
 LARGEST_BATCH = 1024

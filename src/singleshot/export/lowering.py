@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,12 +11,8 @@ from singleshot.export.calibrate import Calibration, Judgement, quantised
 from singleshot.export.openvino_ir import halve_weights, in_full_precision, layer_names, serialised
 from singleshot.export.sparing import spare
 from singleshot.runtime.openvino_backend import OpenVINOBackend
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
-
-    from singleshot.runtime.quiet_openvino import openvino
-    from singleshot.spec import ModelSpec
+from singleshot.runtime.quiet_openvino import openvino
+from singleshot.spec import ModelSpec
 
 RANKING_PICTURES = 16
 """To rank layers by, each at the price of loading a graph."""

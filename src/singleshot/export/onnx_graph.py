@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import onnx
 import torch
@@ -15,13 +15,9 @@ from onnx import compose, helper, numpy_helper
 
 from singleshot.export.detection_graph import OPSET, detection_graph
 from singleshot.export.engine_graph import INPUT, OUTPUTS, exported_program, outputs_of_network
+from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINE_FILES
 from singleshot.runtime.engine import RAW
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from singleshot.models.ssd import SSD
 
 FILES = ENGINE_FILES["onnx"]
 

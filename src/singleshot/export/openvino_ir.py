@@ -5,27 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from torch.fx import Node
+from torch.fx import Graph, Node
 
 from singleshot.export.detection_graph import detection_graph
 from singleshot.export.engine_graph import INPUT, exported_program, outputs_of_network
+from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINE_FILES
 from singleshot.runtime.engine import DETECTIONS, RAW
 from singleshot.runtime.quiet_openvino import core, openvino, opset9
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from torch.fx import Graph
-
-    from singleshot.models.ssd import SSD
 
 FILES = ENGINE_FILES["openvino"]
 CONVOLUTIONS = ("Convolution", "GroupConvolution")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from singleshot.errors import VerificationError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+Files = Mapping[str, bytes]
 
-    Files = Mapping[str, bytes]
 
 PARTS = ("expand", "depthwise", "project", "pointwise")
 """Convolutions of one block, which is spared as a whole."""

@@ -5,25 +5,21 @@ from __future__ import annotations
 import logging
 import shutil
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from singleshot.errors import RequestError
 from singleshot.export.engine_graph import exported_program, outputs_of_network
+from singleshot.models.ssd import SSD
 from singleshot.runtime.engine import resize_into
+from singleshot.shapes import UInt8
+from singleshot.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+Outputs = Callable[[Sequence[UInt8[np.ndarray, "H W 3"]]], Mapping[str, np.ndarray]]
 
-    from jaxtyping import UInt8
-
-    from singleshot.models.ssd import SSD
-    from singleshot.spec import ModelSpec
-
-    Outputs = Callable[[Sequence[UInt8[np.ndarray, "H W 3"]]], Mapping[str, np.ndarray]]
 
 FILES = ("model.pt2",)
 

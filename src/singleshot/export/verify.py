@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from singleshot.errors import VerificationError
+from singleshot.models.ssd import SSD
 from singleshot.photographs import ASTRONAUT, CAMERA, CHELSEA, COFFEE
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.engine import DETECTIONS, RAW, ROWS, found_in
+from singleshot.shapes import Float32, UInt8
 from singleshot.ssd.coder import decode
+from singleshot.ssd.detection import Found
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from jaxtyping import Float32, UInt8
-
-    from singleshot.models.ssd import SSD
-    from singleshot.ssd.detection import Found
-
-    Picture = UInt8[np.ndarray, "H W 3"]
-    Outputs = Callable[[Sequence[Picture]], Mapping[str, np.ndarray]]
+Picture = UInt8[np.ndarray, "H W 3"]
+Outputs = Callable[[Sequence[Picture]], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Collection
+from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from jaxtyping import Float
-    from torch import Tensor
+from singleshot.shapes import Float
 
 
 class Backbone(nn.Module):

@@ -7,15 +7,13 @@ out with zeros between its values, by the mirrored filters. That one is fast (fi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+from singleshot.shapes import Float
 
 
 class FastGradient(nn.Conv2d):

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from singleshot.models.layers import ConvBlock, L2Norm, MaxPool
 from singleshot.models.ssd import SSD
-
-if TYPE_CHECKING:
-    from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec
 
 Layer = ConvBlock | MaxPool | L2Norm | nn.AdaptiveAvgPool2d | nn.Conv2d | nn.ConvTranspose2d
 NORMS = {"BatchNorm": "batch normalisation", "LayerNorm": "layer normalisation", "GroupNorm": "group normalisation"}

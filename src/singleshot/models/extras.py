@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from singleshot.spec import ExtraBlock
+from singleshot.shapes import Float
+from singleshot.spec import ExtraBlock
 
 LITE_NORM_EPSILON, LITE_NORM_MOMENTUM = 1e-3, 0.03  # SSDLite's new layers, as TensorFlow's Object Detection sets them
 

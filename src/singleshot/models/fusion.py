@@ -5,25 +5,19 @@ Both help small objects, whose maps are fine and know little. In a separable net
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from singleshot.models.extras import Separable, lite_block
 from singleshot.models.layers import ConvBlock, L2Norm
-from singleshot.spec import ExtraBlock
+from singleshot.shapes import Float
+from singleshot.spec import ExtraBlock, Fusion, ModelSpec
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+Shapes = Mapping[str, tuple[int, int, int]]
 
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from singleshot.spec import Fusion, ModelSpec
-
-    Shapes = Mapping[str, tuple[int, int, int]]
 
 CONCAT_SCALES, SUM_SCALES = (10.0, 20.0), (20.0, 20.0)
 """With which the normalised fine and coarse map begin (Cao et al. 2017, sections 3.2 and 3.3)."""

@@ -7,18 +7,12 @@ filter is as large as the map, `Heads` without padding, so that whatever treats 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.models.heads import Heads
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from singleshot.spec import GridHead
+from singleshot.shapes import Float
+from singleshot.spec import GridHead
 
 
 class GridMap(nn.Module):

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.models.extras import lite_block
+from singleshot.shapes import Float
 from singleshot.ssd.tensors import Predictions
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from jaxtyping import Float
-    from torch import Tensor
 
 
 class SeparableHead(nn.Module):

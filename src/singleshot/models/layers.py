@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from singleshot.models.depthwise import convolve
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
-    from torch import Tensor
+from singleshot.shapes import Float
 
 BASE_NORM_EPSILON = 1e-5  # Caffe's BatchNorm and torchvision's MobileNets
 L2_NORM_EPSILON = 1e-10  # Caffe normalize_layer.cpp: inside the root

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
+
+from torch import Tensor
 
 from singleshot.models.backbone import Backbone
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from jaxtyping import Float
-    from torch import Tensor
+from singleshot.shapes import Float
 
 STEM = 32
 # (channels, stride) of conv1 .. conv13; the stride is the depthwise convolution's.

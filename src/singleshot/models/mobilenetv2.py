@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.models.backbone import InvertedResiduals, taps_of_blocks
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from jaxtyping import Float
-    from torch import Tensor
+from singleshot.shapes import Float
 
 STEM, LAST = 32, 1280
 # (expansion, channels, repeats, stride of the first): table 2 of the paper.

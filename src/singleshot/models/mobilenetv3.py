@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from singleshot.models.backbone import InvertedResiduals, taps_of_blocks
 from singleshot.models.layers import ConvBlock, scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from jaxtyping import Float
-    from torch import Tensor
+from singleshot.shapes import Float
 
 NORM_EPSILON = 1e-3  # Howard et al. train in TensorFlow; torchvision's weights keep its epsilon
 STEM = 16

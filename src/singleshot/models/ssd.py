@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.errors import RequestError, UnknownNameError
+from singleshot.models.backbone import Backbone
 from singleshot.models.extras import ExtraMaps
 from singleshot.models.fusion import Fused, channels_after
 from singleshot.models.grid_head import GridMap, fully_connected_heads
@@ -20,18 +22,10 @@ from singleshot.models.mobilenetv3 import MobileNetV3
 from singleshot.models.timm_base import TimmBase
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full
-from singleshot.spec import TIMM
+from singleshot.shapes import Float
+from singleshot.spec import TIMM, ModelSpec
 from singleshot.ssd.default_boxes import caffe_default_boxes
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from jaxtyping import Float
-    from torch import Tensor
-
-    from singleshot.models.backbone import Backbone
-    from singleshot.spec import ModelSpec
-    from singleshot.ssd.tensors import Predictions
+from singleshot.ssd.tensors import Predictions
 
 Part = TypeVar("Part", bound=nn.Module)
 

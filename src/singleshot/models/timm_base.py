@@ -6,22 +6,18 @@ those come from files that the user gives (`weights.timm_file`).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.backbone import Backbone
 from singleshot.models.depthwise import with_fast_gradients
+from singleshot.shapes import Float
 from singleshot.spec import TIMM, Preprocess
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from jaxtyping import Float
-    from torch import Tensor
 
 ALL_NAMES = "python -c 'import timm; print(*timm.list_models())'"
 

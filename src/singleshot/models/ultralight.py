@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from singleshot.models.backbone import Chain
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from jaxtyping import Float
-    from torch import Tensor
+from singleshot.shapes import Float
 
 STEM = 16
 # (channels, stride) of conv1 .. conv12; conv7 is the receptive field block of the one that has it.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from collections.abc import Collection
+from typing import ClassVar, NamedTuple
 
 from singleshot.models.backbone import Chain
 from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, MaxPool, scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
 
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of a stage, their channels
 # conv1_1, conv1_2, pool1, ... conv5_3, pool5, fc6, fc7

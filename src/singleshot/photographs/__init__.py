@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.decode import decode_picture
-
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
+from singleshot.shapes import UInt8
 
 FOLDER = Path(__file__).parent
 

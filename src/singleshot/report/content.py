@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from singleshot.decode import decode_picture
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
-    import numpy as np
-
-    from singleshot.evaluate.evaluation import Evaluation
-    from singleshot.types import Annotations, Detections
+from singleshot.evaluate.evaluation import Evaluation
+from singleshot.types import Annotations, Detections
 
 
 @dataclass(frozen=True)

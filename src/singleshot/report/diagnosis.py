@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
 from singleshot.decode import decode_picture
+from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
+from singleshot.evaluate.diagnosis.sensitivity import Sensitivity
 from singleshot.files import write_whole
 from singleshot.report.chart import Series, line_chart
 from singleshot.report.diagnosis_charts import KIND_COLOURS, confusion_table, parts_chart, stacked_chart
@@ -17,14 +20,7 @@ from singleshot.report.gallery import Gallery
 from singleshot.report.page import HEAD, section
 from singleshot.report.sections import lines, percent, pictures
 from singleshot.report.style import STYLE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
-    from singleshot.evaluate.diagnosis.sensitivity import Sensitivity
-    from singleshot.types import Detections
+from singleshot.types import Detections
 
 KINDS = ("correct", "localisation", "similar class", "other class", "background")
 EXPLAINED = (

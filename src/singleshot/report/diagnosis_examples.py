@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from singleshot.errors import SingleshotError
+from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
 from singleshot.report.draw import Mark, draw_marks
 from singleshot.report.gallery import FOUND, RIGHT, WRONG, shown_as_it_is
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from jaxtyping import UInt8
-
-    from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
+from singleshot.shapes import UInt8
 
 EXAMPLES = 6
 CONTEXT = 0.6

@@ -7,19 +7,15 @@ from __future__ import annotations
 
 import colorsys
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import UInt8
-
-    from singleshot.types import Detections, Truths
+from singleshot.shapes import UInt8
+from singleshot.types import Detections, Truths
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from singleshot.errors import SingleshotError
+from singleshot.evaluate.pictures import PictureResult, Pictures
+from singleshot.report.content import ReportContent
 from singleshot.report.draw import Mark, draw_marks
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from jaxtyping import UInt8
-
-    from singleshot.evaluate.pictures import PictureResult, Pictures
-    from singleshot.report.content import ReportContent
-    from singleshot.types import Annotations, Detections, Truths
+from singleshot.shapes import UInt8
+from singleshot.types import Annotations, Detections, Truths
 
 RIGHT, WRONG, MISSED, FOUND, IGNORED = (40, 150, 255), (255, 80, 50), (255, 214, 0), (255, 255, 255), (150, 150, 150)
 LONGEST_SIDE = 640

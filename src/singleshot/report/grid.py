@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from PIL import Image, ImageDraw
 
-if TYPE_CHECKING:
-    from jaxtyping import UInt8
+from singleshot.shapes import UInt8
 
 FINEST_GRID = 40
 """Cells a side: a finer grid would hide the picture."""

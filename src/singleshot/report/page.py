@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from html import escape
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from singleshot.files import write_whole
 from singleshot.report import sections
 from singleshot.report.content import ReportContent
 from singleshot.report.gallery import gallery_of
 from singleshot.report.style import STYLE
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 __all__ = ["ReportContent", "render", "write_report"]
 

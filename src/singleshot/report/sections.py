@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from singleshot.evaluate.evaluation import Evaluation
 from singleshot.report.chart import Series, curve_chart, line_chart, smoothed
-from singleshot.report.gallery import LEGEND, shown_as_it_is
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from singleshot.evaluate.evaluation import Evaluation
-    from singleshot.report.content import RateSearch, ReportContent
-    from singleshot.report.gallery import Gallery
+from singleshot.report.content import RateSearch, ReportContent
+from singleshot.report.gallery import LEGEND, Gallery, shown_as_it_is
 
 PROTOCOLS = {
     "voc07": "PASCAL VOC2007: eleven points, IoU 0.5",

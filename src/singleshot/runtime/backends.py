@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from singleshot.errors import ModelError, RequestError
+from singleshot.runtime.engine import Backend
+from singleshot.runtime.onnx_backend import OnnxBackend
+from singleshot.runtime.openvino_backend import OpenVINOBackend
+from singleshot.spec import ModelSpec
 from singleshot.weights.folder import SUMS, read_configuration, read_export, weights_hash
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from singleshot.runtime.engine import Backend
-    from singleshot.runtime.onnx_backend import OnnxBackend
-    from singleshot.runtime.openvino_backend import OpenVINOBackend
-    from singleshot.spec import ModelSpec
 
 ENGINES = ("openvino", "onnx")
 """Formats of `ssd export` that a Detector runs, the faster one first."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 import PIL.Image
@@ -12,20 +13,15 @@ import PIL.Image
 from singleshot.errors import PictureError, RequestError, offer
 from singleshot.preprocess import decode_picture, image_pixels
 from singleshot.runtime.backends import load_backend
+from singleshot.runtime.engine import Backend
 from singleshot.runtime.shipped import shipped_models
 from singleshot.runtime.streaming import stream
 from singleshot.spec import VARIANTS
-from singleshot.ssd.detection import to_detections
+from singleshot.ssd.detection import Found, to_detections
+from singleshot.types import Detections
 from singleshot.weights.folder import CONFIG, read_configuration
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from singleshot.runtime.engine import Backend
-    from singleshot.ssd.detection import Found
-    from singleshot.types import Detections
-
-    Picture = str | Path | PIL.Image.Image | np.ndarray
+Picture = str | Path | PIL.Image.Image | np.ndarray
 
 
 class Detector:

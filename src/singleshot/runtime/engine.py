@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import cv2
+import numpy as np
 
 from singleshot.errors import ModelError
-from singleshot.ssd.detection import postprocess
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import numpy as np
-    from jaxtyping import Float32, UInt8
-
-    from singleshot.spec import ModelSpec
-    from singleshot.ssd.detection import Found
+from singleshot.shapes import Float32, UInt8
+from singleshot.spec import ModelSpec
+from singleshot.ssd.detection import Found, postprocess
 
 RAW = ("offsets", "probabilities", "default_boxes")
 """`offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background; `default_boxes` (K, 4): xyxy,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +11,15 @@ import numpy as np
 from singleshot.errors import ModelError, RequestError
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into
+from singleshot.shapes import Float32, UInt8
+from singleshot.spec import ModelSpec
+from singleshot.ssd.detection import Found
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import onnxruntime
-    from jaxtyping import Float32, UInt8
 
-    from singleshot.spec import ModelSpec
-    from singleshot.ssd.detection import Found
+Pictures = Sequence[UInt8[np.ndarray, "H W 3"]]
 
-    Pictures = Sequence[UInt8[np.ndarray, "H W 3"]]
 
 OTHER_FILES = re.compile(rb"[\x00\x08]location")
 """The key under which ONNX names a file that holds weights (its length, 8, before it, in any encoding of 8)."""

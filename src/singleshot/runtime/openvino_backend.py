@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,16 +13,12 @@ from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into
 from singleshot.runtime.quiet_openvino import core, openvino
 from singleshot.runtime.winograd import with_winograd
+from singleshot.shapes import Float32, UInt8
+from singleshot.spec import ModelSpec
+from singleshot.ssd.detection import Found
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+Pictures = Sequence[UInt8[np.ndarray, "H W 3"]]
 
-    from jaxtyping import Float32, UInt8
-
-    from singleshot.spec import ModelSpec
-    from singleshot.ssd.detection import Found
-
-    Pictures = Sequence[UInt8[np.ndarray, "H W 3"]]
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 """What the engine computes in, by the model's precision; where the processor has no bf16, the engine takes f32."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from singleshot.errors import PictureError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from singleshot.runtime.detector import Detector
-    from singleshot.types import Annotations, Detections
+from singleshot.runtime.detector import Detector
+from singleshot.types import Annotations, Detections
 
 
 def detect_in_set(

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
+from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
+
+import numpy as np
 
 from singleshot.decode import decode_picture
 from singleshot.errors import PictureError
+from singleshot.runtime.engine import Backend, Lane
+from singleshot.ssd.detection import Found
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+Decoded = tuple[Path, np.ndarray, Found]
 
-    import numpy as np
-
-    from singleshot.runtime.engine import Backend, Lane
-    from singleshot.ssd.detection import Found
-
-    Decoded = tuple[Path, np.ndarray, Found]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

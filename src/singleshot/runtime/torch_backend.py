@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from singleshot.errors import RequestError, UnknownNameError
+from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
+from singleshot.shapes import Float, UInt8
+from singleshot.ssd.detection import Found
 from singleshot.ssd.detection_torch import postprocess_batch
 from singleshot.ssd.tensors import Predictions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from jaxtyping import Float, UInt8
-    from torch import Tensor
-
-    from singleshot.models.ssd import SSD
-    from singleshot.ssd.detection import Found
 
 PRECISIONS = ("fp32", "bf16")
 

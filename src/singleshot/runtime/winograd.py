@@ -8,14 +8,10 @@ The error is some 1e-5 of the largest value, so this is for float32 alone: at fe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from singleshot.runtime.quiet_openvino import openvino, opset9
-
-if TYPE_CHECKING:
-    from jaxtyping import Float32
+from singleshot.shapes import Float32
 
 TILE, WINDOW = 4, 6
 FILTERS = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24

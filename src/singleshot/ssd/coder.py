@@ -6,15 +6,12 @@ Law: `decode(encode(b, d), d)` equals b for boxes b and default boxes d that hav
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 from singleshot.boxes import Array, clip_boxes, cxcywh_to_xyxy, namespace, xyxy_to_cxcywh
 from singleshot.errors import UnknownNameError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float
+from singleshot.shapes import Float
 
 Code: TypeAlias = Literal["center_size", "corner", "corner_size"]
 """Caffe's CodeType. `center_size` is the paper's; `corner` takes plain differences of the corners; `corner_size`

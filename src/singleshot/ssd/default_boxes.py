@@ -5,17 +5,13 @@ Both give corners as fractions of the picture, in the one order that the heads c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from singleshot.errors import RequestError
+from singleshot.shapes import Float32
 from singleshot.spec import BoxSpec, MapBoxes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float32
 
 _RATIO_TWO, _RATIOS_TWO_AND_THREE = (2.0,), (2.0, 3.0)
 

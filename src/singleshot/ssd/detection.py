@@ -13,22 +13,17 @@ behind a network, and other threads run meanwhile.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.boxes import clip_boxes
 from singleshot.errors import ModelError
+from singleshot.shapes import Bool, Float, Float32, Int64
+from singleshot.spec import Postprocess
 from singleshot.ssd.coder import Code, decode
 from singleshot.types import Detections
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from jaxtyping import Bool, Float, Float32, Int64
-
-    from singleshot.spec import Postprocess
 
 
 class Nms:

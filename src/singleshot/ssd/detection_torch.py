@@ -7,23 +7,18 @@ candidate of each class, usually most of them, for all classes of all pictures a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from singleshot.boxes import pairwise_iou
+from singleshot.shapes import Bool, Float, Int64
+from singleshot.spec import Postprocess
 from singleshot.ssd.coder import Code, decode
 from singleshot.ssd.detection import Found, check_shapes, postprocess
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool, Float, Int64
-    from torch import Tensor
-
-    from singleshot.spec import Postprocess
-    from singleshot.ssd.tensors import Predictions
+from singleshot.ssd.tensors import Predictions
 
 PAIRS_AT_ONCE = 2**23  # overlaps held in memory at a time: about half a gigabyte with what their arithmetic needs
 LONGEST_LIST = 2048  # candidates of a class beyond which their pairs are too many to hold

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from singleshot.boxes import area
 from singleshot.errors import RequestError, UnknownNameError
+from singleshot.shapes import Bool, Float, Int64
 from singleshot.ssd.coder import decode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
-
-    from jaxtyping import Bool, Float, Int64
-    from torch import Tensor
-
-    from singleshot.ssd.tensors import Predictions, Targets
+from singleshot.ssd.tensors import Predictions, Targets
 
 LEAST_PROBABILITY = torch.finfo(torch.float32).tiny  # Caffe's FLT_MIN
 GREATEST_LOSS = -math.log(LEAST_PROBABILITY)  # 87.34

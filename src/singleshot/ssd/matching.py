@@ -10,17 +10,14 @@ the lowest truth; an IoU of at most 1e-6 never matches (Caffe bbox_util.cpp, Mat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from singleshot.boxes import pairwise_iou
+from singleshot.shapes import Bool, Float, Int64
 from singleshot.ssd.coder import Code, encode
 from singleshot.ssd.tensors import Matches, Targets
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int64
-    from torch import Tensor
 
 UNMATCHED = -1
 CROSSING = -2

@@ -6,13 +6,11 @@ Inside the network class 0 is background and class l + 1 is label l.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int64
-    from torch import Tensor
+from singleshot.shapes import Bool, Float, Int64
 
 
 @dataclass(frozen=True, eq=False)

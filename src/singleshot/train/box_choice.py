@@ -5,18 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from singleshot.box_search.adapt import ENOUGH, NEGLECTED, adapt
+from singleshot.box_search.measure import Coverage
 from singleshot.errors import UnknownNameError
 from singleshot.models.ssd import grid_sizes
+from singleshot.spec import BoxSpec, ModelSpec
 from singleshot.train.box_file import with_boxes_of
+from singleshot.types import Annotations
 from singleshot.weights.folder import read_spec
-
-if TYPE_CHECKING:
-    from singleshot.box_search.measure import Coverage
-    from singleshot.spec import BoxSpec, ModelSpec
-    from singleshot.types import Annotations
 
 BOX_CHOICES = ("auto", "adapt", "keep")
 NEGLECTED_RESCALED = 0.4

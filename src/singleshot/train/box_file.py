@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from singleshot.errors import RequestError, SingleshotError
 from singleshot.files import parse_json, read_regular
 from singleshot.spec import ModelSpec
 from singleshot.weights.bounds import require_bounds
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LARGEST = 4 * 2**20  # bytes
 TILINGS = ("designed", "given")

@@ -6,23 +6,19 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as format_tensors
+from torch import nn
 
 from singleshot.errors import HashError, ModelError
+from singleshot.train.average import WeightAverage
+from singleshot.train.solver import Solver
 from singleshot.weights.replace import replaced_folder
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import nn
-
-    from singleshot.train.average import WeightAverage
-    from singleshot.train.solver import Solver
 
 KEPT = 2
 _MEAN = "mean"

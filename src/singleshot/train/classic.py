@@ -6,21 +6,16 @@ and the 4 variances; so do those ports' generators and networks. `ssd export --o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from torch import Tensor
 
 from singleshot.errors import ModelError
+from singleshot.models.ssd import SSD
+from singleshot.shapes import Float, Float32
 from singleshot.ssd.matching import assign
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Float32
-    from torch import Tensor
-
-    from singleshot.models.ssd import SSD
-    from singleshot.ssd.tensors import Predictions
-    from singleshot.types import Sample
+from singleshot.ssd.tensors import Predictions
+from singleshot.types import Sample
 
 BOX_AND_VARIANCES = 8
 

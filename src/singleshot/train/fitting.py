@@ -9,21 +9,16 @@ an update enough to learn from, and the run twice the updates. All three were ch
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singleshot.augment.settings import AugmentSettings
 from singleshot.box_search.adapt import ENOUGH, THRESHOLD, least_covered
-from singleshot.box_search.measure import measurable
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from singleshot.augment.settings import AugmentSettings
-    from singleshot.box_search.measure import Coverage
-    from singleshot.train.recipe import Recipe
-    from singleshot.types import Annotations
+from singleshot.box_search.measure import Coverage, measurable
+from singleshot.train.recipe import Recipe
+from singleshot.types import Annotations
 
 FEWEST = 10
 """Objects that a class needs to tell how much its sizes differ."""

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from singleshot.errors import RequestError
 from singleshot.models.initialise import favour_background
 from singleshot.models.ssd import SSD
 from singleshot.models.timm_base import timm_preprocess
 from singleshot.runtime.shipped import shipped_models
-from singleshot.spec import VARIANTS, variant
+from singleshot.spec import VARIANTS, ModelSpec, variant
 from singleshot.weights.build import start_from_file
 from singleshot.weights.folder import read_spec
-
-if TYPE_CHECKING:
-    from singleshot.spec import ModelSpec
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
 LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
 
+import numpy as np
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from singleshot.console import remarks
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-
-    import numpy as np
-    from jaxtyping import UInt8
-    from rich.console import Console
+from singleshot.shapes import UInt8
 
 METRICS = "metrics.jsonl"
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from singleshot.errors import RequestError
-
-if TYPE_CHECKING:
-    from singleshot.train.options import TrainOptions
-    from singleshot.train.recipe import Recipe
+from singleshot.train.options import TrainOptions
+from singleshot.train.recipe import Recipe
 
 DEFAULT_EPOCHS, MOST_EPOCHS, LEAST_UPDATES = 30, 200, 1000
 """A run has 30 epochs; of a small set so many, at most 200, that there are a thousand updates."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -14,31 +14,24 @@ from singleshot.data.batches import PATIENCE, batches
 from singleshot.data.loader import TrainingSet, VisitOrder
 from singleshot.decode import decode_picture
 from singleshot.errors import PictureError, PictureLostError, WorkerLostError
-from singleshot.evaluate.protocols import evaluate
+from singleshot.evaluate.protocols import Evaluation, evaluate
 from singleshot.report.draw import draw
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend
+from singleshot.ssd.tensors import Batch
 from singleshot.train import checkpoint
 from singleshot.train.clock import Clock, in_words
+from singleshot.train.journal import Journal
 from singleshot.train.memory import keep_freed_memory
+from singleshot.train.plan import Plan
 from singleshot.train.ranks import PATIENCE as PATIENCE_OF_RANKS
 from singleshot.train.ranks import RankLostError, losing_ranks
 from singleshot.train.results import keep_model
-from singleshot.train.signals import Stopped, catch_signals
+from singleshot.train.signals import Signals, Stopped, catch_signals
 from singleshot.train.solver import learning_rate
 from singleshot.train.step import Normaliser, StepFigures, update
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from singleshot.evaluate.protocols import Evaluation
-    from singleshot.ssd.tensors import Batch
-    from singleshot.train.journal import Journal
-    from singleshot.train.plan import Plan
-    from singleshot.train.signals import Signals
-
 
 SHOWN, SHOWN_SCORE = 4, 0.3  # validation pictures for TensorBoard, with what scores at least this
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from singleshot.errors import RequestError, UnknownNameError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Settings = TypeVar("Settings")
 

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
+from singleshot.data.loader import Share
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.protocols import PROPOSALS
+from singleshot.models.ssd import SSD
 from singleshot.runtime.cores import usable_cores
 from singleshot.runtime.torch_backend import choose_device
+from singleshot.spec import ModelSpec
 from singleshot.train.average import WeightAverage
 from singleshot.train.box_choice import with_fitting_boxes
 from singleshot.train.fitting import fitted
 from singleshot.train.initial import base_spec, initial_network, source_of_weights
 from singleshot.train.length import MOST, length
+from singleshot.train.options import TrainOptions
 from singleshot.train.overrides import overridden
 from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
-from singleshot.train.solver import solver_for
+from singleshot.train.solver import Solver, solver_for
+from singleshot.types import Annotations
 from singleshot.weights.bounds import fault_of_name
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractContextManager
-    from pathlib import Path
-
-    from singleshot.data.loader import Share
-    from singleshot.models.ssd import SSD
-    from singleshot.spec import ModelSpec
-    from singleshot.train.options import TrainOptions
-    from singleshot.train.solver import Solver
-    from singleshot.types import Annotations
 
 RARE = 0.01  # with which heads begin to see an object, where every box counts (Lin et al. 2017, section 4.1)
 VALIDATIONS = 30  # of a run, about

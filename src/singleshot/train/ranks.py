@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from singleshot.data.loader import Share
 from singleshot.errors import MachineError, RequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from torch import nn
 
 PATIENCE = 50.0
 """Seconds without a sign of life after which a rank is given up; all end within a minute of its death."""

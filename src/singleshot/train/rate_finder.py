@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from rich.progress import track
 
 from singleshot.data.batches import batches
@@ -19,17 +21,10 @@ from singleshot.errors import NonFiniteLossError, RequestError, WorkerLostError
 from singleshot.files import write_whole
 from singleshot.report.chart import smoothed
 from singleshot.report.content import RateSearch
+from singleshot.ssd.tensors import Batch
+from singleshot.train.plan import Plan
 from singleshot.train.signals import Stopped, catch_signals
 from singleshot.train.step import Normaliser, update
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
-    from pathlib import Path
-
-    from rich.console import Console
-
-    from singleshot.ssd.tensors import Batch
-    from singleshot.train.plan import Plan
 
 UPDATES = 100
 LOWEST, HIGHEST = 1e-3, 30.0

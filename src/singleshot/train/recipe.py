@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from singleshot.augment.settings import AugmentSettings
 from singleshot.errors import RequestError, UnknownNameError
+from singleshot.spec import ModelSpec
 from singleshot.ssd.loss import LOCATION_LOSSES
-
-if TYPE_CHECKING:
-    from singleshot.spec import ModelSpec
 
 SCHEDULES = ("step", "cosine")
 NORMALISATIONS = ("worker", "global")

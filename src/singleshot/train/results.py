@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from singleshot.evaluate.protocols import Evaluation
+from singleshot.train.plan import Plan
 from singleshot.weights.build import save_network
-
-if TYPE_CHECKING:
-    from singleshot.evaluate.protocols import Evaluation
-    from singleshot.train.plan import Plan
 
 
 def keep_model(plan: Plan, name: str, step: int, validation: Evaluation | None) -> None:

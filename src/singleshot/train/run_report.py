@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from singleshot.evaluate.protocols import Evaluation
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
 from singleshot.train.journal import read_history
+from singleshot.train.plan import Plan
 from singleshot.train.rate_finder import read_search
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from singleshot.evaluate.protocols import Evaluation
-    from singleshot.train.plan import Plan
 
 
 def write_run_report(plan: Plan, validation: Evaluation | None, *, command: str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from singleshot.data.bad_boxes import count_bad_boxes, judge_set, usable
 from singleshot.data.classes import join, only_classes, with_classes
@@ -10,12 +10,8 @@ from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import hold_out
 from singleshot.errors import DataError, RequestError, UnknownNameError
 from singleshot.spec import OBJECT
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.train.options import TrainOptions
-    from singleshot.types import Annotations
+from singleshot.train.options import TrainOptions
+from singleshot.types import Annotations
 
 NO = "none"
 

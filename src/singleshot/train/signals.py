@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from singleshot.errors import SingleshotError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class Stopped(SingleshotError):  # noqa: N818  (a signal is no error)

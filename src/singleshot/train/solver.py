@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from singleshot.train.recipe import Recipe
+from singleshot.train.recipe import Recipe
 
 ROUNDING = 1e-6
 """Of an update: two thirds of a number of updates may come out a little above the whole number that they are."""

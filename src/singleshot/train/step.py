@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from singleshot.errors import NonFiniteLossError
+from singleshot.models.ssd import SSD
 from singleshot.ssd.loss import multibox_loss
 from singleshot.ssd.matching import assign
+from singleshot.ssd.tensors import Batch, Targets
 from singleshot.train.ranks import Ranks
-from singleshot.train.solver import clip_gradients
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import nn
-
-    from singleshot.models.ssd import SSD
-    from singleshot.ssd.tensors import Batch, Targets
-    from singleshot.train.recipe import Recipe
-    from singleshot.train.solver import Solver
-
+from singleshot.train.recipe import Recipe
+from singleshot.train.solver import Solver, clip_gradients
 
 ALONE = Ranks()
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 from singleshot.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec
 
 Limit = tuple[str, list[float], float, float]
 """What it is, its values, the lowest and the highest that are allowed."""

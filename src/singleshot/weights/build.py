@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
@@ -17,12 +20,6 @@ from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.timm_file import from_timm
 from singleshot.weights.importers.torchvision import from_torchvision
 from singleshot.weights.transfer import Transfer, start_from
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from torch import Tensor
 
 __all__ = ["Transfer", "load_network", "save_network", "start_from", "start_from_file"]
 

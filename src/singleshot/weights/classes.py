@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -11,10 +11,6 @@ from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
 from singleshot.spec import VOC_CLASSES
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """Of COCO's 1 .. 90, the numbers of no class."""

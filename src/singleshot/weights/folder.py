@@ -9,11 +9,14 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
@@ -23,12 +26,6 @@ from singleshot.files import read_regular
 from singleshot.spec import FORBID_UNKNOWN_FIELDS, ModelSpec
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.replace import replaced_folder
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from pydantic import TypeAdapter
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD, SUMS = "config.json", "model.safetensors", "README.md", "SHA256SUMS"

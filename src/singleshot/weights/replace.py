@@ -7,14 +7,11 @@ import errno
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from singleshot.errors import MachineError, RequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux fcntl.h, fs.h
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM}

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from singleshot.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
-
-    from singleshot.models.ssd import SSD
+from singleshot.models.ssd import SSD
 
 _CLASS_HEADS = "heads.confidence."
 _BASE = "backbone."

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singleshot.evaluate.diagnosis.judged_set import JudgedSet
 from singleshot.evaluate.voc import HIT, IGNORED
-
-if TYPE_CHECKING:
-    from jaxtyping import Float, Int64
-
-    from singleshot.evaluate.diagnosis.judged_set import JudgedSet
+from singleshot.shapes import Float, Int64
 
 BINS = 10
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singleshot.evaluate.diagnosis.judged_set import JudgedSet
 from singleshot.evaluate.voc import ranked
-
-if TYPE_CHECKING:
-    from jaxtyping import Int64
-
-    from singleshot.evaluate.diagnosis.judged_set import JudgedSet
+from singleshot.shapes import Int64
 
 
 @dataclass(frozen=True, eq=False)

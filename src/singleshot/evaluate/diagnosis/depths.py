@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from singleshot.evaluate.diagnosis.mistakes import CORRECT, KINDS, UNCOUNTED
+from singleshot.evaluate.diagnosis.judged_set import JudgedSet
+from singleshot.evaluate.diagnosis.mistakes import CORRECT, KINDS, UNCOUNTED, Mistakes
 from singleshot.evaluate.voc import ranked
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float, Int64
-
-    from singleshot.evaluate.diagnosis.judged_set import JudgedSet
-    from singleshot.evaluate.diagnosis.mistakes import Mistakes
+from singleshot.shapes import Float, Int64
 
 MULTIPLES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 NUMBERS = (25, 50, 100, 200, 400, 800, 1600, 3200)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,7 @@ from singleshot.evaluate.diagnosis.mistakes import KINDS, Mistakes, classify
 from singleshot.evaluate.diagnosis.sensitivity import Sensitivity, sensitivities
 from singleshot.evaluate.diagnosis.similar import groups_of, similarity
 from singleshot.evaluate.pictures import Pictures, judge_pictures
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.types import Annotations, Detections
+from singleshot.types import Annotations, Detections
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.boxes import pairwise_iou
 from singleshot.evaluate.flat import Flat, flat_detections, flat_truths
 from singleshot.evaluate.voc import judge, unusable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from jaxtyping import Bool, Float32, Int8, Int64
-
-    from singleshot.types import Annotations, Detections
+from singleshot.shapes import Bool, Float32, Int8, Int64
+from singleshot.types import Annotations, Detections
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,17 +11,13 @@ The first kind that fits counts.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from singleshot.evaluate.average_precision import average_precision, recall_and_precision
+from singleshot.evaluate.diagnosis.judged_set import JudgedSet
 from singleshot.evaluate.voc import HIT, IGNORED, judge, ranked
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int8, Int64
-
-    from singleshot.evaluate.diagnosis.judged_set import JudgedSet
+from singleshot.shapes import Bool, Float, Int8, Int64
 
 KINDS = ("correct", "localisation", "similar", "other", "background")
 CORRECT, LOCALISATION, SIMILAR, OTHER, BACKGROUND = range(5)

@@ -9,16 +9,12 @@ P_N = R N / (R N + F), with recall R, false detections F and N the mean number o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from singleshot.evaluate.diagnosis.judged_set import JudgedSet
 from singleshot.evaluate.voc import HIT, MISS, ranked
-
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int64
-
-    from singleshot.evaluate.diagnosis.judged_set import JudgedSet
+from singleshot.shapes import Bool, Float, Int64
 
 SIZES = ("XS", "S", "M", "L", "XL")
 SHAPES = ("XT", "T", "M", "W", "XW")

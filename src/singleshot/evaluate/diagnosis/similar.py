@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
 from singleshot.errors import RequestError, UnknownNameError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Bool
+from singleshot.shapes import Bool
 
 # Hoiem et al. 2012, section 2.1: vehicles; animals, persons among them; furniture; and what flies.
 VOC_GROUPS = (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING
 
 import cv2
 import torch
@@ -18,11 +18,7 @@ from singleshot.augment.settings import PIXELS, AugmentSettings
 from singleshot.data.loader import TrainingSet
 from singleshot.data.recognise import open_data
 from singleshot.spec import SSD300_VGG16
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from singleshot.types import Annotations
+from singleshot.types import Annotations
 
 AT_ONCE = 24  # pictures of a turn
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
@@ -12,7 +13,7 @@ from singleshot.errors import RequestError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.lab.bench import folders, processes, report
 from singleshot.lab.bench.ceiling import convolution_rate, copy_rate
-from singleshot.lab.bench.contest import compete
+from singleshot.lab.bench.contest import Measured, compete
 from singleshot.lab.bench.cost import cost
 from singleshot.lab.bench.machine import other_load, processor, require_quiet
 from singleshot.lab.bench.ours import PRECISIONS, ours
@@ -21,9 +22,6 @@ from singleshot.lab.bench.stages import stage_milliseconds
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
 from singleshot.spec import VARIANTS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 DEFAULT_MODELS = ("ssd300-vgg16", "ssdlite320-mobilenetv2")
 FOLDER_PICTURES = 400
@@ -57,19 +55,6 @@ class Settings:
     limits: bool = False
     cold: bool = False
     loaded: bool = False
-
-
-@dataclass
-class Measured:
-    """What was found, as plain values: see `report` for the rows."""
-
-    machine: dict[str, Any]
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    accuracy: dict[str, float] = field(default_factory=dict)
-    folders: dict[str, float] = field(default_factory=dict)
-    cold: dict[str, tuple[float, float]] = field(default_factory=dict)
-    limits: dict[str, float] = field(default_factory=dict)
-    stages: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 def run(settings: Settings, on_stage: Callable[[str], None] = lambda _stage: None) -> Measured:

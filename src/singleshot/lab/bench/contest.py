@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+Work = Callable[[], object]
 
-    Work = Callable[[], object]
 
 PARTS = ("whole", "network", "post", "post_worst", "batch8")
 SLOW = 0.6
@@ -98,3 +97,16 @@ def ratio(row: Row, to: Row, part: str) -> float | None:
     """How many times as fast as the other in this part: the ratio of the medians."""
     ours, theirs = row.median(part), to.median(part)
     return theirs / ours if ours and theirs else None
+
+
+@dataclass
+class Measured:
+    """What was found, as plain values: see `report` for the rows."""
+
+    machine: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    accuracy: dict[str, float] = field(default_factory=dict)
+    folders: dict[str, float] = field(default_factory=dict)
+    cold: dict[str, tuple[float, float]] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)

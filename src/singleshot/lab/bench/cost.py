@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from singleshot.models.ssd import SSD
-
-if TYPE_CHECKING:
-    from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec
 
 
 @dataclass(frozen=True)

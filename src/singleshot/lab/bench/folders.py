@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,12 +12,7 @@ import torchvision
 from torchvision.io import ImageReadMode, decode_image
 
 from singleshot.errors import PictureError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from singleshot.runtime.detector import Detector
+from singleshot.runtime.detector import Detector
 
 
 def pictures_a_second(run: Callable[[], int], *, times: int = 5) -> float:

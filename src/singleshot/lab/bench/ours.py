@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,16 +19,11 @@ from singleshot.preprocess import to_network_input
 from singleshot.runtime.backends import load_engine
 from singleshot.runtime.detector import Detector, find_model
 from singleshot.runtime.engine import found_in, resize_into
+from singleshot.runtime.onnx_backend import OnnxBackend
 from singleshot.runtime.openvino_backend import OpenVINOBackend
-from singleshot.spec import VARIANTS, variant
+from singleshot.spec import VARIANTS, ModelSpec, variant
 from singleshot.weights.build import load_network
 from singleshot.weights.folder import read_configuration
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from singleshot.runtime.onnx_backend import OnnxBackend
-    from singleshot.spec import ModelSpec
 
 PRECISIONS = ("fp32", "bf16", "int8")
 

@@ -10,25 +10,22 @@ import contextlib
 import importlib
 import importlib.util
 import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.errors import UnknownNameError
 from singleshot.export.onnx_graph import quiet_exporter
 from singleshot.lab.bench.contest import Contestant
 from singleshot.lab.bench.scenes import picture, resemble_trained
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+Heads = Callable[[Tensor], dict[str, Tensor]]
 
-    from torch import Tensor
-
-    Heads = Callable[[Tensor], dict[str, Tensor]]
 
 CLASSES = 21
 FAMILIES = {"ssd300_vgg16": "ssd300-vgg16", "ssdlite320_mobilenet_v3_large": "ssdlite320-mobilenetv2"}

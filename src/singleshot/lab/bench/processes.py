@@ -6,13 +6,10 @@ import re
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from singleshot.errors import MachineError
 from singleshot.photographs import CHELSEA
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TELL_MEMORY = """
 import atexit, pathlib, sys

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from singleshot.lab.bench.contest import PARTS, Row, ratio
+from singleshot.lab.bench.contest import PARTS, Measured, Row, ratio
 from singleshot.lab.bench.machine import MOST_OTHER_LOAD
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
-
-    from singleshot.lab.bench.bench import Measured
 
 
 def values(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import numpy as np
 import torch
+from torch import nn
 
 from singleshot.photographs import CHELSEA
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from jaxtyping import Float, UInt8
-    from torch import nn
+from singleshot.shapes import Float, UInt8
 
 PASSING = 300
 """Scores above the threshold, as in a busy photograph; a trained network's are as few."""

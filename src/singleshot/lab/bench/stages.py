@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING
 
 import torch
 
 from singleshot.models.ssd import SSD
-
-if TYPE_CHECKING:
-    from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec
 
 STAGES = ("backbone", "extras", "heads")
 

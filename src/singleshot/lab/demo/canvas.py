@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32
+from singleshot.shapes import Bool, Float, Float32
 
 MARGIN = 1.15
 """The canvas covers [-MARGIN, MARGIN] both ways; objects keep to about [-1, 1]."""

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 
 import numpy as np
 from PIL import Image
 
 from singleshot.data.voc import ANNOTATIONS, PICTURES, SPLITS
-from singleshot.lab.demo.scene import draw_scene
-from singleshot.photographs import BEHIND_TEST, BEHIND_TRAINING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from singleshot.lab.demo.scene import Scene
-    from singleshot.photographs import Photograph
+from singleshot.lab.demo.scene import Scene, draw_scene
+from singleshot.photographs import BEHIND_TEST, BEHIND_TRAINING, Photograph
 
 JPEG_QUALITY = 90
 THREADS = 2

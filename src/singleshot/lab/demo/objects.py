@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import colorsys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import numpy as np
 
-from singleshot.lab.demo.canvas import Canvas
+from singleshot.lab.demo.canvas import Canvas, Sprite
+from singleshot.shapes import Float, Float32
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from jaxtyping import Float, Float32
-
-    from singleshot.lab.demo.canvas import Sprite
-
-    Draw = Callable[[float, Float32[np.ndarray, " 3"], np.random.Generator], Sprite]
+Draw = Callable[[float, Float32[np.ndarray, " 3"], np.random.Generator], Sprite]
 
 
 def draw_ball(size: float, light: Float32[np.ndarray, " 3"], generator: np.random.Generator) -> Sprite:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 
@@ -15,8 +16,8 @@ from singleshot.console import remarks
 from singleshot.data.recognise import open_data
 from singleshot.decode import decode_picture
 from singleshot.errors import RequestError
-from singleshot.evaluate.protocols import evaluate
-from singleshot.lab.demo.drawn_set import SPLITS_DRAWN, draw_set
+from singleshot.evaluate.protocols import Evaluation, evaluate
+from singleshot.lab.demo.drawn_set import SPLITS_DRAWN, Split, draw_set
 from singleshot.photographs import TO_DETECT
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector
@@ -26,14 +27,7 @@ from singleshot.train.journal import read_history
 from singleshot.train.options import TrainOptions
 from singleshot.train.plan import prepare
 from singleshot.train.signals import Stopped
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from singleshot.evaluate.protocols import Evaluation
-    from singleshot.lab.demo.drawn_set import Split
-    from singleshot.types import Annotations, Detections
+from singleshot.types import Annotations, Detections
 
 MARK = ".ssd-demo"
 """An empty file that says: the demonstration made this folder, and may replace what it made."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -11,11 +11,7 @@ import numpy as np
 from singleshot.boxes import area, intersection
 from singleshot.lab.demo.canvas import Sprite
 from singleshot.lab.demo.objects import OBJECTS
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from jaxtyping import Float32, Int64, UInt8
+from singleshot.shapes import Float32, Int64, UInt8
 
 WIDTH, HEIGHT = 400, 300
 SMALL, MIDDLE, LARGE = (18.0, 33.0), (40.0, 90.0), (105.0, 220.0)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from singleshot.errors import RequestError, UnknownNameError
-
-if TYPE_CHECKING:
-    from singleshot.lab.reproduce.rows import Schooling
-    from singleshot.spec import ModelSpec
-    from singleshot.train.recipe import Recipe
+from singleshot.lab.reproduce.rows import Schooling
+from singleshot.spec import ModelSpec
+from singleshot.train.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.lab.reproduce.latency import milliseconds
 from singleshot.lab.reproduce.outcome import Outcome, Result, orderings
 from singleshot.lab.reproduce.page import data_of_all, write_table
-from singleshot.lab.reproduce.sources import LackingError
+from singleshot.lab.reproduce.rows import Row, Table
+from singleshot.lab.reproduce.sources import LackingError, Source
+from singleshot.lab.reproduce.training import Workshop
 from singleshot.models.ssd import SSD
 from singleshot.runtime.detector import find_model
 from singleshot.train.clock import in_words
 from singleshot.weights.folder import read_spec
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from singleshot.lab.reproduce.rows import Row, Table
-    from singleshot.lab.reproduce.sources import Source
-    from singleshot.lab.reproduce.training import Workshop
 
 BORNE_OUT = "no two rows' intervals part: no ordering is claimed"
 ONE_SEED = "one seed has no interval: give --seeds 0,1,2 to learn which differences are more than chance"

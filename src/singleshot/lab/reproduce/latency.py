@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 from singleshot.lab.bench.contest import Contestant, compete
 from singleshot.lab.bench.ours import untrained
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec
 
 PARTS = ("network", "whole")
 

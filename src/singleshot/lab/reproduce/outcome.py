@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from singleshot.lab.reproduce.rows import Row
-    from singleshot.lab.reproduce.sources import Source
+from singleshot.lab.reproduce.rows import Row
+from singleshot.lab.reproduce.sources import Source
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Quantiles of Student's t for 1, 2, ... degrees of freedom; 1.96 beyond."""

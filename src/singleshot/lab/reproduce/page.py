@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from singleshot.files import write_whole
+from singleshot.lab.reproduce.outcome import Outcome
 from singleshot.report.page import HEAD, section
 from singleshot.report.sections import lines
 from singleshot.report.style import STYLE
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
-
-    from singleshot.lab.reproduce.outcome import Outcome
 
 TIMED = {"network": "network, ms", "whole": "detection, ms"}
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from singleshot.spec import ModelSpec
-    from singleshot.train.recipe import Recipe
+from singleshot.spec import ModelSpec
+from singleshot.train.recipe import Recipe
 
 FIRST, ALL, ALL_AND_TESTS = "first", "all", "all and earlier tests"
 """Of the given sets a row learns the first (07), all (07+12), or all with the tests of all but the last (07++12)."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from singleshot.data.recognise import recognise
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.lab.reproduce.budget import budget as budget_named
+from singleshot.lab.reproduce.outcome import Outcome
 from singleshot.lab.reproduce.page import columns
+from singleshot.lab.reproduce.rows import Row, Table
 from singleshot.lab.reproduce.sources import Given
 from singleshot.lab.reproduce.training import Workshop
 from singleshot.runtime.torch_backend import choose_device
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from singleshot.lab.reproduce.outcome import Outcome
-    from singleshot.lab.reproduce.rows import Row, Table
 
 
 def workshop_for(

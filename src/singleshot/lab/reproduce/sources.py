@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from singleshot.data.recognise import default_splits, recognise
 from singleshot.data.voc import voc_splits
 from singleshot.errors import RequestError
-from singleshot.lab.reproduce.rows import ALL_AND_TESTS, FIRST
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.lab.reproduce.rows import Row
+from singleshot.lab.reproduce.rows import ALL_AND_TESTS, FIRST, Row
 
 TRAINVAL = "trainval"
 

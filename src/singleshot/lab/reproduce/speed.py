@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from singleshot.lab.bench.contest import compete
 from singleshot.lab.bench.ours import PRECISIONS, ours
@@ -12,10 +14,6 @@ from singleshot.lab.reproduce.paper import printed
 from singleshot.lab.reproduce.setting_out import aligned
 from singleshot.report.page import section
 from singleshot.report.sections import lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 NETWORKS = {"SSD300": "ssd300-vgg16", "SSD512": "ssd512-vgg16"}
 BATCHES = {1: "whole", 8: "batch8"}

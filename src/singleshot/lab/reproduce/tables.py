@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from singleshot.errors import UnknownNameError
 from singleshot.lab.reproduce.ablations import PLAIN, SSD300, table2, table3
@@ -12,9 +12,6 @@ from singleshot.lab.reproduce.relatives import relatives
 from singleshot.lab.reproduce.rows import ALL_AND_TESTS, FIRST, Row, Schooling, Table
 from singleshot.spec import SSD512_VGG16, ModelSpec, variant
 from singleshot.train.recipe import CAFFE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SSD512 = replace(SSD300, key="ssd512", label="SSD512", spec=SSD512_VGG16, boxes=24564)
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from singleshot.commands.train import MOST_SHOWN, train_command
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.files import parse_json, read_regular, write_whole
+from singleshot.lab.reproduce.budget import Budget
+from singleshot.lab.reproduce.rows import Row, Schooling
+from singleshot.lab.reproduce.sources import Given, Source
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.over_set import detect_in_set
+from singleshot.spec import ModelSpec
 from singleshot.train.begun import completed, differences
 from singleshot.train.options import TrainOptions
 from singleshot.train.signals import Stopped
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import cut
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from singleshot.lab.reproduce.budget import Budget
-    from singleshot.lab.reproduce.rows import Row, Schooling
-    from singleshot.lab.reproduce.sources import Given, Source
-    from singleshot.spec import ModelSpec
 
 RECORD, JUDGED = "row.json", "judged.json"
 LARGEST = 2**22  # bytes of these

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from singleshot.errors import ModelError
 from singleshot.models.layers import ConvBlock, MaxPool
 from singleshot.models.mobilenetv1 import PAIRS
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import LAYERS
-from singleshot.weights.importers.caffe_graph import Geometry, Graph, geometry
-from singleshot.weights.importers.caffe_proto import read_caffemodel, read_prototxt
+from singleshot.spec import ModelSpec
+from singleshot.weights.importers.caffe_graph import Geometry, Graph, Layer, geometry
+from singleshot.weights.importers.caffe_proto import StoredLayer, read_caffemodel, read_prototxt
 from singleshot.weights.importers.caffe_spec import SourceLayers, derive_spec, our_name
 from singleshot.weights.importers.torchvision import fold_norm, fully_connected
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+Blobs = Mapping[str, Sequence[np.ndarray]]
 
-    from torch import Tensor
-
-    from singleshot.spec import ModelSpec
-    from singleshot.weights.importers.caffe_graph import Layer
-    from singleshot.weights.importers.caffe_proto import StoredLayer
-
-    Blobs = Mapping[str, Sequence[np.ndarray]]
 
 _NORM_EPSILON = 1e-5  # Caffe's default of batch_norm_param.eps
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from singleshot.errors import ModelError
-
-if TYPE_CHECKING:
-    from singleshot.weights.importers.caffe_proto import Message
+from singleshot.weights.importers.caffe_proto import Message
 
 # The old format's enumeration (V1LayerParameter.LayerType) in text files.
 _OLD_KINDS = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from singleshot.errors import ModelError, SingleshotError
 from singleshot.models.layers import scaled
@@ -22,13 +22,8 @@ from singleshot.spec import (
 )
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.classes import names_for
-from singleshot.weights.importers.caffe_graph import geometry
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from singleshot.weights.importers.caffe_graph import Graph, Layer
-    from singleshot.weights.importers.caffe_proto import Message
+from singleshot.weights.importers.caffe_graph import Graph, Layer, geometry
+from singleshot.weights.importers.caffe_proto import Message
 
 _BASES = {
     "vgg16": tuple(LAYERS),

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
 
 from singleshot.errors import ModelError, RequestError
+from singleshot.spec import ModelSpec
 from singleshot.weights.importers import ports_mobilenet, ports_vgg, ultra_light, ultra_light_caffe
 from singleshot.weights.importers.caffe import from_description
 from singleshot.weights.importers.caffe_graph import Graph
 from singleshot.weights.importers.caffe_proto import read_caffemodel, read_prototxt
 from singleshot.weights.importers.caffe_spec import input_size
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
-    from torch import Tensor
-
-    from singleshot.spec import ModelSpec
 
 
 def detector_of_state(

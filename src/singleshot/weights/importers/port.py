@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.extras import LITE_NORM_EPSILON
 from singleshot.weights.importers.torchvision import fold_norm
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
 _COUNTER = "num_batches_tracked"  # of batch normalisation; no weight

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models import mobilenetv2, mobilenetv3
@@ -16,20 +18,15 @@ from singleshot.spec import (
     BoxSpec,
     ExtraBlock,
     MapBoxes,
+    ModelSpec,
     Postprocess,
     Preprocess,
 )
 from singleshot.weights.classes import names_for
 from singleshot.weights.importers.port import Port
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+Found = tuple[ModelSpec, dict[str, Tensor]]
 
-    from torch import Tensor
-
-    from singleshot.spec import ModelSpec
-
-    Found = tuple[ModelSpec, dict[str, Tensor]]
 
 _QFGAOHAO_INPUT = Preprocess(mean_rgb=(127.0,) * 3, std_rgb=(128.0,) * 3, channel_order="rgb")
 _QFGAOHAO_BOXES = BoxSpec(

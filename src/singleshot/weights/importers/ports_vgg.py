@@ -6,8 +6,10 @@ default boxes inside the picture, each in its way (`BoxSpec.limit`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.vgg import LAYERS
@@ -18,19 +20,14 @@ from singleshot.spec import (
     BOXES_512_VOC,
     SSD300_VGG16,
     SSD512_VGG16,
+    BoxSpec,
+    ModelSpec,
     Postprocess,
     Preprocess,
 )
 from singleshot.weights.classes import COCO_COUNTS, names_for
 from singleshot.weights.importers.port import Port
 from singleshot.weights.importers.torchvision import vgg16_positions
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
-
-    from singleshot.spec import BoxSpec, ModelSpec
 
 _RGB = Preprocess(mean_rgb=(123.0, 117.0, 104.0), channel_order="rgb")
 _BEST_200 = Postprocess(top_k=200)

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.mobilenetv2 import BLOCKS
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from torch import Tensor
 
 LARGEST = 500_000_000
 """Bytes that a file may unpack to; MobileNetV2 1.4 takes 25 million."""

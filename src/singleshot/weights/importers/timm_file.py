@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+
+from torch import Tensor
 
 from singleshot.errors import ModelError
+from singleshot.models.ssd import SSD
 from singleshot.models.timm_base import classifier_names
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from singleshot.models.ssd import SSD
 
 _OURS = "backbone.features."
 _COUNTER = "num_batches_tracked"  # of batch normalisation; no weight, and not in every file

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from singleshot.errors import ModelError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-    from typing import Any
-
-    from torch import Tensor
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
 """Keys under which training scripts keep the state dict beside their other things."""

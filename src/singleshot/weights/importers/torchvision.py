@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.layers import BASE_NORM_EPSILON
 from singleshot.models.mobilenetv2 import BLOCKS
 from singleshot.models.vgg import LAYERS
+from singleshot.shapes import Float
 from singleshot.spec import Preprocess
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from jaxtyping import Float
-    from torch import Tensor
 
 # What torchvision's classifiers take: RGB, fractions of 255 normalised by ImageNet's mean and deviation.
 CLASSIFIER_INPUT = Preprocess(

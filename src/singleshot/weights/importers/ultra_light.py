@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from torch import Tensor
 
 from singleshot.models.ultralight import FIELD, PAIRS, STEM
 from singleshot.spec import BoxSpec, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
 from singleshot.weights.classes import names_for
 from singleshot.weights.importers.port import Port
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
 
 _MIN_SIZES = ((10.0, 16.0, 24.0), (32.0, 48.0), (64.0, 96.0), (128.0, 192.0, 256.0))
 RFB320 = ModelSpec(

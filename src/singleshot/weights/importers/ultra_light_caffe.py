@@ -5,24 +5,19 @@ They are recognised by their order, and each is checked: what it does, what it s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.layers import ConvBlock
 from singleshot.models.ssd import SSD
+from singleshot.spec import ModelSpec
 from singleshot.weights.importers.caffe import require_same_settings
+from singleshot.weights.importers.caffe_graph import Graph, Layer
 from singleshot.weights.importers.ultra_light import carried, places, spec_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import numpy as np
-    from torch import Tensor
-
-    from singleshot.spec import ModelSpec
-    from singleshot.weights.importers.caffe_graph import Graph, Layer
 
 _JOINING = {"Concat", "Eltwise"}
 
