@@ -1,6 +1,6 @@
 """What annotations of COCO's size cost: seconds to open, and memory once they are shared with the loader's processes.
 
-python benchmarks/annotations.py [--pictures 118000] [--boxes 860000]
+python benchmarks/annotations.py [--images 118000] [--boxes 860000]
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from singleshot.data.kept import FOLDER, Kept
 from singleshot.data.loader import TrainingSet
 
 
-def write(folder: Path, pictures: int, boxes: int) -> None:
+def write(folder: Path, images: int, boxes: int) -> None:
     """A COCO json of random boxes, with outlines as COCO's has them."""
     draw = random.Random(0)
-    images = [{"id": i, "file_name": f"{i:012d}.jpg", "width": 640, "height": 480} for i in range(1, pictures + 1)]
+    coco_images = [{"id": i, "file_name": f"{i:012d}.jpg", "width": 640, "height": 480} for i in range(1, images + 1)]
     annotations = [
         {
             "id": number,
-            "image_id": draw.randint(1, pictures),
+            "image_id": draw.randint(1, images),
             "category_id": draw.randint(1, 80),
             "bbox": [round(draw.uniform(0, 300), 2) for _ in range(4)],
             "area": round(draw.uniform(10, 9000), 2),
@@ -44,7 +44,7 @@ def write(folder: Path, pictures: int, boxes: int) -> None:
         for number in range(1, boxes + 1)
     ]
     categories = [{"id": number, "name": f"class {number}"} for number in range(1, 81)]
-    content = {"images": images, "annotations": annotations, "categories": categories}
+    content = {"images": coco_images, "annotations": annotations, "categories": categories}
     (folder / "annotations").mkdir()
     (folder / "annotations/instances_train2017.json").write_text(json.dumps(content))
 
@@ -74,9 +74,9 @@ def measure(folder: Path) -> None:
     shared = resident() - before
     for epoch in range(2):
         for number in np.random.default_rng(epoch).permutation(len(samples)):
-            samples.annotations.truths(number), samples.annotations.files[number]
+            samples.annotations.ground_truth(number), samples.annotations.files[number]
     print(
-        f"{opened:.1f} s to open, {shared:.0f} MB resident, {resident() - before:.0f} MB after each of its truths and "
+        f"{opened:.1f} s to open, {shared:.0f} MB resident, {resident() - before:.0f} MB after each of its objects and "
         f"names was asked for twice, {sent / 1e3:.0f} kB to each process"
     )
 
@@ -92,7 +92,7 @@ def main() -> None:
         measure(given.open)
         return
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), given.pictures, given.boxes)
+        write(Path(folder), given.images, given.boxes)
         for _ in range(2):
             environment = {**os.environ, FOLDER: str(Path(folder) / "cache")}
             subprocess.run([sys.executable, __file__, "--open", folder], check=True, env=environment)  # noqa: S603 (our own file)

@@ -1,4 +1,4 @@
-"""Our networks and torchvision's on an accelerator: network alone, and decoded pictures to boxes, batch 1, 8 and 32.
+"""Our networks and torchvision's on an accelerator: network alone, and decoded images to boxes, batch 1, 8 and 32.
 
 python benchmarks/gpu.py --json gpu.json          (make bench-gpu)
 python benchmarks/gpu.py --device cpu --batches 1 --rounds 1 --no-compile     (tries the script itself)
@@ -24,7 +24,7 @@ import torch
 import torchvision
 
 from singleshot.lab.bench.peers import FAMILIES
-from singleshot.lab.bench.scenes import picture, resemble_trained
+from singleshot.lab.bench.scenes import image, resemble_trained
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.torch_backend import TorchBackend
@@ -50,10 +50,10 @@ def main() -> None:
     torch.backends.cudnn.benchmark = True
     rows = []
     for peer, name in FAMILIES.items():
-        network, pictures = prepared(name, device)
-        check_nms(network, pictures[:1], device)
+        network, images = prepared(name, device)
+        check_nms(network, images[:1], device)
         for batch in given.batches:
-            works = ours(network, pictures[:batch], device, compiled=not given.no_compile)
+            works = ours(network, images[:batch], device, compiled=not given.no_compile)
             works |= torchvision_works(peer, batch, device)
             for work, times in interleaved(works, given.rounds, device).items():
                 milliseconds = 1e3 * statistics.median(times)
@@ -68,7 +68,7 @@ def prepared(name: str, device: torch.device) -> tuple[SSD, torch.Tensor]:
     """A network that is as sure of background as a trained one, and 32 inputs."""
     network = SSD(variant(name), seed=0).eval()
     spec = network.spec
-    one = torch.from_numpy(to_network_input(picture(), spec.input_size_hw, spec.preprocess))
+    one = torch.from_numpy(to_network_input(image(), spec.input_size_hw, spec.preprocess))
     with torch.inference_mode():
         logits = network(one[None]).logits[0].clone()
     heads = [
@@ -81,10 +81,10 @@ def prepared(name: str, device: torch.device) -> tuple[SSD, torch.Tensor]:
 
 
 @torch.inference_mode()
-def check_nms(network: SSD, pictures: torch.Tensor, device: torch.device) -> None:
+def check_nms(network: SSD, images: torch.Tensor, device: torch.device) -> None:
     """NMS on the device against numpy's."""
     spec = network.spec
-    predictions = network(pictures)
+    predictions = network(images)
     scores = predictions.logits.softmax(dim=-1)
     boxes, variances, settings = network.default_boxes, spec.boxes.variances, spec.postprocess
     (there,) = postprocess_on_device(predictions.offsets, scores, boxes, variances, settings)
@@ -96,16 +96,16 @@ def check_nms(network: SSD, pictures: torch.Tensor, device: torch.device) -> Non
 
 
 def ours(network: SSD, inputs: torch.Tensor, device: torch.device, *, compiled: bool) -> dict[str, Work]:
-    """The network alone, and from decoded pictures to boxes, at each setting of the product's own backend."""
+    """The network alone, and from decoded images to boxes, at each setting of the product's own backend."""
     settings: dict[str, dict[str, Any]] = {"fp32": {}, "bf16": {"precision": "bf16"}}
     if compiled:
         settings["bf16, compiled with graphs"] = {"precision": "bf16", "compiled": True}
     works: dict[str, Work] = {}
-    pictures = [picture()] * len(inputs)
+    images = [image()] * len(inputs)
     for setting, options in settings.items():
         backend = TorchBackend(copy.deepcopy(network), device, **options)
         works[f"ours, {setting}: network"] = partial(backend.predict, inputs)
-        works[f"ours, {setting}: whole"] = partial(backend, pictures)
+        works[f"ours, {setting}: whole"] = partial(backend, images)
     return works
 
 
@@ -114,8 +114,8 @@ def torchvision_works(name: str, batch: int, device: torch.device) -> dict[str, 
     torch.manual_seed(0)
     model = getattr(torchvision.models.detection, name)(weights=None, weights_backbone=None, num_classes=21)
     model = model.eval().to(device)
-    pictures = [torch.from_numpy(picture()).permute(2, 0, 1).float().to(device) / 255] * batch
-    return {"torchvision, eager fp32: whole, random scores": torch.inference_mode()(lambda: model(pictures))}
+    images = [torch.from_numpy(image()).permute(2, 0, 1).float().to(device) / 255] * batch
+    return {"torchvision, eager fp32: whole, random scores": torch.inference_mode()(lambda: model(images))}
 
 
 def interleaved(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:

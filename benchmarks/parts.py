@@ -59,7 +59,7 @@ def main() -> None:
         samples = TrainingSet(annotations, augmentation, seed=0)
         count = min(32, len(samples))
         prepare = milliseconds(lambda: [samples[(0, i)] for i in range(count)]) / count
-        print(f"decode and augment one picture          {prepare:8.2f} ms  ({1000 / prepare:.0f} pictures/s, one core)")
+        print(f"decode and augment one image          {prepare:8.2f} ms  ({1000 / prepare:.0f} images/s, one core)")
         model = SSD(spec)
         batch = collate([samples[(0, i)] for i in range(count)])
         classes = batch.classes.clip(max=spec.num_classes - 1)
@@ -71,12 +71,12 @@ def main() -> None:
             torch.randn(count, len(boxes), spec.num_classes, generator=random),
         )
         match = milliseconds(lambda: assign(boxes, batch.boxes_xyxy, classes, spec.boxes.variances))
-        print(f"match {count} pictures                        {match:8.2f} ms")
+        print(f"match {count} images                        {match:8.2f} ms")
         loss = milliseconds(lambda: multibox_loss(predictions, targets))
-        print(f"loss of {count} pictures                      {loss:8.2f} ms")
-        picture = np.asarray(cv2.imread(str(annotations.path(0)))[..., ::-1])
+        print(f"loss of {count} images                      {loss:8.2f} ms")
+        image = np.asarray(cv2.imread(str(annotations.path(0)))[..., ::-1])
         detector = Detector.load()
-        print(f"detect in one decoded picture           {milliseconds(lambda: detector(picture)):8.2f} ms")
+        print(f"detect in one decoded image           {milliseconds(lambda: detector(image)):8.2f} ms")
 
 
 if __name__ == "__main__":

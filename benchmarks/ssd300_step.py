@@ -62,7 +62,7 @@ def ours(
 
     batch = collate([samples[(0, i)] for i in range(batch_size)])
     with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):
-        predictions = model(normalise(batch.pictures))
+        predictions = model(normalise(batch.images))
     seconds = []
     for _ in range(10):
         started = time.perf_counter()
@@ -82,10 +82,10 @@ def torchvisions(annotations: Annotations, batch_size: int) -> tuple[Callable[[i
     def step(number: int) -> None:
         first = number * batch_size
         pairs = [sample((first + i) % len(annotations)) for i in range(batch_size)]
-        pictures = [pixels.float() / 255 for pixels, _ in pairs]
-        truths = [{"boxes": one["boxes"].float(), "labels": one["labels"] + 1} for _, one in pairs]
+        images = [pixels.float() / 255 for pixels, _ in pairs]
+        ground_truth = [{"boxes": one["boxes"].float(), "labels": one["labels"] + 1} for _, one in pairs]
         solver.zero_grad()
-        sum(model(pictures, truths).values()).backward()
+        sum(model(images, ground_truth).values()).backward()
         solver.step()
 
     return step, 0.0

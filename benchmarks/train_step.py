@@ -31,12 +31,12 @@ def measure(variant: str, batch_size: int) -> float:
     if "gradient" not in variant:
         layers.convolve = lambda convolution, x: convolution(x)
     model = SSD(SSDLITE320_MOBILENETV2).to(memory_format=torch.channels_last).train()
-    pictures = torch.rand(batch_size, 3, 320, 320).contiguous(memory_format=torch.channels_last)
+    images = torch.rand(batch_size, 3, 320, 320).contiguous(memory_format=torch.channels_last)
     times = []
     for _ in range(2 + STEPS):
         start = time.perf_counter()
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            predictions = model(pictures)
+            predictions = model(images)
         (predictions.logits.float().square().mean() + predictions.offsets.float().square().mean()).backward()
         times.append(time.perf_counter() - start)
     return statistics.median(times[2:])

@@ -1,6 +1,6 @@
-"""Proof that a model learns at all: from fresh weights, without augmentation, it learns a few pictures by heart.
+"""Proof that a model learns at all: from fresh weights, without augmentation, it learns a few images by heart.
 
-python scripts/overfit.py --model ssd300-vgg16 --data ../shared/data/bccd --pictures 20 --steps 600
+python scripts/overfit.py --model ssd300-vgg16 --data ../shared/data/bccd --images 20 --steps 600
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def start_as_he(model: SSD) -> None:
 
 
 def main() -> None:
-    """Train on the first pictures of a split and print the mAP on the same pictures until it reaches the goal."""
+    """Train on the first images of a split and print the mAP on the same images until it reaches the goal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="ssd300-vgg16")
     parser.add_argument("--data", required=True)
@@ -68,7 +68,7 @@ def main() -> None:
     given = parser.parse_args()
     device = choose_device(given.device)
     annotations = open_data(given.data, split=given.split)
-    annotations = annotations.subset(range(given.pictures))
+    annotations = annotations.subset(range(given.images))
     adaptation = adapt(
         replace(variant(given.model), class_names=annotations.class_names), annotations, map_sizes_hw=grid_sizes
     )

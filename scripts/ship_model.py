@@ -29,7 +29,7 @@ from singleshot.weights.folder import CARD, read_configuration, read_export, sav
 
 LEAST_OBJECTS = 100
 LARGEST = 18_000_000  # bytes
-WARNING = "The model was trained on these pictures; its own card has the figures of the test split."
+WARNING = "The model was trained on these images; its own card has the figures of the test split."
 ENGINE_PRECISIONS = ("int8", "bf16")
 SHIPPED = Path(__file__).resolve().parents[1] / "src/singleshot/shipped"
 
@@ -56,7 +56,7 @@ def main() -> None:
     for precision in ENGINE_PRECISIONS:
         engine = folder / f"openvino-{precision}"
         export_model(str(folder), engine, precision=precision, calibrate=given.data)
-        warn_of_training_pictures(engine)
+        warn_of_training_images(engine)
         backends[f"OpenVINO, {precision}"] = load_engine(engine)
     figures = {
         name: evaluate(test_set, detect_with_progress(Detector(backend, name=name), test_set, remarks()))
@@ -82,7 +82,7 @@ def training(provenance: Mapping[str, Any]) -> list[str]:
         else f"Only classes with at least {LEAST_OBJECTS} training objects are kept; it was trained on all."
     )
     return [
-        f"Data: {provenance['pictures']} pictures with {sum(provenance['objects'].values())} objects of {sets} "
+        f"Data: {provenance['pictures']} images with {sum(provenance['objects'].values())} objects of {sets} "
         f"(splits: {provenance['train_split']}). {others}",
         f"Recipe: losses and augmentation of `{recipe['name']}`, {epochs:.3g} epochs, batch {recipe['batch_size']}, "
         f"learning rate {recipe['learning_rate']:g} (base {recipe['backbone_rate']:g} of it), {recipe['schedule']}, "
@@ -90,8 +90,8 @@ def training(provenance: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def warn_of_training_pictures(engine: Path) -> None:
-    """Say in an engine's card that the mAP beside it is of pictures that the model was trained on."""
+def warn_of_training_images(engine: Path) -> None:
+    """Say in an engine's card that the mAP beside it is of images that the model was trained on."""
     configuration, files = read_export(engine)
     text = (engine / CARD).read_text(encoding="utf-8").replace(f" {WARNING}", "")
     line = next(line for line in text.splitlines() if line.startswith("Against its source: "))
@@ -111,7 +111,7 @@ def card(
 ) -> str:
     """The model card; the first engine's figures come class by class."""
     figures, *_ = by_engine.values()
-    rows = [f"| {c} | {counts[c]} | {figures.counts[c].truths} | {figures.per_class[c]:.3f} |" for c in counts]
+    rows = [f"| {c} | {counts[c]} | {figures.counts[c].ground_truth} | {figures.per_class[c]:.3f} |" for c in counts]
     lines = [
         f"# {name}",
         "",
@@ -120,7 +120,7 @@ def card(
         "",
         "## Figures",
         "",
-        f"VOC07 average precision on {len(test_set)} test pictures (none of them was trained on or used for any "
+        f"VOC07 average precision on {len(test_set)} test images (none of them was trained on or used for any "
         "choice; the stored half-precision weights were evaluated, once an engine).",
         "",
         "| class | training objects | test objects | AP |",

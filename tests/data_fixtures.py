@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Object = tuple[str, tuple[object, object, object, object]]
 
 
-def picture(path: Path, *, width: int = 40, height: int = 30, seed: int = 0) -> Path:
+def image(path: Path, *, width: int = 40, height: int = 30, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
@@ -32,11 +32,11 @@ def xml(objects: list[Object], *, size: tuple[int, int] | None = (40, 30), diffi
     return "\n".join([*parts, "</annotation>"])
 
 
-def voc(root: Path, pictures: dict[str, str | list[Object]], splits: dict[str, list[str]] | None = None) -> Path:
+def voc(root: Path, images: dict[str, str | list[Object]], splits: dict[str, list[str]] | None = None) -> Path:
     """A VOC folder; a value is the xml itself or its objects."""
     (root / "Annotations").mkdir(parents=True)
-    for seed, (name, content) in enumerate(pictures.items()):
-        picture(root / "JPEGImages" / f"{name}.png", seed=seed)
+    for seed, (name, content) in enumerate(images.items()):
+        image(root / "JPEGImages" / f"{name}.png", seed=seed)
         text = content if isinstance(content, str) else xml(content)
         (root / "Annotations" / f"{name}.xml").write_text(text, encoding="utf-8")
     for split, names in (splits or {}).items():
@@ -46,7 +46,7 @@ def voc(root: Path, pictures: dict[str, str | list[Object]], splits: dict[str, l
 
 
 def coco_content(count: int = 2) -> dict[str, list[dict[str, object]]]:
-    """`count` pictures 40x30 with one object each, categories 3 dog and 1 cat (in this order in the file)."""
+    """`count` images 40x30 with one object each, categories 3 dog and 1 cat (in this order in the file)."""
     return {
         "images": [{"id": 10 + i, "file_name": f"p{i}.png", "width": 40, "height": 30} for i in range(count)],
         "annotations": [
@@ -59,8 +59,8 @@ def coco_content(count: int = 2) -> dict[str, list[dict[str, object]]]:
 
 def coco(root: Path, content: dict[str, list[dict[str, object]]], split: str = "train2017") -> Path:
     (root / "annotations").mkdir(parents=True, exist_ok=True)
-    for image in content["images"]:
-        picture(root / split / str(image["file_name"]), seed=len(split) * 100 + int(str(image["id"])))
+    for row in content["images"]:
+        image(root / split / str(row["file_name"]), seed=len(split) * 100 + int(str(row["id"])))
     (root / f"annotations/instances_{split}.json").write_text(json.dumps(content), encoding="utf-8")
     return root
 
@@ -68,7 +68,7 @@ def coco(root: Path, content: dict[str, list[dict[str, object]]], split: str = "
 def yolo(root: Path, labels: dict[str, str | None], *, yaml: str | None = None) -> Path:
     """`labels`: "train/a" -> the lines of its text file, None for no text file."""
     for seed, (name, text) in enumerate(labels.items()):
-        picture(root / "images" / f"{name}.png", seed=seed)
+        image(root / "images" / f"{name}.png", seed=seed)
         (root / "labels" / name).parent.mkdir(parents=True, exist_ok=True)
         if text is not None:
             (root / "labels" / f"{name}.txt").write_text(text, encoding="utf-8")

@@ -68,5 +68,5 @@ def engine_folder(request: pytest.FixtureRequest) -> Path:
 def labelled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from data_fixtures import voc
 
-    pictures = {f"p{i}": [("cat" if i % 2 else "dog", (2 + i, 3, 20 + i, 22))] for i in range(12)}
-    return voc(tmp_path_factory.mktemp("set") / "voc", pictures)
+    images = {f"p{i}": [("cat" if i % 2 else "dog", (2 + i, 3, 20 + i, 22))] for i in range(12)}
+    return voc(tmp_path_factory.mktemp("set") / "voc", images)

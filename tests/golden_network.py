@@ -1,4 +1,4 @@
-"""The golden networks' recipe: weights and pictures from integers, equal on every machine (6_network/README.txt)."""
+"""The golden networks' recipe: weights and images from integers, equal on every machine (6_network/README.txt)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _convolution(name: str, shapes: list[tuple[int, ...]], i: int, *, seed: int,
     return blobs
 
 
-def recipe_pictures(seed: int, count: int, height: int, width: int) -> np.ndarray:
+def recipe_images(seed: int, count: int, height: int, width: int) -> np.ndarray:
     """Network input (count, 3, height, width): blocks of 20 pixels and noise, the mean subtracted, BGR."""
     random = np.random.RandomState(seed)
     rows, columns = (height + 19) // 20, (width + 19) // 20

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from golden import GOLDEN, arrays
-from golden_network import recipe_blobs, recipe_pictures
+from golden_network import recipe_blobs, recipe_images
 from singleshot.models.ssd import SSD
 from singleshot.weights.build import fill
 from singleshot.weights.importers.caffe import from_description, our_layers
@@ -42,21 +42,21 @@ def initial_model() -> SSD:
 
 
 def batch(number: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Network input, truths and classes of batch `number`."""
+    """Network input, ground-truth boxes and classes of batch `number`."""
     count = facts()["batch"]
-    pictures = recipe_pictures(facts()["image_seeds"][number], count, *derive()[0].input_size_hw)
-    return torch.from_numpy(pictures), *truths(arrays("9_training/sgd.npz")[f"gt{number}"], count)
+    images = recipe_images(facts()["image_seeds"][number], count, *derive()[0].input_size_hw)
+    return torch.from_numpy(images), *ground_truth(arrays("9_training/sgd.npz")[f"gt{number}"], count)
 
 
-def truths(rows: np.ndarray, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Caffe's label rows (picture, class, instance, xmin, ymin, xmax, ymax, difficult), padded to equal numbers."""
+def ground_truth(rows: np.ndarray, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Caffe's label rows (image, class, instance, xmin, ymin, xmax, ymax, difficult), padded to equal numbers."""
     rows = rows.reshape(-1, 8)
     most = max(int((rows[:, 0] == i).sum()) for i in range(count))
     boxes, classes = torch.zeros(count, most, 4), torch.zeros(count, most, dtype=torch.int64)
     for i in range(count):
-        of_picture = torch.from_numpy(rows[rows[:, 0] == i].astype(np.float32))
-        boxes[i, : len(of_picture)] = of_picture[:, 3:7]
-        classes[i, : len(of_picture)] = of_picture[:, 1].long()
+        of_image = torch.from_numpy(rows[rows[:, 0] == i].astype(np.float32))
+        boxes[i, : len(of_image)] = of_image[:, 3:7]
+        classes[i, : len(of_image)] = of_image[:, 1].long()
     return boxes, classes
 
 

@@ -20,7 +20,7 @@ def test_a_window_by_hand() -> None:
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 2**32))
-def test_a_window_lies_in_the_picture(height: int, width: int, seed: int) -> None:
+def test_a_window_lies_in_the_image(height: int, width: int, seed: int) -> None:
     trials = trials_of((BatchSampler(0.01, 1, 0.5, 2, trials=1),))
     window = window_of_patch(draw_boxes(trials, np.random.default_rng(seed))[0], (height, width))
     assert 0 <= window.top < window.bottom <= height
@@ -38,7 +38,7 @@ def test_patches_keep_scale_and_ratio() -> None:
     assert 0.99 < scale.max() <= 1 + 1e-6
     assert 0.5 <= ratio.min() + 1e-5 < 0.51
     assert 1.95 < ratio.max() <= 2 + 1e-5
-    # The ratio is cut, not drawn again: a good part of the patches has the picture's full width or height.
+    # The ratio is cut, not drawn again: a good part of the patches has the image's full width or height.
     assert 0.2 < np.isclose(np.maximum(width, height), 1, atol=1e-6).mean() < 0.5
 
 
@@ -80,7 +80,7 @@ def test_the_first_success_is_taken() -> None:
         np.testing.assert_array_equal(patches, [patch for _, patch in expected])
 
 
-def test_without_truths_only_the_whole_picture_comes_out() -> None:
+def test_without_ground_truth_only_the_whole_image_comes_out() -> None:
     generator = np.random.default_rng(0)
     for _ in range(20):
         np.testing.assert_array_equal(draw_patch(paper_samplers(), NO_BOXES, generator), [0, 0, 1, 1])

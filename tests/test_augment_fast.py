@@ -1,4 +1,4 @@
-"""Fast pixels: the same choices and truths, nearly the same picture."""
+"""Fast pixels: the same choices and ground-truth boxes, nearly the same image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from singleshot.augment.crop import Window
 from singleshot.augment.fast import reduction
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
-from singleshot.decode import EncodedPicture, decode_picture
+from singleshot.decode import EncodedImage, decode_image
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.types import Sample
@@ -31,20 +31,20 @@ BOXES = np.array([[0.1, 0.2, 0.5, 0.9], [0.4, 0.1, 0.8, 0.4]], np.float32)
 
 def augmented(path: Path, augmentation: CaffeAugmentation, seed: int) -> Sample:
     """As training does it: choices first, then no more pixels than they need."""
-    encoded = EncodedPicture(path)
+    encoded = EncodedImage(path)
     choices = augmentation.draw_for(encoded.size_hw, BOXES, np.random.default_rng(seed))
     pixels = encoded.decode(reduction=augmentation.reduction(choices))
     return augmentation.apply(Sample(pixels, BOXES, np.arange(2), np.zeros(2, np.bool_)), choices)
 
 
 @pytest.mark.parametrize("path", PATHS[:2], ids=lambda path: path.stem)
-def test_truths_are_the_same_and_pictures_nearly(path: Path) -> None:
+def test_ground_truth_are_the_same_and_images_nearly(path: Path) -> None:
     differences = []
     for seed in range(60):
         exact, fast = augmented(path, EXACT, seed), augmented(path, FAST, seed)
         np.testing.assert_array_equal(exact.boxes_xyxy, fast.boxes_xyxy)
         np.testing.assert_array_equal(exact.labels, fast.labels)
-        differences.append(np.abs(exact.picture.astype(int) - fast.picture).mean())
+        differences.append(np.abs(exact.image.astype(int) - fast.image).mean())
     assert np.median(differences) < 4  # grey levels
     assert max(differences) < 20
 
@@ -54,8 +54,8 @@ def test_brightness_and_contrast_are_distributed_alike() -> None:
     figures: dict[str, list[np.ndarray]] = {"exact": [], "fast": []}
     for name, augmentation, first in (("exact", EXACT, 0), ("fast", FAST, 1000)):
         for seed in range(first, first + 150):
-            picture = augmented(PATHS[seed % len(PATHS)], augmentation, seed).picture.reshape(-1, 3)
-            figures[name].append(np.concatenate([picture.mean(axis=0), picture.std(axis=0)]))
+            image = augmented(PATHS[seed % len(PATHS)], augmentation, seed).image.reshape(-1, 3)
+            figures[name].append(np.concatenate([image.mean(axis=0), image.std(axis=0)]))
     columns = zip(*(np.stack(figures[name]).T for name in ("exact", "fast")), strict=True)
     assert min(ks_2samp(*pair).pvalue for pair in columns) > 1e-3 / 6
 
@@ -74,8 +74,8 @@ def test_no_pixel_of_the_result_is_made_up_by_a_reduction(height: int, width: in
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_a_jpeg_is_decoded_smaller_and_looks_the_same(factor: int) -> None:
-    whole = decode_picture(PATHS[0])
-    encoded = EncodedPicture(PATHS[0])
+    whole = decode_image(PATHS[0])
+    encoded = EncodedImage(PATHS[0])
     small = encoded.decode(reduction=factor)
     assert encoded.size_hw == whole.shape[:2]
     assert small.shape[:2] == tuple(-(-side // factor) for side in whole.shape[:2])

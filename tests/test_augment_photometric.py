@@ -14,7 +14,7 @@ from singleshot.augment.photometric import apply_distortion, distort, draw_disto
 from singleshot.augment.settings import AugmentSettings
 
 EVERY_VALUE = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=2)
-PICTURE = np.random.default_rng(1).integers(0, 256, (12, 17, 3)).astype(np.uint8)
+IMAGE = np.random.default_rng(1).integers(0, 256, (12, 17, 3)).astype(np.uint8)
 
 ROWS, COLUMNS = np.mgrid[0:12, 0:80]
 SMOOTH = np.stack([90 - COLUMNS, 20 * ROWS, 128 + 0 * ROWS], axis=-1).astype(np.uint8)
@@ -60,14 +60,14 @@ def test_hue_wraps_upwards_only(colour: tuple[int, ...], delta: float, expected:
 
 
 def test_no_hue_is_no_change() -> None:
-    np.testing.assert_array_equal(photometric.adjust_hue(PICTURE, 0), PICTURE)
+    np.testing.assert_array_equal(photometric.adjust_hue(IMAGE, 0), IMAGE)
 
 
 @pytest.mark.parametrize("number", range(6))
 def test_shuffling_keeps_the_values(number: int) -> None:
-    shuffled = photometric.shuffle_channels(PICTURE, number + 0.5)
-    np.testing.assert_array_equal(np.sort(shuffled, axis=2), np.sort(PICTURE, axis=2))
-    assert (number == 0) == np.array_equal(shuffled, PICTURE)
+    shuffled = photometric.shuffle_channels(IMAGE, number + 0.5)
+    np.testing.assert_array_equal(np.sort(shuffled, axis=2), np.sort(IMAGE, axis=2))
+    assert (number == 0) == np.array_equal(shuffled, IMAGE)
 
 
 @given(st.integers(0, 2**32), st.booleans())
@@ -86,10 +86,10 @@ def test_distorting_a_part_is_a_part_of_the_distortion(seed: int, in_hsv: bool) 
 
 
 def test_the_source_is_left_alone() -> None:
-    before = PICTURE.copy()
+    before = IMAGE.copy()
     for seed in range(30):
-        distort(PICTURE, np.random.default_rng(seed), AugmentSettings(shuffle_probability=1))
-    np.testing.assert_array_equal(PICTURE, before)
+        distort(IMAGE, np.random.default_rng(seed), AugmentSettings(shuffle_probability=1))
+    np.testing.assert_array_equal(IMAGE, before)
 
 
 def test_orders_and_ranges() -> None:

@@ -1,4 +1,4 @@
-"""The whole augmentation: laws that hold for every picture, and the literal two-step way beside the fused one."""
+"""The whole augmentation: laws that hold for every image, and the literal two-step way beside the fused one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sample_of(height: int, width: int, count: int, seed: int = 0) -> Sample:
 
 
 def assert_equal(first: Sample, second: Sample) -> None:
-    for name in ("picture", "boxes_xyxy", "labels", "difficult"):
+    for name in ("image", "boxes_xyxy", "labels", "difficult"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
 
 
@@ -54,21 +54,21 @@ def assert_equal(first: Sample, second: Sample) -> None:
 )
 def test_every_result_is_a_sample(size_hw: tuple[int, int], count: int, seed: int, rule: str, pixels: str) -> None:
     source = sample_of(*size_hw, count, seed)
-    before = source.picture.copy()
+    before = source.image.copy()
     result = CaffeAugmentation((24, 32), MEAN, AugmentSettings(emit_rule=rule, pixels=pixels))(
         source, np.random.default_rng(seed)
     )
-    assert result.picture.shape == (24, 32, 3)
-    assert result.picture.dtype == np.uint8
+    assert result.image.shape == (24, 32, 3)
+    assert result.image.dtype == np.uint8
     assert result.boxes_xyxy.dtype == np.float32
     assert len(result.boxes_xyxy) == len(result.labels) == len(result.difficult) <= count
     assert result.boxes_xyxy.min(initial=0) >= 0
     assert result.boxes_xyxy.max(initial=1) <= 1
     assert (result.boxes_xyxy[:, :2] < result.boxes_xyxy[:, 2:]).all()
-    # Labels were numbered: truths keep label and order, and each its own flag.
+    # Labels were numbered: ground-truth boxes keep label and order, and each its own flag.
     assert (np.diff(result.labels) > 0).all()
     np.testing.assert_array_equal(result.difficult, source.difficult[result.labels])
-    np.testing.assert_array_equal(source.picture, before)
+    np.testing.assert_array_equal(source.image, before)
 
 
 @settings(max_examples=100, deadline=None)
@@ -78,11 +78,11 @@ def test_one_pass_equals_step_by_step(seed: int, count: int) -> None:
     source = sample_of(45, 70, count, seed)
     augmentation = CaffeAugmentation((30, 40), MEAN, AugmentSettings(saturation_probability=0, hue_probability=0))
     choices = augmentation.draw(source, np.random.default_rng(seed))
-    picture = expand(apply_distortion(source.picture, choices.distortion), choices.canvas, MEAN)
-    picture = window_of_patch(choices.patch_xyxy, choices.canvas.size_hw).of(picture)
-    picture = resize(picture, (30, 40), choices.interpolation)
-    picture = cv2.flip(picture, 1) if choices.mirrored else picture
-    np.testing.assert_array_equal(augmentation.apply(source, choices).picture, picture)
+    image = expand(apply_distortion(source.image, choices.distortion), choices.canvas, MEAN)
+    image = window_of_patch(choices.patch_xyxy, choices.canvas.size_hw).of(image)
+    image = resize(image, (30, 40), choices.interpolation)
+    image = cv2.flip(image, 1) if choices.mirrored else image
+    np.testing.assert_array_equal(augmentation.apply(source, choices).image, image)
 
 
 @given(st.integers(0, 2**32))
@@ -95,21 +95,21 @@ def test_the_generator_decides_all(seed: int) -> None:
 
 def test_seeds_differ() -> None:
     augmentation, source = CaffeAugmentation((30, 40), MEAN, AugmentSettings()), sample_of(45, 70, 3)
-    pictures = [augmentation(source, np.random.default_rng(seed)).picture.tobytes() for seed in range(20)]
-    assert len(set(pictures)) >= 19
+    images = [augmentation(source, np.random.default_rng(seed)).image.tobytes() for seed in range(20)]
+    assert len(set(images)) >= 19
 
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_truths_follow_their_pixels(seed: int) -> None:
+def test_ground_truth_follow_their_pixels(seed: int) -> None:
     """A white rectangle on black is found again, by its brightness, where its box says."""
-    picture = np.zeros((200, 300, 3), np.uint8)
-    picture[60:120, 90:210] = 255
-    source = Sample(picture, np.array([[0.3, 0.3, 0.7, 0.6]], np.float32), np.zeros(1, np.int64), np.zeros(1, np.bool_))
+    image = np.zeros((200, 300, 3), np.uint8)
+    image[60:120, 90:210] = 255
+    source = Sample(image, np.array([[0.3, 0.3, 0.7, 0.6]], np.float32), np.zeros(1, np.int64), np.zeros(1, np.bool_))
     plain = replace(AugmentSettings(), brightness_probability=0, contrast_probability=0, saturation_probability=0)
     result = CaffeAugmentation((150, 150), (0.0, 0.0, 0.0), plain)(source, np.random.default_rng(seed))
     if len(result.labels):
-        rows, columns = np.nonzero(result.picture[..., 0] > 127)
+        rows, columns = np.nonzero(result.image[..., 0] > 127)
         found = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 150
         # Crops are cut to whole pixels: up to two of the 42 that the smallest has, and one of the input size.
         np.testing.assert_allclose(result.boxes_xyxy[0], found, atol=1 / 150 + 2 / 42)
@@ -117,7 +117,7 @@ def test_truths_follow_their_pixels(seed: int) -> None:
 
 @given(st.integers(0, 2**32))
 @settings(max_examples=60, deadline=None)
-def test_a_truth_stays_when_its_centre_does(seed: int) -> None:
+def test_a_ground_truth_stays_when_its_centre_does(seed: int) -> None:
     source = sample_of(45, 70, 4, seed)
     augmentation = CaffeAugmentation((30, 40), MEAN, AugmentSettings(expand_probability=0))
     choices = augmentation.draw(source, np.random.default_rng(seed))
@@ -128,8 +128,8 @@ def test_a_truth_stays_when_its_centre_does(seed: int) -> None:
 def test_mirroring_twice_is_the_identity() -> None:
     source = sample_of(9, 12, 3)
     once, twice = mirror(source), mirror(mirror(source))
-    np.testing.assert_array_equal(once.picture, source.picture[:, ::-1])
-    np.testing.assert_array_equal(twice.picture, source.picture)
+    np.testing.assert_array_equal(once.image, source.image[:, ::-1])
+    np.testing.assert_array_equal(twice.image, source.image)
     np.testing.assert_allclose(twice.boxes_xyxy, source.boxes_xyxy, atol=1e-6)
     np.testing.assert_allclose(once.boxes_xyxy[:, 0], 1 - source.boxes_xyxy[:, 2], atol=1e-6)
 
@@ -137,32 +137,32 @@ def test_mirroring_twice_is_the_identity() -> None:
 def test_all_switched_off_is_a_resize() -> None:
     source = sample_of(45, 70, 3)
     result = CaffeAugmentation((30, 40), MEAN, NOTHING)(source, np.random.default_rng(0))
-    assert_equal(result, replace(source, picture=resize(source.picture, (30, 40), "linear")))
+    assert_equal(result, replace(source, image=resize(source.image, (30, 40), "linear")))
 
 
-def test_truths_outside_the_picture_are_cut_or_dropped() -> None:
+def test_ground_truth_outside_the_image_are_cut_or_dropped() -> None:
     boxes = np.array([[-0.2, 0.5, 0.6, 1.3], [1.1, 0, 1.4, 1], [0.2, 0.2, 0.2, 0.4]], np.float32)
     source = replace(sample_of(20, 20, 3), boxes_xyxy=boxes)
     result = CaffeAugmentation((20, 20), MEAN, NOTHING)(source, np.random.default_rng(0))
     np.testing.assert_array_equal(result.boxes_xyxy, np.float32([[0, 0.5, 0.6, 1]]))
 
 
-def test_difficult_truths_can_be_left_out() -> None:
+def test_difficult_ground_truth_can_be_left_out() -> None:
     source = replace(sample_of(20, 20, 3), difficult=np.array([False, True, False]))
     result = CaffeAugmentation((20, 20), MEAN, replace(NOTHING, keep_difficult=False))(source, np.random.default_rng(0))
     assert result.labels.tolist() == [0, 2]
 
 
-def test_the_jpeg_switch_codes_the_picture() -> None:
+def test_the_jpeg_switch_codes_the_image() -> None:
     source = sample_of(45, 70, 0)
     recoded = replace(NOTHING, jpeg_quality=95, samplers=(BatchSampler(trials=1),))
-    result = CaffeAugmentation((45, 70), MEAN, recoded)(source, np.random.default_rng(0)).picture
-    expected = source.picture
-    for _ in range(2):  # behind distort and behind the crop of the whole picture; there was no expansion
+    result = CaffeAugmentation((45, 70), MEAN, recoded)(source, np.random.default_rng(0)).image
+    expected = source.image
+    for _ in range(2):  # behind distort and behind the crop of the whole image; there was no expansion
         data = cv2.imencode(".jpg", expected[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
         expected = cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1]
     np.testing.assert_array_equal(result, expected)
-    assert not np.array_equal(result, source.picture)
+    assert not np.array_equal(result, source.image)
 
 
 def test_the_defaults_are_the_authors() -> None:

@@ -56,14 +56,14 @@ def test_a_lost_process_is_replaced_and_the_batches_are_the_same(
     found = list(batches(samples, ORDER, workers=1, patience=20, on_retry=told.append))
     expected = list(batches(samples, ORDER, workers=0))
     for one, other in zip(found, expected, strict=True):
-        assert torch.equal(one.pictures, other.pictures)
+        assert torch.equal(one.images, other.images)
         assert torch.equal(one.boxes_xyxy, other.boxes_xyxy)
         assert one.names == other.names
     (line,) = told
     assert f"{'died' if kind == 'die' else 'hangs'}; in work: {expected[0].names[0]}; replaced, going on" in line
 
 
-def test_the_second_loss_at_one_batch_names_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_second_loss_at_one_batch_names_the_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = trapped(tmp_path, monkeypatch, "die", 2)
     (expected, *_) = ORDER
     with pytest.raises(WorkerLostError, match=rf"died; in work: {samples.annotations.files[expected[0][1]]}"):

@@ -15,7 +15,7 @@ from singleshot.errors import MachineError, UnknownNameError
 from singleshot.lab.bench import machine, peers, processes, report
 from singleshot.lab.bench.contest import Contestant, Row, compete, ratio
 from singleshot.lab.bench.cost import cost
-from singleshot.lab.bench.scenes import PASSING, SPREAD, picture, resemble_trained
+from singleshot.lab.bench.scenes import PASSING, SPREAD, image, resemble_trained
 from singleshot.lab.bench.stages import stage_milliseconds
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
 
@@ -92,7 +92,7 @@ def test_random_heads_become_as_sure_of_background_as_trained_ones() -> None:
     passing = int((logits().softmax(dim=1)[:, 1:] > 0.01).sum())
     assert abs(passing - PASSING) <= 2
     assert float(logits()[:, 1:].std()) == pytest.approx(SPREAD, rel=1e-3)
-    assert picture().shape == (375, 500, 3)
+    assert image().shape == (375, 500, 3)
 
 
 def test_a_busy_machine_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ground_truth_sets import ground_truth_set, squares
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec
 from singleshot.train.box_choice import on_paper_scales, with_fitting_boxes
 from singleshot.weights.build import save_network
-from truth_sets import squares, truth_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,9 +28,9 @@ def smallest(boxes: BoxSpec) -> tuple[float, ...]:
 
 
 def chosen(spec: ModelSpec, **options: object) -> tuple[ModelSpec, list[str]]:
-    """With large plates and dots of a fifth of the picture, all of which the default boxes cover."""
+    """With large plates and dots of a fifth of the image, all of which the default boxes cover."""
     boxes = [(20 + i, 20, 240 + i, 240) for i in range(20)] + [(130 + i, 130, 194 + i, 194) for i in range(20)]
-    data = truth_set(boxes, [1] * 20 + [0] * 20)
+    data = ground_truth_set(boxes, [1] * 20 + [0] * 20)
     defaults = {"choice": "auto", "scales": "paper", "source": None}
     spec, _, lines = with_fitting_boxes(spec, data, **{**defaults, **options})  # type: ignore[arg-type]
     return spec, lines
@@ -58,7 +58,7 @@ def test_boxes_that_fit_are_set_to_the_recipes_scales_and_said() -> None:
 
 
 def test_boxes_that_miss_a_class_are_fitted_instead() -> None:
-    data = truth_set([(10 + 9 * i, 10, 19 + 9 * i, 19) for i in range(30)], [0] * 30)
+    data = ground_truth_set([(10 + 9 * i, 10, 19 + 9 * i, 19) for i in range(30)], [0] * 30)
     spec, _, lines = with_fitting_boxes(LITE, data, choice="auto", scales="paper", source=None)
     assert smallest(spec.boxes)[0] < 32
     assert any("default boxes adapted" in line for line in lines)
@@ -79,7 +79,7 @@ def test_trained_heads_keep_the_boxes_they_know(tmp_path: Path) -> None:
 def test_boxes_on_the_papers_scales_must_cover_more_than_the_architectures_own(tmp_path: Path) -> None:
     def sizes(side: int, **options: object) -> tuple[float, ...]:
         boxes = np.concatenate([squares(100, side, seed=1), squares(100, 120, seed=2)])
-        data = truth_set(boxes, [0] * 100 + [1] * 100)
+        data = ground_truth_set(boxes, [0] * 100 + [1] * 100)
         spec, _, lines = with_fitting_boxes(LITE, data, **{"choice": "auto", "source": None, **options})  # type: ignore[arg-type]
         assert any("adapted" in line for line in lines) == (smallest(spec.boxes) not in (PAPER, smallest(LITE.boxes)))
         return smallest(spec.boxes)

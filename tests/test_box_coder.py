@@ -106,10 +106,10 @@ def test_leading_axes_broadcast_and_variances_may_be_rows(library):
     rows = library(np.array([[0.1, 0.1, 0.2, 0.2], [0.2, 0.3, 0.1, 0.1], [1, 1, 1, 1]], np.float32))
     decoded = decode(batch, default, rows)
     assert tuple(decoded.shape) == (2, 3, 4)
-    for picture in range(2):
+    for image in range(2):
         for row in range(3):
-            alone = decode(batch[picture, row], default[row], tuple(float(v) for v in rows[row]))
-            np.testing.assert_allclose(np.asarray(decoded[picture, row]), np.asarray(alone), rtol=1e-6)
+            alone = decode(batch[image, row], default[row], tuple(float(v) for v in rows[row]))
+            np.testing.assert_allclose(np.asarray(decoded[image, row]), np.asarray(alone), rtol=1e-6)
     np.testing.assert_allclose(np.asarray(encode(decoded, default, rows)), np.asarray(batch), atol=1e-4)
 
 
@@ -120,7 +120,7 @@ def test_the_exponential_is_not_clamped():
     np.testing.assert_allclose(decoded[0, 2] - decoded[0, 0], math.exp(10), rtol=1e-5)
 
 
-def test_clip_cuts_to_the_picture():
+def test_clip_cuts_to_the_image():
     default = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
     offsets = np.array([[5.0, -5.0, 0.0, 0.0]], np.float32)
     np.testing.assert_allclose(decode(offsets, default, VARIANCES)[0], [0.5, -0.5, 1.5, 0.5], atol=1e-6)

@@ -119,9 +119,9 @@ def test_classes_that_both_know_are_kept_by_name(tmp_path: Path, spec: ModelSpec
     transfer = start_from_file(model, tmp_path / "m")
     assert not transfer.replaced
     assert transfer.summary.endswith("classes kept: dog, cat; new: bird")
-    picture = torch.randn(1, 3, *spec.input_size_hw, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 3, *spec.input_size_hw, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        torch.testing.assert_close(model(picture).logits[..., [0, 2, 3]], source(picture).logits[..., [0, 2, 1]])
+        torch.testing.assert_close(model(image).logits[..., [0, 2, 3]], source(image).logits[..., [0, 2, 1]])
 
 
 def test_a_new_map_gets_fresh_heads_only() -> None:

@@ -29,9 +29,9 @@ def sample(boxes: list[list[float]], labels: list[int]) -> Sample:
     )
 
 
-def test_a_picture_becomes_a_row_for_each_default_box() -> None:
-    truths = [[0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.95, 0.9]]
-    rows = ROWS.encode(sample(truths, [2, 0]))
+def test_a_image_becomes_a_row_for_each_default_box() -> None:
+    ground_truth = [[0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.95, 0.9]]
+    rows = ROWS.encode(sample(ground_truth, [2, 0]))
     assert rows.shape == (8732, 4 + 4 + 8)
     assert rows.dtype == np.float32
     assert (rows[:, :4].sum(axis=1) == 1).all()
@@ -40,22 +40,22 @@ def test_a_picture_becomes_a_row_for_each_default_box() -> None:
     background = rows[:, 0] == 1
     assert 0 < (~background).sum() < 200
     assert (rows[background, 4:8] == 0).all()
-    for label, truth in ((2, truths[0]), (0, truths[1])):
+    for label, target in ((2, ground_truth[0]), (0, ground_truth[1])):
         mine = rows[rows[:, 1 + label] == 1]
         decoded = decode(mine[:, 4:8], mine[:, 8:12], (0.1, 0.1, 0.2, 0.2))
-        np.testing.assert_allclose(decoded, [truth] * len(mine), atol=1e-5)
+        np.testing.assert_allclose(decoded, [target] * len(mine), atol=1e-5)
     assert (ROWS.encode(sample([], []))[:, 0] == 1).all()
     with pytest.raises(ModelError, match=r"0 \.\. 2, got 3"):
         ROWS.encode(sample([[0, 0, 1, 1]], [3]))
 
 
-def test_targets_as_rows_are_detected_as_the_truths() -> None:
-    truths = [[0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.95, 0.9]]
-    rows = ROWS.encode(sample(truths, [2, 0]))
+def test_targets_as_rows_are_detected_as_the_ground_truth() -> None:
+    ground_truth = [[0.1, 0.1, 0.4, 0.5], [0.5, 0.5, 0.95, 0.9]]
+    rows = ROWS.encode(sample(ground_truth, [2, 0]))
     found = postprocess(rows[:, 4:8], rows[:, :4], rows[:, 8:12], rows[:, 12:], NETWORK.spec.postprocess)
     assert sorted(found.labels.tolist()) == [0, 2]
     order = np.argsort(-found.labels)
-    np.testing.assert_allclose(found.boxes_xyxy[order], truths, atol=1e-5)
+    np.testing.assert_allclose(found.boxes_xyxy[order], ground_truth, atol=1e-5)
 
 
 def test_predictions_as_rows() -> None:

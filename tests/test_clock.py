@@ -31,9 +31,7 @@ def run(time: Time, clock: Clock, *, waits: float, works: float, validates: floa
 
 
 def clock_of(time: Time, every: int) -> Clock:
-    return Clock(
-        1000, lambda step: 1000 // every - step // every, pictures_a_step=16, pictures_a_validation=480, now=time
-    )
+    return Clock(1000, lambda step: 1000 // every - step // every, images_a_step=16, images_a_validation=480, now=time)
 
 
 def test_what_is_left_is_right_after_the_first_epoch() -> None:
@@ -55,7 +53,7 @@ def test_before_a_validation_its_time_is_estimated() -> None:
     ("waits", "workers", "text"),
     [
         (0.02, 1, "computing limits the speed: 2% of the time"),
-        (1.0, 1, "preparing pictures limits the speed: 50% of the time went to waiting for them; try more --workers"),
+        (1.0, 1, "preparing images limits the speed: 50% of the time went to waiting for them; try more --workers"),
         (1.0, 4, "the disk or the cores are full"),
     ],
 )

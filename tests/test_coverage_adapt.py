@@ -11,6 +11,7 @@ import pytest
 from singleshot.coverage import adapt as adapting
 
 from golden import SHARED, needs_shared
+from ground_truth_sets import ground_truth_set, squares, voc_set
 from singleshot.box_search.adapt import ENOUGH, FINER_SOURCES, adapt
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import (
@@ -21,7 +22,6 @@ from singleshot.spec import (
     VARIANTS,
     ModelSpec,
 )
-from truth_sets import squares, truth_set, voc_set
 
 if TYPE_CHECKING:
     from singleshot.types import Annotations
@@ -32,9 +32,9 @@ LITE = replace(SSDLITE320_MOBILENETV2, class_names=("dot", "plate"))
 
 
 def dots_and_plates(side: float, dots: int = 100) -> Annotations:
-    """Dots of this side in a 320 picture beside plates that every shipped box set covers."""
+    """Dots of this side in a 320 image beside plates that every shipped box set covers."""
     boxes = np.concatenate([squares(dots, side, seed=1), squares(100, 120, seed=2)])
-    return truth_set(boxes, [0] * dots + [1] * 100)
+    return ground_truth_set(boxes, [0] * dots + [1] * 100)
 
 
 def check_form(spec: ModelSpec, shipped: ModelSpec) -> None:
@@ -100,12 +100,12 @@ def test_one_class_among_many_is_rescued() -> None:
     names = tuple(f"class{i}" for i in range(40))
     boxes = np.concatenate([squares(30, 22, seed=3), squares(39 * 30, 110, seed=4)])
     labels = np.repeat(np.arange(40), 30)
-    found = fit(replace(LITE, class_names=names), truth_set(boxes, labels, names))
+    found = fit(replace(LITE, class_names=names), ground_truth_set(boxes, labels, names))
     assert found.before.shares[0] == 0
     assert found.after.shares.min() >= 0.9
 
 
-def test_a_class_of_a_few_truths_does_not_decide() -> None:
+def test_a_class_of_a_few_ground_truth_does_not_decide() -> None:
     assert not fit(LITE, dots_and_plates(20, dots=19)).changed
     assert fit(LITE, dots_and_plates(20, dots=20)).changed
 
@@ -113,14 +113,14 @@ def test_a_class_of_a_few_truths_does_not_decide() -> None:
 def test_where_all_classes_are_rare_all_decide() -> None:
     rare = dots_and_plates(20).subset([0])
     rows = [*range(5), *range(100, 119)]
-    few = truth_set(rare.boxes_xyxy[rows], rare.labels[rows])
+    few = ground_truth_set(rare.boxes_xyxy[rows], rare.labels[rows])
     assert fit(LITE, few).after.shares[0] >= 0.8
 
 
-def test_without_truths_nothing_changes() -> None:
-    found = fit(LITE, truth_set([], []))
+def test_without_ground_truth_nothing_changes() -> None:
+    found = fit(LITE, ground_truth_set([], []))
     assert not found.changed
-    assert "no truths" in found.reason
+    assert "no ground-truth boxes" in found.reason
 
 
 def test_adapting_twice_changes_nothing_more() -> None:
@@ -131,10 +131,10 @@ def test_adapting_twice_changes_nothing_more() -> None:
 def test_large_sets_are_judged_by_a_sample_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     one = dots_and_plates(100)
     many = one.subset([0] * 10)
-    monkeypatch.setattr(adapting, "MOST_TRUTHS", 500)
+    monkeypatch.setattr(adapting, "MOST_GROUND_TRUTH", 500)
     found = fit(LITE, many)
-    assert found.before.truths.sum() == 600
-    assert "(judged by 3 of 10 pictures)" in found.reason
+    assert found.before.ground_truth.sum() == 600
+    assert "(judged by 3 of 10 images)" in found.reason
 
 
 def test_an_input_that_is_not_square() -> None:
@@ -161,7 +161,7 @@ def test_the_finer_maps_exist_in_the_networks(shipped: ModelSpec) -> None:
 @needs_shared
 @pytest.mark.parametrize("name", ["ssdlite320-mobilenetv2", "ssd300-vgg16"])
 def test_the_platelets_of_bccd_are_covered(name: str) -> None:
-    """Platelets are about 20 x 26 pixels in a 320 picture: SSDLite's smallest box is 64."""
+    """Platelets are about 20 x 26 pixels in a 320 image: SSDLite's smallest box is 64."""
     data = voc_set(SHARED / "data" / "bccd", "train")
     spec = replace(VARIANTS[name], class_names=data.class_names)
     found = fit(spec, data)

@@ -26,10 +26,12 @@ def test_equals_the_maximum_over_all_boxes(
     random = np.random.default_rng(seed)
     boxes = MapBoxes((20.0, 45.0), (45.0, 90.0), (2.0, 3.0), step)
     height, width = input_size_hw
-    truths = random.uniform(-0.1, 1.1, (30, 4)) * [width, height, 0, 0] + [0, 0, 1, 1] * random.uniform(3, 200, (30, 4))
-    truths = truths.astype(np.float32)
-    found = grid(truths, map_size_hw, input_size_hw, step=step, offset=offset).best_overlaps(boxes, truncate=True)
+    ground_truth = random.uniform(-0.1, 1.1, (30, 4)) * [width, height, 0, 0] + [0, 0, 1, 1] * random.uniform(
+        3, 200, (30, 4)
+    )
+    ground_truth = ground_truth.astype(np.float32)
+    found = grid(ground_truth, map_size_hw, input_size_hw, step=step, offset=offset).best_overlaps(boxes, truncate=True)
     default_boxes = caffe_default_boxes(BoxSpec((boxes,), offset=offset), [map_size_hw], input_size_hw)
     pixels = default_boxes * np.array([width, height, width, height], np.float32)
     # pixel coordinates up to a few hundred in float32: 1e-4
-    np.testing.assert_allclose(found, pairwise_iou(cxcywh_to_xyxy(truths), pixels).max(axis=1), atol=1e-4)
+    np.testing.assert_allclose(found, pairwise_iou(cxcywh_to_xyxy(ground_truth), pixels).max(axis=1), atol=1e-4)

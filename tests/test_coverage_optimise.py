@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from ground_truth_sets import ground_truth_set, squares
 from singleshot.box_search.adapt import default_boxes_of
 from singleshot.box_search.map_choices import ladder, map_choices
 from singleshot.box_search.measure import measurable, measure
@@ -16,23 +17,24 @@ from singleshot.box_search.optimise import ABSENT, EQUAL, Designer, rising
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec
-from truth_sets import squares, truth_set
 
 if TYPE_CHECKING:
     from singleshot.types import Annotations
 
 LITE = replace(SSDLITE320_MOBILENETV2, class_names=("dot", "plate"))
-DOTS_AND_PLATES = truth_set(np.concatenate([squares(100, 30, seed=1), squares(50, 120, seed=2)]), [0] * 100 + [1] * 50)
+DOTS_AND_PLATES = ground_truth_set(
+    np.concatenate([squares(100, 30, seed=1), squares(50, 120, seed=2)]), [0] * 100 + [1] * 50
+)
 
 
 def designer(data: Annotations, spec: ModelSpec = LITE) -> Designer:
-    truths = measurable(data)
-    return Designer(spec, truths, np.unique(truths.labels), map_sizes_hw=grid_sizes)
+    ground_truth = measurable(data)
+    return Designer(spec, ground_truth, np.unique(ground_truth.labels), map_sizes_hw=grid_sizes)
 
 
 def test_worth_by_hand() -> None:
     """A 64 square on the centre of a cell of the 20x20 map is its box; a 32 by 96 one shares 2048 of 5120 pixels."""
-    found = designer(truth_set([[72, 72, 136, 136], [88, 56, 120, 152]], [0, 1]), _only_squares(LITE)).given()
+    found = designer(ground_truth_set([[72, 72, 136, 136], [88, 56, 120, 152]], [0, 1]), _only_squares(LITE)).given()
     assert found.boxes == 400
     assert found.shares.tolist() == [1, 0]
     assert found.worth == pytest.approx((1 + 1) / 2 + (2048 / 5120) / 2)
@@ -79,7 +81,9 @@ def test_within_their_own_number_boxes_are_never_worth_less_than_the_given() -> 
     for seed in range(4):
         random = np.random.default_rng(seed)
         corners = random.uniform(0, 240, (60, 2))
-        data = truth_set(np.concatenate([corners, corners + random.uniform(10, 80, (60, 2))], axis=1), [0, 1] * 30)
+        data = ground_truth_set(
+            np.concatenate([corners, corners + random.uniform(10, 80, (60, 2))], axis=1), [0, 1] * 30
+        )
         search = designer(data)
         given = search.given()
         assert search.within(given.boxes, search.curve()).worth >= given.worth
@@ -99,7 +103,7 @@ def test_a_limit_below_the_fewest_boxes_names_them() -> None:
 
 def test_upright_objects_get_no_lying_boxes() -> None:
     corners = np.random.default_rng(0).uniform(0, 200, (100, 2))
-    data = truth_set(np.concatenate([corners, corners + np.array([30, 90])], axis=1), [0] * 100)
+    data = ground_truth_set(np.concatenate([corners, corners + np.array([30, 90])], axis=1), [0] * 100)
     search = designer(data)
     found = search.within(1200, search.curve())
     ratios = {ratio for boxes in found.spec.boxes.maps for ratio in boxes.ratios}
@@ -109,7 +113,7 @@ def test_upright_objects_get_no_lying_boxes() -> None:
 
 
 def test_boxes_suit_the_stride_of_their_map_or_are_the_given_ones() -> None:
-    data = truth_set(np.concatenate([squares(50, side, seed=side) for side in (12, 30, 80, 250)]), [0, 1] * 100)
+    data = ground_truth_set(np.concatenate([squares(50, side, seed=side) for side in (12, 30, 80, 250)]), [0, 1] * 100)
     given = dict(zip(LITE.sources, LITE.boxes.maps, strict=True))
     search = designer(data)
     for one in search.curve():
@@ -119,7 +123,7 @@ def test_boxes_suit_the_stride_of_their_map_or_are_the_given_ones() -> None:
 
 
 def test_maps_that_nobody_needs_are_left_out_and_what_feeds_them() -> None:
-    data = truth_set(squares(100, 60, seed=1), [0] * 100)
+    data = ground_truth_set(squares(100, 60, seed=1), [0] * 100)
     for one in designer(data).curve():
         assert set(one.spec.sources) <= {*LITE.sources[:3], "block7_expand", "block4_expand"}
         assert len(one.spec.extras) == ("extra1_2" in one.spec.sources)
@@ -127,7 +131,7 @@ def test_maps_that_nobody_needs_are_left_out_and_what_feeds_them() -> None:
 
 
 def test_small_objects_get_a_finer_map_and_boxes_of_their_size() -> None:
-    data = truth_set(squares(100, 16, seed=1), [0] * 100)
+    data = ground_truth_set(squares(100, 16, seed=1), [0] * 100)
     search = designer(data)
     found = search.within(3234, search.curve())
     assert found.spec.sources[0] == "block7_expand"
@@ -146,8 +150,8 @@ def test_other_maps_keep_what_belongs_to_those_that_stay() -> None:
 
 
 def test_choices_of_a_map_are_judged_as_their_grid_judges_them() -> None:
-    truths = np.random.default_rng(0).uniform(20, 150, (30, 4)).astype(np.float32)
-    seen = grid(truths, (10, 10), (320, 320), step=None, offset=0.5)
+    ground_truth = np.random.default_rng(0).uniform(20, 150, (30, 4)).astype(np.float32)
+    seen = grid(ground_truth, (10, 10), (320, 320), step=None, offset=0.5)
     present = MapBoxes((50,), (70,), (2.0,), step=32.0)
     found = map_choices(present, (40.0, 48.0, 57.0, 68.0, 80.0), seen, (10, 10), truncate=True)
     assert found.entries[0] == present

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-from data_fixtures import coco, coco_content, picture, voc, xml, yolo
+from data_fixtures import coco, coco_content, image, voc, xml, yolo
 from golden import SHARED, needs_shared
 from singleshot.cli.data import app
 from singleshot.data.check import CheckReport, check
@@ -40,7 +40,7 @@ def test_bad_boxes_are_found_with_their_numbers(tmp_path: Path) -> None:
     report = check(voc(tmp_path / "v", {"a": boxes}))
     kinds = ["not finite", "inverted", "zero area", "outside", "partly outside"]
     assert found(report) == [(kind, "a.png", number) for number, kind in enumerate(kinds, 2)]
-    assert str(report.faults[1]) == "JPEGImages/a.png, object 3: cat [9, 1, 2, 3] in a picture of 40x30"
+    assert str(report.faults[1]) == "JPEGImages/a.png, object 3: cat [9, 1, 2, 3] in an image of 40x30"
 
 
 def test_boxes_are_judged_by_the_real_size(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_boxes_are_judged_by_the_real_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "html", "missing", "exotic"])
-def test_pictures_that_cannot_be_used(tmp_path: Path, damage: str) -> None:
+def test_images_that_cannot_be_used(tmp_path: Path, damage: str) -> None:
     root = voc(tmp_path / "v", {"a": [CAT], "b": [CAT]})
     file = root / "JPEGImages/b.png"
     content = file.read_bytes()
@@ -59,7 +59,7 @@ def test_pictures_that_cannot_be_used(tmp_path: Path, damage: str) -> None:
     else:
         file.write_bytes(replacements[damage])
     (fault,) = check(root).faults
-    assert fault.kind == ("missing picture" if damage == "missing" else "unreadable picture")
+    assert fault.kind == ("missing image" if damage == "missing" else "unreadable image")
     assert "/b." in fault.file
     assert fault.stops_training
 
@@ -74,7 +74,7 @@ def test_copies_and_overlapping_splits(tmp_path: Path) -> None:
     shutil.copy(root / "JPEGImages/c.png", root / "JPEGImages/e.png")
     report = check(root)
     assert {(fault.kind, fault.file[-5:], fault.detail) for fault in report.faults} == {
-        ("duplicate picture", "b.png", "the same bytes as JPEGImages/a.png"),
+        ("duplicate image", "b.png", "the same bytes as JPEGImages/a.png"),
         ("in two splits", "d.png", "in train and in test"),
         ("in two splits", "d.png", "in trainval and in test"),
         ("in two splits", "e.png", "in val and in test as JPEGImages/c.png"),
@@ -83,11 +83,11 @@ def test_copies_and_overlapping_splits(tmp_path: Path) -> None:
     assert not any(fault.stops_training for fault in report.faults)
 
 
-def test_a_picture_that_two_ids_share(tmp_path: Path) -> None:
+def test_a_image_that_two_ids_share(tmp_path: Path) -> None:
     content = coco_content()
     content["images"][1]["file_name"] = "p0.png"
     (fault,) = check(coco(tmp_path / "c", content)).faults
-    assert (fault.kind, fault.detail) == ("duplicate picture", "listed twice")
+    assert (fault.kind, fault.detail) == ("duplicate image", "listed twice")
 
 
 def test_unknown_classes_when_names_are_given(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_faults_of_the_readers_are_in_the_report(tmp_path: Path) -> None:
     assert found(report) == [("unknown class", "a.txt", 2), ("partly outside", "a.png", 3)]
 
 
-def test_a_picture_in_no_split_is_looked_at_too(tmp_path: Path) -> None:
+def test_a_image_in_no_split_is_looked_at_too(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": [CAT], "b": [("cat", (5, 5, 5, 5))]}, {"train": ["a"]})
     assert found(check(root)) == [("zero area", "b.png", 1)]
     assert found(check(root, split="train")) == []
@@ -117,7 +117,7 @@ def test_a_picture_in_no_split_is_looked_at_too(tmp_path: Path) -> None:
 def test_several_sets_are_named(tmp_path: Path) -> None:
     one, two = voc(tmp_path / "v", {"a": [CAT]}), voc(tmp_path / "w", {"a": [("cat", (5, 5, 5, 5))]})
     report = check([one, two])
-    assert (report.pictures, report.boxes) == (2, 2)
+    assert (report.images, report.boxes) == (2, 2)
     assert report.faults[0].file == f"{two}: JPEGImages/a.png"
 
 
@@ -131,9 +131,9 @@ def test_empty_and_absent_sets(tmp_path: Path) -> None:
         check([])
 
 
-def test_animated_pictures_are_decoded(tmp_path: Path) -> None:
+def test_animated_images_are_decoded(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
-    picture(tmp_path / "b.png")
+    image(tmp_path / "b.png")
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     (tmp_path / "x.csv").write_text("a.gif,1,1,5,5,cat\nb.png,1,1,5,5,cat\n")
     (fault,) = check(tmp_path / "x.csv").faults
@@ -148,9 +148,9 @@ def test_command_shows_the_first_twenty_and_writes_all(tmp_path: Path, capsys: p
     root = voc(tmp_path / "v", {"a": [("cat", (i, 5, i, 9)) for i in range(25)]})
     assert run("check", root, "--json", tmp_path / "out/report.json") == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "1 pictures, 25 boxes (no split 1)"
+    assert lines[0] == "1 images, 25 boxes (no split 1)"
     assert lines[1] == "zero area: 25 (training drops the box)"
-    assert lines[2] == "  JPEGImages/a.png, object 1: cat [0, 5, 0, 9] in a picture of 40x30"
+    assert lines[2] == "  JPEGImages/a.png, object 1: cat [0, 5, 0, 9] in an image of 40x30"
     assert lines[-2:] == ["  and 5 more (--json lists all)", "25 faults"]
     written = json.loads((tmp_path / "out/report.json").read_text())
     assert written["counts"] == {"zero area": 25}

@@ -30,11 +30,11 @@ def test_boxes_classes_and_crowd(tmp_path: Path) -> None:
     assert found.category_ids == (1, 3)
     assert found.ids == ("10", "11")
     assert found.files == ("train2017/p0.png", "train2017/p1.png")
-    np.testing.assert_array_equal(found.truths(0).boxes_xyxy, np.float32([[1, 2, 11, 22], [0.5, 0, 40, 30]]))
-    assert found.truths(0).labels.tolist() == [1, 0]
-    assert found.truths(0).crowd.tolist() == found.truths(0).difficult.tolist() == [False, True]
-    assert found.truths(0).areas.tolist() == [150, 12.5]
-    assert len(found.truths(1)) == 1
+    np.testing.assert_array_equal(found.ground_truth(0).boxes_xyxy, np.float32([[1, 2, 11, 22], [0.5, 0, 40, 30]]))
+    assert found.ground_truth(0).labels.tolist() == [1, 0]
+    assert found.ground_truth(0).crowd.tolist() == found.ground_truth(0).difficult.tolist() == [False, True]
+    assert found.ground_truth(0).areas.tolist() == [150, 12.5]
+    assert len(found.ground_truth(1)) == 1
     assert found.path(0).is_file()
 
 
@@ -49,7 +49,7 @@ def test_a_json_itself_and_its_splits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", ["images/train2017", "images", "train", "."])
-def test_pictures_are_found_in_the_usual_folders(tmp_path: Path, folder: str) -> None:
+def test_images_are_found_in_the_usual_folders(tmp_path: Path, folder: str) -> None:
     root = coco(tmp_path / "c", coco_content())
     (root / folder).mkdir(parents=True, exist_ok=True)
     for file in list((root / "train2017").iterdir()):
@@ -67,7 +67,7 @@ def test_roboflow_layout(tmp_path: Path) -> None:
     assert open_data(root).path(0).is_file()
 
 
-def test_classes_without_objects_and_pictures_without_objects_stay(tmp_path: Path) -> None:
+def test_classes_without_objects_and_images_without_objects_stay(tmp_path: Path) -> None:
     content = coco_content(3)
     content["annotations"] = content["annotations"][:1]
     found = read_coco(coco(tmp_path / "c", content)).annotations
@@ -108,11 +108,11 @@ def test_faults_are_collected(
         open_data(root)
 
 
-def test_a_missing_picture_is_a_fault(tmp_path: Path) -> None:
+def test_a_missing_image_is_a_fault(tmp_path: Path) -> None:
     root = coco(tmp_path / "c", coco_content())
     (root / "train2017/p1.png").unlink()
     fault = read_coco(root).faults[0]
-    assert (fault.kind, fault.file) == ("missing picture", "train2017/p1.png")
+    assert (fault.kind, fault.file) == ("missing image", "train2017/p1.png")
 
 
 @pytest.mark.parametrize(

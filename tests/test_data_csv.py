@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from data_fixtures import picture
+from data_fixtures import image
 from singleshot.data.csv_table import read_csv
 from singleshot.data.recognise import default_splits, open_data, splits
 from singleshot.errors import DataError
@@ -17,7 +17,7 @@ ROWS = "a.png,1,2,11,22,zebra\nb c.png,,,,,\na.png,0.5,0,40,30,ant\n"
 
 def table(folder: Path, text: str | bytes, name: str = "boxes.csv") -> Path:
     for file in ("a.png", "b c.png"):
-        picture(folder / file)
+        image(folder / file)
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
@@ -45,9 +45,9 @@ def test_every_way_of_writing_it(tmp_path: Path, text: str | bytes) -> None:
     assert found.sizes_wh.tolist() == [[40, 30], [40, 30]]
 
 
-def test_an_unreadable_picture_is_a_fault(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_a_fault(tmp_path: Path) -> None:
     path = table(tmp_path, ROWS)
-    (tmp_path / "a.png").write_bytes(b"no picture")
+    (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"a\.png"):
         open_data(path)
 
@@ -60,7 +60,7 @@ def test_one_table_has_no_splits_several_are_splits(tmp_path: Path) -> None:
     assert splits(tmp_path) == {"train": 2, "val": 1}
     assert default_splits(tmp_path) == ("train", "val", None)
     assert open_data(tmp_path, split="val").class_names == ("ant", "yak", "zebra")
-    assert len(open_data(tmp_path)) == 2  # a picture in both is one picture
+    assert len(open_data(tmp_path)) == 2  # an image in both is one image
 
 
 @pytest.mark.parametrize(
@@ -74,15 +74,15 @@ def test_rows_that_cannot_be_understood(tmp_path: Path, row: str, detail: str) -
     assert len(reading.annotations.labels) == 1
 
 
-def test_a_missing_picture(tmp_path: Path) -> None:
-    assert read_csv(table(tmp_path, "ghost.png,1,2,3,4,cat\n")).faults[0].kind == "missing picture"
+def test_a_missing_image(tmp_path: Path) -> None:
+    assert read_csv(table(tmp_path, "ghost.png,1,2,3,4,cat\n")).faults[0].kind == "missing image"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("a.png,1,2,3\n", "line 1: expected file,x1,y1,x2,y2,label, got 4 cells"),
-        (",1,2,3,4,cat\n", "names no picture"),
+        (",1,2,3,4,cat\n", "names no image"),
         ("a\0b.png,1,2,3,4,cat\n", "no file can have the name"),
         ("a" * 5000 + ",1,2,3,4,cat\n", "no file can have the name"),
         (b"\xff\xfe\x00", "not a CSV"),

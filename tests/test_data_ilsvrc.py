@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from data_fixtures import Object, picture, xml
+from data_fixtures import Object, image, xml
 from singleshot.cli.main import run
 from singleshot.data.ilsvrc_classes import ILSVRC_CLASSES, ILSVRC_NAMES
 from singleshot.data.recognise import default_splits, open_data, read_splits, recognise, splits
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 ANT, ZEBRA = "n02219486", "n02391049"
 
 
-def tree(root: Path, pictures: dict[str, list[Object]], lists: dict[str, list[str]]) -> Path:
-    """An ILSVRC DET tree; pictures by part and id."""
-    for seed, (place, objects) in enumerate(pictures.items()):
-        picture(root / f"Data/DET/{place}.png", seed=seed).rename(root / f"Data/DET/{place}.JPEG")
+def tree(root: Path, images: dict[str, list[Object]], lists: dict[str, list[str]]) -> Path:
+    """An ILSVRC DET tree; images by part and id."""
+    for seed, (place, objects) in enumerate(images.items()):
+        image(root / f"Data/DET/{place}.png", seed=seed).rename(root / f"Data/DET/{place}.JPEG")
         path = root / f"Annotations/DET/{place}.xml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(xml(objects), encoding="utf-8")
@@ -33,7 +33,7 @@ def tree(root: Path, pictures: dict[str, list[Object]], lists: dict[str, list[st
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    pictures: dict[str, list[Object]] = {
+    images: dict[str, list[Object]] = {
         "train/ILSVRC2013_train/n01/a": [(ANT, (5, 5, 25, 20))],
         "train/ILSVRC2013_train/n02/b": [(ZEBRA, (2, 2, 30, 28)), (ANT, (5, 5, 25, 20))],
         "train/extra/c": [],
@@ -46,7 +46,7 @@ def data(tmp_path: Path) -> Path:
         "val": ["v1 1", "v2 2"],
         "val2": ["v2"],
     }
-    return tree(tmp_path / "ILSVRC", pictures, lists)
+    return tree(tmp_path / "ILSVRC", images, lists)
 
 
 def test_the_classes_are_the_kits() -> None:
@@ -79,7 +79,7 @@ def test_what_is_missing_is_named(data: Path) -> None:
     faults = read_splits(data, split="val")["val"].faults
     assert [(fault.kind, fault.file) for fault in faults] == [
         ("missing annotation", "Annotations/DET/val/v1.xml"),
-        ("missing picture", "Annotations/DET/val/v2.xml"),
+        ("missing image", "Annotations/DET/val/v2.xml"),
     ]
     with pytest.raises(DataError, match="v2"):
         open_data(data, split="val")

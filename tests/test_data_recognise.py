@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from data_fixtures import coco, coco_content, picture, voc, xml, yolo
+from data_fixtures import coco, coco_content, image, voc, xml, yolo
 from golden import SHARED, needs_shared
 from singleshot.data.classes import join, only_classes, relabel, with_classes
 from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
@@ -79,7 +79,7 @@ def test_empty_sets_are_refused(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": [CAT], "b": []}, {"none": [], "background": ["b"]})
     with pytest.raises(DataError, match="the set is empty"):
         open_data(root, split="none")
-    with pytest.raises(DataError, match="1 pictures, but not one labelled object"):
+    with pytest.raises(DataError, match="1 images, but not one labelled object"):
         open_data(root, split="background")
 
 
@@ -107,9 +107,9 @@ def test_faults_stop_before_training_and_the_first_are_shown(tmp_path: Path) -> 
 def test_headers_are_compared_unless_told_not_to(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": xml([CAT], size=(41, 30)), "b": [CAT]})
     (root / "JPEGImages/b.png").write_text("<html>")
-    with pytest.raises(DataError, match="the annotation says 41x30, the picture is 40x30") as caught:
+    with pytest.raises(DataError, match="the annotation says 41x30, the image is 40x30") as caught:
         open_data(root)
-    assert "unreadable picture: JPEGImages/b.png: expected JPEG" in str(caught.value)
+    assert "unreadable image: JPEGImages/b.png: expected JPEG" in str(caught.value)
     assert len(open_data(root, headers=False)) == 2
 
 
@@ -153,14 +153,14 @@ def test_join_unites_classes_and_paths(tmp_path: Path) -> None:
     assert both.ids == ("a", "b", "10", "11")
     assert [both.path(i) for i in range(4)] == [one.path(i) for one in (first, second) for i in range(2)]
     for index, (one, i) in enumerate([(first, 0), (first, 1), (second, 0), (second, 1)]):
-        np.testing.assert_array_equal(both.truths(index).boxes_xyxy, one.truths(i).boxes_xyxy)
+        np.testing.assert_array_equal(both.ground_truth(index).boxes_xyxy, one.ground_truth(i).boxes_xyxy)
 
 
 def test_join_keeps_what_agrees(tmp_path: Path) -> None:
     root = coco(coco(tmp_path / "c", coco_content()), coco_content(1), split="val2017")
     both = join([open_data(root, split="train2017"), open_data(root, split="val2017")])
     assert (both.layout, both.category_ids) == ("coco", (1, 3))
-    assert both.ids == ("1/10", "1/11", "2/10")  # both name a picture 10
+    assert both.ids == ("1/10", "1/11", "2/10")  # both name an image 10
     assert join([both]) is both
     with pytest.raises(DataError, match="no data set"):
         join([])
@@ -175,7 +175,7 @@ def test_relabel_renames_merges_and_drops(tmp_path: Path) -> None:
     assert found.starts.tolist() == [0, 4, 4]
 
 
-def test_only_classes_drops_objects_and_keeps_pictures(tmp_path: Path) -> None:
+def test_only_classes_drops_objects_and_keeps_images(tmp_path: Path) -> None:
     boxes = [(name, (i, i, i + 5, i + 5)) for i, name in enumerate(["a", "b", "c", "a"])]
     found = only_classes(open_data(voc(tmp_path / "v", {"p": boxes, "q": boxes[1:2]})), ["c", "a", "elsewhere"])
     assert found.class_names == ("c", "a", "elsewhere")
@@ -206,9 +206,9 @@ def test_with_classes_keeps_coco_ids(tmp_path: Path) -> None:
     assert (found.category_ids, found.labels.tolist()) == ((3,), [0, 0])
 
 
-def test_split_is_by_picture_and_repeatable(tmp_path: Path) -> None:
+def test_split_is_by_image_and_repeatable(tmp_path: Path) -> None:
     for i in range(10):
-        picture(tmp_path / f"{i}.png", seed=i)
+        image(tmp_path / f"{i}.png", seed=i)
     rows = [f"{i}.png,1,1,5,5,cat\n" for i in range(10)]
     (tmp_path / "x.csv").write_text("".join(rows))
     whole = open_data(tmp_path / "x.csv")

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from data_fixtures import coco, coco_content, voc, xml
 from singleshot.data.bad_boxes import VERDICTS, count_bad_boxes, judge_boxes, usable
 from singleshot.data.recognise import open_data
-from singleshot.data.sample import truths_to_learn
-from singleshot.decode import decode_picture
-from singleshot.errors import PictureError
+from singleshot.data.sample import ground_truth_to_learn
+from singleshot.decode import decode_image
+from singleshot.errors import ImageError
 from singleshot.types import Sample
 
 if TYPE_CHECKING:
@@ -45,10 +45,12 @@ EXPECTED = [
 
 
 def to_sample(annotations: Annotations, index: int, *, keep_difficult: bool = True) -> Sample:
-    picture = decode_picture(annotations.path(index))
-    height, width = picture.shape[:2]
-    truths = annotations.truths(index)
-    return Sample(picture, *truths_to_learn(truths, width=width, height=height, keep_difficult=keep_difficult))
+    image = decode_image(annotations.path(index))
+    height, width = image.shape[:2]
+    ground_truth = annotations.ground_truth(index)
+    return Sample(
+        image, *ground_truth_to_learn(ground_truth, width=width, height=height, keep_difficult=keep_difficult)
+    )
 
 
 def test_fractions_grouped_by_label_in_order_of_first_appearance(tmp_path: Path) -> None:
@@ -56,7 +58,7 @@ def test_fractions_grouped_by_label_in_order_of_first_appearance(tmp_path: Path)
     text = xml([(name, (i, 0, 20 + i, 15)) for i, name in enumerate(order)], difficult=(1, 3))
     found = open_data(voc(tmp_path / "v", {"a": text}))
     sample = to_sample(found, 0)
-    assert sample.picture.shape == (30, 40, 3)
+    assert sample.image.shape == (30, 40, 3)
     assert [found.class_names[label] for label in sample.labels] == ["dog", "dog", "person", "person", "person", "car"]
     lefts = np.float32([0, 4, 1, 2, 5, 3])
     np.testing.assert_array_equal(sample.boxes_xyxy[:, 0], lefts / np.float32(40))
@@ -101,7 +103,7 @@ def test_background_and_damage(tmp_path: Path) -> None:
     sample = to_sample(found, 0)
     assert (sample.boxes_xyxy.shape, sample.labels.shape, sample.difficult.shape) == ((0, 4), (0,), (0,))
     (root / "JPEGImages/b.png").write_bytes((root / "JPEGImages/b.png").read_bytes()[:-40])
-    with pytest.raises(PictureError, match=r"b\.png"):
+    with pytest.raises(ImageError, match=r"b\.png"):
         to_sample(found, 1)
 
 

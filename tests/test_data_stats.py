@@ -12,7 +12,7 @@ from golden import SHARED, needs_shared
 from singleshot.cli.data import app
 from singleshot.data.recognise import open_data
 from singleshot.data.stats import stats, write_stats
-from singleshot.data.stats_pictures import box_plots, class_plot, contact_sheet
+from singleshot.data.stats_images import box_plots, class_plot, contact_sheet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_crowd_is_counted_apart(tmp_path: Path) -> None:
     assert found["size_pixels"]["p100"] == round(np.sqrt(200), 4)
 
 
-def test_pictures_are_written_and_repeatable(tmp_path: Path) -> None:
+def test_images_are_written_and_repeatable(tmp_path: Path) -> None:
     found = open_data(small(tmp_path))
     (found.path(2)).write_bytes(b"damaged")  # the sheet says so and goes on
     write_stats(found, tmp_path / "out")
@@ -90,7 +90,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["stats", root, "--out", str(tmp_path / "out"), "--json", str(tmp_path / "n.json")]
     assert app(arguments, result_action="return_value") == 0
     out = capsys.readouterr().out
-    assert "3 pictures (1 without objects), 5 boxes (1 difficult, 0 crowd)" in out
+    assert "3 images (1 without objects), 5 boxes (1 difficult, 0 crowd)" in out
     assert "zero area: 1 boxes" in out
     assert json.loads((tmp_path / "n.json").read_text()) == json.loads((tmp_path / "out/stats.json").read_text())
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(FILES)

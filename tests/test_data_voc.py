@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from data_fixtures import picture, voc, xml
+from data_fixtures import image, voc, xml
 from golden import SHARED, needs_shared
 from singleshot.data.safe_xml import LIMIT_BYTES, parse_xml
 from singleshot.data.voc import read_voc, voc_splits
@@ -38,7 +38,7 @@ def test_boxes_are_as_the_file_states_them(tmp_path: Path) -> None:
     assert found.path(0).is_file()
 
 
-def test_splits_take_their_pictures_in_order_and_share_class_names(tmp_path: Path) -> None:
+def test_splits_take_their_images_in_order_and_share_class_names(tmp_path: Path) -> None:
     root = voc(
         tmp_path / "v",
         {"a": [("zebra", (1, 1, 5, 5))], "b": [], "c": [("ant", (2, 2, 9, 9)), ("zebra", (1, 1, 4, 4))]},
@@ -72,24 +72,24 @@ def test_the_lists_of_one_class_are_no_splits(tmp_path: Path) -> None:
 
 
 def test_windows_newlines_marks_spaces_and_upper_case(tmp_path: Path) -> None:
-    root = voc(tmp_path / "v", {"my picture 1": [CAT]})
-    (root / "JPEGImages/my picture 1.png").unlink()
-    picture(root / "JPEGImages/my picture 1.JPG")
+    root = voc(tmp_path / "v", {"my image 1": [CAT]})
+    (root / "JPEGImages/my image 1.png").unlink()
+    image(root / "JPEGImages/my image 1.JPG")
     lists = root / "ImageSets/Main"
     lists.mkdir(parents=True)
-    (lists / "train.txt").write_bytes("\ufeffmy picture 1\r\n\r\n".encode())
+    (lists / "train.txt").write_bytes("\ufeffmy image 1\r\n\r\n".encode())
     marked = "\ufeff" + '<?xml version="1.0" encoding="UTF-8"?>\r\n' + xml([CAT]).replace("\n", "\r\n")
-    (root / "Annotations/my picture 1.xml").write_bytes(marked.encode())
+    (root / "Annotations/my image 1.xml").write_bytes(marked.encode())
     reading = read_voc(root, split="train")
     assert reading.faults == ()
-    assert reading.annotations.files == ("JPEGImages/my picture 1.JPG",)
+    assert reading.annotations.files == ("JPEGImages/my image 1.JPG",)
     assert len(reading.annotations.labels) == 1
 
 
-def test_two_pictures_of_one_stem_are_told_apart_by_filename(tmp_path: Path) -> None:
+def test_two_images_of_one_stem_are_told_apart_by_filename(tmp_path: Path) -> None:
     text = xml([CAT]).replace("<annotation>", "<annotation><filename>a.png</filename>")
     root = voc(tmp_path / "v", {"a": text})
-    picture(root / "JPEGImages/a.jpg")
+    image(root / "JPEGImages/a.jpg")
     assert read_voc(root).annotations.files == ("JPEGImages/a.png",)
 
 
@@ -104,7 +104,7 @@ def test_hidden_files_are_left_alone(tmp_path: Path) -> None:
 def test_no_size_no_objects(tmp_path: Path) -> None:
     found = read_voc(voc(tmp_path / "v", {"a": xml([], size=None), "b": [CAT]})).annotations
     assert found.sizes_wh.tolist() == [[0, 0], [40, 30]]
-    assert len(found.truths(0)) == 0
+    assert len(found.ground_truth(0)) == 0
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_missing_and_doubled_entries(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": [CAT], "b": [CAT]}, {"train": ["a", "a", "ghost"], "val": ["b"]})
     (root / "JPEGImages/b.png").unlink()
     assert kinds(read_voc(root, split="train")) == ["duplicate id", "missing annotation"]
-    assert kinds(read_voc(root, split="val")) == ["missing picture"]
+    assert kinds(read_voc(root, split="val")) == ["missing image"]
     assert len(read_voc(root, split="train").annotations) == 1
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from data_fixtures import picture, yolo
+from data_fixtures import image, yolo
 from singleshot.data.recognise import default_splits, open_data, splits
 from singleshot.data.yolo import read_yolo
 from singleshot.errors import DataError, UnknownNameError
@@ -20,12 +20,12 @@ LABELS = {"train/a": "1 0.5 0.5 0.5 0.2\n0 0.25 0.5 0.5 1\n", "train/b": None, "
 def test_fractions_become_pixels(tmp_path: Path) -> None:
     root = yolo(tmp_path / "y", LABELS, yaml=YAML)
     found = open_data(root, split="train")
-    np.testing.assert_allclose(found.truths(0).boxes_xyxy, [[10, 12, 30, 18], [0, 0, 20, 30]], rtol=1e-6)
-    assert found.truths(0).labels.tolist() == [1, 0]
+    np.testing.assert_allclose(found.ground_truth(0).boxes_xyxy, [[10, 12, 30, 18], [0, 0, 20, 30]], rtol=1e-6)
+    assert found.ground_truth(0).labels.tolist() == [1, 0]
     assert found.class_names == ("cat", "dog")
     assert found.sizes_wh.tolist() == [[40, 30], [40, 30]]
     assert found.files == ("images/train/a.png", "images/train/b.png")
-    assert len(found.truths(1)) == 0
+    assert len(found.ground_truth(1)) == 0
     assert splits(root) == {"train": 2, "val": 1}
     assert default_splits(root / "data.yaml") == ("train", "val", None)
     assert len(open_data(root)) == 3
@@ -33,17 +33,17 @@ def test_fractions_become_pixels(tmp_path: Path) -> None:
         read_yolo(root, split="training")
 
 
-def test_a_list_of_names_and_pictures_in_a_text_file(tmp_path: Path) -> None:
+def test_a_list_of_names_and_images_in_a_text_file(tmp_path: Path) -> None:
     root = yolo(tmp_path / "y", LABELS, yaml="train: train.txt\nnames: [cat, dog]\n")
     (root / "train.txt").write_bytes(b"\xef\xbb\xbf./images/train/b.png\r\nimages/train/a.png\r\n")
     found = open_data(root, split="train")
     assert [file.rpartition("/")[2] for file in found.files] == ["b.png", "a.png"]
-    assert len(found.truths(1)) == 2
+    assert len(found.ground_truth(1)) == 2
 
 
 def test_exporters_paths_that_begin_above(tmp_path: Path) -> None:
     root = tmp_path / "y"
-    picture(root / "train/images/a.png")
+    image(root / "train/images/a.png")
     (root / "train/labels").mkdir()
     (root / "train/labels/a.txt").write_text("0 0.5 0.5 0.5 0.5")
     (root / "data.yaml").write_text("path: /nowhere/at/all\ntrain: ../train/images\nnc: 1\nnames: ['cell']\n")
@@ -83,12 +83,12 @@ def test_faults_name_the_object(tmp_path: Path, line: str, kind: str) -> None:
     assert [(fault.kind, fault.file, fault.number) for fault in faults] == [(kind, "labels/train/d.txt", 2)]
 
 
-def test_labels_and_pictures_that_lack_each_other(tmp_path: Path) -> None:
+def test_labels_and_images_that_lack_each_other(tmp_path: Path) -> None:
     root = yolo(tmp_path / "y", LABELS, yaml=YAML)
     (root / "labels/train/ghost.txt").write_text("0 0.5 0.5 0.5 0.5")
-    (root / "images/train/a.png").write_bytes(b"no picture")
+    (root / "images/train/a.png").write_bytes(b"no image")
     faults = read_yolo(root, split="train").faults
-    assert [fault.kind for fault in faults] == ["unreadable picture", "missing picture"]
+    assert [fault.kind for fault in faults] == ["unreadable image", "missing image"]
 
 
 @pytest.mark.parametrize(

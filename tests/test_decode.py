@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from singleshot import decode
-from singleshot.decode import decode_picture, image_pixels, picture_size, sniff
-from singleshot.errors import PictureError
+from singleshot.decode import decode_image, image_pixels, image_size, sniff
+from singleshot.errors import ImageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,9 +44,9 @@ def scene(height: int = 30, width: int = 40) -> np.ndarray:
     return np.stack([red, green, (red + green) / 2], axis=-1).astype(np.uint8)
 
 
-def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -57,51 +57,51 @@ def written(name: str) -> bytes:
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_every_allowed_format_opens(name: str) -> None:
-    picture = decode_picture(written(name))
-    assert picture.shape == (30, 40, 3)
-    assert picture.dtype == np.uint8
-    assert picture.flags.c_contiguous
-    assert picture_size(written(name)) == (40, 30)
+    image = decode_image(written(name))
+    assert image.shape == (30, 40, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    assert image_size(written(name)) == (40, 30)
     # Lossy codings and GIF's palette move smooth colours by a few levels.
     most = 0 if name in LOSSLESS else 40
-    assert np.abs(picture.astype(int) - scene()).max() <= most
+    assert np.abs(image.astype(int) - scene()).max() <= most
 
 
 def test_a_path_is_as_good_as_bytes(tmp_path: Path) -> None:
     path = tmp_path / "no suffix at all"
     path.write_bytes(written("png"))
-    np.testing.assert_array_equal(decode_picture(path), scene())
-    assert picture_size(path) == (40, 30)
+    np.testing.assert_array_equal(decode_image(path), scene())
+    assert image_size(path) == (40, 30)
 
 
 def test_jpeg_pixels_are_those_of_opencv() -> None:
     data = written("jpeg")
     theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert np.abs(decode_picture(data).astype(int) - theirs).max() <= 2
+    assert np.abs(decode_image(data).astype(int) - theirs).max() <= 2
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_no_cut_is_silent(name: str) -> None:
     data = written(name)
-    assert len(decode_picture(data))
+    assert len(decode_image(data))
     cuts = sorted({*np.linspace(0, len(data) - 1, 60).astype(int), *range(len(data) - 12, len(data))})
     for cut in cuts:
-        with pytest.raises(PictureError):
-            decode_picture(data[:cut])
+        with pytest.raises(ImageError):
+            decode_image(data[:cut])
 
 
 def test_a_cut_behind_a_thumbnail_is_seen() -> None:
     """The EXIF block holds a whole JPEG with an end marker of its own."""
     exif = b"Exif\0\0" + written("jpeg")
     data = encoded(Image.fromarray(scene()), "JPEG", exif=exif)
-    assert len(decode_picture(data))
+    assert len(decode_image(data))
     for cut in range(len(data) - 300, len(data)):
-        with pytest.raises(PictureError):
-            decode_picture(data[:cut])
+        with pytest.raises(ImageError):
+            decode_image(data[:cut])
 
 
 def test_what_phones_append_does_no_harm() -> None:
-    np.testing.assert_array_equal(decode_picture(written("jpeg") + b"film" * 50_000), decode_picture(written("jpeg")))
+    np.testing.assert_array_equal(decode_image(written("jpeg") + b"film" * 50_000), decode_image(written("jpeg")))
 
 
 def png_bomb(width: int, height: int) -> bytes:
@@ -153,8 +153,8 @@ def bombs() -> dict[str, bytes]:
 def test_a_bomb_is_refused_from_its_header(name: str) -> None:
     data = bombs()[name]
     tracemalloc.start()
-    for read in (decode_picture, picture_size):
-        with pytest.raises(PictureError, match="more than the limit of 50 megapixels"):
+    for read in (decode_image, image_size):
+        with pytest.raises(ImageError, match="more than the limit of 50 megapixels"):
             read(data)
     assert tracemalloc.get_traced_memory()[1] < 5e6
     tracemalloc.stop()
@@ -162,15 +162,15 @@ def test_a_bomb_is_refused_from_its_header(name: str) -> None:
 
 def test_the_limit_is_a_setting_and_is_inclusive() -> None:
     data = written("png")
-    assert decode_picture(data, max_pixels=1200).shape == (30, 40, 3)
-    with pytest.raises(PictureError, match="40 x 30 pixels are more than the limit"):
-        decode_picture(data, max_pixels=1199)
+    assert decode_image(data, max_pixels=1200).shape == (30, 40, 3)
+    with pytest.raises(ImageError, match="40 x 30 pixels are more than the limit"):
+        decode_image(data, max_pixels=1199)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(kind: str, orientation: int) -> None:
-    """The stored picture is turned so that the displayed one is the scene."""
+    """The stored image is turned so that the displayed one is the scene."""
     shown = Image.fromarray(scene(32, 48))
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -186,17 +186,17 @@ def test_exif_orientation(kind: str, orientation: int) -> None:
     exif[0x0112] = orientation
     options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
     data = encoded(stored, kind, exif=exif, **options)
-    picture = decode_picture(data)
-    assert picture_size(data) == (48, 32)
-    assert picture.shape == (32, 48, 3)
-    assert np.abs(picture.astype(int) - scene(32, 48)).max() <= 8
+    image = decode_image(data)
+    assert image_size(data) == (48, 32)
+    assert image.shape == (32, 48, 3)
+    assert np.abs(image.astype(int) - scene(32, 48)).max() <= 8
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
 def test_a_senseless_orientation_is_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    np.testing.assert_array_equal(decode_picture(encoded(Image.fromarray(scene()), "PNG", exif=exif)), scene())
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(scene()), "PNG", exif=exif)), scene())
 
 
 @pytest.mark.parametrize(
@@ -212,19 +212,19 @@ def test_a_senseless_orientation_is_upright(orientation: int) -> None:
 def test_modes_agree_with_opencv(mode: str, kind: str) -> None:
     data = encoded(Image.fromarray(scene()).convert(mode), kind)
     theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    assert np.abs(decode_picture(data).astype(int) - theirs).max() <= 2
+    assert np.abs(decode_image(data).astype(int) - theirs).max() <= 2
 
 
 def test_alpha_is_dropped_and_not_composited() -> None:
     rgba = np.dstack([scene(), np.zeros((30, 40), np.uint8)])
-    np.testing.assert_array_equal(decode_picture(encoded(Image.fromarray(rgba), "PNG")), scene())
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(rgba), "PNG")), scene())
 
 
 def test_a_palette_with_transparency_gives_its_colours() -> None:
     palette = Image.fromarray(scene()).convert("P")
     expected = np.asarray(palette.convert("RGB"))
     data = encoded(palette, "PNG", transparency=bytes(range(256)))
-    np.testing.assert_array_equal(decode_picture(data), expected)
+    np.testing.assert_array_equal(decode_image(data), expected)
 
 
 @pytest.mark.parametrize("kind", [".png", ".tiff"])
@@ -233,14 +233,14 @@ def test_sixteen_bits_give_the_high_byte(kind: str, channels: int) -> None:
     values = np.linspace(0, 65535, 30 * 40 * channels).reshape(30, 40, channels).astype(np.uint16)
     data = cv2.imencode(kind, values[..., ::-1])[1].tobytes()
     expected = np.broadcast_to(values >> 8, (30, 40, 3))
-    np.testing.assert_array_equal(decode_picture(data), expected)
+    np.testing.assert_array_equal(decode_image(data), expected)
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_32_bits_are_refused(mode: str) -> None:
     data = encoded(Image.fromarray(scene()).convert(mode), "TIFF")
-    with pytest.raises(PictureError, match="no defined 8-bit RGB"):
-        decode_picture(data)
+    with pytest.raises(ImageError, match="no defined 8-bit RGB"):
+        decode_image(data)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
@@ -249,9 +249,9 @@ def test_animations_give_their_first_frame_and_a_warning(kind: str, tmp_path: Pa
     path = tmp_path / "film"
     path.write_bytes(encoded(frames[0], kind, save_all=True, append_images=frames[1:]))
     with pytest.warns(UserWarning, match="film: only the first of several frames"):
-        picture = decode_picture(path)
-    assert picture.shape == (8, 9, 3)
-    assert np.abs(picture.astype(int) - 250).max() <= 2
+        image = decode_image(path)
+    assert image.shape == (8, 9, 3)
+    assert np.abs(image.astype(int) - 250).max() <= 2
 
 
 @pytest.mark.parametrize(
@@ -265,11 +265,11 @@ def test_animations_give_their_first_frame_and_a_warning(kind: str, tmp_path: Pa
         (bytes(100), "bytes 00 00"),
     ],
 )
-def test_what_is_no_picture_is_named(content: bytes, found: str, tmp_path: Path) -> None:
+def test_what_is_no_image_is_named(content: bytes, found: str, tmp_path: Path) -> None:
     path = tmp_path / "cat.jpg"
     path.write_bytes(content)
-    with pytest.raises(PictureError, match=r"cat\.jpg: expected JPEG, PNG, WebP, BMP, TIFF, GIF, found ") as caught:
-        decode_picture(path)
+    with pytest.raises(ImageError, match=r"cat\.jpg: expected JPEG, PNG, WebP, BMP, TIFF, GIF, found ") as caught:
+        decode_image(path)
     assert found in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -277,30 +277,30 @@ def test_what_is_no_picture_is_named(content: bytes, found: str, tmp_path: Path)
 @pytest.mark.parametrize("kind", ["ICO", "PPM", "TGA", "PCX", "SGI", "JPEG2000", "EPS", "PDF", "DDS", "AVIF"])
 def test_exotic_formats_are_refused(kind: str) -> None:
     data = encoded(Image.fromarray(scene(32, 32)), kind)
-    with pytest.raises(PictureError, match="expected JPEG"):
-        decode_picture(data)
+    with pytest.raises(ImageError, match="expected JPEG"):
+        decode_image(data)
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
-    with pytest.raises(PictureError, match=r"nowhere\.jpg: no such file"):
-        decode_picture(tmp_path / "nowhere.jpg")
-    with pytest.raises(PictureError, match="expected a picture, found a folder"):
-        decode_picture(tmp_path)
+    with pytest.raises(ImageError, match=r"nowhere\.jpg: no such file"):
+        decode_image(tmp_path / "nowhere.jpg")
+    with pytest.raises(ImageError, match="expected an image, found a folder"):
+        decode_image(tmp_path)
 
 
 def test_a_text_file_is_not_read_to_its_end(tmp_path: Path) -> None:
     path = tmp_path / "log.jpg"
-    path.write_bytes(b"not a picture" * 2_000_000)
+    path.write_bytes(b"not an image" * 2_000_000)
     tracemalloc.start()
-    with pytest.raises(PictureError):
-        picture_size(path)
+    with pytest.raises(ImageError):
+        image_size(path)
     assert tracemalloc.get_traced_memory()[1] < 1e6
     tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_mutations_never_crash(name: str) -> None:
-    """Wrong bytes give a picture or a PictureError, nothing else; 400 a format."""
+    """Wrong bytes give an image or a ImageError, nothing else; 400 a format."""
     data, generator = written(name), np.random.default_rng(5)
     refused = 0
     for _ in range(400):
@@ -312,8 +312,8 @@ def test_mutations_never_crash(name: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                assert decode_picture(bytes(mutant)).ndim == 3
-            except PictureError:
+                assert decode_image(bytes(mutant)).ndim == 3
+            except ImageError:
                 refused += 1
     assert refused
 
@@ -327,14 +327,14 @@ STARTS = [b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0"
     st.sampled_from(STARTS),
 )
 def test_random_bytes_are_refused(tail: bytes, start: bytes) -> None:
-    with pytest.raises(PictureError):
-        decode_picture(start + tail)
+    with pytest.raises(ImageError):
+        decode_image(start + tail)
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 3000), (3000, 1)])
 def test_extreme_shapes(size_hw: tuple[int, int]) -> None:
-    picture = scene(*size_hw)
-    np.testing.assert_array_equal(decode_picture(encoded(Image.fromarray(picture), "PNG")), picture)
+    image = scene(*size_hw)
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(image), "PNG")), image)
 
 
 def test_sniffing_asks_the_bytes() -> None:
@@ -346,19 +346,19 @@ def test_an_opened_image_gives_the_pixels_that_its_file_gives(tmp_path: Path) ->
     deep = (np.arange(30 * 20, dtype=np.uint16) * 100).reshape(20, 30)
     palette = Image.new("P", (30, 20), 3)
     palette.info["transparency"] = 3
-    for image, name in ((Image.fromarray(deep), "deep.png"), (palette, "palette.png")):
+    for source, name in ((Image.fromarray(deep), "deep.png"), (palette, "palette.png")):
         path = tmp_path / name
-        image.save(path)
+        source.save(path)
         with Image.open(path) as opened:
-            np.testing.assert_array_equal(image_pixels(opened), decode_picture(path))
-            assert ("transparency" in opened.info) == ("transparency" in image.info)
+            np.testing.assert_array_equal(image_pixels(opened), decode_image(path))
+            assert ("transparency" in opened.info) == ("transparency" in source.info)
 
 
 def test_an_opened_image_with_damage_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:5000])
-    with Image.open(path) as opened, pytest.raises(PictureError, match=r"cut\.png"):
+    with Image.open(path) as opened, pytest.raises(ImageError, match=r"cut\.png"):
         image_pixels(opened)
 
 
@@ -370,7 +370,7 @@ def test_the_size_of_a_large_jpeg_needs_its_head_alone(tmp_path: Path, monkeypat
     heads: list[int] = []
     read = decode._read
     monkeypatch.setattr(decode, "_read", lambda source: heads.append(len(source)) or read(source))
-    assert picture_size(path) == (400, 500)
+    assert image_size(path) == (400, 500)
     assert heads == [decode.HEAD_BYTES]
 
 
@@ -380,4 +380,4 @@ def test_a_jpeg_with_much_before_its_size_is_read_whole(tmp_path: Path) -> None:
     profile = b"\xff\xe2\xff\xff" + bytes(65_533)
     path = tmp_path / "profile.jpg"
     path.write_bytes(plain.getvalue()[:2] + profile * 3 + plain.getvalue()[2:])
-    assert picture_size(path) == (40, 30)
+    assert image_size(path) == (40, 30)

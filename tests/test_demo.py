@@ -11,7 +11,7 @@ import pytest
 from singleshot.boxes import area, intersection
 from singleshot.data.check import check
 from singleshot.data.recognise import open_data
-from singleshot.decode import decode_picture
+from singleshot.decode import decode_image
 from singleshot.errors import RequestError
 from singleshot.lab.demo.drawn_set import EMPTY_EVERY, SPLITS_DRAWN, Split, draw_set
 from singleshot.lab.demo.objects import OBJECTS
@@ -57,10 +57,10 @@ def test_every_photograph_is_attributed_small_and_opens():
     for name, row in rows.items():
         assert row.rstrip("| ").endswith(("CC0 1.0", "public domain", "no known copyright restrictions")), name
         assert (FOLDER / name).stat().st_size < 300_000
-        assert min(decode_picture(FOLDER / name).shape[:2]) >= 300
+        assert min(decode_image(FOLDER / name).shape[:2]) >= 300
 
 
-def test_no_photograph_is_behind_training_and_test_pictures():
+def test_no_photograph_is_behind_training_and_test_images():
     assert not set(BEHIND_TRAINING) & set(BEHIND_TEST)
     assert SPLITS_DRAWN["test"].behind == BEHIND_TEST
     assert SPLITS_DRAWN["train"].behind == SPLITS_DRAWN["val"].behind == BEHIND_TRAINING
@@ -101,7 +101,7 @@ def test_objects_of_a_class_differ(name):
 def test_boxes_are_inside_and_hide_little_of_each_other(seed):
     scene = draw_scene([ROCKET.pixels()], np.random.default_rng(seed))
     boxes = scene.boxes_xyxy
-    assert scene.picture.shape == (HEIGHT, WIDTH, 3)
+    assert scene.image.shape == (HEIGHT, WIDTH, 3)
     assert len(boxes) == len(scene.names) > 0
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] <= [WIDTH, HEIGHT]).all()
@@ -124,7 +124,7 @@ def test_an_object_lies_where_its_box_says():
         assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], name
 
 
-def test_a_full_picture_has_no_free_place():
+def test_a_full_image_has_no_free_place():
     sprite = OBJECTS["ball"](60.0, LIGHT, np.random.default_rng(0))
     everything = np.array([[0, 0, WIDTH, HEIGHT]])
     assert free_place(sprite, everything, np.random.default_rng(0)) is None
@@ -142,8 +142,8 @@ def test_the_same_seed_draws_the_same_files(drawn, tmp_path):
     }
 
 
-def test_a_picture_does_not_depend_on_how_many_are_drawn(drawn, tmp_path):
-    draw_set(tmp_path, splits={"train": replace(FEW["train"], pictures=2)})
+def test_a_image_does_not_depend_on_how_many_are_drawn(drawn, tmp_path):
+    draw_set(tmp_path, splits={"train": replace(FEW["train"], images=2)})
     for name in ("JPEGImages/train_0001.jpg", "Annotations/train_0001.xml"):
         assert (tmp_path / name).read_bytes() == (drawn / name).read_bytes()
 
@@ -151,18 +151,18 @@ def test_a_picture_does_not_depend_on_how_many_are_drawn(drawn, tmp_path):
 def test_the_set_reads_back_as_drawn(drawn):
     for stream, (name, split) in enumerate(FEW.items()):
         annotations = open_data(drawn, split=name)
-        assert len(annotations) == split.pictures
+        assert len(annotations) == split.images
         scene = draw_scene([one.pixels() for one in split.behind], np.random.default_rng([0, stream, 1]))
-        truths = annotations.truths(1)
-        assert [annotations.class_names[label] for label in truths.labels] == list(scene.names)
-        assert (truths.boxes_xyxy - scene.boxes_xyxy == [1, 1, 0, 0]).all()  # VOC counts pixels from 1
+        ground_truth = annotations.ground_truth(1)
+        assert [annotations.class_names[label] for label in ground_truth.labels] == list(scene.names)
+        assert (ground_truth.boxes_xyxy - scene.boxes_xyxy == [1, 1, 0, 0]).all()  # VOC counts pixels from 1
 
 
 def test_the_check_finds_no_fault(drawn):
     assert check(drawn).faults == ()
 
 
-def test_a_few_pictures_are_background_alone(drawn):
+def test_a_few_images_are_background_alone(drawn):
     counts = np.diff(open_data(drawn, split="train").starts)
     assert np.flatnonzero(counts == 0).tolist() == [EMPTY_EVERY - 1]
 

@@ -11,6 +11,7 @@ import pytest
 from singleshot.coverage import adapt as adapting
 
 from data_fixtures import voc
+from ground_truth_sets import ground_truth_set, squares
 from singleshot.cli.main import run
 from singleshot.commands.boxes_latency import network_milliseconds
 from singleshot.commands.boxes_study import study
@@ -20,7 +21,6 @@ from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2
 from singleshot.weights.folder import read_spec
-from truth_sets import squares, truth_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from singleshot.spec import ModelSpec
 
 LITE = replace(SSDLITE320_MOBILENETV2, class_names=("dot", "plate"))
-DATA = truth_set(np.concatenate([squares(100, 20, seed=1), squares(100, 120, seed=2)]), [0] * 100 + [1] * 100)
+DATA = ground_truth_set(np.concatenate([squares(100, 20, seed=1), squares(100, 120, seed=2)]), [0] * 100 + [1] * 100)
 
 
 def test_coverage_by_class_size_and_shape() -> None:
@@ -59,7 +59,7 @@ def test_designs_are_worth_more_and_keep_to_the_budget() -> None:
 
 
 def test_more_boxes_than_there_are_come_only_where_a_class_is_neglected() -> None:
-    tiny = truth_set(np.concatenate([squares(100, 9, seed=1), squares(100, 120, seed=2)]), [0] * 100 + [1] * 100)
+    tiny = ground_truth_set(np.concatenate([squares(100, 9, seed=1), squares(100, 120, seed=2)]), [0] * 100 + [1] * 100)
     found = study(LITE, tiny)
     assert found.designed is not None
     assert 3234 < found.designed.coverage.num_default_boxes <= 5 * 3234
@@ -75,9 +75,9 @@ def test_boxes_that_are_as_good_as_any_are_kept() -> None:
     again = study(first.spec, DATA)
     assert again.designed is None
     assert "kept: no others within the budget are worth more" in again.remarks[0]
-    none = study(LITE, truth_set([], []), most=1)
+    none = study(LITE, ground_truth_set([], []), most=1)
     assert none.designed is None
-    assert none.remarks == ("default boxes kept: no truths to fit them to",)
+    assert none.remarks == ("default boxes kept: no ground-truth boxes to fit them to",)
 
 
 def by_boxes(spec: ModelSpec) -> float:
@@ -119,12 +119,12 @@ def test_the_network_is_measured() -> None:
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures = {name: [('"dot', (5, 5, 9, 8))] for name in "abcd"}
-    data = voc(tmp_path / "set", pictures, {"train": ["a", "b", "c"], "test": ["d"]})  # type: ignore[arg-type]
+    images = {name: [('"dot', (5, 5, 9, 8))] for name in "abcd"}
+    data = voc(tmp_path / "set", images, {"train": ["a", "b", "c"], "test": ["d"]})  # type: ignore[arg-type]
     page, figures = tmp_path / "deep/b.html", tmp_path / "b.json"
     assert run(["boxes", str(data), "--out", str(page), "--json", str(figures)]) == 0
     found = json.loads(figures.read_text())
-    assert found["given"]["per_class"]['"dot']["objects"] == 3  # of train: no test picture decides
+    assert found["given"]["per_class"]['"dot']["objects"] == 3  # of train: no test image decides
     assert found["designed"]["covered"] > found["given"]["covered"]
     assert found["designed"]["latency_ms"] is None
     assert {"boxes": found["designed"]["boxes"], "covered": 1.0}.items() <= found["curve"][-1].items()
@@ -141,17 +141,17 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "&quot;dot" in text
     assert '>"dot' not in text
     assert text.count("<img") == len(found["given"]["sources"]) + len(found["designed"]["sources"])
-    (data / "JPEGImages/a.png").write_bytes(b"no picture")
+    (data / "JPEGImages/a.png").write_bytes(b"no image")
     assert run(["boxes", str(data), "--out", str(page)]) == 2
     assert run(["boxes", "--out", str(page)]) == 2
     assert "which data?" in capsys.readouterr().err
 
 
 def test_a_set_that_is_judged_by_a_sample_has_shapes_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adapting, "MOST_TRUTHS", 60)
-    pieces = [truth_set(squares(30, 120, seed=seed), [1] * 30) for seed in range(5)]
+    monkeypatch.setattr(adapting, "MOST_GROUND_TRUTH", 60)
+    pieces = [ground_truth_set(squares(30, 120, seed=seed), [1] * 30) for seed in range(5)]
     found = study(LITE, join(pieces))
-    assert found.remarks[0].endswith("(judged by 2 of 5 pictures)")
+    assert found.remarks[0].endswith("(judged by 2 of 5 images)")
     found = found.given.to_json()
     (square,) = found["by_shape"]
     assert square["objects"] == found["per_class"]["plate"]["objects"] == 60

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_fixtures import picture
+from data_fixtures import image
 from singleshot.cli.detect import summary
 from singleshot.cli.main import run
-from singleshot.commands.detect import detect_files, picture_files
-from singleshot.errors import ModelError, PictureError, RequestError
+from singleshot.commands.detect import detect_files, image_files
+from singleshot.errors import ImageError, ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
 from singleshot.runtime import detector as detector_module
@@ -28,16 +28,16 @@ SMALL = SSDLITE320_MOBILENETV2.with_input_size(64, 64)
 
 
 class OneBox:
-    """A backend that finds the left half of every picture, surely, and the right half, hardly."""
+    """A backend that finds the left half of every image, surely, and the right half, hardly."""
 
     spec: ModelSpec = SMALL
 
     def lanes(self) -> tuple[()]:
         return ()
 
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
         boxes = np.array([[-0.1, 0, 0.5, 1], [0.5, 0, 1.2, 1]], np.float32)
-        return [Found(boxes, np.array([0.9, 0.2], np.float32), np.array([6, 7])) for _ in pictures]
+        return [Found(boxes, np.array([0.9, 0.2], np.float32), np.array([6, 7])) for _ in images]
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("score", [0.0, 0.01, 0.3])
 def test_a_score_given_at_loading_finds_the_same_sooner(score: float) -> None:
-    picture = CHELSEA.pixels()
-    everything = Detector.load()(picture)
-    found = Detector.load(score=score)(picture)
+    image = CHELSEA.pixels()
+    everything = Detector.load()(image)
+    found = Detector.load(score=score)(image)
     expected = everything.above(score)
     assert 0 < len(found) <= len(everything)
     np.testing.assert_array_equal(found.above(score).boxes, expected.boxes)
@@ -64,8 +64,8 @@ def test_a_score_given_at_loading_finds_the_same_sooner(score: float) -> None:
     assert score < 0.02 or len(found) == len(expected)
 
 
-def test_boxes_are_pixels_inside_the_displayed_picture(detector: Detector, tmp_path: Path) -> None:
-    found = detector(picture(tmp_path / "a.png", width=40, height=30))
+def test_boxes_are_pixels_inside_the_displayed_image(detector: Detector, tmp_path: Path) -> None:
+    found = detector(image(tmp_path / "a.png", width=40, height=30))
     assert found.boxes.tolist() == [[0, 0, 20, 30], [20, 0, 40, 30]]
     assert found.names == ["car", "cat"]
     rotated = Image.new("RGB", (40, 30))
@@ -76,7 +76,7 @@ def test_boxes_are_pixels_inside_the_displayed_picture(detector: Detector, tmp_p
 
 
 def test_paths_pil_and_arrays_and_lists_of_them_are_taken(detector: Detector, tmp_path: Path) -> None:
-    path = picture(tmp_path / "a.png")
+    path = image(tmp_path / "a.png")
     opened = Image.open(path)
     found = detector([str(path), path, opened, np.asarray(opened)])
     assert [len(one) for one in found] == [2, 2, 2, 2]
@@ -88,18 +88,18 @@ def test_paths_pil_and_arrays_and_lists_of_them_are_taken(detector: Detector, tm
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
 )
 def test_arrays_of_another_kind_are_refused(detector: Detector, wrong: np.ndarray) -> None:
-    with pytest.raises(PictureError, match="RGB uint8"):
+    with pytest.raises(ImageError, match="RGB uint8"):
         detector(wrong)
 
 
 def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_path: Path) -> None:
     for name in ("a", "sub/a", "c"):
-        picture(tmp_path / "in" / f"{name}.png")
+        image(tmp_path / "in" / f"{name}.png")
     (tmp_path / "in/b.jpg").write_bytes(b"<html>")
-    (tmp_path / "in/notes.txt").write_text("no picture")
-    files = picture_files([str(tmp_path / "in")])
+    (tmp_path / "in/notes.txt").write_text("no image")
+    files = image_files([str(tmp_path / "in")])
     result = detect_files(detector, files, score=0.5, out=tmp_path / "out")
-    assert [image["file"] for image in result.images] == [
+    assert [entry["file"] for entry in result.images] == [
         str(tmp_path / "in" / name) for name in ("a.png", "c.png", "sub/a.png")
     ]
     assert [d["label"] for d in result.images[0]["detections"]] == ["car"]
@@ -117,7 +117,7 @@ def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_
 
 
 def test_copies_never_replace_originals(detector: Detector, tmp_path: Path) -> None:
-    picture(tmp_path / "a.jpg")
+    image(tmp_path / "a.jpg")
     before = (tmp_path / "a.jpg").read_bytes()
     with pytest.raises(RequestError, match=r"holds a.jpg itself"):
         detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=tmp_path)
@@ -126,35 +126,35 @@ def test_copies_never_replace_originals(detector: Detector, tmp_path: Path) -> N
     assert (tmp_path / "a.jpg").read_bytes() == before
 
 
-def test_what_is_no_picture_is_refused(detector: Detector) -> None:
+def test_what_is_no_image_is_refused(detector: Detector) -> None:
     for wrong in (3, None):
-        with pytest.raises(PictureError, match="a picture is a path, a PIL image or an array"):
+        with pytest.raises(ImageError, match="an image is a path, a PIL image or an array"):
             detector(wrong)  # type: ignore[call-overload]
-    for image, said in ((Image.new("RGB", (0, 5)), "no pixels: 0x5"), (Image.new("F", (5, 5)), "mode F")):
-        with pytest.raises(PictureError, match=said):
-            detector(image)
+    for entry, said in ((Image.new("RGB", (0, 5)), "no pixels: 0x5"), (Image.new("F", (5, 5)), "mode F")):
+        with pytest.raises(ImageError, match=said):
+            detector(entry)
 
 
-def test_more_pictures_than_are_decoded_ahead_come_in_order(detector: Detector, tmp_path: Path) -> None:
-    paths = [picture(tmp_path / f"{i:02}.png", width=20 + i) for i in range(23)]
+def test_more_images_than_are_decoded_ahead_come_in_order(detector: Detector, tmp_path: Path) -> None:
+    paths = [image(tmp_path / f"{i:02}.png", width=20 + i) for i in range(23)]
     found = list(detector.stream(paths, batch_size=3))
-    assert [item[0] for item in found if not isinstance(item, PictureError)] == paths
-    assert [item[1].shape[1] for item in found if not isinstance(item, PictureError)] == [20 + i for i in range(23)]
+    assert [item[0] for item in found if not isinstance(item, ImageError)] == paths
+    assert [item[1].shape[1] for item in found if not isinstance(item, ImageError)] == [20 + i for i in range(23)]
 
 
 def test_patterns_are_files_and_addresses_are_refused(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
-        picture(tmp_path / name)
-    assert [p.name for p in picture_files([str(tmp_path / "*.png"), str(tmp_path / "a.png")])] == ["a.png", "b.png"]
+        image(tmp_path / name)
+    assert [p.name for p in image_files([str(tmp_path / "*.png"), str(tmp_path / "a.png")])] == ["a.png", "b.png"]
     for source, message in {
         "http://example.com/a.png": "not fetched",
         str(tmp_path / "missing.png"): "does not exist",
     }.items():
         with pytest.raises(RequestError, match=message):
-            picture_files([source])
+            image_files([source])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestError, match="has no pictures"):
-        picture_files([str(tmp_path / "empty")])
+    with pytest.raises(RequestError, match="has no images"):
+        image_files([str(tmp_path / "empty")])
 
 
 def test_models_are_found_by_folder_and_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +174,7 @@ def test_models_are_found_by_folder_and_name(model: Path, tmp_path: Path, monkey
 def test_the_command_detects_with_a_model_folder(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = picture(tmp_path / "a.png")
+    path = image(tmp_path / "a.png")
     arguments = ["detect", str(path), "--model", str(model), "--json", str(tmp_path / "found.json"), "--score", "0.01"]
     assert run(arguments) == 0
     assert json.loads((tmp_path / "found.json").read_text())["model"] == str(model)
@@ -186,19 +186,19 @@ def test_the_command_detects_with_a_model_folder(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["detect"], "which pictures"),
-        (["detect", "PICTURE", "--score", "2"], "between 0 and 1"),
-        (["detect", "PICTURE", "--model", "ssd300-vgg"], "did you mean ssd300-vgg16"),
-        (["detect", "PICTURE", "--modle", "x"], "--model"),
-        (["detct", "PICTURE"], "did you mean detect"),
+        (["detect"], "which images"),
+        (["detect", "IMAGE", "--score", "2"], "between 0 and 1"),
+        (["detect", "IMAGE", "--model", "ssd300-vgg"], "did you mean ssd300-vgg16"),
+        (["detect", "IMAGE", "--modle", "x"], "--model"),
+        (["detct", "IMAGE"], "did you mean detect"),
         (["models", "ssd30-vgg16"], "did you mean ssd300-vgg16"),
     ],
 )
 def test_wrong_requests_are_one_line(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = str(picture(tmp_path / "a.png"))
-    assert run([path if argument == "PICTURE" else argument for argument in arguments]) == 2
+    path = str(image(tmp_path / "a.png"))
+    assert run([path if argument == "IMAGE" else argument for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
@@ -239,7 +239,7 @@ def test_what_is_found_is_summed_up_by_class() -> None:
 
 
 def test_copies_replace_earlier_copies_and_nothing_else(detector: Detector, tmp_path: Path) -> None:
-    picture(tmp_path / "a.jpg")
+    image(tmp_path / "a.jpg")
     out = tmp_path / "out"
     for _ in range(2):
         found = detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=out)
@@ -268,12 +268,12 @@ def test_ctrl_c_keeps_what_was_found_so_far(
     monkeypatch.setattr(Detector, "stream", two_then_ctrl_c)
     found = tmp_path / "found.json"
     assert run(["detect", str(tmp_path), "--model", str(model), "--json", str(found)]) == 130
-    assert "interrupted after 2 of 3 pictures" in capsys.readouterr().err
-    assert [image["file"][-5:] for image in json.loads(found.read_text())["images"]] == ["a.png", "b.png"]
+    assert "interrupted after 2 of 3 images" in capsys.readouterr().err
+    assert [entry["file"][-5:] for entry in json.loads(found.read_text())["images"]] == ["a.png", "b.png"]
 
 
 def test_json_never_replaces_what_is_read(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = picture(tmp_path / "a.jpg")
+    path = image(tmp_path / "a.jpg")
     before = path.read_bytes()
     assert run(["detect", str(path), "--model", str(model), "--json", str(path)]) == 2
     assert "--json would replace" in capsys.readouterr().err
@@ -291,7 +291,7 @@ def test_an_opened_image_is_turned_as_its_file_is(detector: Detector, tmp_path: 
 def test_steering_characters_of_names_are_written_out(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = picture(tmp_path / "\x1b[2J:car:.jpg")
+    path = image(tmp_path / "\x1b[2J:car:.jpg")
     assert run(["detect", str(path), "--model", str(model)]) == 0
     said = capsys.readouterr().out
     assert r"\x1b[2J:car:.jpg" in said

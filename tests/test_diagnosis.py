@@ -35,14 +35,14 @@ CAT, DOG, SOFA = range(3)
 SIMILAR = similarity(NAMES, [("cat", "dog")])
 
 
-def judged(truths, *found, **options) -> JudgedSet:
+def judged(ground_truth, *found, **options) -> JudgedSet:
     return JudgedSet.of(
-        annotations(truths, class_names=NAMES, **options), [detections(one, class_names=NAMES) for one in found]
+        annotations(ground_truth, class_names=NAMES, **options), [detections(one, class_names=NAMES) for one in found]
     )
 
 
 def test_the_kind_of_each_mistake_by_hand():
-    truths = [[(0, 0, 10, 10, CAT), (50, 0, 60, 10, DOG), (100, 0, 110, 10, SOFA), (150, 0, 160, 10, CAT)]]
+    ground_truth = [[(0, 0, 10, 10, CAT), (50, 0, 60, 10, DOG), (100, 0, 110, 10, SOFA), (150, 0, 160, 10, CAT)]]
     found = [
         (0, 0, 10, 10, CAT, 0.9),  # right
         (0, 0, 10, 9, CAT, 0.8),  # found before
@@ -53,35 +53,35 @@ def test_the_kind_of_each_mistake_by_hand():
         (150, 0, 160, 10, CAT, 0.3),  # on a difficult cat
         (9, 9, 19, 19, CAT, 0.2),  # touches a cat by less than a tenth
     ]
-    result = classify(judged(truths, found, difficult=[False, False, False, True]), SIMILAR)
+    result = classify(judged(ground_truth, found, difficult=[False, False, False, True]), SIMILAR)
     kinds = ["uncounted" if kind == UNCOUNTED else KINDS[kind] for kind in result.kinds]
     assert kinds == [
         "correct", "localisation", "localisation", "similar", "other", "background", "uncounted", "background",
     ]  # fmt: skip
-    assert result.truths.tolist() == [1, 1, 1]
+    assert result.ground_truth.tolist() == [1, 1, 1]
     assert result.recall.tolist() == [1, 0, 0]
-    unrelated = classify(judged(truths, found), similarity(NAMES, []))
+    unrelated = classify(judged(ground_truth, found), similarity(NAMES, []))
     assert KINDS[unrelated.kinds[3]] == "other"
 
 
 def test_what_a_kind_costs():
-    truths = [[(0, 0, 10, 10, CAT), (30, 0, 40, 10, CAT)]]
+    ground_truth = [[(0, 0, 10, 10, CAT), (30, 0, 40, 10, CAT)]]
     found = [(100, 100, 110, 110, CAT, 0.9), (0, 0, 10, 10, CAT, 0.8), (30, 0, 40, 10, CAT, 0.7)]
-    result = classify(judged(truths, found), SIMILAR)
+    result = classify(judged(ground_truth, found), SIMILAR)
     assert result.average_precision[CAT] == pytest.approx(2 / 3)  # the envelope of 1/2 and 2/3
     assert result.without[:, CAT].tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 1])
     assert result.gains == {
         "localisation": 0, "similar": 0, "other": 0, "background": pytest.approx(1 / 3),
     }  # fmt: skip
-    assert classify(judged(truths, [(0, 7, 10, 17, CAT, 0.9)]), SIMILAR).weak_recall[CAT] == 0.5
+    assert classify(judged(ground_truth, [(0, 7, 10, 17, CAT, 0.9)]), SIMILAR).weak_recall[CAT] == 0.5
 
 
 def test_sizes_and_shapes_by_hand():
     sides = np.arange(10, 30)  # 20 cats: parts of 2, 4, 8, 4, 2
-    truths = [[(0, 0, side, side, CAT)] for side in sides]
+    ground_truth = [[(0, 0, side, side, CAT)] for side in sides]
     found = [[(0, 0, side, side, CAT, 0.9)] if side >= 12 else [] for side in sides]  # all but the smallest two
     found[5] = [*found[5], (100, 100, 120, 120, CAT, 0.95)]  # a mistake surer than all
-    size, shape = sensitivities(judged(truths, *found))
+    size, shape = sensitivities(judged(ground_truth, *found))
     assert size.class_names == ("cat",)
     assert size.objects.tolist() == [[2, 4, 8, 4, 2]]
     # N = 20; in a part that is found whole: P = R 20 / (R 20 + 1), at its best at R = 1
@@ -93,7 +93,7 @@ def test_sizes_and_shapes_by_hand():
 
 
 def test_confusions_by_hand():
-    truths = [[(0, 0, 10, 10, CAT), (0, 0, 10, 11, DOG), (50, 0, 60, 10, SOFA), (80, 0, 90, 10, SOFA)]]
+    ground_truth = [[(0, 0, 10, 10, CAT), (0, 0, 10, 11, DOG), (50, 0, 60, 10, SOFA), (80, 0, 90, 10, SOFA)]]
     found = [
         (0, 0, 10, 10, DOG, 0.9),  # takes the dog, though the cat fits better
         (0, 0, 10, 10, DOG, 0.8),  # takes the cat
@@ -101,14 +101,14 @@ def test_confusions_by_hand():
         (150, 0, 160, 10, CAT, 0.6),  # nothing there
         (80, 0, 90, 10, SOFA, 0.1),  # too unsure
     ]
-    result = confusion(judged(truths, found), score=0.5)
+    result = confusion(judged(ground_truth, found), score=0.5)
     assert result.counts.tolist() == [[0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]]
     assert result.most(5) == [("cat", "dog", 1)]
 
 
 def test_scores_by_hand():
-    truths = [[(0, 0, 10, 10, CAT)]]
-    result = calibration(judged(truths, [(0, 0, 10, 10, CAT, 0.85), (50, 0, 60, 10, CAT, 0.25)]))
+    ground_truth = [[(0, 0, 10, 10, CAT)]]
+    result = calibration(judged(ground_truth, [(0, 0, 10, 10, CAT, 0.85), (50, 0, 60, 10, CAT, 0.25)]))
     assert result.counts.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 1, 0]
     assert result.right[[2, 8]].tolist() == [0, 1]
     assert result.error == pytest.approx((0.25 + 0.15) / 2)
@@ -137,10 +137,10 @@ def test_similar_classes():
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 10**6))
 def test_what_holds_for_any_set(seed):
-    truths, found = random_set(seed)
-    result = diagnose(truths, found, groups=[("class 0", "class 1")])
-    voc12 = evaluate(truths, found, "voc12")
-    for label, name in enumerate(truths.class_names):
+    ground_truth, found = random_set(seed)
+    result = diagnose(ground_truth, found, groups=[("class 0", "class 1")])
+    voc12 = evaluate(ground_truth, found, "voc12")
+    for label, name in enumerate(ground_truth.class_names):
         ap = result.mistakes.average_precision[label]
         assert (voc12.per_class[name] is None) == np.isnan(ap)
         if not np.isnan(ap):
@@ -160,29 +160,29 @@ def test_what_holds_for_any_set(seed):
 
 
 def test_classes_that_the_model_does_not_know_are_left_out():
-    truths = annotations([[(0, 0, 10, 10, CAT), (50, 0, 60, 10, DOG)]], class_names=NAMES)
+    ground_truth = annotations([[(0, 0, 10, 10, CAT), (50, 0, 60, 10, DOG)]], class_names=NAMES)
     found = [detections([(50, 0, 60, 10, 0, 0.9)], class_names=("cat",))]
-    result = diagnose(truths, found)
+    result = diagnose(ground_truth, found)
     assert np.isnan(result.mistakes.average_precision[[DOG, SOFA]]).all()
     assert KINDS[result.mistakes.kinds[0]] == "similar"  # a cat on a dog, which is an object all the same
-    page = render("a", result, found, open_picture=lambda _: np.zeros((99, 99, 3), np.uint8))
+    page = render("a", result, found, open_image=lambda _: np.zeros((99, 99, 3), np.uint8))
     assert "left out, as the model does not know them: dog, sofa" in page
 
 
 def test_classes_stand_in_the_sets_order_everywhere():
     """Here the first class has the fewest objects and the lowest AP, and the user names the last one first."""
     names = ("sofa", "dog", "cat")
-    truths, found = [], []
+    ground_truth, found = [], []
     for number in range(14):
         labels = [2, *([1] if number < 12 else []), *([0] if number < 10 else [])]
         boxes = [(50 * label, 0, 50 * label + 20 + number, 20, label) for label in labels]
-        truths.append(boxes)
+        ground_truth.append(boxes)
         found.append(detections([(*box, 0.9) for box in boxes if number % 2 == 0 or box[4]], class_names=names))
-    truth = annotations(truths, class_names=names)
+    target = annotations(ground_truth, class_names=names)
     for groups in ([], [("cat", "sofa"), ("dog", "sofa")]):
-        result = diagnose(truth, found, groups=groups)
+        result = diagnose(target, found, groups=groups)
         assert result.groups == tuple(tuple(sorted(group, key=names.index)) for group in groups)
-        page = render("a", result, found, open_picture=lambda _: np.zeros((99, 99, 3), np.uint8))
+        page = render("a", result, found, open_image=lambda _: np.zeros((99, 99, 3), np.uint8))
         headings = re.findall(r"<h3>([a-z, ]+)|<tr><td>([a-z]+)", page)  # of charts, of rows
         shown = [text for text in map("".join, headings) if text not in {"mean", "nothing"}]
         kinds = names if not groups else ("sofa, cat", "sofa, dog")
@@ -228,14 +228,14 @@ def test_the_command_writes_page_and_figures(tmp_path: Path, capsys: pytest.Capt
     assert foreign.read_text() == "<!doctype html>\nmine"
 
 
-def test_names_and_pictures_cannot_break_the_page(tmp_path: Path) -> None:
-    truths = annotations([[(0, 0, 10, 10, 0)]], class_names=("<script>", "b"))
+def test_names_and_images_cannot_break_the_page(tmp_path: Path) -> None:
+    ground_truth = annotations([[(0, 0, 10, 10, 0)]], class_names=("<script>", "b"))
     found = [detections([(50, 0, 60, 10, 0, 0.9)], class_names=("<script>", "b"))]
 
     def broken(path: Path) -> np.ndarray:
         raise OSError(f"<b>{path}")
 
-    page = render("<i>", diagnose(truths, found), found, open_picture=broken)
+    page = render("<i>", diagnose(ground_truth, found), found, open_image=broken)
     assert "<script>" not in page
     assert "<i>" not in page.replace("<i class", "")
     assert "&lt;b&gt;" in page

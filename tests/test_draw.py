@@ -14,9 +14,9 @@ def grey(height, width):
     return np.full((height, width, 3), 127, np.uint8)
 
 
-def coloured(picture, colour):
-    """Where the picture has exactly this colour."""
-    return (picture == np.array(colour, np.uint8)).all(-1)
+def coloured(image, colour):
+    """Where the image has exactly this colour."""
+    return (image == np.array(colour, np.uint8)).all(-1)
 
 
 def test_the_line_lies_on_the_box_and_the_input_is_untouched():
@@ -42,15 +42,15 @@ def test_detections_have_the_colour_of_their_class_and_a_caption():
         assert not others.any()
 
 
-def test_truths_are_dashed_white():
-    truths = annotations([[(20, 20, 180, 180, 0)]]).truths(0)
-    after = draw(grey(200, 200), detections([]), truths=truths)
+def test_ground_truth_are_dashed_white():
+    ground_truth = annotations([[(20, 20, 180, 180, 0)]]).ground_truth(0)
+    after = draw(grey(200, 200), detections([]), ground_truth=ground_truth)
     along = coloured(after, (255, 255, 255))[20, 20:181]
     assert 0.3 < along.mean() < 0.7
 
 
 @pytest.mark.parametrize("side", [200, 4000])
-def test_lines_and_captions_scale_with_the_picture(side):
+def test_lines_and_captions_scale_with_the_image(side):
     box = (0.25 * side, 0.25 * side, 0.75 * side, 0.75 * side)
     after = draw(grey(side, side), detections([(*box, 0, 0.5)]))
     share = (after != 127).any(-1).mean()
@@ -75,7 +75,7 @@ def test_boxes_that_are_not_finite_are_left_out():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (5, 5)])
-def test_tiny_pictures(shape):
+def test_tiny_images(shape):
     found = detections([(0, 0, shape[1], shape[0], 0, 0.9)])
     assert draw(grey(*shape), found).shape == (*shape, 3)
 
@@ -96,7 +96,7 @@ def test_class_colours_differ():
     assert len({class_colour(label) for label in range(80)}) == 80
 
 
-def test_read_only_and_sliced_pictures_can_be_drawn_on():
-    picture = grey(100, 100)[::-1, ::-1]
-    picture.flags.writeable = False
-    assert draw(picture, detections([(10, 10, 50, 50, 0, 0.9)])).shape == (100, 100, 3)
+def test_read_only_and_sliced_images_can_be_drawn_on():
+    image = grey(100, 100)[::-1, ::-1]
+    image.flags.writeable = False
+    assert draw(image, detections([(10, 10, 50, 50, 0, 0.9)])).shape == (100, 100, 3)

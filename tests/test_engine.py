@@ -48,9 +48,9 @@ def test_a_sick_network_is_counted_not_hidden() -> None:
     assert np.isfinite(sick.scores).all()
 
 
-def test_pictures_are_resized_as_in_training() -> None:
-    picture = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
+def test_images_are_resized_as_in_training() -> None:
+    image = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
     buffer = np.zeros((2, 40, 60, 3), np.uint8)
-    resize_into(buffer, [picture, picture[::2, ::2]])
-    np.testing.assert_array_equal(buffer[0], picture)
+    resize_into(buffer, [image, image[::2, ::2]])
+    np.testing.assert_array_equal(buffer[0], image)
     assert buffer[1].any()

@@ -7,10 +7,12 @@ from singleshot.evaluate.caffe import detection_evaluate
 
 
 def evaluated(box, **settings):
-    """One truth over 0.1..0.5 of the width and all of the height, one detection of the same class, two classes."""
-    truths = np.array([[0, 1, 0, 0.1, 0, 0.5, 1, 0]], np.float32)
+    """One object over 0.1..0.5 of the width and all of the height, one detection of the same class, two classes."""
+    ground_truth = np.array([[0, 1, 0, 0.1, 0, 0.5, 1, 0]], np.float32)
     found = np.array([[0, 1, 0.9, *box]], np.float32)
-    return detection_evaluate(truths, found, num_classes=3, overlap_threshold=0.5, evaluate_difficult=False, **settings)
+    return detection_evaluate(
+        ground_truth, found, num_classes=3, overlap_threshold=0.5, evaluate_difficult=False, **settings
+    )
 
 
 def test_pixels_count_both_edges_of_each_side():
@@ -20,8 +22,8 @@ def test_pixels_count_both_edges_of_each_side():
     assert evaluated(box, sizes_hw=np.array([[1000, 10]])).rows[2].tolist() == pytest.approx([0, 1, 0.9, 1, 0])
 
 
-def test_pixels_are_clipped_to_the_picture():
-    beyond = (0.1, -3, 0.5, 4)  # seven times too high, but not inside the picture
+def test_pixels_are_clipped_to_the_image():
+    beyond = (0.1, -3, 0.5, 4)  # seven times too high, but not inside the image
     assert evaluated(beyond).rows[2, 3] == 0
     assert evaluated(beyond, sizes_hw=np.array([[100, 100]])).rows[2, 3] == 1
 

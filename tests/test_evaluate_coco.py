@@ -23,11 +23,11 @@ from singleshot.evaluate.protocols import evaluate
 from singleshot.types import Annotations, Detections
 
 
-def oracle(truth: dict, results: list[dict]) -> tuple[list[float], dict[int, float]]:
+def oracle(target: dict, results: list[dict]) -> tuple[list[float], dict[int, float]]:
     """The 12 numbers and AP a category by pycocotools."""
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = truth
+        coco.dataset = target
         coco.createIndex()
         evaluator = COCOeval(coco, coco.loadRes(results), "bbox")
         evaluator.evaluate()
@@ -46,10 +46,10 @@ def coco_tiny() -> dict:
         row["bbox"] = [round(v * 4) / 4 for v in row["bbox"]]
         row.pop("segmentation", None)
     document.setdefault("info", {})
-    # Pictures with crowd regions first; a third of the set, because pycocotools is slow.
+    # Images with crowd regions first; a third of the set, because pycocotools is slow.
     crowded = {row["image_id"] for row in document["annotations"] if row["iscrowd"]}
-    document["images"] = sorted(document["images"], key=lambda image: (image["id"] not in crowded, image["id"]))[:27]
-    kept = {image["id"] for image in document["images"]}
+    document["images"] = sorted(document["images"], key=lambda row: (row["id"] not in crowded, row["id"]))[:27]
+    kept = {row["id"] for row in document["images"]}
     document["annotations"] = [row for row in document["annotations"] if row["image_id"] in kept]
     return document
 
@@ -59,7 +59,7 @@ def packed(document: dict) -> Annotations:
     categories = sorted(document["categories"], key=lambda category: category["id"])
     position = {category["id"]: i for i, category in enumerate(categories)}
     rows = [[a for a in document["annotations"] if a["image_id"] == i["id"]] for i in document["images"]]
-    flat = [a for picture in rows for a in picture]
+    flat = [a for image in rows for a in image]
     boxes = np.array([a["bbox"] for a in flat], np.float32).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
     crowd = np.array([bool(a["iscrowd"]) for a in flat], bool)
@@ -71,7 +71,7 @@ def packed(document: dict) -> Annotations:
         class_names=tuple(category["name"] for category in categories),
         category_ids=tuple(category["id"] for category in categories),
         sizes_wh=np.array([(i["width"], i["height"]) for i in document["images"]], np.int32),
-        starts=np.concatenate([[0], np.cumsum([len(picture) for picture in rows])]).astype(np.int64),
+        starts=np.concatenate([[0], np.cumsum([len(image) for image in rows])]).astype(np.int64),
         boxes_xyxy=boxes,
         labels=np.array([position[a["category_id"]] for a in flat], np.int64),
         difficult=np.zeros(len(flat), bool),
@@ -80,13 +80,13 @@ def packed(document: dict) -> Annotations:
     )
 
 
-def synthetic(truths: Annotations, seed: int, *, stray: int = 20) -> list[Detections]:
-    """Detections near the truths, twice over, and `stray` ones anywhere; several inside each crowd region."""
+def synthetic(ground_truth: Annotations, seed: int, *, stray: int = 20) -> list[Detections]:
+    """Detections near the objects, twice over, and `stray` ones anywhere; several inside each crowd region."""
     random = np.random.default_rng(seed)
     found = []
-    for i in range(len(truths)):
-        mine = truths.truths(i)
-        width, height = truths.sizes_wh[i]
+    for i in range(len(ground_truth)):
+        mine = ground_truth.ground_truth(i)
+        width, height = ground_truth.sizes_wh[i]
         near = np.repeat(mine.boxes_xyxy, 2, axis=0)
         near = near + random.normal(0, 0.06, near.shape) * np.maximum(near[:, [2, 3, 2, 3]] - near[:, [0, 1, 0, 1]], 1)
         corner = random.uniform(0, 0.8, (stray, 2)) * (width, height)
@@ -96,56 +96,56 @@ def synthetic(truths: Annotations, seed: int, *, stray: int = 20) -> list[Detect
         boxes = np.round(np.sort(boxes.reshape(-1, 2, 2), axis=1).reshape(-1, 4) * 4) / 4
         labels = np.concatenate([np.repeat(mine.labels, 2), random.integers(0, 80, stray),
                                  np.repeat(mine.labels[mine.crowd], 3)])  # fmt: skip
-        # No two scores of a set are equal: ties are broken by picture order, which is the image id's in pycocotools.
+        # No two scores of a set are equal: ties are broken by image order, which is the image id's in pycocotools.
         scores = np.sort(random.random(len(boxes)).astype(np.float32))[::-1]
         order = random.permutation(len(boxes))
-        found.append(Detections(boxes[order].astype(np.float32), scores, labels[order], truths.class_names))
+        found.append(Detections(boxes[order].astype(np.float32), scores, labels[order], ground_truth.class_names))
     return found
 
 
-def results(truths: Annotations, found: list[Detections]) -> list[dict]:
+def results(ground_truth: Annotations, found: list[Detections]) -> list[dict]:
     return [
-        {"image_id": int(identity), "category_id": truths.category_ids[label], "score": float(score),
+        {"image_id": int(identity), "category_id": ground_truth.category_ids[label], "score": float(score),
          "bbox": [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])]}
-        for identity, one in zip(truths.ids, found, strict=True)
+        for identity, one in zip(ground_truth.ids, found, strict=True)
         for box, score, label in zip(one.boxes, one.scores, one.labels, strict=True)
     ]  # fmt: skip
 
 
 @needs_shared
-@pytest.mark.parametrize(("seed", "stray"), [(0, 20), (1, 150)])  # 150: more than COCO's 100 detections a picture
-def test_equals_pycocotools_on_real_truths(seed, stray):
+@pytest.mark.parametrize(("seed", "stray"), [(0, 20), (1, 150)])  # 150: more than COCO's 100 detections an image
+def test_equals_pycocotools_on_real_ground_truth(seed, stray):
     document = coco_tiny()
-    truths = packed(document)
-    assert truths.crowd.any()
-    found = synthetic(truths, seed, stray=stray)
-    numbers, per_class = oracle(document, results(truths, found))
-    ours = evaluate(truths, found)
+    ground_truth = packed(document)
+    assert ground_truth.crowd.any()
+    found = synthetic(ground_truth, seed, stray=stray)
+    numbers, per_class = oracle(document, results(ground_truth, found))
+    ours = evaluate(ground_truth, found)
     assert ours.protocol == "coco"
     np.testing.assert_allclose([ours.numbers[name] for name in NUMBERS], numbers, rtol=0, atol=1e-9)
     assert ours.mean_ap == pytest.approx(numbers[0], rel=0, abs=1e-9)
-    for name, category in zip(truths.class_names, truths.category_ids, strict=True):
+    for name, category in zip(ground_truth.class_names, ground_truth.category_ids, strict=True):
         expected = None if per_class[category] < 0 else pytest.approx(per_class[category], rel=0, abs=1e-9)
         assert ours.per_class[name] == expected
     assert 0.05 < ours.mean_ap < 0.95  # the comparison is of something
 
 
 def test_crowd_swallows_and_small_areas_are_absent():
-    truths = annotations([[(0, 0, 100, 100, 0), (100, 0, 200, 100, 0)]], crowd=[False, True], layout="coco")
+    ground_truth = annotations([[(0, 0, 100, 100, 0), (100, 0, 200, 100, 0)]], crowd=[False, True], layout="coco")
     found = [detections([(0, 0, 100, 100, 0, 0.5), (110, 0, 150, 50, 0, 0.9), (150, 0, 190, 50, 0, 0.8)])]
-    result = evaluate(truths, found)
+    result = evaluate(ground_truth, found)
     assert result.numbers["AP"] == pytest.approx(1)
-    assert result.numbers["APs"] is None  # one large truth: nothing small to find
+    assert result.numbers["APs"] is None  # one large ground-truth box: nothing small to find
     assert result.numbers["APl"] == pytest.approx(1)
     assert result.per_class == {"cat": pytest.approx(1), "dog": None}
-    assert (result.counts["cat"].truths, result.counts["cat"].ignored, result.counts["cat"].hits) == (1, 1, 1)
+    assert (result.counts["cat"].ground_truth, result.counts["cat"].ignored, result.counts["cat"].hits) == (1, 1, 1)
 
 
 def test_voc_data_can_be_evaluated_by_coco_and_difficult_is_ignored():
-    truths = annotations([[(0, 0, 50, 50, 0), (60, 60, 90, 90, 0)]], difficult=[False, True])
+    ground_truth = annotations([[(0, 0, 50, 50, 0), (60, 60, 90, 90, 0)]], difficult=[False, True])
     hit_or_not = [[(0, 0, 50, 50, 0, 0.8)], [(60, 60, 90, 90, 0, 0.9), (0, 0, 50, 50, 0, 0.8)]]
     for rows in hit_or_not:
-        assert evaluate(truths, [detections(rows)], "coco").mean_ap == pytest.approx(1)
+        assert evaluate(ground_truth, [detections(rows)], "coco").mean_ap == pytest.approx(1)
 
 
 def test_nothing_is_printed_or_written(capfd, tmp_path, monkeypatch):
@@ -155,9 +155,9 @@ def test_nothing_is_printed_or_written(capfd, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_detections_and_no_truths():
-    truths = annotations([[(0, 0, 50, 50, 0)], []])
-    assert evaluate_coco(truths, [detections([]), detections([])]).mean_ap == 0
+def test_no_detections_and_no_ground_truth():
+    ground_truth = annotations([[(0, 0, 50, 50, 0)], []])
+    assert evaluate_coco(ground_truth, [detections([]), detections([])]).mean_ap == 0
     empty = evaluate_coco(annotations([[], []]), [detections([]), detections([])])
     assert empty.mean_ap is None
     assert set(empty.numbers.values()) == {None}
@@ -170,6 +170,6 @@ def test_json_has_the_twelve_numbers():
     assert document["mAP"] == pytest.approx(document["AP"])
 
 
-def test_truths_that_are_not_finite_do_not_count():
-    truths = annotations([[(0, 0, 50, 50, 0), (0, 0, float("nan"), 50, 0)]])
-    assert evaluate_coco(truths, [detections([(0, 0, 50, 50, 0, 0.9)])]).mean_ap == pytest.approx(1)
+def test_ground_truth_that_are_not_finite_do_not_count():
+    ground_truth = annotations([[(0, 0, 50, 50, 0), (0, 0, float("nan"), 50, 0)]])
+    assert evaluate_coco(ground_truth, [detections([(0, 0, 50, 50, 0, 0.9)])]).mean_ap == pytest.approx(1)

@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from singleshot.types import Annotations, Detections
 
 
-def random_set(seed: int, pictures: int = 12) -> tuple[list[list[tuple[float, float, float, float, int]]], list[bool]]:
+def random_set(seed: int, images: int = 12) -> tuple[list[list[tuple[float, float, float, float, int]]], list[bool]]:
     generator = np.random.default_rng(seed)
-    truths = []
-    for _ in range(pictures):
+    ground_truth = []
+    for _ in range(images):
         corners = generator.uniform(0, 100, (int(generator.integers(0, 5)), 2))
         labels = generator.integers(0, 2, len(corners))
-        truths.append([(x, y, x + 40, y + 40, int(label)) for (x, y), label in zip(corners, labels, strict=True)])
-    return truths, [bool(one) for one in generator.random(sum(map(len, truths))) < 0.2]
+        ground_truth.append([(x, y, x + 40, y + 40, int(label)) for (x, y), label in zip(corners, labels, strict=True)])
+    return ground_truth, [bool(one) for one in generator.random(sum(map(len, ground_truth))) < 0.2]
 
 
 def random_detections(
-    truths: Sequence[Sequence[tuple[float, float, float, float, int]]], seed: int, noise: float
+    ground_truth: Sequence[Sequence[tuple[float, float, float, float, int]]], seed: int, noise: float
 ) -> list[Detections]:
     generator = np.random.default_rng(seed)
     found = []
-    for picture in truths:
+    for image in ground_truth:
         rows = []
-        for left, top, right, bottom, label in [*picture, (60, 60, 90, 90, 0)]:
+        for left, top, right, bottom, label in [*image, (60, 60, 90, 90, 0)]:
             dx, dy = generator.normal(0, noise, 2)
             rows.append((left + dx, top + dy, right + dx, bottom + dy, label, float(generator.random())))
         found.append(detections(rows))
@@ -44,42 +44,44 @@ def random_detections(
 
 
 def repeated(
-    truths: Sequence[Sequence[tuple[float, float, float, float, int]]], difficult: Sequence[bool], times: Sequence[int]
+    ground_truth: Sequence[Sequence[tuple[float, float, float, float, int]]],
+    difficult: Sequence[bool],
+    times: Sequence[int],
 ) -> Annotations:
     flags = iter(difficult)
-    of_pictures = [[next(flags) for _ in picture] for picture in truths]
-    rows = [picture for picture, count in zip(truths, times, strict=True) for _ in range(count)]
-    marks = [flag for each, count in zip(of_pictures, times, strict=True) for _ in range(count) for flag in each]
+    of_images = [[next(flags) for _ in image] for image in ground_truth]
+    rows = [image for image, count in zip(ground_truth, times, strict=True) for _ in range(count)]
+    marks = [flag for each, count in zip(of_images, times, strict=True) for _ in range(count) for flag in each]
     return annotations(rows, difficult=marks)
 
 
 @pytest.mark.parametrize("protocol", [*VERSIONS, "coco"])
 @pytest.mark.parametrize("seed", range(6))
-def test_weights_are_as_good_as_repeated_pictures(seed: int, protocol: str) -> None:
-    truths, difficult = random_set(seed)
-    found = random_detections(truths, seed, noise=8)
-    times = np.random.default_rng(seed).integers(0, 4, len(truths))
+def test_weights_are_as_good_as_repeated_images(seed: int, protocol: str) -> None:
+    ground_truth, difficult = random_set(seed)
+    found = random_detections(ground_truth, seed, noise=8)
+    times = np.random.default_rng(seed).integers(0, 4, len(ground_truth))
     expected = evaluate(
-        repeated(truths, difficult, times.tolist()),
+        repeated(ground_truth, difficult, times.tolist()),
         [each for each, count in zip(found, times, strict=True) for _ in range(count)],
         protocol,
     )
-    judged = Judged.of(annotations(truths, difficult=difficult), found, protocol)
+    judged = Judged.of(annotations(ground_truth, difficult=difficult), found, protocol)
     assert judged.mean_ap(times) == pytest.approx(expected.mean_ap, abs=1e-6)
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
-    truths, difficult = random_set(1)
-    found = random_detections(truths, 1, noise=10)
-    result = compare(annotations(truths, difficult=difficult), found, found, resamples=50)
+    ground_truth, difficult = random_set(1)
+    found = random_detections(ground_truth, 1, noise=10)
+    result = compare(annotations(ground_truth, difficult=difficult), found, found, resamples=50)
     assert (result.difference, result.low, result.high) == (0, 0, 0)
-    assert "no difference that these pictures show" in str(result)
+    assert "no difference that these images show" in str(result)
 
 
 def test_a_much_better_model_is_better_and_the_other_worse() -> None:
-    truths, _ = random_set(2, pictures=60)
-    data = annotations(truths)
-    good, bad = random_detections(truths, 3, noise=1), random_detections(truths, 4, noise=25)
+    ground_truth, _ = random_set(2, images=60)
+    data = annotations(ground_truth)
+    good, bad = random_detections(ground_truth, 3, noise=1), random_detections(ground_truth, 4, noise=25)
     better, worse = compare(data, good, bad, resamples=200), compare(data, bad, good, resamples=200)
     assert 0 < better.low < better.difference < better.high
     assert str(better).endswith("better")
@@ -91,21 +93,21 @@ def test_the_interval_holds_the_true_difference_about_as_often_as_it_says() -> N
     """Two equally noisy models, many sets: nineteen of twenty intervals hold 0, give or take."""
     holds = []
     for seed in range(60):
-        truths, _ = random_set(seed, pictures=40)
-        pair = [random_detections(truths, 2 * seed + which, noise=12) for which in (0, 1)]
-        result = compare(annotations(truths), *pair, resamples=200)
+        ground_truth, _ = random_set(seed, images=40)
+        pair = [random_detections(ground_truth, 2 * seed + which, noise=12) for which in (0, 1)]
+        result = compare(annotations(ground_truth), *pair, resamples=200)
         holds.append(result.low <= 0 <= result.high)
     assert sum(holds) >= 50
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    truths, _ = random_set(5)
-    pair = random_detections(truths, 1, noise=5), random_detections(truths, 2, noise=9)
-    results = [compare(annotations(truths), *pair, resamples=50, seed=seed) for seed in (3, 3, 4)]
+    ground_truth, _ = random_set(5)
+    pair = random_detections(ground_truth, 1, noise=5), random_detections(ground_truth, 2, noise=9)
+    results = [compare(annotations(ground_truth), *pair, resamples=50, seed=seed) for seed in (3, 3, 4)]
     assert results[0] == results[1] != results[2]
 
 
-def test_a_set_without_truths_has_nothing_to_tell_apart() -> None:
+def test_a_set_without_ground_truth_has_nothing_to_tell_apart() -> None:
     found = [detections([(1, 1, 9, 9, 0, 0.5)])]
     assert compare(annotations([[]]), found, found, resamples=5).mean_ap == 0
 
@@ -117,26 +119,26 @@ def test_an_unknown_protocol_is_refused() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_cocos_figure_is_that_of_its_own_evaluator(seed: int) -> None:
-    """Crowded pictures, more than a hundred detections of a class, truths that swallow, equal scores."""
+    """Crowded images, more than a hundred detections of a class, ground-truth boxes that swallow, equal scores."""
     generator = np.random.default_rng(seed)
-    truths, found = [], []
+    ground_truth, found = [], []
     for _ in range(5):
         corners = generator.integers(0, 60, (int(generator.integers(0, 20)), 2))
-        truths.append([(x, y, x + 20, y + 20, int(generator.integers(2))) for x, y in corners.tolist()])
+        ground_truth.append([(x, y, x + 20, y + 20, int(generator.integers(2))) for x, y in corners.tolist()])
         rows = []
         for left, top in generator.integers(0, 60, (260, 2)).tolist():
             rows.append((left, top, left + 20, top + 22, int(generator.integers(2)), round(generator.random(), 1)))
         found.append(detections(rows))
-    difficult = [bool(one) for one in generator.random(sum(map(len, truths))) < 0.1]
-    data = annotations(truths, difficult=difficult)
+    difficult = [bool(one) for one in generator.random(sum(map(len, ground_truth))) < 0.1]
+    data = annotations(ground_truth, difficult=difficult)
     expected = evaluate_coco(data, found)
     judged = Judged.of(data, found, "coco")
     assert judged.precisions(np.ones(5, np.int64)) == pytest.approx(list(expected.per_class.values()), abs=1e-6)
 
 
 def test_json_holds_plain_values() -> None:
-    truths, _ = random_set(6)
-    found = random_detections(truths, 1, noise=5)
-    document = compare(annotations(truths), found, found, resamples=5).to_json()
+    ground_truth, _ = random_set(6)
+    found = random_detections(ground_truth, 1, noise=5)
+    document = compare(annotations(ground_truth), found, found, resamples=5).to_json()
     assert json.loads(json.dumps(document)) == document
     assert document["interval"] == [0, 0]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from evaluation_examples import annotations, detections, random_set
 from singleshot.evaluate.compare import compare
-from singleshot.evaluate.flat import flat_detections, flat_truths
+from singleshot.evaluate.flat import flat_detections, flat_ground_truth
 from singleshot.evaluate.ilsvrc import judge_ilsvrc, thresholds
 from singleshot.evaluate.protocols import default_protocol, evaluate
 from singleshot.evaluate.voc import HIT
@@ -22,8 +22,8 @@ def test_the_threshold_of_small_objects():
     assert thresholds(boxes) == pytest.approx([100 / 400, 1000 / (20 * 110), 576 / 34**2, 0.5])
 
 
-def test_hand_worked_pictures():
-    truths = annotations([[(0, 0, 9, 9, CAT), (100, 100, 139, 139, CAT), (104, 100, 143, 139, CAT)]])
+def test_hand_worked_images():
+    ground_truth = annotations([[(0, 0, 9, 9, CAT), (100, 100, 139, 139, CAT), (104, 100, 143, 139, CAT)]])
     found = [
         detections([
             (0, 0, 19, 19, CAT, 0.9),  # 100 / 400: enough for ten pixels
@@ -32,35 +32,35 @@ def test_hand_worked_pictures():
             (100, 100, 139, 139, CAT, 0.6),  # nothing is left
         ])
     ]  # fmt: skip
-    result = evaluate(truths, found, "ilsvrc")
+    result = evaluate(ground_truth, found, "ilsvrc")
     assert result.counts["cat"].hits == 3
     assert result.per_class == {"cat": pytest.approx(1), "dog": None}
-    assert evaluate(truths, found, "voc12").counts["cat"].hits == 1
+    assert evaluate(ground_truth, found, "voc12").counts["cat"].hits == 1
 
 
 def test_difficult_objects_are_not_there():
-    truths = annotations([[(0, 0, 50, 50, CAT), (80, 0, 130, 50, CAT)]], difficult=[False, True])
+    ground_truth = annotations([[(0, 0, 50, 50, CAT), (80, 0, 130, 50, CAT)]], difficult=[False, True])
     found = [detections([(80, 0, 130, 50, CAT, 0.9), (0, 0, 50, 50, CAT, 0.8)])]
-    assert evaluate(truths, found, "ilsvrc").per_class["cat"] == pytest.approx(0.5)
+    assert evaluate(ground_truth, found, "ilsvrc").per_class["cat"] == pytest.approx(0.5)
 
 
-def reference(truths, found, label):
-    """One picture and class at a time, in plain loops, as the development kit does."""
+def reference(ground_truth, found, label):
+    """One image and class at a time, in plain loops, as the development kit does."""
     rows = []
-    for picture, one in enumerate(found):
-        here = truths.truths(picture)
+    for image, one in enumerate(found):
+        here = ground_truth.ground_truth(image)
         wanted = here.boxes_xyxy[(here.labels == label) & ~here.difficult]
         taken = [False] * len(wanted)
         for box, score, of in zip(one.boxes, one.scores, one.labels, strict=True):
             if of != label:
                 continue
             best, choice = -1.0, None
-            for number, truth in enumerate(wanted):
-                across = min(box[2], truth[2]) - max(box[0], truth[0]) + 1
-                down = min(box[3], truth[3]) - max(box[1], truth[1]) + 1
+            for number, target in enumerate(wanted):
+                across = min(box[2], target[2]) - max(box[0], target[0]) + 1
+                down = min(box[3], target[3]) - max(box[1], target[1]) + 1
                 if taken[number] or across <= 0 or down <= 0:
                     continue
-                w, h = truth[2] - truth[0] + 1, truth[3] - truth[1] + 1
+                w, h = target[2] - target[0] + 1, target[3] - target[1] + 1
                 union = (box[2] - box[0] + 1) * (box[3] - box[1] + 1) + w * h - across * down
                 overlap = across * down / union
                 if overlap >= min(0.5, w * h / ((w + 10) * (h + 10))) and overlap > best:
@@ -74,16 +74,16 @@ def reference(truths, found, label):
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_plain_loops_find_the_same(seed):
-    truths, found = random_set(seed)
-    flat, scores, _ = flat_detections(truths, found)
-    verdicts = judge_ilsvrc(flat, scores, flat_truths(truths), truths.difficult)
-    for label in range(len(truths.class_names)):
-        assert np.count_nonzero(verdicts[flat.labels == label] == HIT) == reference(truths, found, label)
+    ground_truth, found = random_set(seed)
+    flat, scores, _ = flat_detections(ground_truth, found)
+    verdicts = judge_ilsvrc(flat, scores, flat_ground_truth(ground_truth), ground_truth.difficult)
+    for label in range(len(ground_truth.class_names)):
+        assert np.count_nonzero(verdicts[flat.labels == label] == HIT) == reference(ground_truth, found, label)
 
 
 def test_two_models_compare_by_it():
-    truths, found = random_set(3)
-    result = compare(truths, found, found, protocol="ilsvrc", resamples=20)
-    assert result.against == pytest.approx(evaluate(truths, found, "ilsvrc").mean_ap)
+    ground_truth, found = random_set(3)
+    result = compare(ground_truth, found, found, protocol="ilsvrc", resamples=20)
+    assert result.against == pytest.approx(evaluate(ground_truth, found, "ilsvrc").mean_ap)
     assert result.low == result.high == 0
     assert default_protocol(annotations([[]], layout="ilsvrc")) == "ilsvrc"

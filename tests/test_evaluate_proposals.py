@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 CAT, DOG = 0, 1
 
 
-def test_hand_worked_pictures():
-    truths = annotations([[(0, 0, 10, 10, CAT), (20, 0, 30, 10, DOG)], [(0, 0, 10, 10, CAT)], []])
+def test_hand_worked_images():
+    ground_truth = annotations([[(0, 0, 10, 10, CAT), (20, 0, 30, 10, DOG)], [(0, 0, 10, 10, CAT)], []])
     found = [
         detections([
             (50, 50, 60, 60, CAT, 0.9),
@@ -39,79 +39,79 @@ def test_hand_worked_pictures():
         detections([(0, 0, 10, 7, CAT, 0.3)]),  # 0.7
         detections([(0, 0, 1, 1, CAT, 0.3)]),
     ]  # fmt: skip
-    result = evaluate(truths, found, "proposals")
+    result = evaluate(ground_truth, found, "proposals")
     recall = result.proposals
     assert recall.counts[:4] == (1, 2, 5, 10)
     assert recall.at(0.5)[:3] == pytest.approx([1 / 3, 2 / 3, 1])
     assert recall.at(0.7)[:3] == pytest.approx([1 / 3, 2 / 3, 1])
-    # The third picture's truth counts at 0.5 .. 0.7, the second truth of the first at 0.5 .. 0.8, the first at all ten.
+    # The third image's object counts at 0.5 .. 0.7, the second object of the first at 0.5 .. 0.8, the first at all ten.
     assert recall.average[:3] == pytest.approx([5 / 30, 15 / 30, 22 / 30])
     assert recall.average[3:] == pytest.approx([22 / 30] * (len(COUNTS) - 3))  # fewer than asked for: all there are
-    assert recall.a_picture == 2
+    assert recall.a_image == 2
     assert result.figure == ("AR100", pytest.approx(22 / 30))
     assert result.mean_ap is None
 
 
-def test_one_proposal_may_reach_several_truths():
-    truths = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 8, CAT)]])
+def test_one_proposal_may_reach_several_ground_truth():
+    ground_truth = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 8, CAT)]])
     found = [detections([(0, 0, 10, 9, CAT, 0.9)])]
-    assert evaluate(truths, found, "proposals").proposals.at(0.5).tolist() == [1] * len(COUNTS)
+    assert evaluate(ground_truth, found, "proposals").proposals.at(0.5).tolist() == [1] * len(COUNTS)
 
 
-def test_all_proposals_of_the_largest_picture_are_the_last_number():
-    truths = annotations([[(0, 0, 10, 10, CAT)]])
+def test_all_proposals_of_the_largest_image_are_the_last_number():
+    ground_truth = annotations([[(0, 0, 10, 10, CAT)]])
     rows = [(50.0, 50, 60, 60, CAT, 1 - i / 4000) for i in range(1419)]
     found = [detections([*rows, (0, 0, 10, 10, CAT, 0.1)])]
-    recall = evaluate(truths, found, "proposals").proposals
+    recall = evaluate(ground_truth, found, "proposals").proposals
     assert recall.counts == (*COUNTS, 1420)
     assert recall.at(0.5).tolist() == [0] * len(COUNTS) + [1]
 
 
-def test_truths_that_do_not_count_are_left_out():
+def test_ground_truth_that_do_not_count_are_left_out():
     boxes = [(0, 0, 10, 10, CAT), (20, 0, 30, 10, CAT), (40, 0, 50, 10, DOG), (9, 9, 9, 12, CAT)]
     difficult, crowd = [False, True, False, False], [False, False, True, False]
-    truths = annotations([boxes], difficult=difficult, crowd=crowd)
-    result = evaluate(truths, [detections([(0, 0, 10, 10, CAT, 0.9)])], "proposals")
+    ground_truth = annotations([boxes], difficult=difficult, crowd=crowd)
+    result = evaluate(ground_truth, [detections([(0, 0, 10, 10, CAT, 0.9)])], "proposals")
     assert result.proposals.recall.min() == 1
-    assert (result.counts["object"].truths, result.counts["object"].ignored) == (1, 3)
+    assert (result.counts["object"].ground_truth, result.counts["object"].ignored) == (1, 3)
 
 
-def test_without_truths_or_pictures_there_is_no_figure():
-    for truths, found in (
+def test_without_ground_truth_or_images_there_is_no_figure():
+    for ground_truth, found in (
         (annotations([[]]), [detections([(0, 0, 10, 10, CAT, 0.9)])]),
         (annotations([]), []),
     ):
-        result = evaluate(truths, found, "proposals")
+        result = evaluate(ground_truth, found, "proposals")
         assert result.proposals is None
         assert result.figure == ("AR100", None)
         json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_without_proposals_nothing_is_reached():
-    truths = annotations([[(0, 0, 10, 10, CAT)]])
-    assert evaluate(truths, [detections([])], "proposals").proposals.recall.max() == 0
+    ground_truth = annotations([[(0, 0, 10, 10, CAT)]])
+    assert evaluate(ground_truth, [detections([])], "proposals").proposals.recall.max() == 0
 
 
-def test_detections_of_another_number_of_pictures_are_refused():
-    with pytest.raises(DataError, match="detections of 0 pictures, but the data set has 1"):
+def test_detections_of_another_number_of_images_are_refused():
+    with pytest.raises(DataError, match="detections of 0 images, but the data set has 1"):
         evaluate(annotations([[]]), [], "proposals")
 
 
-def reference(truths, found, threshold, count):
-    """Truth by truth and box by box."""
+def reference(ground_truth, found, threshold, count):
+    """Ground-truth box by ground-truth box and box by box."""
     reached, wanted = 0, 0
-    for picture, one in enumerate(found):
-        here = truths.truths(picture)
+    for image, one in enumerate(found):
+        here = ground_truth.ground_truth(image)
         order = sorted(range(len(one)), key=lambda i: -one.scores[i])
-        for truth, difficult in zip(here.boxes_xyxy, here.difficult, strict=True):
+        for target, difficult in zip(here.boxes_xyxy, here.difficult, strict=True):
             if difficult:
                 continue
             wanted += 1
             for place in order[:count]:
                 box = one.boxes[place]
-                across = max(np.float32(0), min(box[2], truth[2]) - max(box[0], truth[0]))
-                down = max(np.float32(0), min(box[3], truth[3]) - max(box[1], truth[1]))
-                areas = [(right - left) * (bottom - top) for left, top, right, bottom in (box, truth)]
+                across = max(np.float32(0), min(box[2], target[2]) - max(box[0], target[0]))
+                down = max(np.float32(0), min(box[3], target[3]) - max(box[1], target[1]))
+                areas = [(right - left) * (bottom - top) for left, top, right, bottom in (box, target)]
                 if across * down / (areas[0] + areas[1] - across * down) >= np.float32(threshold):
                     reached += 1
                     break
@@ -120,35 +120,35 @@ def reference(truths, found, threshold, count):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_as_plain_loops(seed):
-    truths, found = random_set(seed)
-    recall = evaluate(truths, found, "proposals").proposals
+    ground_truth, found = random_set(seed)
+    recall = evaluate(ground_truth, found, "proposals").proposals
     for threshold in THRESHOLDS:
-        expected = [reference(truths, found, threshold, count) for count in recall.counts]
+        expected = [reference(ground_truth, found, threshold, count) for count in recall.counts]
         assert recall.at(threshold) == pytest.approx(expected)
 
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
 def test_recall_never_falls_with_the_number_nor_rises_with_the_threshold(seed):
-    recall = evaluate(*random_set(seed, pictures=4), "proposals").proposals
+    recall = evaluate(*random_set(seed, images=4), "proposals").proposals
     if recall is not None:
         assert (np.diff(recall.recall, axis=1) >= 0).all()
         assert (np.diff(recall.recall, axis=0) <= 0).all()
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_never_below_cocos_recall_which_hands_a_box_to_one_truth(seed):
-    truths, found = random_set(seed)
-    ours = evaluate(truths, found, "proposals").numbers
-    cocos = evaluate(truths.as_one_class("object"), [one.as_one_class("object") for one in found], "coco").numbers
+def test_never_below_cocos_recall_which_hands_a_box_to_one_ground_truth(seed):
+    ground_truth, found = random_set(seed)
+    ours = evaluate(ground_truth, found, "proposals").numbers
+    cocos = evaluate(ground_truth.as_one_class("object"), [one.as_one_class("object") for one in found], "coco").numbers
     for name in ("AR10", "AR100"):
         assert cocos[name] - 1e-6 <= ours[name] <= cocos[name] + 0.2
 
 
 def test_classes_do_not_matter():
-    truths, found = random_set(3)
+    ground_truth, found = random_set(3)
     renamed = [replace(one, labels=one.labels * 0, class_names=("thing",)) for one in found]
-    first, second = (evaluate(truths, some, "proposals").to_json() for some in (found, renamed))
+    first, second = (evaluate(ground_truth, some, "proposals").to_json() for some in (found, renamed))
     assert first == second
 
 
@@ -163,8 +163,8 @@ def test_boxes_of_any_size_have_an_overlap():
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    pictures: dict[str, Any] = {"a": [("car", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))], "c": []}
-    return voc(tmp_path / "set", pictures, {"train": ["a"], "val": ["b"], "test": ["a", "b", "c"]})
+    images: dict[str, Any] = {"a": [("car", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))], "c": []}
+    return voc(tmp_path / "set", images, {"train": ["a"], "val": ["b"], "test": ["a", "b", "c"]})
 
 
 def figures(tmp_path: Path, *arguments: object) -> dict[str, Any]:
@@ -204,11 +204,11 @@ def test_any_model_may_be_measured_by_its_proposals(data: Path, tmp_path: Path) 
 def test_files_of_proposals_need_no_class_of_the_set(data: Path, tmp_path: Path) -> None:
     boxes = {"a": [5, 5, 25, 20], "b": [2, 2, 30, 28], "c": [0, 0, 9, 9]}
     ours = tmp_path / "found.json"
-    images = [
+    documents = [
         {"file": f"{name}.png", "detections": [{"box": box, "label": "object", "score": 0.9}]}
         for name, box in boxes.items()
     ]
-    ours.write_text(json.dumps({"images": images}))
+    ours.write_text(json.dumps({"images": documents}))
     devkit = tmp_path / "proposals.txt"
     devkit.write_text("".join(f"{name} 0.9 {' '.join(map(str, box))}\n" for name, box in boxes.items()))
     for file in (ours, devkit):

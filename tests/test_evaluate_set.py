@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    pictures: dict[str, Any] = {"a": [("car", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))], "c": []}
-    return voc(tmp_path / "set", pictures, {"train": ["a"], "val": ["b"], "test": ["a", "b", "c"]})
+    images: dict[str, Any] = {"a": [("car", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))], "c": []}
+    return voc(tmp_path / "set", images, {"train": ["a"], "val": ["b"], "test": ["a", "b", "c"]})
 
 
 def detections(folder: Path, **boxes: list[float]) -> Path:
     found = {"a": ("car", boxes.get("a")), "b": ("cat", boxes.get("b"))}
-    images = [
+    documents = [
         {
             "file": f"{name}.png",
             "width": 40,
@@ -39,7 +39,7 @@ def detections(folder: Path, **boxes: list[float]) -> Path:
         if name in boxes
     ]
     path = folder / "found.json"
-    path.write_text(json.dumps({"model": "by hand", "images": images}))
+    path.write_text(json.dumps({"model": "by hand", "images": documents}))
     return path
 
 
@@ -53,7 +53,7 @@ def test_a_file_of_detections_is_measured_on_the_test_split(data: Path, tmp_path
     assert figures["mAP"] == 0.5
 
 
-def test_a_class_without_truths_is_null_and_no_part_of_the_mean(data: Path, tmp_path: Path) -> None:
+def test_a_class_without_ground_truth_is_null_and_no_part_of_the_mean(data: Path, tmp_path: Path) -> None:
     found = detections(tmp_path, b=[2, 2, 30, 28])
     out = tmp_path / "figures.json"
     arguments = ["evaluate", str(data), "--detections", str(found), "--split", "val", "--json", str(out)]
@@ -97,7 +97,7 @@ def test_wrong_requests_are_one_line(
     assert message in lines[0]
 
 
-def test_two_models_are_compared_on_the_same_pictures(
+def test_two_models_are_compared_on_the_same_images(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec = SSDLITE320_MOBILENETV2.with_input_size(64, 64)
@@ -110,40 +110,40 @@ def test_two_models_are_compared_on_the_same_pictures(
     assert figures["against"]["difference"] == pytest.approx(figures["mAP"] - figures["against"]["mAP"])
     assert figures["against"]["per_class"].keys() == figures["per_class"].keys()
     out_lines = capsys.readouterr().out.splitlines()
-    assert all("%  against " in line for line in out_lines[:-1] if "no truths" not in line)
+    assert all("%  against " in line for line in out_lines[:-1] if "no ground-truth boxes" not in line)
     assert out_lines[-1].startswith(f"{tmp_path / 'model0'} against {tmp_path / 'model1'}: ")
-    assert "resamples of the 3 pictures" in out_lines[-1]
+    assert "resamples of the 3 images" in out_lines[-1]
     assert run([*arguments, "--protocol", "coco"]) == 0
-    assert "resamples of the 3 pictures" in capsys.readouterr().out
+    assert "resamples of the 3 images" in capsys.readouterr().out
 
 
 def test_of_a_set_without_splits_the_part_that_training_held_out_can_be_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures: dict[str, Any] = {f"p{i}": [("cell", (2, 3, 20, 22))] for i in range(10)}
-    data = voc(tmp_path / "set", pictures, {})
+    images: dict[str, Any] = {f"p{i}": [("cell", (2, 3, 20, 22))] for i in range(10)}
+    data = voc(tmp_path / "set", images, {})
     spec = replace(SSDLITE320_MOBILENETV2.with_input_size(64, 64), class_names=("cell",))
     save_network(tmp_path / "m", SSD(spec), card="")
     arguments = ["evaluate", str(data), "--model", str(tmp_path / "m")]
     assert run(arguments) == 0
     assert "--split held-out takes the fifth that training held out" in " ".join(capsys.readouterr().err.split())
     assert run([*arguments, "--split", "held-out"]) == 0
-    assert capsys.readouterr().err.startswith("2 pictures")
+    assert capsys.readouterr().err.startswith("2 images")
     _, validation, notes = read_sets([str(data)], TrainOptions())
     assert validation is not None
     assert held_out(str(data)).files == validation.files
-    assert notes[-1] == "validating on 2 pictures, 2 of them held out of training"
+    assert notes[-1] == "validating on 2 images, 2 of them held out of training"
 
 
 def test_a_training_split_alone_is_held_out_of_and_a_validation_split_is_named(data: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="training holds nothing out: it has the split val"):
         held_out(str(data))
-    pictures: dict[str, Any] = {f"p{i}": [("cell", (2, 3, 20, 22))] for i in range(12)}
-    names = list(pictures)
-    alone = voc(tmp_path / "alone", pictures, {"train": names[:10], "test": names[10:]})
+    images: dict[str, Any] = {f"p{i}": [("cell", (2, 3, 20, 22))] for i in range(12)}
+    names = list(images)
+    alone = voc(tmp_path / "alone", images, {"train": names[:10], "test": names[10:]})
     _, validation, _ = read_sets([str(alone)], TrainOptions())
     assert validation is not None
     assert held_out(str(alone)).files == validation.files
-    few = voc(tmp_path / "few", {name: pictures[name] for name in names[:5]}, {})
-    with pytest.raises(RequestError, match="too few pictures"):
+    few = voc(tmp_path / "few", {name: images[name] for name in names[:5]}, {})
+    with pytest.raises(RequestError, match="too few images"):
         held_out(str(few))

@@ -67,84 +67,84 @@ def test_average_precision_equals_the_textbook_loop(hits, missed):
 
 
 def test_hand_worked_set():
-    truths = annotations([[(0, 0, 10, 10, CAT), (50, 50, 70, 70, CAT)], [(0, 0, 20, 20, DOG)]])
+    ground_truth = annotations([[(0, 0, 10, 10, CAT), (50, 50, 70, 70, CAT)], [(0, 0, 20, 20, DOG)]])
     found = [
         detections([(0, 0, 10, 10, CAT, 0.9), (0, 0, 10, 11, CAT, 0.8), (50, 50, 70, 65, CAT, 0.7)]),
         detections([(0, 0, 20, 9, DOG, 0.6)]),
     ]
-    result = evaluate_voc(truths, found, protocol="voc12")
+    result = evaluate_voc(ground_truth, found, protocol="voc12")
     assert result.per_class["cat"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)  # the second hit on one cat is a miss
     assert result.per_class["dog"] == 0  # IoU 0.45
     assert result.mean_ap == pytest.approx((5 / 6) / 2)
-    assert (result.counts["cat"].truths, result.counts["cat"].detections, result.counts["cat"].hits) == (2, 3, 2)
+    assert (result.counts["cat"].ground_truth, result.counts["cat"].detections, result.counts["cat"].hits) == (2, 3, 2)
     np.testing.assert_allclose(result.curves["cat"].scores, [0.9, 0.8, 0.7])
 
 
 def test_overlap_at_the_threshold_is_a_hit():
-    truths = annotations([[(0, 0, 10, 10, CAT)]])
-    assert evaluate_voc(truths, [detections([(0, 0, 10, 5, CAT, 1.0)])]).mean_ap == 1
+    ground_truth = annotations([[(0, 0, 10, 10, CAT)]])
+    assert evaluate_voc(ground_truth, [detections([(0, 0, 10, 5, CAT, 1.0)])]).mean_ap == 1
 
 
-def test_a_second_hit_is_not_passed_on_to_the_second_best_truth():
-    # Both detections overlap the left truth most; the second also overlaps the free right truth by more than 0.5.
-    truths = annotations([[(0, 0, 10, 10, CAT), (3, 0, 13, 10, CAT)]])
+def test_a_second_hit_is_not_passed_on_to_the_second_best_ground_truth():
+    # Both detections overlap the left object most; the second also overlaps the free right object by more than 0.5.
+    ground_truth = annotations([[(0, 0, 10, 10, CAT), (3, 0, 13, 10, CAT)]])
     found = [detections([(0, 0, 10, 10, CAT, 0.9), (1, 0, 11, 10, CAT, 0.8)])]
-    assert evaluate_voc(truths, found).counts["cat"].hits == 1
+    assert evaluate_voc(ground_truth, found).counts["cat"].hits == 1
 
 
 @pytest.mark.parametrize(("difficult", "hits"), [([True, False], 0), ([False, True], 1)])
-def test_equal_overlaps_go_to_the_first_truth(difficult, hits):
-    truths = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 10, CAT)]], difficult=difficult)
+def test_equal_overlaps_go_to_the_first_ground_truth(difficult, hits):
+    ground_truth = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 10, CAT)]], difficult=difficult)
     found = [detections([(0, 0, 10, 10, CAT, 0.9), (0, 0, 10, 10, CAT, 0.8)])]
-    assert evaluate_voc(truths, found).counts["cat"].hits == hits
+    assert evaluate_voc(ground_truth, found).counts["cat"].hits == hits
 
 
 def test_the_other_class_does_not_matter():
-    truths = annotations([[(0, 0, 10, 10, CAT)]])
-    result = evaluate_voc(truths, [detections([(0, 0, 10, 10, DOG, 0.9), (0, 0, 10, 10, CAT, 0.1)])])
+    ground_truth = annotations([[(0, 0, 10, 10, CAT)]])
+    result = evaluate_voc(ground_truth, [detections([(0, 0, 10, 10, DOG, 0.9), (0, 0, 10, 10, CAT, 0.1)])])
     assert result.per_class == {"cat": 1, "dog": None}
     assert result.mean_ap == 1
 
 
-def test_difficult_and_crowd_truths_are_neither_found_nor_missed():
-    pictures = [[(0, 0, 10, 10, CAT), (20, 20, 40, 40, CAT), (60, 60, 90, 90, CAT)]]
+def test_difficult_and_crowd_ground_truth_are_neither_found_nor_missed():
+    images = [[(0, 0, 10, 10, CAT), (20, 20, 40, 40, CAT), (60, 60, 90, 90, CAT)]]
     found = [detections([(20, 20, 40, 40, CAT, 0.9), (60, 60, 90, 90, CAT, 0.8), (0, 0, 10, 10, CAT, 0.7)])]
-    ignoring = annotations(pictures, difficult=[False, True, False], crowd=[False, False, True])
+    ignoring = annotations(images, difficult=[False, True, False], crowd=[False, False, True])
     result = evaluate_voc(ignoring, found, protocol="voc12")
     assert result.per_class["cat"] == 1
-    assert (result.counts["cat"].truths, result.counts["cat"].ignored) == (1, 2)
+    assert (result.counts["cat"].ground_truth, result.counts["cat"].ignored) == (1, 2)
 
 
-def test_a_class_with_only_difficult_truths_is_absent():
-    truths = annotations([[(0, 0, 10, 10, CAT)]], difficult=[True])
-    result = evaluate_voc(truths, [detections([(0, 0, 10, 10, CAT, 0.9)])])
+def test_a_class_with_only_difficult_ground_truth_is_absent():
+    ground_truth = annotations([[(0, 0, 10, 10, CAT)]], difficult=[True])
+    result = evaluate_voc(ground_truth, [detections([(0, 0, 10, 10, CAT, 0.9)])])
     assert result.per_class == {"cat": None, "dog": None}
     assert result.mean_ap is None
 
 
-def test_boxes_without_area_are_no_truths():
+def test_boxes_without_area_are_no_ground_truth():
     nan = float("nan")
-    truths = annotations([[(0, 0, 10, 10, CAT), (5, 5, 5, 9, CAT), (nan, 0, 10, 10, CAT), (9, 9, 3, 3, CAT)]])
-    result = evaluate_voc(truths, [detections([(0, 0, 10, 10, CAT, 0.9)])])
+    ground_truth = annotations([[(0, 0, 10, 10, CAT), (5, 5, 5, 9, CAT), (nan, 0, 10, 10, CAT), (9, 9, 3, 3, CAT)]])
+    result = evaluate_voc(ground_truth, [detections([(0, 0, 10, 10, CAT, 0.9)])])
     assert result.mean_ap == 1
     assert result.counts["cat"].ignored == 3
 
 
 def test_plus_one_counts_both_edges():
-    truths = annotations([[(0, 0, 9, 9, CAT)]])
+    ground_truth = annotations([[(0, 0, 9, 9, CAT)]])
     found = [detections([(0, 0, 9, 4, CAT, 0.9)])]  # 10 x 5 of 10 x 10 pixels with both edges, else 9 x 4 of 9 x 9
-    assert evaluate_voc(truths, found, plus_one=True).mean_ap == 1
-    assert evaluate_voc(truths, found).mean_ap == 0
+    assert evaluate_voc(ground_truth, found, plus_one=True).mean_ap == 1
+    assert evaluate_voc(ground_truth, found).mean_ap == 0
 
 
 # ---------------------------------------------------------------- laws
 
 
-def slow_verdicts(truths, found, label, threshold):
+def slow_verdicts(ground_truth, found, label, threshold):
     """detection_evaluate_layer.cpp as loops: (score, hit) of each detection of a class that counts, best first."""
     verdicts = []
-    for picture, result in enumerate(found):
-        mine = truths.truths(picture)
+    for image, result in enumerate(found):
+        mine = ground_truth.ground_truth(image)
         wanted = [i for i in range(len(mine)) if mine.labels[i] == label]
         taken = set()
         for row in sorted(range(len(result)), key=lambda i: -result.scores[i]):
@@ -170,14 +170,14 @@ def slow_verdicts(truths, found, label, threshold):
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, threshold=st.sampled_from([0.3, 0.5, 0.75]))
 def test_equals_the_slow_loop(seed, threshold):
-    truths, found = random_set(seed)
-    result = evaluate_voc(truths, found, iou_threshold=threshold)
-    for label, name in enumerate(truths.class_names):
-        positives = int(((truths.labels == label) & ~truths.difficult).sum())
+    ground_truth, found = random_set(seed)
+    result = evaluate_voc(ground_truth, found, iou_threshold=threshold)
+    for label, name in enumerate(ground_truth.class_names):
+        positives = int(((ground_truth.labels == label) & ~ground_truth.difficult).sum())
         if positives == 0:
             assert result.per_class[name] is None
             continue
-        expected = curve([hit for _, hit in slow_verdicts(truths, found, label, threshold)], positives)
+        expected = curve([hit for _, hit in slow_verdicts(ground_truth, found, label, threshold)], positives)
         np.testing.assert_array_equal(result.curves[name].recall, expected[0])
         np.testing.assert_array_equal(result.curves[name].precision, expected[1])
         assert result.per_class[name] == average_precision(expected, "11point")
@@ -186,69 +186,75 @@ def test_equals_the_slow_loop(seed, threshold):
 @pytest.mark.parametrize("protocol", ["voc07", "voc12"])
 @pytest.mark.parametrize("seed", range(5))
 def test_perfect_detections_give_one(protocol, seed):
-    truths, _ = random_set(seed)
-    truths = replace(truths, difficult=np.zeros(len(truths.labels), bool))
+    ground_truth, _ = random_set(seed)
+    ground_truth = replace(ground_truth, difficult=np.zeros(len(ground_truth.labels), bool))
     found = [
         detections([(*box, int(label), 0.5) for box, label in zip(t.boxes_xyxy, t.labels, strict=True)],
-                   class_names=truths.class_names)
-        for t in map(truths.truths, range(len(truths)))
+                   class_names=ground_truth.class_names)
+        for t in map(ground_truth.ground_truth, range(len(ground_truth)))
     ]  # fmt: skip
-    assert evaluate(truths, found, protocol).mean_ap == pytest.approx(1, abs=1e-6)
+    assert evaluate(ground_truth, found, protocol).mean_ap == pytest.approx(1, abs=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS, protocol=st.sampled_from(["voc07", "voc12"]))
 def test_a_last_false_positive_changes_nothing(seed, protocol):
-    truths, found = random_set(seed)
-    more = detections([(0, 0, 1, 1, 0, 0.0)], class_names=truths.class_names)
+    ground_truth, found = random_set(seed)
+    more = detections([(0, 0, 1, 1, 0, 0.0)], class_names=ground_truth.class_names)
     appended = replace(
         found[0], **{k: np.concatenate([getattr(found[0], k), getattr(more, k)]) for k in ("boxes", "scores", "labels")}
     )
-    assert evaluate(truths, [appended, *found[1:]], protocol).per_class == evaluate(truths, found, protocol).per_class
+    assert (
+        evaluate(ground_truth, [appended, *found[1:]], protocol).per_class
+        == evaluate(ground_truth, found, protocol).per_class
+    )
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
-def test_the_order_of_pictures_and_of_detections_does_not_matter(seed):
-    truths, found = random_set(seed)
+def test_the_order_of_images_and_of_detections_does_not_matter(seed):
+    ground_truth, found = random_set(seed)
     random = np.random.default_rng(seed)
     # Scores without ties: with ties the order is part of the rules.
     for result in found:
         result.scores[:] = random.random(len(result))
-    order = random.permutation(len(truths)).tolist()
+    order = random.permutation(len(ground_truth)).tolist()
     shuffled = []
     for i in order:
         rows = random.permutation(len(found[i]))
         shuffled.append(replace(found[i], boxes=found[i].boxes[rows], scores=found[i].scores[rows],
                                 labels=found[i].labels[rows]))  # fmt: skip
-    assert evaluate(truths.subset(order), shuffled, "voc07").per_class == evaluate(truths, found, "voc07").per_class
+    assert (
+        evaluate(ground_truth.subset(order), shuffled, "voc07").per_class
+        == evaluate(ground_truth, found, "voc07").per_class
+    )
 
 
 def test_only_the_order_of_scores_matters():
-    truths, found = random_set(3)
+    ground_truth, found = random_set(3)
     squared = [replace(result, scores=result.scores**2) for result in found]
-    assert evaluate(truths, squared, "voc12").per_class == evaluate(truths, found, "voc12").per_class
+    assert evaluate(ground_truth, squared, "voc12").per_class == evaluate(ground_truth, found, "voc12").per_class
 
 
 # ---------------------------------------------------------------- names, edges and errors
 
 
 def test_classes_are_matched_by_name_and_foreign_ones_counted():
-    truths = annotations([[(0, 0, 10, 10, DOG)]])
+    ground_truth = annotations([[(0, 0, 10, 10, DOG)]])
     found = [detections([(0, 0, 10, 10, 0, 0.9), (0, 0, 9, 9, 1, 0.8)], class_names=("dog", "tram"))]
-    result = evaluate(truths, found)
+    result = evaluate(ground_truth, found)
     assert result.per_class == {"cat": None, "dog": 1}
     assert result.foreign == {"tram": 1}
 
 
 def test_no_class_in_common_is_refused():
-    truths = annotations([[(0, 0, 10, 10, DOG)]])
+    ground_truth = annotations([[(0, 0, 10, 10, DOG)]])
     with pytest.raises(DataError, match="no class in common"):
-        evaluate(truths, [detections([], class_names=("tram",))])
+        evaluate(ground_truth, [detections([], class_names=("tram",))])
 
 
-def test_another_number_of_pictures_is_refused():
-    with pytest.raises(DataError, match="of 1 pictures, but the data set has 2"):
+def test_another_number_of_images_is_refused():
+    with pytest.raises(DataError, match="of 1 images, but the data set has 2"):
         evaluate(annotations([[], []]), [detections([])])
 
 
@@ -258,7 +264,7 @@ def test_not_finite_detections_are_refused(row):
         evaluate(annotations([[(0, 0, 1, 1, CAT)]]), [detections([row])])
 
 
-def test_no_pictures_and_no_detections():
+def test_no_images_and_no_detections():
     assert evaluate(annotations([]), []).mean_ap is None
     assert evaluate(annotations([[(0, 0, 9, 9, CAT)]]), [detections([])]).per_class == {"cat": 0, "dog": None}
 

@@ -1,4 +1,4 @@
-"""Detections traced back to their default boxes, and truths on to those that learn them."""
+"""Detections traced back to their default boxes, and ground-truth boxes on to those that learn them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LITE = replace(SSDLITE320_MOBILENETV2, class_names=("car", "cat"), width=0.25)
-PICTURE = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 255, (200, 300, 3), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def sure_of(network: SSD, number: int, label: int) -> None:
     """Whatever it sees, this default box has an object of the class."""
     forward = network.forward
 
-    def sure(pictures: torch.Tensor):
-        predictions = forward(pictures)
+    def sure(images: torch.Tensor):
+        predictions = forward(images)
         predictions.logits[0, number] = torch.tensor([-9.0, -9, -9])
         predictions.logits[0, number, label + 1] = 9
         predictions.offsets[0, number] = torch.tensor([1.0, 0, 0, 0])
@@ -56,7 +56,7 @@ def sure_of(network: SSD, number: int, label: int) -> None:
 def test_a_detection_is_traced_to_its_default_box(network: SSD) -> None:
     number = 2400 + 600 + (1 * 5 + 2) * 6 + 2
     sure_of(network, number, label=1)
-    found = explain(network, PICTURE, score=0.5)
+    found = explain(network, IMAGE, score=0.5)
     assert found.detections.names == ["cat"]
     (source,) = found.sources
     assert source.place.number == number
@@ -72,21 +72,23 @@ def test_a_detection_is_traced_to_its_default_box(network: SSD) -> None:
     assert not found.mined
 
 
-def test_truths_are_traced_to_the_boxes_that_learn_them(network: SSD) -> None:
+def test_ground_truth_are_traced_to_the_boxes_that_learn_them(network: SSD) -> None:
     boxes = network.default_boxes.numpy()
-    truth = boxes[2400 + 600 + 12 * 6][None]  # the square in the middle of 5x5
-    found = explain(network, PICTURE, score=0.5, truths_xyxy=truth, labels=np.array([0]), overlap_threshold=0.6)
+    ground_truth = boxes[2400 + 600 + 12 * 6][None]  # the square in the middle of 5x5
+    found = explain(
+        network, IMAGE, score=0.5, ground_truth_xyxy=ground_truth, labels=np.array([0]), overlap_threshold=0.6
+    )
     (learnt,) = found.learnt
     assert learnt.label == "car"
     assert learnt.overlap == pytest.approx(1)
     assert str(learnt.best) == "extra1_2 5x5, cell (2, 2), square 160"
-    overlaps = iou(np.repeat(truth, len(boxes), axis=0), boxes)
+    overlaps = iou(np.repeat(ground_truth, len(boxes), axis=0), boxes)
     assert sorted(place.number for place in learnt.places) == np.flatnonzero(overlaps >= 0.6).tolist()
     assert len(found.mined) == 3 * len(learnt.places)
     losses = [loss for _, loss in found.mined]
     assert losses == sorted(losses, reverse=True)
     assert not {place.number for place, _ in found.mined} & set(np.flatnonzero(overlaps >= 0.5).tolist())
-    page = render("<x>", PICTURE, found)
+    page = render("<x>", IMAGE, found)
     assert "&lt;x&gt;" in page
     assert page.count("<img") == 1 + len(LITE.sources)
     json.dumps(found.to_json(), allow_nan=False)
@@ -94,15 +96,15 @@ def test_truths_are_traced_to_the_boxes_that_learn_them(network: SSD) -> None:
 
 def test_every_default_box_has_its_place() -> None:
     model = SSD(replace(SSD300_VGG16, width=1 / 16), seed=0).eval()
-    found = explain(model, PICTURE, score=0.999)
+    found = explain(model, IMAGE, score=0.999)
     assert [count for _, count, _ in found.maps] == [5776, 2166, 600, 150, 36, 4]
 
 
 def test_the_command(network: SSD, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_network(tmp_path / "model", network, card="", provenance={"recipe": {"overlap_threshold": 0.35}})
     data = voc(tmp_path / "set", {"a": [("car", (5, 5, 25, 20)), ("tram", (1, 1, 9, 9))]}, {"train": ["a"]})
-    picture, page, figures = data / "JPEGImages/a.png", tmp_path / "page.html", tmp_path / "f.json"
-    command = ["explain", str(picture), "--model", str(tmp_path / "model"), "--out", str(page)]
+    image, page, figures = data / "JPEGImages/a.png", tmp_path / "page.html", tmp_path / "f.json"
+    command = ["explain", str(image), "--model", str(tmp_path / "model"), "--out", str(page)]
     assert run([*command, "--data", str(data), "--json", str(figures)]) == 0
     result = json.loads(figures.read_text())
     assert [one["label"] for one in result["truths"]] == ["car"]  # the model knows no trams
@@ -110,10 +112,10 @@ def test_the_command(network: SSD, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "labelled car: learnt by" in capsys.readouterr().out
     assert "Each map" in page.read_text()
     other = tmp_path / "b.png"
-    Image.fromarray(PICTURE).save(other)
+    Image.fromarray(IMAGE).save(other)
     assert run(["explain", str(other), *command[2:], "--data", str(data)]) == 2
-    assert "no picture of that name: b.png" in capsys.readouterr().err
-    assert run([*command[:-1], str(picture)]) == 2
+    assert "no image of that name: b.png" in capsys.readouterr().err
+    assert run([*command[:-1], str(image)]) == 2
     config = (tmp_path / "model/config.json").read_bytes()
     assert run([*command[:-1], str(tmp_path / "model/config.json")]) == 2
     assert run([*command, "--json", str(tmp_path / "model/config.json")]) == 2

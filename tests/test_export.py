@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 def test_every_family_can_be_exported(spec: ModelSpec, engine: str, tmp_path: Path) -> None:
     save_network(tmp_path / "source", SSD(spec), card="")
     done = export_model(str(tmp_path / "source"), tmp_path / "out", engine=engine)
-    assert done.differences.pictures == 4
+    assert done.differences.images == 4
     assert len(Detector.load(tmp_path / "out")(CHELSEA.path)) > 0
 
 
@@ -65,7 +65,7 @@ def test_half_precision_halves_the_file(source: Path, exported: Path, tmp_path: 
     assert len(Detector.load(tmp_path / "half")(CHELSEA.path)) > 0
 
 
-def test_int8_is_measured_and_judged_on_the_users_pictures(
+def test_int8_is_measured_and_judged_on_the_users_images(
     source: Path,
     exported: Path,
     labelled: Path,
@@ -73,14 +73,14 @@ def test_int8_is_measured_and_judged_on_the_users_pictures(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained network on two pictures
+    monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained network on two images
     arguments = ["export", str(source), "--precision", "int8", "--out", str(tmp_path / "int8")]
     assert run(arguments) == 2
     assert "--calibrate DATA" in capsys.readouterr().err
     assert run([*arguments, "--calibrate", str(labelled), "--json", str(tmp_path / "j.json")]) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("mAP ")
-    assert told[0].endswith("points), on 2 pictures, a fifth held out")
+    assert told[0].endswith("points), on 2 images, a fifth held out")
     assert told[1].startswith("single boxes differ, as lower precision rounds: at worst by ")
     figures = json.loads((tmp_path / "j.json").read_text())
     assert abs(figures["mAP_before"] - figures["mAP_after"]) <= 1
@@ -97,7 +97,7 @@ def test_an_export_that_loses_too_much_is_not_left_behind(
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_of_other_things_do_not_calibrate(source: Path, tmp_path: Path) -> None:
+def test_images_of_other_things_do_not_calibrate(source: Path, tmp_path: Path) -> None:
     others = voc(tmp_path / "others", {f"p{i}": [("bus", (2, 3, 20, 22))] for i in range(12)})
     with pytest.raises(DataError, match="none of the model's classes: cat, dog"):
         export_model(str(source), tmp_path / "out", precision="int8", calibrate=str(others))
@@ -170,9 +170,9 @@ def test_the_limits_are_in_the_graph(source: Path, engine: str, settings: Postpr
     network.spec = replace(network.spec, postprocess=settings)
     save_network(tmp_path / "source", network, card="")
     export_model(str(tmp_path / "source"), tmp_path / "out", engine=engine)
-    picture = [CHELSEA.pixels()]
-    engine_found = load_engine(tmp_path / "out")(picture)[0]
-    expected = TorchBackend(network, torch.device("cpu"))(picture)[0]
+    image = [CHELSEA.pixels()]
+    engine_found = load_engine(tmp_path / "out")(image)[0]
+    expected = TorchBackend(network, torch.device("cpu"))(image)[0]
     assert len(engine_found) == len(expected)
     assert (len(expected) == 0) == (settings.score_threshold > 0.9)
 
@@ -190,7 +190,7 @@ def test_nms_that_finds_other_things_is_not_left_behind(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for limits, message in (
-        ({"keep_top_k": 3}, r"NMS in the export keeps \[3, 3, 3, 3\] boxes of the pictures, ours \["),
+        ({"keep_top_k": 3}, r"NMS in the export keeps \[3, 3, 3, 3\] boxes of the images, ours \["),
         ({"nms_threshold": 0.2}, "NMS in the export "),
         ({"top_k": 5}, r"NMS in the export keeps "),
     ):

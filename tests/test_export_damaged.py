@@ -46,7 +46,7 @@ def test_a_graph_that_is_not_what_its_configuration_says(engine_folder: Path) ->
     configuration, files = read_export(engine_folder)
     assert configuration.export is not None
     for other in (replace(SMALL, class_names=("cat",)), replace(SMALL, input_size_hw=(40, 57))):
-        with pytest.raises(ModelError, match=r"does not fit its config.json: expected pictures"):
+        with pytest.raises(ModelError, match=r"does not fit its config.json: expected images"):
             start_engine(configuration.export.engine, other, files, precision="fp32", origin="it")
 
 

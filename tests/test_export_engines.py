@@ -17,7 +17,7 @@ import torch
 
 from export_fixtures import SMALL
 from singleshot.cli.main import run
-from singleshot.errors import PictureError
+from singleshot.errors import ImageError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA, PHOTOGRAPHS
 from singleshot.runtime.backends import load_backend, load_engine
@@ -28,11 +28,11 @@ from singleshot.weights.build import load_network, save_network
 
 
 def test_an_export_detects_what_its_source_detects(source: Path, engine_folder: Path) -> None:
-    pictures = [photograph.pixels() for photograph in PHOTOGRAPHS]
-    expected = TorchBackend(load_network(source), torch.device("cpu"))(pictures)
+    images = [photograph.pixels() for photograph in PHOTOGRAPHS]
+    expected = TorchBackend(load_network(source), torch.device("cpu"))(images)
     engine = load_engine(engine_folder)
     assert engine.spec == SMALL
-    for here, there in zip(engine(pictures), expected, strict=True):
+    for here, there in zip(engine(images), expected, strict=True):
         assert len(here) == len(there) > 0
         np.testing.assert_array_equal(np.sort(here.labels), np.sort(there.labels))
         np.testing.assert_allclose(here.scores, there.scores, atol=1e-5)
@@ -40,24 +40,24 @@ def test_an_export_detects_what_its_source_detects(source: Path, engine_folder: 
         np.testing.assert_allclose(np.sort(here.boxes_xyxy, axis=0), np.sort(there.boxes_xyxy, axis=0), atol=1e-4)
 
 
-def test_a_batch_gives_what_its_pictures_give(engine_folder: Path) -> None:
-    pictures = [photograph.pixels() for photograph in PHOTOGRAPHS[:3]]
+def test_a_batch_gives_what_its_images_give(engine_folder: Path) -> None:
+    images = [photograph.pixels() for photograph in PHOTOGRAPHS[:3]]
     engine = load_engine(engine_folder)
-    together = [array.copy() for array in engine.predict(pictures)]
-    for place, picture in enumerate(pictures):
-        for both, alone in zip(together, engine.predict([picture]), strict=True):
+    together = [array.copy() for array in engine.predict(images)]
+    for place, image in enumerate(images):
+        for both, alone in zip(together, engine.predict([image]), strict=True):
             np.testing.assert_allclose(both[place], alone[0], atol=1e-5)
 
 
 def test_many_files_come_in_order_whatever_lane_they_took(engine_folder: Path, tmp_path: Path) -> None:
     paths = [photograph.path for photograph in PHOTOGRAPHS] * 2
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     detector = Detector(load_engine(engine_folder, threads=3), name="three lanes")
     found = list(detector.stream([*paths[:5], tmp_path / "bad.jpg", *paths[5:]]))
-    assert isinstance(found.pop(5), PictureError)
-    assert [item[0] for item in found if not isinstance(item, PictureError)] == paths
+    assert isinstance(found.pop(5), ImageError)
+    assert [item[0] for item in found if not isinstance(item, ImageError)] == paths
     for item in found[:3]:
-        assert not isinstance(item, PictureError)
+        assert not isinstance(item, ImageError)
         expected = detector(item[0])
         np.testing.assert_array_equal(item[2].labels, expected.labels)
         np.testing.assert_allclose(item[2].scores, expected.scores, atol=1e-5)
@@ -65,10 +65,10 @@ def test_many_files_come_in_order_whatever_lane_they_took(engine_folder: Path, t
 
 def test_threads_may_share_a_detector(engine_folder: Path) -> None:
     detector = Detector.load(engine_folder)
-    pictures = [photograph.pixels() for photograph in PHOTOGRAPHS[:4]]
-    expected = [detector(picture).scores for picture in pictures]
+    images = [photograph.pixels() for photograph in PHOTOGRAPHS[:4]]
+    expected = [detector(image).scores for image in images]
     with ThreadPoolExecutor(4) as pool:
-        for number, found in enumerate(pool.map(detector, pictures * 10)):
+        for number, found in enumerate(pool.map(detector, images * 10)):
             np.testing.assert_allclose(found.scores, expected[number % 4], atol=1e-5)
 
 
@@ -96,12 +96,12 @@ def test_detection_with_an_exported_model_loads_no_torch(exported: Path, tmp_pat
 
 
 def test_others_find_the_detections_in_the_graph(source: Path, engine_folder: Path) -> None:
-    """Rows of both pictures, one after the other: label, score, box; the same as ours (as the export checked)."""
-    pictures = [photograph.pixels() for photograph in PHOTOGRAPHS[:2]]
+    """Rows of both images, one after the other: label, score, box; the same as ours (as the export checked)."""
+    images = [photograph.pixels() for photograph in PHOTOGRAPHS[:2]]
     engine = load_engine(engine_folder)
-    results = engine.outputs(pictures)
+    results = engine.outputs(images)
     assert set(results) == {"offsets", "probabilities", "default_boxes", "detections", "counts"}
-    ours = engine(pictures)
+    ours = engine(images)
     assert results["counts"].tolist() == [len(one) for one in ours]
     rows = results["detections"][: len(ours[0])]
     np.testing.assert_allclose(rows[:, 1], ours[0].scores, atol=1e-6)

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from singleshot.models.ssd import SSD
 
 C = SMALL.num_classes
-PICTURES = [photograph.pixels() for photograph in PHOTOGRAPHS[:3]]
+IMAGES = [photograph.pixels() for photograph in PHOTOGRAPHS[:3]]
 
 
 def classic_rows(network: SSD) -> np.ndarray:
-    inputs = [to_network_input(picture, SMALL.input_size_hw, SMALL.preprocess) for picture in PICTURES]
+    inputs = [to_network_input(image, SMALL.input_size_hw, SMALL.preprocess) for image in IMAGES]
     with torch.inference_mode():
         rows: np.ndarray = ClassicRows(network).of(network(torch.from_numpy(np.stack(inputs)))).numpy()
     return rows
@@ -48,7 +48,7 @@ def resized() -> np.ndarray:
     import cv2
 
     height, width = SMALL.input_size_hw
-    return np.stack([cv2.resize(picture, (width, height)) for picture in PICTURES])
+    return np.stack([cv2.resize(image, (width, height)) for image in IMAGES])
 
 
 def by_onnxruntime(folder: Path) -> Sequence[np.ndarray]:
@@ -91,17 +91,17 @@ def test_the_first_result_is_classic_rows_of_the_network(
     )
     assert "`rows`, the first result" in (out / "README.md").read_text()
     if engine != "torch":
-        expected = TorchBackend(network, torch.device("cpu"))(PICTURES)
-        assert [len(found) for found in Detector.load(out)(PICTURES)] == [len(found) for found in expected]
+        expected = TorchBackend(network, torch.device("cpu"))(IMAGES)
+        assert [len(found) for found in Detector.load(out)(IMAGES)] == [len(found) for found in expected]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_boxes_and_variances_keep_all_digits_at_a_lower_precision(
     source: Path, labelled: Path, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained network on two pictures
+    monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained network on two images
     export_model(str(source), tmp_path / "out", precision=precision, calibrate=str(labelled), outputs="rows")
-    results = load_engine(tmp_path / "out").outputs(PICTURES)
+    results = load_engine(tmp_path / "out").outputs(IMAGES)
     rows = results["rows"]
     np.testing.assert_array_equal(rows[0, :, C + 4 : C + 8], load_network(source).default_boxes.numpy())
     np.testing.assert_array_equal(rows[..., :C], results["probabilities"])

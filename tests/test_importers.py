@@ -18,7 +18,7 @@ from singleshot.commands.import_weights import import_files
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import STAGES
-from singleshot.preprocess import decode_picture, to_network_input
+from singleshot.preprocess import decode_image, to_network_input
 from singleshot.spec import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import start_from, start_from_file
 from singleshot.weights.importers import tensorflow
@@ -40,7 +40,7 @@ TOP_1 = {"cat": 286, "bird": 20, "grace_hopper": 653, "hot_dog": 935, "sunflower
 
 @needs_shared
 @pytest.mark.parametrize("file", sorted(path.name for path in MOBILENET.glob("*.npz")))
-def test_imagenet_classes_of_five_pictures(file: str) -> None:
+def test_imagenet_classes_of_five_images(file: str) -> None:
     weights = read_mobilenetv2(MOBILENET / file)
     assert weights.classifier is not None
     classifier, bias = weights.classifier
@@ -48,7 +48,7 @@ def test_imagenet_classes_of_five_pictures(file: str) -> None:
     assert len(start_from(model, weights.base, origin=file).kept) == 2 * 52
     found = {}
     for name in TOP_1:
-        pixels = to_network_input(decode_picture(MOBILENET / f"{name}.png"), (224, 224), model.spec.preprocess)
+        pixels = to_network_input(decode_image(MOBILENET / f"{name}.png"), (224, 224), model.spec.preprocess)
         with torch.inference_mode():
             last = model.backbone(torch.from_numpy(pixels)[None])["last"]
         found[name] = int((last.mean(dim=(2, 3)) @ classifier.T + bias).argmax())
@@ -132,14 +132,14 @@ def test_torchvision_mobilenetv2_features() -> None:
     model = SSD(spec).eval()
     base = from_torchvision(network.state_dict(), spec.preprocess, origin="torchvision")
     assert not start_from(model, base, origin="torchvision").unused
-    _, pictures = classifier_input(0, 96)
+    _, images = classifier_input(0, 96)
     with torch.inference_mode():
-        maps = model.source_maps(pictures)
-        x = pictures
+        maps = model.source_maps(images)
+        x = images
         for block in network.features[:14]:  # type: ignore[index]
             x = block(x)
         torch.testing.assert_close(maps["block14_expand"], network.features[14].conv[0](x), rtol=1e-4, atol=1e-4)  # type: ignore[index]
-        torch.testing.assert_close(maps["last"], network.features(pictures), rtol=1e-4, atol=1e-4)  # type: ignore[operator]
+        torch.testing.assert_close(maps["last"], network.features(images), rtol=1e-4, atol=1e-4)  # type: ignore[operator]
 
 
 @pytest.fixture(scope="module")
@@ -158,11 +158,11 @@ def test_torchvision_vgg16_features(vgg: torch.nn.Module) -> None:
     spec = replace(SSD300_VGG16, preprocess=CLASSIFIER_INPUT, sources=("conv4_3", "conv5_3", *SSD300_VGG16.sources[2:]))
     model = SSD(spec).eval()
     start_from(model, from_torchvision(vgg.state_dict(), spec.preprocess, origin="vgg"), origin="vgg")
-    _, pictures = classifier_input(1, 64)
+    _, images = classifier_input(1, 64)
     with torch.inference_mode():
-        maps = model.backbone(pictures)
-        torch.testing.assert_close(maps["conv4_3"], vgg.features[:23](pictures), rtol=1e-4, atol=1e-5)  # type: ignore[index]
-        torch.testing.assert_close(maps["conv5_3"], vgg.features[:30](pictures), rtol=1e-4, atol=1e-5)  # type: ignore[index]
+        maps = model.backbone(images)
+        torch.testing.assert_close(maps["conv4_3"], vgg.features[:23](images), rtol=1e-4, atol=1e-5)  # type: ignore[index]
+        torch.testing.assert_close(maps["conv5_3"], vgg.features[:30](images), rtol=1e-4, atol=1e-5)  # type: ignore[index]
 
 
 def test_vgg16_fully_connected_layers_are_subsampled(vgg: torch.nn.Module) -> None:
@@ -179,9 +179,9 @@ def test_vgg16_fully_connected_layers_are_subsampled(vgg: torch.nn.Module) -> No
 
 
 def test_whole_fully_connected_layers_see_what_the_classifier_saw(tmp_path: Path) -> None:
-    """The middle of fc7's 7x7 map of a 224x224 picture is the classifier's fc7: fc6 sees the same 7x7 positions there.
+    """The middle of fc7's 7x7 map of a 224x224 image is the classifier's fc7: fc6 sees the same 7x7 positions there.
 
-    The borders are padded as the classifier's are, because the pictures are preprocessed as it wants them.
+    The borders are padded as the classifier's are, because the images are preprocessed as it wants them.
     """
     stages = [n for count, channels in STAGES for n in (*[channels // 16] * count, "M")]
     torch.manual_seed(0)  # torchvision draws from the global state
@@ -192,10 +192,10 @@ def test_whole_fully_connected_layers_see_what_the_classifier_saw(tmp_path: Path
     found = start_from_file(model, tmp_path / "vgg.safetensors")
     assert not found.unused
     assert not [name for name in found.missing if name.startswith("backbone.")]
-    _, pictures = classifier_input(3, 224)
+    _, images = classifier_input(3, 224)
     with torch.inference_mode():
-        ours = model.backbone(pictures)["fc7"][:, :, 3, 3]
-        theirs = vgg.classifier[:5](vgg.features(pictures).flatten(1))
+        ours = model.backbone(images)["fc7"][:, :, 3, 3]
+        theirs = vgg.classifier[:5](vgg.features(images).flatten(1))
     assert theirs.max() > 0
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
@@ -205,11 +205,11 @@ def test_first_layer_is_rewritten_for_other_pixels(vgg: torch.nn.Module) -> None
     model = SSD(replace(SSD300_VGG16, normalised=())).eval()
     preprocess = model.spec.preprocess
     start_from(model, from_torchvision(vgg.state_dict(), preprocess, origin="vgg"), origin="vgg")
-    pixels, pictures = classifier_input(2, 32)
+    pixels, images = classifier_input(2, 32)
     mean = torch.tensor(preprocess.mean_rgb).view(1, 3, 1, 1)
     with torch.inference_mode():
         ours = model.backbone.get_submodule("conv1_1")((pixels - mean).flip(1))
-        theirs = torch.relu(vgg.features[0](pictures))  # type: ignore[index]
+        theirs = torch.relu(vgg.features[0](images))  # type: ignore[index]
     torch.testing.assert_close(ours[..., 1:-1, 1:-1], theirs[..., 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
 
 

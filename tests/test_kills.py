@@ -70,8 +70,8 @@ def test_a_kill_while_saving_leaves_the_checkpoint_before(tmp_path: Path) -> Non
 
 
 def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(tmp_path: Path) -> None:
-    pictures: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", (2 + i, 3, 20 + i, 22))] for i in range(8)}
-    data = voc(tmp_path / "voc", pictures, {"train": list(pictures)})
+    images: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", (2 + i, 3, 20 + i, 22))] for i in range(8)}
+    data = voc(tmp_path / "voc", images, {"train": list(images)})
 
     def command(out: str, *more: str) -> list[str]:
         settings = "--input-size 64x64 --init none --iterations 30 --batch-size 4 --checkpoint-every 3 --workers 1"

@@ -35,14 +35,14 @@ def test_equal_losses_give_the_lowest_boxes() -> None:
     assert mined([1] * 40, [0] * 39 + [1]) == [0, 1, 2]
 
 
-def test_each_picture_for_itself_and_a_picture_without_positives_gives_none() -> None:
+def test_each_image_for_itself_and_a_image_without_positives_gives_none() -> None:
     losses = torch.tensor([[9.0, 9, 9, 9], [1, 2, 3, 4]])
     matched = torch.tensor([[False] * 4, [True, False, False, False]])
     found = hard_negatives(losses, matched, torch.zeros(2, 4), negative_ratio=2)
     assert found.tolist() == [[False] * 4, [False, False, True, True]]
 
 
-def test_a_minimum_also_takes_from_pictures_without_positives() -> None:
+def test_a_minimum_also_takes_from_images_without_positives() -> None:
     assert mined([1, 2, 3], [0, 0, 0], minimum_negatives=2) == [1, 2]
     assert mined([1, 2, 3], [0, 0, 0], minimum_negatives=9) == [0, 1, 2]
     assert mined([9, 1, 2, 3, 4, 5], [1, 0, 0, 0, 0, 0], minimum_negatives=2) == [3, 4, 5]
@@ -57,6 +57,6 @@ def test_hardest_equals_the_sorted_loop(data: st.DataObject) -> None:
     eligible = [[value > 0 for value in data.draw(rows)] for _ in range(batch)]
     counts = [data.draw(st.integers(0, count + 2)) for _ in range(batch)]
     found = hardest(torch.tensor(losses).float(), torch.tensor(eligible), torch.tensor(counts))
-    for picture in range(batch):
-        order = sorted((k for k in range(count) if eligible[picture][k]), key=lambda k: (-losses[picture][k], k))
-        assert found[picture].nonzero()[:, 0].tolist() == sorted(order[: counts[picture]])
+    for image in range(batch):
+        order = sorted((k for k in range(count) if eligible[image][k]), key=lambda k: (-losses[image][k], k))
+        assert found[image].nonzero()[:, 0].tolist() == sorted(order[: counts[image]])

@@ -80,11 +80,11 @@ def test_maps_of_a_wide_input() -> None:
 
 
 @pytest.mark.parametrize("name", THIN)
-def test_a_picture_is_seen_alone_in_evaluation(name: str) -> None:
+def test_a_image_is_seen_alone_in_evaluation(name: str) -> None:
     model = SSD(THIN[name]).eval()
-    pictures = torch.randn(3, 3, *THIN[name].input_size_hw, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(3, 3, *THIN[name].input_size_hw, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        together, alone = model(pictures), model(pictures[1:2])
+        together, alone = model(images), model(images[1:2])
     torch.testing.assert_close(together.offsets[1:2], alone.offsets, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(together.logits[1:2], alone.logits, rtol=1e-4, atol=1e-5)
 
@@ -92,12 +92,12 @@ def test_a_picture_is_seen_alone_in_evaluation(name: str) -> None:
 @pytest.mark.parametrize("name", THIN)
 def test_memory_format_and_training_mode_change_nothing_in_the_shapes(name: str) -> None:
     model = SSD(THIN[name])
-    pictures = torch.randn(2, 3, *THIN[name].input_size_hw, generator=torch.Generator().manual_seed(1))
-    plain = model.eval()(pictures)
-    last = model.to(memory_format=torch.channels_last)(pictures.to(memory_format=torch.channels_last))
+    images = torch.randn(2, 3, *THIN[name].input_size_hw, generator=torch.Generator().manual_seed(1))
+    plain = model.eval()(images)
+    last = model.to(memory_format=torch.channels_last)(images.to(memory_format=torch.channels_last))
     torch.testing.assert_close(plain.logits, last.logits, rtol=1e-4, atol=1e-5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        learnt = model.train()(pictures)
+        learnt = model.train()(images)
     (learnt.logits.float().square().mean() + learnt.offsets.float().square().mean()).backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -168,7 +168,7 @@ def test_depthwise_block_14_is_tapped_before_its_stride() -> None:
     assert maps["last"].shape == (1, 1280, 10, 10)
 
 
-def test_multibox_has_eleven_shapes_of_a_size_and_the_whole_picture() -> None:
+def test_multibox_has_eleven_shapes_of_a_size_and_the_whole_image() -> None:
     boxes = SSD(replace(MULTIBOX_MOBILENETV2, width=1 / 16)).default_boxes
     assert boxes[-1].tolist() == [0, 0, 1, 1]
     first = boxes[:11]

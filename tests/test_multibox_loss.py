@@ -92,7 +92,7 @@ def test_without_matched_boxes_loss_and_gradients_are_zero(count: int) -> None:
     assert not logits.grad.any()
 
 
-def test_an_empty_picture_teaches_nothing_unless_a_minimum_is_asked() -> None:
+def test_an_empty_image_teaches_nothing_unless_a_minimum_is_asked() -> None:
     logits = torch.zeros(2, 4, 3, requires_grad=True)
     targets = targets_of([[0] * 4, [1, 0, 0, 0]])
     multibox_loss(Predictions(torch.zeros(2, 4, 4), logits), targets).total.backward()

@@ -23,7 +23,7 @@ EVERYTHING = Postprocess(score_threshold=0.0, nms_threshold=0.5, top_k=-1, keep_
 
 
 def on_device(offsets, scores, default_boxes, variances, settings):
-    """One picture through the batched version."""
+    """One image through the batched version."""
     tensors = [torch.tensor(np.ascontiguousarray(array)) for array in (offsets[None], scores[None], default_boxes)]
     return postprocess_on_device(*tensors, variances, settings)[0]
 
@@ -328,7 +328,7 @@ def test_nothing_to_find(boxes, classes, detect):
     assert (len(found), found.boxes_xyxy.shape, found.dropped) == (0, (0, 4), 0)
 
 
-def test_a_batch_is_its_pictures_one_by_one():
+def test_a_batch_is_its_images_one_by_one():
     random = np.random.default_rng(3)
     defaults = np.sort(random.random((40, 2, 2)), axis=1).reshape(40, 4).astype(np.float32)
     offsets, logits = random.normal(size=(3, 40, 4)), random.normal(size=(3, 40, 4)) * 2
@@ -341,9 +341,9 @@ def test_a_batch_is_its_pictures_one_by_one():
         predictions.offsets, predictions.logits.softmax(-1), torch.tensor(defaults), VARIANCES, settings
     )
     assert [len(one) > 0 for one in batch] == [True, False, True]
-    for picture in range(3):
-        alone = postprocess(offsets[picture], softmax(logits[picture]), defaults, VARIANCES, settings)
-        for one in (batch[picture], device_batch[picture]):
+    for image in range(3):
+        alone = postprocess(offsets[image], softmax(logits[image]), defaults, VARIANCES, settings)
+        for one in (batch[image], device_batch[image]):
             np.testing.assert_array_equal(one.labels, alone.labels)
             np.testing.assert_allclose(one.scores, alone.scores, atol=1e-6)
             np.testing.assert_allclose(one.boxes_xyxy, alone.boxes_xyxy, atol=1e-5)
@@ -394,7 +394,7 @@ def test_caffes_rows_where_nothing_was_found():
     assert caffe_rows([]).shape == (0, 7)
 
 
-def test_detections_are_pixels_inside_the_picture():
+def test_detections_are_pixels_inside_the_image():
     found = found_of([[-0.5, 0.25, 0.5, 1.5, 0.9, 1], [0.1, 0.1, 0.2, 0.2, 0.8, 0]])
     detections = to_detections(found, width=200, height=100, class_names=["cat", "dog"])
     np.testing.assert_allclose(detections.boxes, [[0, 25, 100, 100], [20, 10, 40, 20]], rtol=1e-6)

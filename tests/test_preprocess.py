@@ -7,7 +7,7 @@ from singleshot.preprocess import normalise, to_network_input
 from singleshot.spec import Preprocess
 
 
-def picture(height: int, width: int) -> np.ndarray:
+def image(height: int, width: int) -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
@@ -20,7 +20,7 @@ def test_one_pixel_by_hand() -> None:
 
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
 def test_normalise_is_the_formula(order: str) -> None:
-    pixels = picture(5, 7)
+    pixels = image(5, 7)
     preprocess = Preprocess(mean_rgb=(1.5, 20, 300), std_rgb=(1, 2, 0.25), channel_order=order)
     expected = (pixels.astype(np.float64) - preprocess.mean_rgb) / preprocess.std_rgb
     expected = expected if order == "rgb" else expected[..., ::-1]
@@ -31,11 +31,11 @@ def test_normalise_is_the_formula(order: str) -> None:
 
 
 def test_the_input_size_is_height_then_width() -> None:
-    assert to_network_input(picture(20, 30), (8, 16), Preprocess()).shape == (3, 8, 16)
+    assert to_network_input(image(20, 30), (8, 16), Preprocess()).shape == (3, 8, 16)
 
 
-def test_a_picture_of_the_input_size_is_not_resampled() -> None:
-    pixels = picture(8, 16)
+def test_a_image_of_the_input_size_is_not_resampled() -> None:
+    pixels = image(8, 16)
     np.testing.assert_array_equal(to_network_input(pixels, (8, 16), Preprocess()), normalise(pixels, Preprocess()))
 
 
@@ -48,6 +48,6 @@ def test_bilinear_in_8_bits() -> None:
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 3000), (3000, 1)])
 def test_extreme_shapes_are_finite(size_hw: tuple[int, int]) -> None:
-    result = to_network_input(picture(*size_hw), (32, 32), Preprocess())
+    result = to_network_input(image(*size_hw), (32, 32), Preprocess())
     assert result.shape == (3, 32, 32)
     assert np.isfinite(result).all()

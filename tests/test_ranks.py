@@ -49,11 +49,11 @@ GLOBAL = replace(CAFFE, normalise="global", batch_size=16)
 
 def batch_of_16() -> Batch:
     generator = torch.Generator().manual_seed(0)
-    pictures = torch.randint(0, 256, (16, 3, 300, 300), dtype=torch.uint8, generator=generator)
+    images = torch.randint(0, 256, (16, 3, 300, 300), dtype=torch.uint8, generator=generator)
     corners = torch.rand(16, 3, 2, 2, generator=generator).sort(dim=2).values.flatten(2)
     classes = torch.randint(1, 21, (16, 3), generator=generator)
-    classes[:5, 1:] = 0  # the first process's pictures hold fewer truths than the second's
-    return Batch(pictures.contiguous(memory_format=torch.channels_last), corners, classes, tuple("x" * 16))
+    classes[:5, 1:] = 0  # the first process's images hold fewer ground-truth boxes than the second's
+    return Batch(images.contiguous(memory_format=torch.channels_last), corners, classes, tuple("x" * 16))
 
 
 def gradients(batch: Batch, ranks: Ranks) -> list[torch.Tensor]:
@@ -72,7 +72,7 @@ def one_of_two(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     whole = batch_of_16()
     part = slice(8 * rank, 8 * rank + 8)
-    mine = Batch(whole.pictures[part], whole.boxes_xyxy[part], whole.classes[part], whole.names[part])
+    mine = Batch(whole.images[part], whole.boxes_xyxy[part], whole.classes[part], whole.names[part])
     torch.save(gradients(mine, Ranks(rank, 2, rank, 2)), f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -93,13 +93,13 @@ def test_the_shares_of_all_processes_are_what_one_would_see(world: int) -> None:
 
 
 def test_machines_that_hold_parts_see_only_these_and_together_all() -> None:
-    """Two machines of two processes, ten pictures, eight a step: after five steps each was seen four times."""
+    """Two machines of two processes, ten images, eight a step: after five steps each was seen four times."""
     seen: list[list[int]] = [[], []]
     for rank in range(4):
         ranks = Ranks(rank, 4, rank % 2, 2)
         for step in VisitOrder(10, 8, seed=5, first_step=0, last_step=5, share=ranks.share(f"{rank // 2 + 1}/2")):
             assert len(step) == 2
-            seen[rank // 2] += [picture for _, picture in step]
+            seen[rank // 2] += [image for _, image in step]
     assert [sorted(part) for part in seen] == [sorted([*range(first, 10, 2)] * 4) for first in (0, 1)]
 
 
@@ -120,9 +120,9 @@ def test_parts_that_cannot_be_are_refused(part: str, message: str) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pictures: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", (2 + i, 3, 20 + i, 22))] for i in range(8)}
-    names = list(pictures)
-    return voc(tmp_path_factory.mktemp("set") / "voc", pictures, {"train": names, "val": names[:3]})
+    images: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", (2 + i, 3, 20 + i, 22))] for i in range(8)}
+    names = list(images)
+    return voc(tmp_path_factory.mktemp("set") / "voc", images, {"train": names, "val": names[:3]})
 
 
 def torchrun(
@@ -162,12 +162,12 @@ def test_a_run_of_two_processes_leaves_one_model(data: Path, tmp_path: Path) -> 
     whole = torchrun(data, tmp_path / "whole")
     told, _ = whole.communicate(timeout=300)
     assert whole.returncode == 0, told
-    assert told.count("training on 8 pictures") == 1
+    assert told.count("training on 8 images") == 1
     assert (tmp_path / "whole/report.html").is_file()
 
 
-def test_machines_that_lack_each_others_pictures_train_together(data: Path, tmp_path: Path) -> None:
-    """Two torchruns that meet, as two machines would; each has only every other picture (and the first to validate)."""
+def test_machines_that_lack_each_others_images_train_together(data: Path, tmp_path: Path) -> None:
+    """Two torchruns that meet, as two machines would; each has only every other image (and the first to validate)."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         meeting = f"localhost:{probe.getsockname()[1]}"

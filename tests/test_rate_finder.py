@@ -43,8 +43,8 @@ def test_a_loss_that_never_falls_is_said() -> None:
 def test_the_search_leaves_the_folder_free_for_a_run_whose_report_shows_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pictures: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", (2 + i, 3, 20 + i, 22))] for i in range(8)}
-    data = voc(tmp_path / "voc", pictures, {"train": list(pictures)})
+    images: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", (2 + i, 3, 20 + i, 22))] for i in range(8)}
+    data = voc(tmp_path / "voc", images, {"train": list(images)})
     settings = "--input-size 64x64 --init none --batch-size 4 --workers 0 --precision fp32 --threads 1 --val-split none"
     command = ["train", str(data), "--out", str(tmp_path / "run"), "--boxes", "keep", *settings.split()]
     assert run([*command, "--find-rate"]) == 0
@@ -80,8 +80,8 @@ def test_what_is_no_search_is_passed_over(tmp_path: Path, content: str) -> None:
 def test_a_signal_ends_the_search_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, stop: signal.Signals
 ) -> None:
-    pictures: dict[str, Any] = {name: [("cell", (2, 3, 20, 22))] for name in "abcd"}
-    data = voc(tmp_path / "voc", pictures, {"train": list("abcd")})
+    images: dict[str, Any] = {name: [("cell", (2, 3, 20, 22))] for name in "abcd"}
+    data = voc(tmp_path / "voc", images, {"train": list("abcd")})
     settings = "--input-size 64x64 --init none --batch-size 4 --workers 1 --precision fp32 --threads 1 --val-split none"
 
     def send(*arguments: Any, **options: Any) -> Any:

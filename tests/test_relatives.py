@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from data_fixtures import picture, voc
+from data_fixtures import image, voc
+from ground_truth_sets import ground_truth_set, squares
 from singleshot.box_search.adapt import ENOUGH, adapt
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.cli.main import run
@@ -24,7 +25,6 @@ from singleshot.spec import OVERFEAT_LIKE_VGG16, SSD300_VGG16, YOLO_LIKE_VGG16, 
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import load_network, save_network, start_from_file
 from singleshot.weights.folder import read_spec
-from truth_sets import squares, truth_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -128,9 +128,9 @@ def test_a_folder_keeps_it(tmp_path: Path, spec: ModelSpec) -> None:
     save_network(tmp_path / "m", model, card="")
     again = load_network(tmp_path / "m")
     assert again.spec == spec
-    pictures = torch.randn(1, 3, 300, 300, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(1, 3, 300, 300, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        assert torch.equal(again(pictures).logits, model(pictures).logits)
+        assert torch.equal(again(images).logits, model(images).logits)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_wrong_grids_are_refused() -> None:
 @BOTH
 def test_boxes_can_be_fitted(spec: ModelSpec) -> None:
     """Objects of 60 pixels of 320, too small for either; a grid head gets no second map in front."""
-    data = truth_set(squares(40, 60, seed=0), [0] * 40)
+    data = ground_truth_set(squares(40, 60, seed=0), [0] * 40)
     found = adapt(replace(spec, class_names=data.class_names), data, map_sizes_hw=grid_sizes, below=ENOUGH)
     assert found.after.share > found.before.share
     assert found.spec.sources[-1] == "fc7"
@@ -202,7 +202,7 @@ def test_every_verb_takes_it(spec: ModelSpec, tmp_path: Path, capsys: pytest.Cap
     for name, parameter in learnt.named_parameters():
         assert not torch.equal(parameter, fresh.get_parameter(name)), name
     page, figures = tmp_path / "page.html", tmp_path / "figures.json"
-    shown = str(picture(tmp_path / "shown.png"))
+    shown = str(image(tmp_path / "shown.png"))
     rest = ["--model", str(last), "--out", str(page), "--json", str(figures)]
     assert run(["explain", shown, "--score", "0.01", *rest]) == 0
     assert run(["boxes", str(data), *rest]) == 0

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation_examples import annotations, detections, random_set
-from singleshot.errors import MachineError, PictureError
+from singleshot.errors import ImageError, MachineError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.report import sections
 from singleshot.report.chart import Series, line_chart, smoothed, ticks
@@ -73,18 +73,18 @@ def history(rows=40):
 
 
 def content(seed=1, protocol="voc07", **changes):
-    truths, found = random_set(seed)
+    ground_truth, found = random_set(seed)
     full = ReportContent(
         title="a run",
-        command="ssd train pictures --epochs 3",
+        command="ssd train images --epochs 3",
         notes=["a note"],
         coverage=["cat: 98.0% covered"],
         history=history(),
-        evaluation=evaluate(truths, found, protocol),
-        annotations=truths,
+        evaluation=evaluate(ground_truth, found, protocol),
+        annotations=ground_truth,
         detections=found,
         configuration={"recipe": "caffe", "solver": {"momentum": 0.9}},
-        open_picture=grey,
+        open_image=grey,
     )
     return replace(full, **changes)
 
@@ -94,7 +94,7 @@ def test_the_page_has_every_part_and_needs_nothing_else(protocol, tmp_path):
     before = evaluate(*random_set(2), protocol)
     page = Page(render(content(protocol=protocol, before=before)))
     parts = ["a run", "Loss", "Validation mAP", "Learning rate", "Average precision by class", "Precision and recall"]
-    parts += ["went best", "went worst", "ssd train pictures --epochs 3", "a note", "98.0% covered", "solver.momentum"]
+    parts += ["went best", "went worst", "ssd train images --epochs 3", "a note", "98.0% covered", "solver.momentum"]
     for words in (*parts, "mAP before", "change"):
         assert words in page.text, words
     assert ("COCO's numbers" in page.text) == (protocol == "coco")
@@ -109,9 +109,9 @@ def test_the_page_has_every_part_and_needs_nothing_else(protocol, tmp_path):
 
 
 def test_figures_are_those_of_the_evaluation():
-    truths = annotations([[(0, 0, 50, 50, 0)], [(0, 0, 50, 50, 1), (60, 60, 90, 90, 1)]])
+    ground_truth = annotations([[(0, 0, 50, 50, 0)], [(0, 0, 50, 50, 1), (60, 60, 90, 90, 1)]])
     found = [detections([(0, 0, 50, 50, 0, 0.9)]), detections([(0, 0, 50, 50, 1, 0.8)])]
-    page = Page(render(content(evaluation=evaluate(truths, found), annotations=truths, detections=found)))
+    page = Page(render(content(evaluation=evaluate(ground_truth, found), annotations=ground_truth, detections=found)))
     assert "77.3%" in page.text  # (1 + 6/11) / 2
     assert "54.5%" in page.text
     assert "1 of 2 found, 0 wrong" in page.text
@@ -119,11 +119,11 @@ def test_figures_are_those_of_the_evaluation():
     assert "37.5%" in page.text
 
 
-def test_best_and_worst_pictures_are_apart_and_in_order():
+def test_best_and_worst_images_are_apart_and_in_order():
     page = render(content())
-    pictures = content().evaluation.pictures
-    shown = re.findall(r"<figcaption><b>pictures/(\d+)\.jpg", page)
-    scores = [pictures.results[int(i)].f1 for i in shown]
+    images = content().evaluation.images
+    shown = re.findall(r"<figcaption><b>images/(\d+)\.jpg", page)
+    scores = [images.results[int(i)].f1 for i in shown]
     assert len(set(shown)) == len(shown) > 4
     half = (len(shown) + 1) // 2
     assert scores[:half] == sorted(scores[:half], reverse=True)
@@ -131,14 +131,14 @@ def test_best_and_worst_pictures_are_apart_and_in_order():
     assert min(scores[:half]) >= max(scores[half:])
 
 
-def test_pictures_are_opened_only_when_shown():
+def test_images_are_opened_only_when_shown():
     opened = []
 
     def watched(path):
         opened.append(path)
         return grey(path)
 
-    render(content(open_picture=watched, pictures_shown=2))
+    render(content(open_image=watched, images_shown=2))
     assert len(opened) == 4
     assert all(path.parts[0] == "set" for path in opened)
 
@@ -147,12 +147,12 @@ EVIL = "<script>alert('x')</script>&\"$a$_{"
 
 
 def test_markup_in_names_stays_text():
-    truths, found = random_set(1)
+    ground_truth, found = random_set(1)
     names = (EVIL, "class 1", '" onload="alert(1)')
-    truths = replace(truths, class_names=names, files=tuple(f"{EVIL}{file}" for file in truths.files))
+    ground_truth = replace(ground_truth, class_names=names, files=tuple(f"{EVIL}{file}" for file in ground_truth.files))
     found = [replace(one, class_names=names) for one in found]
-    result = evaluate(truths, found)
-    everywhere = content(evaluation=result, before=result, annotations=truths, detections=found)
+    result = evaluate(ground_truth, found)
+    everywhere = content(evaluation=result, before=result, annotations=ground_truth, detections=found)
     words = {"title": EVIL, "command": EVIL, "notes": [EVIL], "coverage": [EVIL], "configuration": {EVIL: {EVIL: EVIL}}}
     page = Page(render(replace(everywhere, **words)))
     assert "script" not in page.tags
@@ -161,9 +161,9 @@ def test_markup_in_names_stays_text():
 
 
 def test_foreign_classes_are_named():
-    truths = annotations([[(0, 0, 50, 50, 0)]])
+    ground_truth = annotations([[(0, 0, 50, 50, 0)]])
     found = [detections([(0, 0, 50, 50, 0, 0.9)], class_names=("tram", "cat"))]
-    page = Page(render(content(evaluation=evaluate(truths, found), annotations=truths, detections=found)))
+    page = Page(render(content(evaluation=evaluate(ground_truth, found), annotations=ground_truth, detections=found)))
     assert "1 detections of tram" in page.text
 
 
@@ -203,34 +203,36 @@ def test_a_title_alone_is_a_page():
     assert "alone" in Page(render(ReportContent("alone"))).text
 
 
-def test_no_detections_and_no_truths():
-    for truths in (annotations([[(0, 0, 50, 50, 0)]]), annotations([[]]), annotations([])):
-        found = [detections([]) for _ in range(len(truths))]
-        result = evaluate(truths, found)
-        page = Page(render(content(evaluation=result, before=result, annotations=truths, detections=found)))
+def test_no_detections_and_no_ground_truth():
+    for ground_truth in (annotations([[(0, 0, 50, 50, 0)]]), annotations([[]]), annotations([])):
+        found = [detections([]) for _ in range(len(ground_truth))]
+        result = evaluate(ground_truth, found)
+        page = Page(render(content(evaluation=result, before=result, annotations=ground_truth, detections=found)))
         assert "nan" not in page.text
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_the_page_is_written(tmp_path):
+def test_a_image_that_cannot_be_read_is_named_and_the_page_is_written(tmp_path):
     def broken(path):
-        raise PictureError(f"{path.name}: cut short")
+        raise ImageError(f"{path.name}: cut short")
 
-    write_report(tmp_path / "report.html", content(open_picture=broken))
+    write_report(tmp_path / "report.html", content(open_image=broken))
     assert "cut short" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_the_default_reader_reads_files(tmp_path):
     (tmp_path / "pictures").mkdir()
     Image.new("RGB", (200, 200), (10, 20, 30)).save(tmp_path / "pictures/000.jpg")
-    truths = annotations([[(0, 0, 50, 50, 0)]], root=tmp_path)
+    ground_truth = annotations([[(0, 0, 50, 50, 0)]], root=tmp_path)
     found = [detections([(0, 0, 50, 50, 0, 0.9)])]
-    page = render(ReportContent("x", evaluation=evaluate(truths, found), annotations=truths, detections=found))
+    page = render(
+        ReportContent("x", evaluation=evaluate(ground_truth, found), annotations=ground_truth, detections=found)
+    )
     assert page.count("data:image/jpeg;base64,") == 1
 
 
 def test_the_page_stays_small(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
-    write_report(tmp_path / "r.html", content(history=history(20_000), open_picture=lambda _path: noise))
+    write_report(tmp_path / "r.html", content(history=history(20_000), open_image=lambda _path: noise))
     assert (tmp_path / "r.html").stat().st_size < 5_000_000
 
 

@@ -41,9 +41,9 @@ def rows_of(name: str) -> dict[str, Row]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pictures: dict[str, Any] = {f"p{i}": [("cat" if i % 2 else "dog", (2 + i, 3, 20 + i, 22))] for i in range(6)}
-    splits = {"trainval": list(pictures)[:4], "test": list(pictures)[4:]}
-    return voc(tmp_path_factory.mktemp("reproduce") / "voc", pictures, splits)
+    images: dict[str, Any] = {f"p{i}": [("cat" if i % 2 else "dog", (2 + i, 3, 20 + i, 22))] for i in range(6)}
+    splits = {"trainval": list(images)[:4], "test": list(images)[4:]}
+    return voc(tmp_path_factory.mktemp("reproduce") / "voc", images, splits)
 
 
 @pytest.mark.parametrize("name", ["table2", "table3"])
@@ -283,7 +283,7 @@ def test_a_signal_names_the_way_to_go_on(
     assert "after step 3; the same command goes on from there" in capsys.readouterr().err
 
 
-def test_table_7_sets_pictures_a_second_beside_the_papers(
+def test_table_7_sets_images_a_second_beside_the_papers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def contestants(model: str, *, threads: int) -> list[tuple[Contestant, None]]:

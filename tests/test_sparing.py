@@ -100,12 +100,12 @@ def test_layers_bear_the_networks_own_names(network: SSD) -> None:
 def test_spared_layers_compute_in_fp32(network: SSD) -> None:
     """Every block alone: the engine fuses sums of residual blocks into convolutions, which must agree with them."""
     graph = to_openvino(network)
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
     def offsets(precision: str, spared: Sequence[str]) -> np.ndarray:
         files = serialised(graph, spared=spared)
         backend = OpenVINOBackend(SPEC, files, precision=precision, origin="a test")
-        return backend.predict([picture])[0].copy()
+        return backend.predict([image])[0].copy()
 
     exact, half = offsets("fp32", ()), offsets("bf16", ())
     if np.array_equal(exact, half):
@@ -121,8 +121,8 @@ def test_the_command_spares_until_it_holds(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: SSD, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """mAP of an untrained network is 0 whatever is done to it, so its errors stand in for it."""
-    pictures = {"a": [("cat", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))]}
-    data = voc(tmp_path / "set", pictures, {"train": ["a"], "val": ["b"]})
+    images = {"a": [("cat", (5, 5, 25, 20))], "b": [("cat", (2, 2, 30, 28))]}
+    data = voc(tmp_path / "set", images, {"train": ["a"], "val": ["b"]})
     save_network(tmp_path / "model", network, card="")
     figures = iter([0.9, 0.7, 0.8, 0.88])
     monkeypatch.setattr(calibrate.Calibration, "mean_ap", lambda _self, _backend: next(figures))

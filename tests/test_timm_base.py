@@ -1,4 +1,4 @@
-"""Feature extractors of timm as bases, the smallest that it has, on small pictures; its weights are made here."""
+"""Feature extractors of timm as bases, the smallest that it has, on small images; its weights are made here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from data_fixtures import picture, voc
+from data_fixtures import image, voc
 from singleshot.cli.main import run
 from singleshot.commands.export import export_model
 from singleshot.errors import ModelError, RequestError, UnknownNameError
@@ -153,11 +153,11 @@ def test_pixels_are_scaled_as_its_published_weights_were_trained() -> None:
 @pytest.mark.parametrize("preprocess", [Preprocess((1, 2, 3), (4, 5, 6), order) for order in ("rgb", "bgr")])
 def test_an_engine_gets_the_same_pixels(preprocess: Preprocess) -> None:
     model = SSD(replace(lite(), preprocess=preprocess)).eval()
-    pictures = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    x = (pictures.float() - torch.tensor([1.0, 2, 3])) / torch.tensor([4.0, 5, 6])
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    x = (images.float() - torch.tensor([1.0, 2, 3])) / torch.tensor([4.0, 5, 6])
     x = x.flip(3) if preprocess.channel_order == "bgr" else x
     with torch.inference_mode():
-        offsets, _ = EngineGraph(model)(pictures)
+        offsets, _ = EngineGraph(model)(images)
         torch.testing.assert_close(offsets, model(x.permute(0, 3, 1, 2)).offsets)
 
 
@@ -297,7 +297,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_an_export_detects_without_torch_and_timm(tmp_path: Path) -> None:
     save_network(tmp_path / "m", SSD(lite(), seed=0), card="")
     export_model(str(tmp_path / "m"), tmp_path / "out")  # refuses to leave a graph that says something else
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     code = (
         "import sys; sys.modules |= {'torch': None, 'timm': None}\n"
         "from singleshot.cli.main import run\n"

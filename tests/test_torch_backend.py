@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def pictures() -> list[np.ndarray]:
+def images() -> list[np.ndarray]:
     generator = np.random.default_rng(0)
     return [generator.integers(0, 256, (48, 64, 3), np.uint8) for _ in range(3)]
 
@@ -47,24 +47,24 @@ def as_compiled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], l
     return calls
 
 
-def test_bf16_finds_nearly_the_same(pictures: list[np.ndarray]) -> None:
+def test_bf16_finds_nearly_the_same(images: list[np.ndarray]) -> None:
     inputs = torch.rand(2, 3, 64, 64)
     exact = TorchBackend(SSD(SPEC, seed=0), CPU).predict(inputs)
     half = TorchBackend(SSD(SPEC, seed=0), CPU, precision="bf16").predict(inputs)
     assert half.logits.dtype == torch.bfloat16
     torch.testing.assert_close(half.logits.float(), exact.logits, rtol=0.05, atol=0.05)
     assert not torch.equal(half.logits.float(), exact.logits)
-    assert len(TorchBackend(SSD(SPEC, seed=0), CPU, precision="bf16")(pictures)) == 3
+    assert len(TorchBackend(SSD(SPEC, seed=0), CPU, precision="bf16")(images)) == 3
 
 
 def test_compiled_batches_are_filled_up_and_cut_again(
-    pictures: list[np.ndarray], as_compiled: list[tuple[dict[str, Any], list[int]]]
+    images: list[np.ndarray], as_compiled: list[tuple[dict[str, Any], list[int]]]
 ) -> None:
-    expected = TorchBackend(SSD(SPEC, seed=0), CPU)(pictures)
+    expected = TorchBackend(SSD(SPEC, seed=0), CPU)(images)
     backend = TorchBackend(SSD(SPEC, seed=0), CPU, compiled=True)
-    found = backend(pictures)
-    backend(pictures[:1])
-    backend(pictures[:2])
+    found = backend(images)
+    backend(images[:1])
+    backend(images[:2])
     ((options, sizes),) = as_compiled
     assert options == {"mode": "reduce-overhead", "dynamic": False}
     assert sizes == [4, 1, 2]
@@ -82,12 +82,12 @@ def test_precision_and_compile_are_asked_for_by_the_command(
     tmp_path: Path,
     as_compiled: list[tuple[dict[str, Any], list[int]]],
     capsys: pytest.CaptureFixture[str],
-    pictures: list[np.ndarray],
+    images: list[np.ndarray],
 ) -> None:
     import cv2
 
     save_network(tmp_path / "model", SSD(SPEC, seed=0), card="")
-    cv2.imwrite(str(tmp_path / "a.png"), pictures[0])
+    cv2.imwrite(str(tmp_path / "a.png"), images[0])
     command = ["detect", str(tmp_path / "a.png"), "--model", str(tmp_path / "model")]
     assert run([*command, "--precision", "bf16", "--compile"]) == 0
     assert [sizes for _, sizes in as_compiled] == [[1]]

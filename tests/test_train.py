@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from data_fixtures import picture, voc
+from data_fixtures import image, voc
 from singleshot.commands.train import train_command
 from singleshot.runtime.detector import Detector
 from singleshot.spec import VARIANTS
@@ -66,7 +66,7 @@ def test_a_seed_and_a_number_of_threads_give_the_same_weights(data: Path, tmp_pa
         torch.set_num_threads(usual)
 
 
-def test_accumulated_parts_learn_from_the_same_pictures(data: Path, tmp_path: Path) -> None:
+def test_accumulated_parts_learn_from_the_same_images(data: Path, tmp_path: Path) -> None:
     assert train_command([str(data)], replace(OPTIONS, out=tmp_path, accumulate=2, iterations=1, val_split="none")) == 0
     assert (tmp_path / "last").is_dir()
     assert not (tmp_path / "best").exists()
@@ -82,10 +82,10 @@ def test_a_short_run_warms_up_for_a_fifth_of_it(data: Path, tmp_path: Path) -> N
 def test_small_sets_get_more_epochs_and_smaller_updates_and_are_told_why(data: Path, tmp_path: Path) -> None:
     free = replace(OPTIONS, out=tmp_path, iterations=None, batch_size=None, validate_every=None)
     plan = prepare([str(data)], free)
-    assert (plan.recipe.batch_size, plan.steps) == (4, 450)  # 200 epochs of 9 pictures
+    assert (plan.recipe.batch_size, plan.steps) == (4, 450)  # 200 epochs of 9 images
     text = "\n".join(plan.notes)
-    assert "4 pictures an update, not 16: the set has 9" in text
-    assert "200 epochs, not the usual 30, which would be only 68 updates on 9 pictures" in text
+    assert "4 images an update, not 16: the set has 9" in text
+    assert "200 epochs, not the usual 30, which would be only 68 updates on 9 images" in text
     assert 25 <= plan.validations_after(0) <= 35
     plan = prepare([str(data)], replace(free, epochs=2.0, batch_size=3))
     assert (plan.recipe.batch_size, plan.steps) == (3, 6)
@@ -134,18 +134,18 @@ def test_each_data_set_may_have_its_own_split(data: Path, tmp_path: Path) -> Non
     assert len(plan.val_set) == 3
 
 
-def test_a_class_that_only_the_validation_pictures_have_is_named(tmp_path: Path) -> None:
-    pictures: dict[str, Any] = {f"p{i}": [("cell" if i < 4 else "dot", (2, 3, 20, 22))] for i in range(6)}
-    names = list(pictures)
-    data = voc(tmp_path / "voc", pictures, {"train": names[:4], "val": names[4:]})
+def test_a_class_that_only_the_validation_images_have_is_named(tmp_path: Path) -> None:
+    images: dict[str, Any] = {f"p{i}": [("cell" if i < 4 else "dot", (2, 3, 20, 22))] for i in range(6)}
+    names = list(images)
+    data = voc(tmp_path / "voc", images, {"train": names[:4], "val": names[4:]})
     _, _, notes = read_sets([str(data)], OPTIONS)
-    assert "not one object to learn dot from, though the validation pictures hold some" in notes
+    assert "not one object to learn dot from, though the validation images hold some" in notes
 
 
 def test_class_names_in_any_script_are_learnt(tmp_path: Path) -> None:
     name = "\N{WOMAN}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER} soft\N{NO-BREAK SPACE}drink"
     (tmp_path / "a.csv").write_text(f"file,x1,y1,x2,y2,label\na.png,2,3,20,22,{name}\n", encoding="utf-8")
-    picture(tmp_path / "a.png", seed=0)
+    image(tmp_path / "a.png", seed=0)
     assert train_command([str(tmp_path / "a.csv")], replace(OPTIONS, out=tmp_path / "run", val_split="none")) == 0
     assert Detector.load(tmp_path / "run/last").spec.class_names == (name,)
 

@@ -11,10 +11,10 @@ import torch
 from filelock import FileLock
 from rich.console import Console
 
-from data_fixtures import picture, voc
+from data_fixtures import image, voc
 from singleshot.cli.main import run as command_line
 from singleshot.commands.train import train_command
-from singleshot.errors import DataError, NonFiniteLossError, PictureError, RequestError
+from singleshot.errors import DataError, ImageError, NonFiniteLossError, RequestError
 from singleshot.train import loop
 from singleshot.train.checkpoint import RunState
 from singleshot.train.journal import Journal
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_loss_that_is_not_finite_names_step_terms_and_pictures(data: Path, tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_names_step_terms_and_images(data: Path, tmp_path: Path) -> None:
     plan = prepare([str(data)], replace(OPTIONS, out=tmp_path))
     with torch.no_grad():
         plan.model.get_parameter("backbone.stem.convolution.weight").fill_(float("nan"))
@@ -112,12 +112,12 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(data: Pat
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_damaged_behind_its_header_is_one_line(workers: int, data: Path, tmp_path: Path) -> None:
+def test_a_image_damaged_behind_its_header_is_one_line(workers: int, data: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     shutil.copytree(data, cut)
     for path in (cut / "JPEGImages").iterdir():
         path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
-    with pytest.raises(PictureError, match=r"^\S+p?\w+\.\w+: truncated .*$") as caught:
+    with pytest.raises(ImageError, match=r"^\S+p?\w+\.\w+: truncated .*$") as caught:
         train_command([str(cut)], replace(OPTIONS, out=tmp_path / "run", workers=workers))
     assert "Traceback" not in str(caught.value)
 
@@ -128,7 +128,7 @@ def test_a_picture_damaged_behind_its_header_is_one_line(workers: int, data: Pat
 )
 def test_a_class_that_no_model_can_hold_is_refused_before_it_is_learnt(tmp_path: Path, name: str, reason: str) -> None:
     (tmp_path / "a.csv").write_text(f"file,x1,y1,x2,y2,label\na.png,2,3,20,22,{name}\n", encoding="utf-8")
-    picture(tmp_path / "a.png", seed=0)
+    image(tmp_path / "a.png", seed=0)
     with pytest.raises(DataError, match=reason):
         prepare([str(tmp_path / "a.csv")], replace(OPTIONS, out=tmp_path / "run"))
 
@@ -146,7 +146,7 @@ def test_figures_of_another_tool_are_not_replaced(data: Path, tmp_path: Path) ->
     assert "precious" in (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_one_picture_at_a_time_is_refused_where_nothing_could_be_normalised(data: Path, tmp_path: Path) -> None:
+def test_one_image_at_a_time_is_refused_where_nothing_could_be_normalised(data: Path, tmp_path: Path) -> None:
     for settings in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
-        with pytest.raises(RequestError, match="two pictures at a time"):
+        with pytest.raises(RequestError, match="two images at a time"):
             prepare([str(data)], replace(OPTIONS, out=tmp_path / "run", **settings))

@@ -1,4 +1,4 @@
-"""A run that is cut, or loses a worker or a picture, goes on to the same weights."""
+"""A run that is cut, or loses a worker or an image, goes on to the same weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from singleshot.commands.train import train_command
 from singleshot.data import loader
-from singleshot.errors import PictureLostError, RequestError, SingleshotError, WorkerLostError
+from singleshot.errors import ImageLostError, RequestError, SingleshotError, WorkerLostError
 from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
 from singleshot.train.journal import Journal, read_history
@@ -106,7 +106,7 @@ def test_workers_lost_twice_end_the_run_after_saving(
         made = original(*arguments, **named)
         yield next(made)
         yield next(made)
-        raise WorkerLostError("a process that prepares pictures died; in work: a.jpg")
+        raise WorkerLostError("a process that prepares images died; in work: a.jpg")
 
     monkeypatch.setattr(loop, "batches", two_batches_then_lost)
     options = replace(OPTIONS, out=tmp_path, checkpoint_every=40, val_split="none")
@@ -186,7 +186,7 @@ def test_other_data_of_the_same_size_is_not_resumed(finished_copy: Path, data: P
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_lost_during_a_run_costs_nothing(
+def test_a_image_lost_during_a_run_costs_nothing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     own = shutil.copytree(data, tmp_path / "set")
@@ -204,7 +204,7 @@ def test_a_picture_lost_during_a_run_costs_nothing(
     with (
         Journal(plan.folder, steps=plan.steps, console=Console(quiet=True)) as journal,
         pytest.raises(
-            PictureLostError, match=r"p5\.png.*stopped after step \d+; mend it and go on with --resume"
+            ImageLostError, match=r"p5\.png.*stopped after step \d+; mend it and go on with --resume"
         ) as lost,
     ):
         loop.run(plan, journal, RunState(0, plan.settings()))
@@ -218,7 +218,7 @@ def test_a_picture_lost_during_a_run_costs_nothing(
     assert_same_weights(tmp_path / "run/last", tmp_path / "other/last")
 
 
-def test_a_validation_picture_lost_during_a_run_costs_nothing(data: Path, tmp_path: Path) -> None:
+def test_a_validation_image_lost_during_a_run_costs_nothing(data: Path, tmp_path: Path) -> None:
     own = shutil.copytree(data, tmp_path / "set")
     (own / "ImageSets/Main/train.txt").write_text("p3\np4\np5\np6\n")
     options = replace(OPTIONS, out=tmp_path / "run", checkpoint_every=1000)
@@ -227,7 +227,7 @@ def test_a_validation_picture_lost_during_a_run_costs_nothing(data: Path, tmp_pa
     plan.folder.mkdir()
     with (
         Journal(plan.folder, steps=plan.steps, console=Console(quiet=True)) as journal,
-        pytest.raises(PictureLostError, match=r"p1\.png"),
+        pytest.raises(ImageLostError, match=r"p1\.png"),
     ):
         loop.run(plan, journal, RunState(0, plan.settings()))
     assert len(checkpoints(plan.folder / "checkpoints")) == 1

@@ -15,9 +15,9 @@ from singleshot.weights.classes import keep_classes
 def test_logits_of_the_kept_classes_and_all_offsets_stay(spec: ModelSpec) -> None:
     model = SSD(spec.with_input_size(64, 64), seed=3).eval()
     smaller = keep_classes(model, ["cat", "bus"])
-    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        before, after = model(picture), smaller(picture)
+        before, after = model(image), smaller(image)
     columns = [0, 1 + spec.class_names.index("cat"), 1 + spec.class_names.index("bus")]
     torch.testing.assert_close(after.logits, before.logits[..., columns])
     torch.testing.assert_close(after.offsets, before.offsets)

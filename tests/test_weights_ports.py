@@ -46,7 +46,7 @@ def imported(state: Mapping[str, Tensor], **options: Any) -> SSD:
 
 
 def noise(spec: ModelSpec) -> Tensor:
-    """A picture of random pixels, 0..255."""
+    """An image of random pixels, 0..255."""
     return torch.rand(1, 3, *spec.input_size_hw, generator=torch.Generator().manual_seed(5)) * 255
 
 
@@ -108,7 +108,7 @@ def test_a_copy_detects_what_torchvision_detects(ssd300: Any, tmp_path: Path) ->
     ours = Detector.load(tmp_path / "model")(Image.fromarray(pixels))
     best = theirs["scores"] > 0.6
     assert 5 < int(best.sum()) < 200
-    # torchvision cuts boxes to the picture before NMS, we behind it: what stands at its border may differ
+    # torchvision cuts boxes to the image before NMS, we behind it: what stands at its border may differ
     distances = np.abs(ours.boxes[:, None] - theirs["boxes"][best].numpy()[None]).max(axis=2)
     inside = (theirs["boxes"][best].numpy() > [1, 1, -1, -1]).all(1) & (
         theirs["boxes"][best].numpy() < [999, 999, 299, 299]
@@ -253,12 +253,12 @@ def test_faces_are_found_where_the_authors_find_them(tmp_path: Path, files: list
     for name, facts in expected.items():
         path = FACES / "images" / name
         found = detector(path)
-        with Image.open(path) as picture:
-            width, height = picture.size
+        with Image.open(path) as image:
+            width, height = image.size
         best = np.argsort(-found.scores)[: len(facts["scores"])]
         assert int((found.scores > 0.7).sum()) == facts["n"]
         np.testing.assert_allclose(found.scores[best], facts["scores"], atol=2e-5)
-        theirs = np.clip(facts["boxes"], 0, 1)  # we cut boxes to the picture
+        theirs = np.clip(facts["boxes"], 0, 1)  # we cut boxes to the image
         np.testing.assert_allclose(found.boxes[best] / [width, height, width, height], theirs, atol=2e-5)
 
 

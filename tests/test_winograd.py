@@ -47,11 +47,11 @@ def test_the_transforms_are_a_convolution() -> None:
 @pytest.mark.parametrize("half", [False, True])
 def test_the_graph_says_the_same(height: int, width: int, half: bool) -> None:
     model = one_convolution(height, width, outputs=160, half=half)
-    picture = np.random.default_rng(2).normal(size=(1, 128, height, width)).astype(np.float32)
-    expected = core().compile_model(model, "CPU", EXACT)(picture)[0]
+    image = np.random.default_rng(2).normal(size=(1, 128, height, width)).astype(np.float32)
+    expected = core().compile_model(model, "CPU", EXACT)(image)[0]
     replaced = with_winograd(model)
     assert "Convolution" not in kinds(replaced)
-    found = core().compile_model(replaced, "CPU", EXACT)(picture)[0]
+    found = core().compile_model(replaced, "CPU", EXACT)(image)[0]
     assert np.abs(found - expected).max() < 5e-5 * np.abs(expected).max()
 
 

@@ -32,10 +32,10 @@ OPTIONS = TrainOptions(
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     boxes = [(2 + i, 3, 20 + i, 22) for i in range(8)]
-    pictures: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", box)] for i, box in enumerate(boxes)}
-    pictures["background"] = []
-    names = list(pictures)
-    return voc(tmp_path_factory.mktemp("set") / "voc", pictures, {"train": names, "val": names[:3]})
+    images: dict[str, Any] = {f"p{i}": [("cell" if i % 2 else "dot", box)] for i, box in enumerate(boxes)}
+    images["background"] = []
+    names = list(images)
+    return voc(tmp_path_factory.mktemp("set") / "voc", images, {"train": names, "val": names[:3]})
 
 
 @pytest.fixture(scope="session")

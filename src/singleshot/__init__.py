@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from singleshot.errors import SingleshotError
     from singleshot.evaluate.protocols import Evaluation
     from singleshot.runtime.detector import Detector
-    from singleshot.types import Annotations, Detections, Truths
+    from singleshot.types import Annotations, Detections, GroundTruth
 
 __all__ = [
     "Annotations",
     "Detections",
     "Detector",
     "Evaluation",
+    "GroundTruth",
     "SingleshotError",
-    "Truths",
     "open_data",
 ]
 
@@ -36,7 +36,7 @@ _HOMES = {
     "Detector": "singleshot.runtime.detector",
     "Evaluation": "singleshot.evaluate.protocols",
     "SingleshotError": "singleshot.errors",
-    "Truths": "singleshot.types",
+    "GroundTruth": "singleshot.types",
     "open_data": "singleshot.data.recognise",
 }
 

@@ -1,7 +1,7 @@
 """The arithmetic of boxes that everybody shares, for numpy arrays and torch tensors alike.
 
 Boxes are float arrays (..., 4). The format is part of every name: `xyxy` is left, top, right, bottom; `cxcywh` is
-centre and size. Units (pixels or fractions of the picture) are the caller's; both boxes of a pair must share them.
+centre and size. Units (pixels or fractions of the image) are the caller's; both boxes of a pair must share them.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def pairwise_iou(rows_xyxy: Float[Array, "n 4"], columns_xyxy: Float[Array, "m 4
 
 
 def clip_boxes(boxes_xyxy: Float[Array, "*n 4"], *, width: float, height: float) -> Float[Array, "*n 4"]:
-    """Boxes cut to the picture [0, width] x [0, height]; use width = height = 1 for fractions."""
+    """Boxes cut to the image [0, width] x [0, height]; use width = height = 1 for fractions."""
     parts = [boxes_xyxy[..., i].clip(min=0, max=width if i % 2 == 0 else height) for i in range(4)]
     return namespace(boxes_xyxy).stack(parts, axis=-1)  # type: ignore[no-any-return]
 
 
 def flip_horizontally(boxes_xyxy: Float[Array, "*n 4"], *, width: float) -> Float[Array, "*n 4"]:
-    """Mirror boxes in a picture of this width (1 for fractions); twice is the identity."""
+    """Mirror boxes in an image of this width (1 for fractions); twice is the identity."""
     left, top, right, bottom = (boxes_xyxy[..., i] for i in range(4))
     return namespace(boxes_xyxy).stack([width - right, top, width - left, bottom], axis=-1)  # type: ignore[no-any-return]

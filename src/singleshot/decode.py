@@ -31,7 +31,7 @@ from PIL import (
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 
-from singleshot.errors import PictureError
+from singleshot.errors import ImageError
 from singleshot.shapes import UInt8
 
 MAX_PIXELS = 50_000_000
@@ -50,34 +50,34 @@ READERS: dict[str, type[ImageFile]] = {
 }
 
 
-def decode_picture(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture as displayed: RGB, 8 bits, EXIF orientation applied.
+def decode_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "H W 3"]:
+    """The image as displayed: RGB, 8 bits, EXIF orientation applied.
 
     Args:
         source: a file, or its content.
         max_pixels: width x height above which the header alone refuses the file.
 
     Raises:
-        PictureError: not a picture, a format outside the allowlist, too large, truncated or damaged.
+        ImageError: not an image, a format outside the allowlist, too large, truncated or damaged.
 
     Warns:
         UserWarning: the file holds several frames; only the first is used.
     """
-    return EncodedPicture(source, max_pixels=max_pixels).decode()
+    return EncodedImage(source, max_pixels=max_pixels).decode()
 
 
-class EncodedPicture:
-    """A picture whose header was read and found in order; its pixels were not decoded yet.
+class EncodedImage:
+    """An image whose header was read and found in order; its pixels were not decoded yet.
 
     Attributes:
         size_hw: as displayed.
 
     Args:
         source: a file, or its content.
-        max_pixels: as `decode_picture`.
+        max_pixels: as `decode_image`.
 
     Raises:
-        PictureError: not a picture, a format outside the allowlist, or too large.
+        ImageError: not an image, a format outside the allowlist, or too large.
     """
 
     def __init__(self, source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> None:
@@ -89,13 +89,13 @@ class EncodedPicture:
         self.size_hw = (width, height) if turned else (height, width)
 
     def decode(self, *, reduction: int = 1) -> UInt8[np.ndarray, "H W 3"]:
-        """The pixels as `decode_picture` gives them; to be called once.
+        """The pixels as `decode_image` gives them; to be called once.
 
         Args:
             reduction: a JPEG may be given at a half, a quarter or an eighth (2, 4, 8), sides rounded up; what makes it
                 so is the decoder's own, in a fraction of the time. Other formats are never reduced.
 
-        Raises, warns: as `decode_picture`.
+        Raises, warns: as `decode_image`.
         """
         name, kind, image = self._name, self._kind, self._image
         _refuse_truncation(name, kind, self._data)
@@ -107,7 +107,7 @@ class EncodedPicture:
             image.load()
             orientation = _orientation(image)
             pixels = _rgb(name, image)
-        except PictureError:
+        except ImageError:
             raise
         except Exception as error:  # Pillow's readers raise a dozen kinds on damaged files
             raise _damaged(name, kind, error) from error
@@ -115,35 +115,35 @@ class EncodedPicture:
 
 
 def image_pixels(image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture of a Pillow image as displayed: RGB, 8 bits; turned where it still carries an EXIF orientation.
+    """The image of a Pillow image as displayed: RGB, 8 bits; turned where it still carries an EXIF orientation.
 
     Raises:
-        PictureError: a mode without a defined 8-bit RGB, no pixels, or a file that cannot be decoded.
+        ImageError: a mode without a defined 8-bit RGB, no pixels, or a file that cannot be decoded.
     """
     name = getattr(image, "filename", "") or "the image"
     if 0 in image.size:
-        raise PictureError(f"{name} has no pixels: {image.width}x{image.height}")
+        raise ImageError(f"{name} has no pixels: {image.width}x{image.height}")
     try:
         image.load()
         pixels = _rgb(name, image)
-    except PictureError:
+    except ImageError:
         raise
     except Exception as error:  # a lazily opened file is read here
         raise _damaged(name, image.format or "image", error) from error
     return _turn(pixels, _orientation(image))
 
 
-def picture_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def image_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Displayed (width, height), from the header only; the pixels may still turn out to be damaged.
 
     Raises:
-        PictureError: not a picture, a format outside the allowlist, or too large.
+        ImageError: not an image, a format outside the allowlist, or too large.
     """
-    height, width = (_from_head(source, max_pixels) or EncodedPicture(source, max_pixels=max_pixels)).size_hw
+    height, width = (_from_head(source, max_pixels) or EncodedImage(source, max_pixels=max_pixels)).size_hw
     return width, height
 
 
-def _from_head(source: Path | bytes, max_pixels: int) -> EncodedPicture | None:
+def _from_head(source: Path | bytes, max_pixels: int) -> EncodedImage | None:
     """A JPEG whose first bytes tell its size, as nearly every one's do: a set's headers are read, not its gigabytes."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return None
@@ -153,8 +153,8 @@ def _from_head(source: Path | bytes, max_pixels: int) -> EncodedPicture | None:
             return None
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        return EncodedPicture(head, max_pixels=max_pixels) if sniff(head) == "JPEG" else None
-    except (PictureError, OSError, ValueError):
+        return EncodedImage(head, max_pixels=max_pixels) if sniff(head) == "JPEG" else None
+    except (ImageError, OSError, ValueError):
         return None  # the whole file says what is wrong with it
 
 
@@ -180,29 +180,29 @@ def sniff(data: bytes) -> str | None:
 def _read(source: Path | bytes) -> tuple[str, bytes]:
     """What to call the source in messages, and its content."""
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return "picture", bytes(source)
+        return "image", bytes(source)
     path = Path(source)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise PictureError(f"{path}: expected a picture, found a folder, a pipe or a device")
+            raise ImageError(f"{path}: expected an image, found a folder, a pipe or a device")
         with path.open("rb") as file:
             start = file.read(16)
-            # A file that is no picture may be of any size: do not read the rest of it.
+            # A file that is no image may be of any size: do not read the rest of it.
             content = start + file.read(MAX_BYTES) if sniff(start) else start
     except FileNotFoundError:
-        raise PictureError(f"{path}: no such file") from None
+        raise ImageError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-        raise PictureError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ImageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > MAX_BYTES:
-        raise PictureError(f"{path}: a picture of more than {MAX_BYTES:,} bytes is not read")
+        raise ImageError(f"{path}: an image of more than {MAX_BYTES:,} bytes is not read")
     return str(path), content
 
 
 def _open(name: str, data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
-    """Format and header of a picture that may be decoded; nothing is decoded yet."""
+    """Format and header of an image that may be decoded; nothing is decoded yet."""
     kind = sniff(data)
     if kind is None:
-        raise PictureError(f"{name}: expected {', '.join(READERS)}, found {_describe(data)}")
+        raise ImageError(f"{name}: expected {', '.join(READERS)}, found {_describe(data)}")
     if kind == "WebP":
         # libwebp makes its canvas when it opens: the size has to be known before that.
         _limit(name, _webp_size(name, data), max_pixels)
@@ -217,9 +217,9 @@ def _open(name: str, data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
 def _limit(name: str, size: tuple[int, int], max_pixels: int) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise PictureError(f"{name}: a picture of {width} x {height} pixels has nothing in it")
+        raise ImageError(f"{name}: an image of {width} x {height} pixels has nothing in it")
     if width * height > max_pixels:
-        raise PictureError(
+        raise ImageError(
             f"{name}: {width} x {height} pixels are more than the limit of {max_pixels / 1e6:g} megapixels"
         )
 
@@ -234,19 +234,19 @@ def _webp_size(name: str, data: bytes) -> tuple[int, int]:
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if len(body) == 10 and kind == b"VP8 ":
         return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
-    raise PictureError(f"{name}: damaged WebP: no size in its header")
+    raise ImageError(f"{name}: damaged WebP: no size in its header")
 
 
 def _refuse_truncation(name: str, kind: str, data: bytes) -> None:
     """Refuse a file whose end is missing although all of its pixels might still be there."""
     complete = {
-        "JPEG": lambda: data.rfind(b"\xff\xd9") > 0,  # from the end: phones append films to their pictures
+        "JPEG": lambda: data.rfind(b"\xff\xd9") > 0,  # from the end: phones append films to their images
         "PNG": lambda: data.rfind(b"IEND\xae\x42\x60\x82") > 0,
         "WebP": lambda: len(data) >= int.from_bytes(data[4:8], "little") + 8,
         "GIF": lambda: data.rstrip(b"\0").endswith(b";"),
     }
     if kind in complete and not complete[kind]():
-        raise PictureError(f"{name}: truncated {kind}: its end is missing after {len(data)} bytes")
+        raise ImageError(f"{name}: truncated {kind}: its end is missing after {len(data)} bytes")
 
 
 def _orientation(image: Image) -> int:
@@ -281,7 +281,7 @@ def _rgb(name: str, image: Image) -> UInt8[np.ndarray, "H W 3"]:
         grey = (np.asarray(image) >> 8).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode in {"I", "F", "LAB"}:
-        raise PictureError(
+        raise ImageError(
             f"{name}: mode {image.mode} (32-bit or Lab pixels) has no defined 8-bit RGB; save it as 8 or 16 bits"
         )
     if "transparency" in image.info:  # drop it from a copy: Pillow would convert differently, with a warning
@@ -290,10 +290,10 @@ def _rgb(name: str, image: Image) -> UInt8[np.ndarray, "H W 3"]:
     return np.asarray(image.convert("RGB"))
 
 
-def _damaged(name: str, kind: str, error: Exception) -> PictureError:
+def _damaged(name: str, kind: str, error: Exception) -> ImageError:
     """One line for what a reader said about a damaged file."""
     said = " ".join(str(error).split()) or type(error).__name__
-    return PictureError(f"{name}: truncated or damaged {kind}: {said[:200]}")
+    return ImageError(f"{name}: truncated or damaged {kind}: {said[:200]}")
 
 
 def _describe(data: bytes) -> str:

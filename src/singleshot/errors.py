@@ -4,7 +4,7 @@
     ├── RequestError            2  the command, a flag or a path is wrong; nothing was started
     │   └── UnknownNameError    2  a name that does not exist; the nearest ones are offered
     ├── DataError               2  a data set cannot be used as it is
-    │   └── PictureError        2  one picture cannot be used (a run over many goes on and ends with 1)
+    │   └── ImageError        2  one image cannot be used (a run over many goes on and ends with 1)
     ├── ModelError              2  a model folder or weight file does not fit
     ├── HashError               3  a file is not the one that was written or published
     ├── MachineError            4  disk full, out of memory
@@ -53,8 +53,8 @@ class DataError(SingleshotError):
     """A data set cannot be used as it is: the message says file, object and what to do."""
 
 
-class PictureError(DataError):
-    """One picture cannot be used; a run over many pictures names it and goes on."""
+class ImageError(DataError):
+    """One image cannot be used; a run over many images names it and goes on."""
 
 
 class ModelError(SingleshotError):
@@ -80,11 +80,11 @@ class MachineError(SingleshotError):
 
 
 class WorkerLostError(MachineError):
-    """A process that prepares pictures died: killed, most often, when memory ran out."""
+    """A process that prepares images died: killed, most often, when memory ran out."""
 
 
-class PictureLostError(MachineError):
-    """A picture that was there when a run began cannot be read any more."""
+class ImageLostError(MachineError):
+    """An image that was there when a run began cannot be read any more."""
 
 
 class VerificationError(SingleshotError):
@@ -94,4 +94,4 @@ class VerificationError(SingleshotError):
 
 
 class NonFiniteLossError(VerificationError):
-    """A loss term became NaN or infinite; the message names step, terms and pictures."""
+    """A loss term became NaN or infinite; the message names step, terms and images."""

@@ -1,4 +1,4 @@
-"""From a decoded picture to the network's input: resize, subtract the mean, order the channels. Decoding: `decode.py`.
+"""From a decoded image to the network's input: resize, subtract the mean, order the channels. Decoding: `decode.py`.
 
 Training (after augmentation), detection, evaluation and export all go through `normalise`; `to_network_input` is
 Caffe's test transform (DataTransformer with `resize_mode: WARP` and `interp_mode: LINEAR`).
@@ -9,30 +9,30 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from singleshot.decode import decode_picture, image_pixels, picture_size
+from singleshot.decode import decode_image, image_pixels, image_size
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import Preprocess
 
-__all__ = ["decode_picture", "image_pixels", "normalise", "picture_size", "to_network_input"]
+__all__ = ["decode_image", "image_pixels", "image_size", "normalise", "to_network_input"]
 
 
 def to_network_input(
-    picture: UInt8[np.ndarray, "H W 3"], input_size_hw: tuple[int, int], preprocess: Preprocess
+    image: UInt8[np.ndarray, "H W 3"], input_size_hw: tuple[int, int], preprocess: Preprocess
 ) -> Float32[np.ndarray, "3 h w"]:
-    """The test transform: bilinear resize of the 8-bit picture (proportions are not kept), then `normalise`."""
+    """The test transform: bilinear resize of the 8-bit image (proportions are not kept), then `normalise`."""
     height, width = input_size_hw
-    if picture.shape[:2] != input_size_hw:
-        picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
-    return normalise(picture, preprocess)
+    if image.shape[:2] != input_size_hw:
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return normalise(image, preprocess)
 
 
-def normalise(picture: UInt8[np.ndarray, "H W 3"], preprocess: Preprocess) -> Float32[np.ndarray, "3 H W"]:
+def normalise(image: UInt8[np.ndarray, "H W 3"], preprocess: Preprocess) -> Float32[np.ndarray, "3 H W"]:
     """(pixel - mean) / std for each channel, in the network's channel order, channels first; float32 arithmetic."""
     mean, std = np.array([preprocess.mean_rgb, preprocess.std_rgb], np.float32)
-    planes = np.empty((3, *picture.shape[:2]), np.float32)
+    planes = np.empty((3, *image.shape[:2]), np.float32)
     order = (0, 1, 2) if preprocess.channel_order == "rgb" else (2, 1, 0)
-    # Plane by plane: five times as fast as one expression over the interleaved picture.
-    channels = cv2.split(picture)
+    # Plane by plane: five times as fast as one expression over the interleaved image.
+    channels = cv2.split(image)
     for plane, channel in zip(planes, order, strict=True):
         np.subtract(channels[channel], mean[channel], out=plane, dtype=np.float32)
         if std[channel] != 1:

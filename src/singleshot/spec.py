@@ -81,8 +81,8 @@ class BoxSpec:
 
     Attributes:
         variances: the coder divides centre offsets by the first two and log sizes by the last two.
-        clip: cut the boxes to the picture (the paper's models do not).
-        limit: what else is held inside the picture: `sizes`, so that no box is wider or higher than it (torchvision),
+        clip: cut the boxes to the image (the paper's models do not).
+        limit: what else is held inside the image: `sizes`, so that no box is wider or higher than it (torchvision),
             and `centres` (ssd.pytorch and its descendants, which limit both).
         offset: position of the centre inside its cell.
         truncate_sizes: Caffe cuts min and max sizes to whole pixels.
@@ -105,7 +105,7 @@ class BoxSpec:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """From a decoded RGB picture to the network's input: resize to the input size, then (pixel - mean) / std.
+    """From a decoded RGB image to the network's input: resize to the input size, then (pixel - mean) / std.
 
     Attributes:
         mean_rgb: subtracted from 0..255 pixels; also the colour that the expand augmentation fills with.
@@ -132,7 +132,7 @@ class Postprocess:
         score_threshold: a class score counts above this (strictly).
         nms_threshold: a box goes when its IoU with a better one of its class is above this.
         top_k: candidates a class before NMS, -1 for all.
-        keep_top_k: detections a picture after NMS, -1 for all.
+        keep_top_k: detections an image after NMS, -1 for all.
         nms_eta: adaptive NMS: while a class's threshold is above 0.5, each kept box multiplies it by this; 1 is plain.
     """
 
@@ -412,7 +412,7 @@ BOXES_512_COCO = BoxSpec(_maps((20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460
 BOXES_300_MOBILENETV1 = BoxSpec(
     (MapBoxes((60,), (), _TWO), *_maps((105, 150, 195, 240, 285, 300), (_THREE,) * 5, (None,) * 5))
 )
-# MultiBox, Szegedy et al. 2014: 11 priors a cell, and one of the whole picture on the last map. Sizes and ratios are
+# MultiBox, Szegedy et al. 2014: 11 priors a cell, and one of the whole image on the last map. Sizes and ratios are
 # ours: a size a map by SSD's eq. 4 from 0.15 to 1 of 256 pixels, and ratios up to 3.
 BOXES_256_MULTIBOX = BoxSpec(
     (
@@ -462,7 +462,7 @@ SSD300_VGG16_FULL = replace(
     extras=SSD300_VGG16.extras[1:],
 )
 # The relatives that the paper's related work names. OverFeat's: one square a cell of fc7, half the input: the middle of
-# SSD300's sizes, which go from 0.1 to 0.9. What the cell sees, 420 pixels, is more than the picture and gives no size.
+# SSD300's sizes, which go from 0.1 to 0.9. What the cell sees, 420 pixels, is more than the image and gives no size.
 OVERFEAT_LIKE_VGG16 = replace(
     SSD300_VGG16,
     name="overfeat-like-vgg16",

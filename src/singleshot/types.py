@@ -1,4 +1,4 @@
-"""What flows through the house: a picture with its truths, a whole set's truths, and what a detector found.
+"""What flows through the house: an image with its objects, a whole set's ground-truth boxes, and what a detector found.
 
 Labels are 0..L-1 everywhere outside the network; background has no number and no name. All arrays are numpy.
 """
@@ -22,28 +22,28 @@ TEXTS = ("files", "ids")
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One decoded picture with its truths, as augmentation and training see it.
+    """One decoded image with its ground-truth boxes, as augmentation and training see it.
 
     Attributes:
-        picture: RGB pixels.
-        boxes_xyxy: truths as fractions of the picture: coordinates divided by width and height, with no -1
+        image: RGB pixels.
+        boxes_xyxy: ground-truth boxes as fractions of the image: coordinates divided by width and height, with no -1
             (Caffe io.cpp, ReadXMLToAnnotatedDatum).
-        labels: class of each truth, 0..L-1.
-        difficult: truths that evaluation ignores (VOC's difficult, COCO's crowd).
+        labels: class of each ground-truth box, 0..L-1.
+        difficult: ground-truth boxes that evaluation ignores (VOC's difficult, COCO's crowd).
     """
 
-    picture: UInt8[np.ndarray, "H W 3"]
+    image: UInt8[np.ndarray, "H W 3"]
     boxes_xyxy: Float32[np.ndarray, "R 4"]
     labels: Int64[np.ndarray, " R"]
     difficult: Bool[np.ndarray, " R"]
 
 
 @dataclass(frozen=True, eq=False)
-class Truths:
-    """The truths of one picture, in pixels, as a data set states them.
+class GroundTruth:
+    """The ground-truth boxes of one image, in pixels, as a data set states them.
 
     Attributes:
-        boxes_xyxy: left, top, right, bottom in pixels, in the frame of the picture as displayed.
+        boxes_xyxy: left, top, right, bottom in pixels, in the frame of the image as displayed.
         labels: class of each, 0..L-1.
         difficult: ignored by VOC evaluation (neither right nor wrong to find).
         crowd: a COCO crowd region (ignored, and may swallow several detections).
@@ -62,18 +62,18 @@ class Truths:
 
 @dataclass(frozen=True, eq=False)
 class Annotations:
-    """A data set's pictures and truths in a few packed arrays: small, and shared by worker processes without copies.
+    """A data set's images and objects in a few packed arrays: small, and shared by worker processes without copies.
 
-    The truths of picture i are the rows `starts[i]` to `starts[i + 1]`.
+    The ground-truth boxes of image i are the rows `starts[i]` to `starts[i + 1]`.
 
     Attributes:
         layout: the format it was read from: `voc`, `coco`, `yolo` or `csv`.
         root: folder that `files` are relative to.
-        files: one picture path each, relative to `root`, with forward slashes.
-        ids: the set's own name of each picture (VOC id, COCO image id as text, else the file's stem).
+        files: one image path each, relative to `root`, with forward slashes.
+        ids: the set's own name of each image (VOC id, COCO image id as text, else the file's stem).
         class_names: L names; label l is `class_names[l]`.
         category_ids: COCO's category id of each class, for results files; 1..L elsewhere.
-        sizes_wh: width and height of each picture as the annotation states it, (0, 0) where it states none.
+        sizes_wh: width and height of each image as the annotation states it, (0, 0) where it states none.
     """
 
     layout: str
@@ -94,29 +94,29 @@ class Annotations:
         return len(self.files)
 
     def fingerprint(self) -> str:
-        """A short hash of the pictures' names and all their truths: equal for equal sets."""
+        """A short hash of the images' names and all their ground-truth boxes: equal for equal sets."""
         digest = hashlib.sha256("\0".join((*self.files, *self.class_names)).encode(errors="surrogateescape"))
         for array in (self.sizes_wh, self.starts, self.boxes_xyxy, self.labels, self.difficult, self.crowd):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
     def path(self, index: int) -> Path:
-        """Where picture `index` lies."""
+        """Where image `index` lies."""
         return self.root / self.files[index]
 
-    def truths(self, index: int) -> Truths:
-        """The truths of picture `index` (views, not copies)."""
+    def ground_truth(self, index: int) -> GroundTruth:
+        """The ground-truth boxes of image `index` (views, not copies)."""
         rows = slice(self.starts[index], self.starts[index + 1])
-        return Truths(
+        return GroundTruth(
             self.boxes_xyxy[rows], self.labels[rows], self.difficult[rows], self.crowd[rows], self.areas[rows]
         )
 
     def as_one_class(self, name: str) -> Annotations:
-        """The same truths, all of one class of this name."""
+        """The same ground-truth boxes, all of one class of this name."""
         return replace(self, class_names=(name,), category_ids=(1,), labels=np.zeros_like(self.labels))
 
     def subset(self, indices: Sequence[int]) -> Annotations:
-        """The same set with only these pictures, in this order."""
+        """The same set with only these images, in this order."""
         pieces = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
         rows = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
         counts = [len(piece) for piece in pieces]
@@ -139,10 +139,10 @@ class Annotations:
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found in one picture, best first.
+    """What a detector found in one image, best first.
 
     Attributes:
-        boxes: (n, 4) float32 left, top, right, bottom in pixels of the picture as displayed, inside it.
+        boxes: (n, 4) float32 left, top, right, bottom in pixels of the image as displayed, inside it.
         scores: (n,) float32 in [0, 1].
         labels: (n,) int64, 0..L-1.
         class_names: the L names that labels refer to.

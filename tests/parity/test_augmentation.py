@@ -156,11 +156,11 @@ def test_fixed_distortions() -> None:
         "saturation": photometric.adjust_saturation,
         "hue": photometric.adjust_hue,
     }
-    picture = rgb(golden.pop("image"))
+    image = rgb(golden.pop("image"))
     assert golden
     for key, expected in golden.items():
         what, delta = key.rsplit("_", 1)
-        assert_grey_levels(adjust[what](picture, float(delta)), rgb(expected), key)
+        assert_grey_levels(adjust[what](image, float(delta)), rgb(expected), key)
 
 
 def test_resizes() -> None:
@@ -190,10 +190,10 @@ def test_canvases() -> None:
         size_hw = (int(height * np.float32(ratio)), int(width * np.float32(ratio)))
         canvas = expand.Canvas((height, width), size_hw, round(-frame[1] * height), round(-frame[0] * width))
         np.testing.assert_allclose(canvas.frame_xyxy, frame, rtol=1e-6, err_msg=key)
-        picture = expand.expand(golden["image"], canvas, MEAN_RGB[::-1])
+        image = expand.expand(golden["image"], canvas, MEAN_RGB[::-1])
         stored = golden[key]
-        step = 1 if stored.shape == picture.shape else 3
-        np.testing.assert_array_equal(picture[::step, ::step], stored, err_msg=key)
+        step = 1 if stored.shape == image.shape else 3
+        np.testing.assert_array_equal(image[::step, ::step], stored, err_msg=key)
 
 
 def test_the_test_transform() -> None:
@@ -203,7 +203,7 @@ def test_the_test_transform() -> None:
     np.testing.assert_allclose(ours, expected, rtol=0, atol=1)
 
 
-def test_truths_kept_by_crops() -> None:
+def test_ground_truth_kept_by_crops() -> None:
     golden = case("crop_annotations")
     boxes = golden["boxes"]
     labels = (np.arange(len(boxes)) + 1) % 20 + 1
@@ -212,7 +212,7 @@ def test_truths_kept_by_crops() -> None:
     for number, frame in enumerate(golden["crops"]):
         projected, inside = geometry.project(boxes, frame)
         kept = np.flatnonzero(geometry.holds_centre(frame, boxes) & inside)
-        # Caffe groups the truths by label, in order of first appearance.
+        # Caffe groups the ground-truth boxes by label, in order of first appearance.
         kept = kept[np.argsort(first_appearance[kept], kind="stable")]
         rows += [[number, labels[i], i, *projected[i]] for i in kept]
     np.testing.assert_allclose(np.array(rows, np.float32), golden["kept"], rtol=0, atol=1e-7)
@@ -287,16 +287,16 @@ def test_each_success_is_picked_as_often(scene: str) -> None:
 
 def test_expansion() -> None:
     golden = case("expand_stats")
-    picture_hw = tuple(int(side) for side in golden["image_hw"])
+    image_hw = tuple(int(side) for side in golden["image_hw"])
     generator, settings = np.random.default_rng(74), golden_settings()
-    canvases = [expand.draw_canvas(picture_hw, generator, settings) for _ in range(12000)]
+    canvases = [expand.draw_canvas(image_hw, generator, settings) for _ in range(12000)]
     expanded = [canvas for canvas in canvases if canvas.frames]
     their_runs = int(golden["runs"])
     what = (len(expanded), len(canvases), their_runs - int(golden["not_expanded"]), their_runs)
     assert_same_share(*what, "expanded")
     size = np.array([canvas.size_hw for canvas in expanded])
     first = np.array([geometry.project(golden["boxes"][0], canvas.frame_xyxy)[0] for canvas in expanded])
-    theirs = (golden["out_hw"] != picture_hw).any(axis=1)
+    theirs = (golden["out_hw"] != image_hw).any(axis=1)
     for axis in range(2):
         assert_same_distribution(size[:, axis], golden["out_hw"][theirs, axis], f"side {axis}")
     for corner in range(4):
@@ -319,14 +319,14 @@ def test_distortion(what: str) -> None:
     generator, runs = np.random.default_rng(75), 1500
     images = [key for key in golden if re.fullmatch(r"image\d+", key)]
     assert images
-    for image in images:
-        picture = rgb(golden[image])
-        distorted = (photometric.distort(picture, generator, settings) for _ in range(runs))
+    for key in images:
+        image = rgb(golden[key])
+        distorted = (photometric.distort(image, generator, settings) for _ in range(runs))
         ours = np.array([colour_features(result[..., ::-1]) for result in distorted])
         for column, theirs in enumerate(golden[f"{image}_{what}_sample"].T):
-            # Their sums are float32: equal pictures must count as ties.
+            # Their sums are float32: equal images must count as ties.
             assert_same_distribution(ours[:, column], theirs, f"{image} {what} feature {column}", tolerance=2e-3)
-        unchanged = int((np.abs(ours - colour_features(golden[image])).max(axis=1) < 1e-9).sum())
+        unchanged = int((np.abs(ours - colour_features(golden[key])).max(axis=1) < 1e-9).sum())
         their_share = (int(golden[f"{image}_{what}_unchanged"]), int(golden["runs"]))
         assert_same_share(unchanged, runs, *their_share, f"{image} {what} unchanged")
 
@@ -335,20 +335,20 @@ def scene_sample(golden: dict[str, np.ndarray]) -> Sample:
     """The scene as it comes out of the JPEG that the reference run read."""
     boxes = golden["boxes"]
     data = cv2.imencode(".jpg", golden["image"], [cv2.IMWRITE_JPEG_QUALITY, 95])[1]
-    picture = rgb(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    return Sample(picture, boxes, np.arange(len(boxes)), np.zeros(len(boxes), np.bool_))
+    image = rgb(cv2.imdecode(data, cv2.IMREAD_COLOR))
+    return Sample(image, boxes, np.arange(len(boxes)), np.zeros(len(boxes), np.bool_))
 
 
 @pytest.mark.parametrize("scene", scenes("pipeline"))
-def test_pipeline_choices_and_truths(scene: str) -> None:
+def test_pipeline_choices_and_ground_truth(scene: str) -> None:
     golden = case(scene)
     sample, generator = scene_sample(golden), np.random.default_rng(76)
-    tiny = Sample(np.zeros_like(sample.picture), sample.boxes_xyxy, sample.labels, sample.difficult)
+    tiny = Sample(np.zeros_like(sample.image), sample.boxes_xyxy, sample.labels, sample.difficult)
     augmentation = CaffeAugmentation(
         (1, 1), MEAN_RGB, AugmentSettings(**{**vars(golden_settings()), "jpeg_quality": None})
     )
     choices = [augmentation.draw(sample, generator) for _ in range(1500)]
-    truths = [augmentation.apply(tiny, choice) for choice in choices]
+    ground_truth = [augmentation.apply(tiny, choice) for choice in choices]
     records = golden["records"]
     compare_choices(choices, records, scene)
     successes = []
@@ -358,9 +358,9 @@ def test_pipeline_choices_and_truths(scene: str) -> None:
     length = len(golden_samplers()) + 1
     assert_same_counts(np.bincount(successes, minlength=length), histogram(records[:, 2], length), f"{scene} successes")
     length = len(sample.boxes_xyxy) + 1
-    ours = np.bincount([len(truth.labels) for truth in truths], minlength=length)
-    assert_same_counts(ours, histogram(golden["num_boxes"], length), f"{scene} truths")
-    compare_truths(truths, golden, scene)
+    ours = np.bincount([len(target.labels) for target in ground_truth], minlength=length)
+    assert_same_counts(ours, histogram(golden["num_boxes"], length), f"{scene} ground-truth boxes")
+    compare_ground_truth(ground_truth, golden, scene)
 
 
 def histogram(values: np.ndarray, length: int) -> np.ndarray:
@@ -379,15 +379,15 @@ def compare_choices(choices: list[Choices], records: np.ndarray, scene: str) -> 
     assert_same_share(mirrored, len(choices), int(records[:, 5].sum()), len(records), f"{scene} mirrored")
 
 
-def compare_truths(truths: list[Sample], golden: dict[str, np.ndarray], scene: str) -> None:
-    ours = np.concatenate([truth.boxes_xyxy for truth in truths])
-    labels = np.concatenate([truth.labels for truth in truths])
+def compare_ground_truth(ground_truth: list[Sample], golden: dict[str, np.ndarray], scene: str) -> None:
+    ours = np.concatenate([target.boxes_xyxy for target in ground_truth])
+    labels = np.concatenate([target.labels for target in ground_truth])
     annotations = golden["annos"]
     assert_quantiles(area(ours), golden["quantile_levels"], golden["area_q"], len(annotations), f"{scene} area")
     for label in np.unique(labels):
         theirs = annotations[annotations[:, 1] == label + 1, 3:]
         for corner in range(4):
-            what = f"{scene} truth {label} corner {corner}"
+            what = f"{scene} ground-truth box {label} corner {corner}"
             assert_same_distribution(ours[labels == label, corner], theirs[:, corner], what)
 
 
@@ -397,11 +397,11 @@ def test_pipeline_pixels(scene: str) -> None:
     golden = case(scene)
     sample, generator = scene_sample(golden), np.random.default_rng(77)
     augmentation = CaffeAugmentation(network_hw(), mean_rgb(), golden_settings())
-    ours = np.array([input_features(augmentation(sample, generator).picture) for _ in range(150)])
+    ours = np.array([input_features(augmentation(sample, generator).image) for _ in range(150)])
     for column, values in enumerate(ours.T):
         assert_same_distribution(values, golden["records"][:, 10 + column], f"{scene} feature {column}")
 
 
-def input_features(picture: np.ndarray) -> list[Any]:
-    values = picture[..., ::-1].reshape(-1, 3) - np.array(mean_rgb()[::-1])
+def input_features(image: np.ndarray) -> list[Any]:
+    values = image[..., ::-1].reshape(-1, 3) - np.array(mean_rgb()[::-1])
     return [*values.mean(axis=0), *values.std(axis=0)]

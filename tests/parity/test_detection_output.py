@@ -1,7 +1,7 @@
 """Post-processing against Caffe's DetectionOutput layer, golden 5: row by row, 1e-5 (exponentials differ by an ulp).
 
 Where scores are tied Caffe's last cut is undefined (std::sort): there the scores must be equal as multisets, and every
-row that scores above its picture's cut must be the same.
+row that scores above its image's cut must be the same.
 """
 
 from __future__ import annotations

@@ -34,19 +34,19 @@ class Case:
     offsets: torch.Tensor
     logits: torch.Tensor
     targets: Targets
-    truths: torch.Tensor
+    ground_truth: torch.Tensor
     loss: MultiBoxLoss
 
 
-def padded_truths(rows: np.ndarray, batch: int, *, difficult: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes and classes of each picture, from the rows of Caffe's label blob."""
+def padded_ground_truth(rows: np.ndarray, batch: int, *, difficult: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes and classes of each image, from the rows of Caffe's label blob."""
     kept = rows[(rows[:, 0] >= 0) & (difficult | (rows[:, 7] == 0))]
-    of_pictures = [kept[kept[:, 0] == picture] for picture in range(batch)]
-    longest = max(len(rows) for rows in of_pictures)
+    of_images = [kept[kept[:, 0] == image] for image in range(batch)]
+    longest = max(len(rows) for rows in of_images)
     boxes, classes = torch.zeros(batch, longest, 4), torch.zeros(batch, longest, dtype=torch.int64)
-    for picture, rows in enumerate(of_pictures):
-        boxes[picture, : len(rows)] = torch.from_numpy(rows[:, 3:7])
-        classes[picture, : len(rows)] = torch.from_numpy(rows[:, 1]).long()
+    for image, rows in enumerate(of_images):
+        boxes[image, : len(rows)] = torch.from_numpy(rows[:, 3:7])
+        classes[image, : len(rows)] = torch.from_numpy(rows[:, 1]).long()
     return boxes, classes
 
 
@@ -79,8 +79,10 @@ def computed(entry: dict[str, Any]) -> Case:
         "ignore_cross_boundary": layer["ignore_cross_boundary_bbox"] == "true",
     }
     corners = torch.from_numpy(boxes["boxes"])
-    truths, classes = padded_truths(golden["gt"], entry["batch"], difficult=layer["use_difficult_gt"] == "true")
-    targets = assign(corners, truths, classes, variances, code=layer["code_type"].lower(), **matching)
+    ground_truth, classes = padded_ground_truth(
+        golden["gt"], entry["batch"], difficult=layer["use_difficult_gt"] == "true"
+    )
+    targets = assign(corners, ground_truth, classes, variances, code=layer["code_type"].lower(), **matching)
     # With the variances in the target, Caffe's loss layer divides both sides by them: the same targets as ours.
     scale = variances if layer["encode_variance_in_target"] == "true" else torch.ones(4)
     loss = multibox_loss(
@@ -95,7 +97,15 @@ def computed(entry: dict[str, Any]) -> Case:
         confidence_loss=layer["conf_loss_type"].lower(),
     )
     loss.total.backward()
-    return Case(golden, layer, offsets, logits, targets, match(corners, truths, classes > 0, **matching).truths, loss)
+    return Case(
+        golden,
+        layer,
+        offsets,
+        logits,
+        targets,
+        match(corners, ground_truth, classes > 0, **matching).ground_truth,
+        loss,
+    )
 
 
 def mined_set_is_defined(case: Case) -> bool:
@@ -125,7 +135,7 @@ def assert_gradient(ours: torch.Tensor, caffes: np.ndarray) -> None:
 def test_loss_mined_boxes_and_gradients_equal_caffes(entry: dict[str, Any]) -> None:
     case = computed(entry)
     golden, loss = case.golden, case.loss
-    np.testing.assert_array_equal(case.truths.numpy(), golden["match_idx"])
+    np.testing.assert_array_equal(case.ground_truth.numpy(), golden["match_idx"])
     assert int(loss.num_matched) == golden["num_matches"]
     # Caffe accumulates in float32 in another order: 1e-5 relative.
     np.testing.assert_allclose(float(loss.location_sum), golden["loc_loss_sum"], rtol=1e-5)

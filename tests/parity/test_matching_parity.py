@@ -37,7 +37,7 @@ def options(case: str) -> dict:
     return MODES[case]
 
 
-def truths_of(rows: np.ndarray, *, difficult: bool) -> torch.Tensor:
+def ground_truth_of(rows: np.ndarray, *, difficult: bool) -> torch.Tensor:
     kept = rows if difficult else rows[rows[:, 7] == 0]
     return torch.from_numpy(kept[:, 3:7])
 
@@ -49,9 +49,9 @@ def test_indices_equal_caffes_and_overlaps_to_one_millionth(scene: dict) -> None
     cases = [name.removesuffix("_idx") for name in golden if name.endswith("_idx")]
     assert cases
     for case in cases:
-        truths = truths_of(golden["gt"], difficult=case != "perpred_nodiff")
-        found = match(boxes, truths[None], torch.ones(1, len(truths), dtype=torch.bool), **options(case))
-        np.testing.assert_array_equal(found.truths[0].numpy(), golden[f"{case}_idx"], err_msg=case)
+        ground_truth = ground_truth_of(golden["gt"], difficult=case != "perpred_nodiff")
+        found = match(boxes, ground_truth[None], torch.ones(1, len(ground_truth), dtype=torch.bool), **options(case))
+        np.testing.assert_array_equal(found.ground_truth[0].numpy(), golden[f"{case}_idx"], err_msg=case)
         if f"{case}_overlap" in golden:  # the same float32 operations in the same order: 1e-6 leaves room for others
             np.testing.assert_allclose(
                 found.overlaps[0].numpy(), golden[f"{case}_overlap"], rtol=0, atol=1e-6, err_msg=case
@@ -64,10 +64,10 @@ def test_a_batch_of_all_scenes_gives_what_each_gives_alone() -> None:
         by_boxes.setdefault(scene["priors"], []).append(arrays(f"2_matching/{scene['name']}.npz"))
     for name, goldens in by_boxes.items():
         longest = max(len(golden["gt"]) for golden in goldens)
-        truths = torch.full((len(goldens), longest, 4), torch.nan)
+        ground_truth = torch.full((len(goldens), longest, 4), torch.nan)
         valid = torch.zeros(len(goldens), longest, dtype=torch.bool)
         for i, golden in enumerate(goldens):
-            truths[i, : len(golden["gt"])] = torch.from_numpy(golden["gt"][:, 3:7])
+            ground_truth[i, : len(golden["gt"])] = torch.from_numpy(golden["gt"][:, 3:7])
             valid[i, : len(golden["gt"])] = True
-        found = match(default_boxes(name), truths, valid)
-        np.testing.assert_array_equal(found.truths.numpy(), np.stack([g["perpred_diff_idx"] for g in goldens]))
+        found = match(default_boxes(name), ground_truth, valid)
+        np.testing.assert_array_equal(found.ground_truth.numpy(), np.stack([g["perpred_diff_idx"] for g in goldens]))

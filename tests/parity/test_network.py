@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from golden import GOLDEN, arrays, needs_golden
-from golden_network import recipe_blobs, recipe_pictures
+from golden_network import recipe_blobs, recipe_images
 from singleshot.models.layers import ConvBlock
 from singleshot.models.ssd import SSD
 from singleshot.ssd.detection import caffe_rows
@@ -62,12 +62,12 @@ def run(name: str) -> Run:
     fill(model, state, origin=name)
     count, _, height, width = facts["input_shape"]
     if "image" in golden:
-        pictures = golden["image"].astype(np.float32)
+        images = golden["image"].astype(np.float32)
     else:
-        pictures = recipe_pictures(facts["image_seed"], count, height, width)
+        images = recipe_images(facts["image_seed"], count, height, width)
     seen = _record(model, name)
     with torch.inference_mode():
-        predictions = model(torch.from_numpy(pictures).to(memory_format=torch.channels_last))
+        predictions = model(torch.from_numpy(images).to(memory_format=torch.channels_last))
     return Run(facts, golden, model, predictions, seen)
 
 

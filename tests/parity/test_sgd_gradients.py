@@ -25,9 +25,9 @@ pytestmark = needs_golden
 def first_step() -> tuple[float, dict[str, np.ndarray]]:
     """Loss and gradients (by Caffe's layer and blob) of the first batch at the initial weights."""
     model = initial_model()
-    pictures, boxes, classes = batch(0)
+    images, boxes, classes = batch(0)
     targets = assign(model.default_boxes, boxes, classes, model.spec.boxes.variances)
-    loss = multibox_loss(model(pictures), targets)
+    loss = multibox_loss(model(images), targets)
     loss.total.backward()
     gradients = {f"grad/{name}": parameter.grad for name, parameter in by_caffe_name(model).items()}
     return loss.total.item(), {name: gradient.numpy() for name, gradient in gradients.items() if gradient is not None}

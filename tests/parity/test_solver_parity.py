@@ -42,9 +42,9 @@ def trained() -> tuple[list[float], list[float], dict[str, np.ndarray]]:
     losses, norms = [], []
     for iteration in range(facts()["iterations"]):
         solver.learning_rate = rate * gamma ** sum(step <= iteration for step in solver_value("stepvalue"))
-        pictures, boxes, classes = golden_batch(iteration % 2)
+        images, boxes, classes = golden_batch(iteration % 2)
         targets = assign(model.default_boxes, boxes, classes, model.spec.boxes.variances)
-        loss = multibox_loss(model(pictures), targets)
+        loss = multibox_loss(model(images), targets)
         solver.zero_grad()
         loss.total.backward()
         solver.step()

@@ -1,1 +1,1 @@
-"""Random changes of pictures and boxes: one idea a file, composed in `pipeline`."""
+"""Random changes of images and boxes: one idea a file, composed in `pipeline`."""

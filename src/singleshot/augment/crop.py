@@ -1,6 +1,6 @@
 """Crop: the batch samplers (Caffe sampler.cpp) and the cut itself (data_transformer.cpp, CropImage).
 
-Section 2.2 of the paper, "Data augmentation": the whole picture, or a patch whose IoU with an object is at least 0.1 to
+Section 2.2 of the paper, "Data augmentation": the whole image, or a patch whose IoU with an object is at least 0.1 to
 0.9, or any patch. All samplers try, then one of those that succeeded is picked: one that often fails is seldom seen.
 """
 
@@ -30,15 +30,15 @@ class Window:
         """Height and width of the crop."""
         return self.bottom - self.top, self.right - self.left
 
-    def of(self, picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-        """This part of the picture (a view)."""
-        return picture[self.top : self.bottom, self.left : self.right]
+    def of(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
+        """This part of the image (a view)."""
+        return image[self.top : self.bottom, self.left : self.right]
 
 
 def window_of_patch(patch_xyxy: Float32[np.ndarray, " 4"], size_hw: tuple[int, int]) -> Window:
-    """The pixels of a patch: clipped to the picture, offset and size cut to int (CropImage), at least one pixel.
+    """The pixels of a patch: clipped to the image, offset and size cut to int (CropImage), at least one pixel.
 
-    Caffe would fail on a patch of less than a pixel; a picture of one pixel has no other.
+    Caffe would fail on a patch of less than a pixel; an image of one pixel has no other.
     """
     height, width = size_hw
     left, top, right, bottom = clip_boxes(patch_xyxy, width=1, height=1) * np.array(
@@ -66,7 +66,7 @@ def successful_patches(
 ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n 4"]]:
     """Which samplers found a patch, and each one's first (GenerateBatchSamples).
 
-    A constraint is met when any one truth meets it; without truths only samplers without constraint succeed.
+    A constraint is met when any one object meets it; without objects only samplers without constraint succeed.
     """
     if not samplers:
         return np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
@@ -95,7 +95,7 @@ class Trials:
 
 
 def draw_boxes(trials: Trials, generator: np.random.Generator) -> Float32[np.ndarray, "n 4"]:
-    """A random patch a trial, in fractions of the picture (SampleBBox).
+    """A random patch a trial, in fractions of the image (SampleBBox).
 
     Scale s and aspect ratio a are uniform, then a is cut to [s^2, 1 / s^2], so that the patch fits: w = s sqrt(a),
     h = s / sqrt(a); then the place. The cut makes patches of full width or height frequent; redrawing would not. Both

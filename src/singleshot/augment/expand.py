@@ -1,7 +1,7 @@
-"""Expand: the picture somewhere on a larger canvas of the mean colour (Caffe data_transformer.cpp, ExpandImage).
+"""Expand: the image somewhere on a larger canvas of the mean colour (Caffe data_transformer.cpp, ExpandImage).
 
 This is the zoom-out that makes small objects (the paper's section 3.6, "*" in its table 6). The canvas has up to 16
-times the picture's area, so `cut` builds only the part of it that the crop leaves over.
+times the image's area, so `cut` builds only the part of it that the crop leaves over.
 """
 
 from __future__ import annotations
@@ -19,59 +19,59 @@ from singleshot.shapes import Float32, UInt8
 
 @dataclass(frozen=True)
 class Canvas:
-    """Where a picture lies on its canvas, in pixels.
+    """Where an image lies on its canvas, in pixels.
 
     Attributes:
-        picture_hw: height and width of the picture.
+        image_hw: height and width of the image.
         size_hw: height and width of the canvas.
-        top: row of the canvas that holds the picture's first row.
-        left: column of the canvas that holds the picture's first column.
+        top: row of the canvas that holds the image's first row.
+        left: column of the canvas that holds the image's first column.
     """
 
-    picture_hw: tuple[int, int]
+    image_hw: tuple[int, int]
     size_hw: tuple[int, int]
     top: int = 0
     left: int = 0
 
     @property
     def frame_xyxy(self) -> Float32[np.ndarray, " 4"]:
-        """The canvas in fractions of the picture; it reaches beyond [0, 1]."""
-        height, width = self.picture_hw
+        """The canvas in fractions of the image; it reaches beyond [0, 1]."""
+        height, width = self.image_hw
         right, bottom = self.size_hw[1] - self.left, self.size_hw[0] - self.top
         pixels = np.array([-self.left, -self.top, right, bottom], np.float32)
         return pixels / np.array([width, height, width, height], np.float32)
 
     @property
     def frames(self) -> tuple[Float32[np.ndarray, " 4"], ...]:
-        """The canvas as a frame that truths are seen from; none where the picture was not expanded."""
-        return () if self.size_hw == self.picture_hw else (self.frame_xyxy,)
+        """The canvas as a frame that ground-truth boxes are seen from; none where the image was not expanded."""
+        return () if self.size_hw == self.image_hw else (self.frame_xyxy,)
 
 
-def draw_canvas(picture_hw: tuple[int, int], generator: np.random.Generator, settings: AugmentSettings) -> Canvas:
-    """The picture itself, or with `expand_probability` a canvas of 1 to `max_expand_ratio` times its sides."""
+def draw_canvas(image_hw: tuple[int, int], generator: np.random.Generator, settings: AugmentSettings) -> Canvas:
+    """The image itself, or with `expand_probability` a canvas of 1 to `max_expand_ratio` times its sides."""
     # Caffe does nothing for a greatest ratio within 1e-2 of 1.
     if generator.random() >= settings.expand_probability or settings.max_expand_ratio - 1 < 1e-2:
-        return Canvas(picture_hw, picture_hw)
-    return place(picture_hw, generator.uniform(1, settings.max_expand_ratio), generator)
+        return Canvas(image_hw, image_hw)
+    return place(image_hw, generator.uniform(1, settings.max_expand_ratio), generator)
 
 
-def place(picture_hw: tuple[int, int], ratio: float, generator: np.random.Generator) -> Canvas:
-    """A canvas of `ratio` times the picture's sides, with the picture anywhere on it; all in whole pixels."""
-    height, width = (int(side * ratio) for side in picture_hw)
-    top = int(generator.uniform(0, height - picture_hw[0]))
-    left = int(generator.uniform(0, width - picture_hw[1]))
-    return Canvas(picture_hw, (height, width), top, left)
+def place(image_hw: tuple[int, int], ratio: float, generator: np.random.Generator) -> Canvas:
+    """A canvas of `ratio` times the image's sides, with the image anywhere on it; all in whole pixels."""
+    height, width = (int(side * ratio) for side in image_hw)
+    top = int(generator.uniform(0, height - image_hw[0]))
+    left = int(generator.uniform(0, width - image_hw[1]))
+    return Canvas(image_hw, (height, width), top, left)
 
 
 def expand(
-    picture: UInt8[np.ndarray, "H W 3"], canvas: Canvas, mean_rgb: tuple[float, float, float]
+    image: UInt8[np.ndarray, "H W 3"], canvas: Canvas, mean_rgb: tuple[float, float, float]
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The whole canvas with the picture on it."""
-    return _on_border(picture, canvas.size_hw, (canvas.top, canvas.left), mean_rgb)
+    """The whole canvas with the image on it."""
+    return _on_border(image, canvas.size_hw, (canvas.top, canvas.left), mean_rgb)
 
 
 def cut(
-    picture: UInt8[np.ndarray, "H W 3"],
+    image: UInt8[np.ndarray, "H W 3"],
     canvas: Canvas,
     window: Window,
     mean_rgb: tuple[float, float, float],
@@ -79,14 +79,14 @@ def cut(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """The window of the canvas, without making the canvas.
 
-    Law: equal to `window.of(expand(change(picture), canvas, mean_rgb))` where `change` works on single pixels; it is
-    called with the visible part of the picture only. (OpenCV's way back from HSV rounds the last pixels of a row, fewer
-    than 32, differently by a level: there the two differ, as two widths of the same picture do.)
+    Law: equal to `window.of(expand(change(image), canvas, mean_rgb))` where `change` works on single pixels; it is
+    called with the visible part of the image only. (OpenCV's way back from HSV rounds the last pixels of a row, fewer
+    than 32, differently by a level: there the two differ, as two widths of the same image do.)
     """
-    height, width = canvas.picture_hw
+    height, width = canvas.image_hw
     top, bottom = (min(max(row - canvas.top, 0), height) for row in (window.top, window.bottom))
     left, right = (min(max(column - canvas.left, 0), width) for column in (window.left, window.right))
-    seen = picture[top:bottom, left:right]
+    seen = image[top:bottom, left:right]
     if seen.shape[:2] == window.size_hw:
         return change(seen)
     if not seen.size:
@@ -96,16 +96,16 @@ def cut(
 
 
 def _on_border(
-    picture: UInt8[np.ndarray, "H W 3"],
+    image: UInt8[np.ndarray, "H W 3"],
     size_hw: tuple[int, int],
     place: tuple[int, int],
     mean_rgb: tuple[float, float, float],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with its first pixel at this row and column of a canvas of the mean colour."""
+    """The image with its first pixel at this row and column of a canvas of the mean colour."""
     (height, width), (above, before) = size_hw, place
-    below, behind = height - above - picture.shape[0], width - before - picture.shape[1]
+    below, behind = height - above - image.shape[0], width - before - image.shape[1]
     border = (above, below, before, behind, cv2.BORDER_CONSTANT)
-    return np.asarray(cv2.copyMakeBorder(picture, *border, value=np.rint(mean_rgb).tolist()))
+    return np.asarray(cv2.copyMakeBorder(image, *border, value=np.rint(mean_rgb).tolist()))
 
 
 def _filled(size_hw: tuple[int, int], mean_rgb: tuple[float, float, float]) -> UInt8[np.ndarray, "h w 3"]:

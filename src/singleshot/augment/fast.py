@@ -22,13 +22,13 @@ REDUCTIONS = (8, 4, 2)
 
 
 def reduction(window: Window, input_size_hw: tuple[int, int]) -> int:
-    """How much smaller the picture may be decoded so that no pixel of the result is made up."""
+    """How much smaller the image may be decoded so that no pixel of the result is made up."""
     spare = min(have / need for have, need in zip(window.size_hw, input_size_hw, strict=True))
     return next((factor for factor in REDUCTIONS if factor <= spare), 1)
 
 
 def cut_resized(
-    picture: UInt8[np.ndarray, "h w 3"],
+    image: UInt8[np.ndarray, "h w 3"],
     canvas: Canvas,
     window: Window,
     mean_rgb: tuple[float, float, float],
@@ -36,12 +36,12 @@ def cut_resized(
     interpolation: str,
     input_size_hw: tuple[int, int],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The window of the canvas at the input size; the picture may have been decoded smaller than the canvas thinks."""
+    """The window of the canvas at the input size; the image may have been decoded smaller than the canvas thinks."""
     source, target = [], []
     for axis, (first, last, offset) in enumerate(
         ((window.top, window.bottom, canvas.top), (window.left, window.right, canvas.left))
     ):
-        whole, stored, wanted = canvas.picture_hw[axis], picture.shape[axis], input_size_hw[axis]
+        whole, stored, wanted = canvas.image_hw[axis], image.shape[axis], input_size_hw[axis]
         start, stop = max(first, offset), min(last, offset + whole)
         if start >= stop:
             source.append(slice(0, 0))
@@ -55,7 +55,7 @@ def cut_resized(
     size = target[0].stop - target[0].start, target[1].stop - target[1].start
     if 0 in size:
         return _canvas(input_size_hw, mean_rgb)
-    seen = resize(picture[source[0], source[1]], size, "cubic" if interpolation == "lanczos" else interpolation)
+    seen = resize(image[source[0], source[1]], size, "cubic" if interpolation == "lanczos" else interpolation)
     seen = _distorted(seen, steps)
     if size == input_size_hw:
         return seen
@@ -70,14 +70,14 @@ def _canvas(size_hw: tuple[int, int], mean_rgb: tuple[float, float, float]) -> U
     return canvas
 
 
-def _distorted(picture: UInt8[np.ndarray, "h w 3"], steps: tuple[Step, ...]) -> UInt8[np.ndarray, "h w 3"]:
+def _distorted(image: UInt8[np.ndarray, "h w 3"], steps: tuple[Step, ...]) -> UInt8[np.ndarray, "h w 3"]:
     names = [name for name, _ in steps]
     if "saturation" not in names or "hue" not in names:
-        return apply_distortion(picture, steps)
+        return apply_distortion(image, steps)
     first = names.index("saturation")  # hue follows it in both orders
-    picture = apply_distortion(picture, steps[:first])
-    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+    image = apply_distortion(image, steps[:first])
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     for step in steps[first : first + 2]:
         apply_in_hsv(hsv, step)
-    picture = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv))
-    return apply_distortion(picture, steps[first + 2 :])
+    image = np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv))
+    return apply_distortion(image, steps[first + 2 :])

@@ -1,6 +1,6 @@
-"""Truths seen from a part of the picture: Caffe bbox_util.cpp and im_transforms.cpp, in float32.
+"""Ground-truth boxes seen from a part of the image: Caffe bbox_util.cpp and im_transforms.cpp, in float32.
 
-A `frame` is a box, in fractions of the picture, that becomes the new picture: a crop inside it, or a canvas around it.
+A `frame` is a box, in fractions of the image, that becomes the new image: a crop inside it, or a canvas around it.
 """
 
 from __future__ import annotations
@@ -76,9 +76,7 @@ def covers(
 
 def mirror(sample: Sample) -> Sample:
     """Left becomes right."""
-    return replace(
-        sample, picture=cv2.flip(sample.picture, 1), boxes_xyxy=flip_horizontally(sample.boxes_xyxy, width=1)
-    )
+    return replace(sample, image=cv2.flip(sample.image, 1), boxes_xyxy=flip_horizontally(sample.boxes_xyxy, width=1))
 
 
 CODES = {
@@ -91,7 +89,7 @@ CODES = {
 
 
 def resize(
-    picture: UInt8[np.ndarray, "H W 3"], size_hw: tuple[int, int], interpolation: str
+    image: UInt8[np.ndarray, "H W 3"], size_hw: tuple[int, int], interpolation: str
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture at this height and width."""
-    return np.asarray(cv2.resize(picture, size_hw[::-1], interpolation=CODES[interpolation]))
+    """The image at this height and width."""
+    return np.asarray(cv2.resize(image, size_hw[::-1], interpolation=CODES[interpolation]))

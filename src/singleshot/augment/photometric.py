@@ -1,7 +1,7 @@
 """Distort: brightness, contrast, saturation and hue in 8-bit arithmetic (Caffe im_transforms.cpp, ApplyDistortImage).
 
-A picture's distortion is drawn first and applied later: each step works on single pixels, so it may as well be applied
-to the part of the picture that a crop leaves over. Pictures are RGB here and BGR in Caffe; the results are the same.
+An image's distortion is drawn first and applied later: each step works on single pixels, so it may as well be applied
+to the part of the image that a crop leaves over. Images are RGB here and BGR in Caffe; the results are the same.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ Step = tuple[str, float]  # which adjustment, and by how much
 
 
 def distort(
-    picture: UInt8[np.ndarray, "H W 3"], generator: np.random.Generator, settings: AugmentSettings
+    image: UInt8[np.ndarray, "H W 3"], generator: np.random.Generator, settings: AugmentSettings
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture under a random distortion: `draw_distortion`, then `apply_distortion`."""
-    return apply_distortion(picture, draw_distortion(generator, settings))
+    """The image under a random distortion: `draw_distortion`, then `apply_distortion`."""
+    return apply_distortion(image, draw_distortion(generator, settings))
 
 
 def draw_distortion(generator: np.random.Generator, settings: AugmentSettings) -> tuple[Step, ...]:
@@ -48,40 +48,40 @@ def draw_distortion(generator: np.random.Generator, settings: AugmentSettings) -
     return tuple(steps)
 
 
-def apply_distortion(picture: UInt8[np.ndarray, "H W 3"], steps: tuple[Step, ...]) -> UInt8[np.ndarray, "H W 3"]:
+def apply_distortion(image: UInt8[np.ndarray, "H W 3"], steps: tuple[Step, ...]) -> UInt8[np.ndarray, "H W 3"]:
     """The adjustments one after the other."""
     for name, amount in steps:
-        picture = _ADJUSTMENTS[name](picture, amount)
-    return picture
+        image = _ADJUSTMENTS[name](image, amount)
+    return image
 
 
-def adjust_brightness(picture: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.ndarray, "H W 3"]:
+def adjust_brightness(image: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.ndarray, "H W 3"]:
     """Pixel + delta, rounded and saturated."""
-    return _shifted(picture, delta)
+    return _shifted(image, delta)
 
 
-def adjust_contrast(picture: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
+def adjust_contrast(image: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
     """Pixel x factor: about black, not about the mean; nothing within 1e-3 of 1."""
-    return picture if abs(factor - 1) <= 1e-3 else _scaled(picture, factor)
+    return image if abs(factor - 1) <= 1e-3 else _scaled(image, factor)
 
 
-def adjust_saturation(picture: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
+def adjust_saturation(image: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
     """S x factor in 8-bit HSV. A factor of 1 is no identity: the way to HSV and back rounds."""
-    return _in_hsv(picture, ("saturation", factor))
+    return _in_hsv(image, ("saturation", factor))
 
 
-def adjust_hue(picture: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.ndarray, "H W 3"]:
+def adjust_hue(image: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.ndarray, "H W 3"]:
     """H + delta in 8-bit HSV, where H is 0..180; nothing for 0.
 
     Caffe adds in 8 bits: what falls below 0 becomes 0 (red) and does not wrap, what rises above 180 wraps.
     """
-    return picture if delta == 0 else _in_hsv(picture, ("hue", delta))
+    return image if delta == 0 else _in_hsv(image, ("hue", delta))
 
 
-def shuffle_channels(picture: UInt8[np.ndarray, "H W 3"], number: float) -> UInt8[np.ndarray, "H W 3"]:
+def shuffle_channels(image: UInt8[np.ndarray, "H W 3"], number: float) -> UInt8[np.ndarray, "H W 3"]:
     """One of the six orders of the channels, numbered 0 up to 6 (RandomOrderChannels)."""
     orders = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
-    return np.asarray(np.stack([picture[..., channel] for channel in orders[int(number)]], axis=-1))
+    return np.asarray(np.stack([image[..., channel] for channel in orders[int(number)]], axis=-1))
 
 
 _ADJUSTMENTS = {
@@ -103,15 +103,15 @@ def _scaled(values: UInt8[np.ndarray, "..."], factor: float) -> UInt8[np.ndarray
     return np.asarray(cv2.convertScaleAbs(values, alpha=factor))
 
 
-def _in_hsv(picture: UInt8[np.ndarray, "H W 3"], step: Step) -> UInt8[np.ndarray, "H W 3"]:
-    """The picture with one channel of its 8-bit HSV changed."""
-    hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
+def _in_hsv(image: UInt8[np.ndarray, "H W 3"], step: Step) -> UInt8[np.ndarray, "H W 3"]:
+    """The image with one channel of its 8-bit HSV changed."""
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     apply_in_hsv(hsv, step)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB, dst=hsv))
 
 
 def apply_in_hsv(hsv: np.ndarray, step: Step) -> None:
-    """Saturation or hue, on a picture that already is 8-bit HSV, in place."""
+    """Saturation or hue, on an image that already is 8-bit HSV, in place."""
     name, amount = step
     channel, change = (1, _scaled) if name == "saturation" else (0, _shifted)
     cv2.insertChannel(change(cv2.extractChannel(hsv, channel), amount), hsv, channel)

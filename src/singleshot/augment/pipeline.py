@@ -1,7 +1,7 @@
 """The training augmentation of the authors' code: distort, expand, crop, resize, mirror.
 
-Every choice is drawn first, from the picture's size and truths alone; then pixels are touched once: only the part of
-the picture that ends up in the crop is distorted, and the canvas is never made. With Caffe's hidden JPEG coding
+Every choice is drawn first, from the image's size and objects alone; then pixels are touched once: only the part of
+the image that ends up in the crop is distorted, and the canvas is never made. With Caffe's hidden JPEG coding
 switched on the steps run literally, one after the other.
 """
 
@@ -24,11 +24,11 @@ from singleshot.types import Sample
 
 @dataclass(frozen=True, eq=False)
 class Choices:
-    """All that is random about one augmented picture.
+    """All that is random about one augmented image.
 
     Attributes:
         distortion: colour adjustments in order.
-        canvas: where the picture lies on its canvas.
+        canvas: where the image lies on its canvas.
         patch_xyxy: what is cut out, in fractions of the canvas; None for no crop.
         interpolation: resizes the patch.
         mirrored: whether left becomes right.
@@ -62,17 +62,17 @@ class CaffeAugmentation:
         return self.apply(sample, self.draw(sample, generator))
 
     def draw(self, sample: Sample, generator: np.random.Generator) -> Choices:
-        """Choose everything for a decoded picture."""
-        height, width = sample.picture.shape[:2]
+        """Choose everything for a decoded image."""
+        height, width = sample.image.shape[:2]
         return self.draw_for((height, width), sample.boxes_xyxy, generator)
 
     def draw_for(
-        self, picture_hw: tuple[int, int], boxes_xyxy: Float32[np.ndarray, "R 4"], generator: np.random.Generator
+        self, image_hw: tuple[int, int], boxes_xyxy: Float32[np.ndarray, "R 4"], generator: np.random.Generator
     ) -> Choices:
         """Choose everything; the pixels need not be there yet."""
         settings = self.settings
         distortion = draw_distortion(generator, settings)
-        canvas = draw_canvas(picture_hw, generator, settings)
+        canvas = draw_canvas(image_hw, generator, settings)
         boxes, kept = self._seen_from(canvas.frames, boxes_xyxy)
         patch = draw_patch(settings.samplers, boxes[kept], generator)
         interpolation = settings.interpolations[generator.integers(len(settings.interpolations))]
@@ -84,20 +84,18 @@ class CaffeAugmentation:
 
     def apply(self, sample: Sample, choices: Choices) -> Sample:
         """The sample under these choices; the same choices give the same result."""
-        picture = (
-            self._fast(sample.picture, choices) if self.settings.pixels == "fast" else self._exact(sample, choices)
-        )
+        image = self._fast(sample.image, choices) if self.settings.pixels == "fast" else self._exact(sample, choices)
         patch = _WHOLE if choices.patch_xyxy is None else choices.patch_xyxy
         boxes, kept = self._seen_from((*choices.canvas.frames, patch), sample.boxes_xyxy)
         if not self.settings.keep_difficult:
             kept &= ~sample.difficult
-        result = Sample(picture, boxes[kept], sample.labels[kept], sample.difficult[kept])
+        result = Sample(image, boxes[kept], sample.labels[kept], sample.difficult[kept])
         return mirror(result) if choices.mirrored else result
 
     def _seen_from(
         self, frames_xyxy: tuple[Float32[np.ndarray, " 4"], ...], boxes_xyxy: Float32[np.ndarray, "R 4"]
     ) -> tuple[Float32[np.ndarray, "R 4"], Bool[np.ndarray, " R"]]:
-        """Truths in fractions of one frame after the other, and which of them stay (TransformAnnotation)."""
+        """Objects in fractions of one frame after the other, and which of them stay (TransformAnnotation)."""
         boxes, kept = boxes_xyxy, np.ones(len(boxes_xyxy), np.bool_)
         for frame in frames_xyxy:
             kept &= self._emitted(frame, boxes)
@@ -114,11 +112,11 @@ class CaffeAugmentation:
 
     def _exact(self, sample: Sample, choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
         cut_out = self._cut if self.settings.jpeg_quality is None else self._cut_literally
-        return resize(cut_out(sample.picture, choices), self.input_size_hw, choices.interpolation)
+        return resize(cut_out(sample.image, choices), self.input_size_hw, choices.interpolation)
 
-    def _fast(self, picture: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
+    def _fast(self, image: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
         return cut_resized(
-            picture,
+            image,
             choices.canvas,
             self._window(choices),
             self.mean_rgb,
@@ -130,28 +128,28 @@ class CaffeAugmentation:
     def _window(self, choices: Choices) -> Window:
         return window_of_patch(_WHOLE if choices.patch_xyxy is None else choices.patch_xyxy, choices.canvas.size_hw)
 
-    def _cut(self, picture: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
+    def _cut(self, image: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
         """Distorted, expanded and cropped, at the price of the pixels that are left."""
         window = self._window(choices)
         return cut(
-            picture, choices.canvas, window, self.mean_rgb, lambda seen: apply_distortion(seen, choices.distortion)
+            image, choices.canvas, window, self.mean_rgb, lambda seen: apply_distortion(seen, choices.distortion)
         )
 
-    def _cut_literally(self, picture: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
-        """The same, with Caffe's JPEG coding behind every step that changed the picture's data."""
-        picture = self._recode(apply_distortion(picture, choices.distortion))
+    def _cut_literally(self, image: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
+        """The same, with Caffe's JPEG coding behind every step that changed the image's data."""
+        image = self._recode(apply_distortion(image, choices.distortion))
         canvas = choices.canvas
         if canvas.frames:
-            picture = self._recode(expand(picture, canvas, self.mean_rgb))
+            image = self._recode(expand(image, canvas, self.mean_rgb))
         if choices.patch_xyxy is not None:
-            picture = self._recode(window_of_patch(choices.patch_xyxy, canvas.size_hw).of(picture))
-        return picture
+            image = self._recode(window_of_patch(choices.patch_xyxy, canvas.size_hw).of(image))
+        return image
 
-    def _recode(self, picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        """The picture after being stored as JPEG; none where the switch is off."""
+    def _recode(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        """The image after being stored as JPEG; none where the switch is off."""
         if self.settings.jpeg_quality is None:
-            return picture
-        bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+            return image
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, self.settings.jpeg_quality])
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB))
 

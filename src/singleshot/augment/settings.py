@@ -16,15 +16,15 @@ LIMITS = {"brightness_delta": (0, 255), "hue_delta": (0, 180), "max_expand_ratio
 
 @dataclass(frozen=True)
 class BatchSampler:
-    """How one kind of patch is drawn and when it is accepted (Caffe BatchSampler; its defaults: the whole picture).
+    """How one kind of patch is drawn and when it is accepted (Caffe BatchSampler; its defaults: the whole image).
 
     Attributes:
-        min_scale: least square root of the patch's share of the picture's area, 0..1 (the paper says 0.1).
+        min_scale: least square root of the patch's share of the image's area, 0..1 (the paper says 0.1).
         max_scale: greatest, 0..1.
-        min_aspect_ratio: least width / height, relative to the picture's own.
+        min_aspect_ratio: least width / height, relative to the image's own.
         max_aspect_ratio: greatest.
-        min_iou: at least one truth overlaps the patch by this IoU; None for no such demand.
-        max_iou: at least one truth overlaps the patch by no more than this; None for no such demand.
+        min_iou: at least one ground-truth box overlaps the patch by this IoU; None for no such demand.
+        max_iou: at least one ground-truth box overlaps the patch by no more than this; None for no such demand.
         trials: patches drawn before this sampler gives up.
     """
 
@@ -50,7 +50,7 @@ class BatchSampler:
 
 
 def paper_samplers(min_scale: float = 0.3) -> tuple[BatchSampler, ...]:
-    """The seven samplers: the whole picture, five least overlaps, and any patch.
+    """The seven samplers: the whole image, five least overlaps, and any patch.
 
     The authors' code uses `min_scale` 0.3, their paper says 0.1.
     """
@@ -63,10 +63,10 @@ def paper_samplers(min_scale: float = 0.3) -> tuple[BatchSampler, ...]:
 
 @dataclass(frozen=True)
 class AugmentSettings:
-    """The augmentation of a training picture, in the order of its steps.
+    """The augmentation of a training image, in the order of its steps.
 
     Attributes:
-        brightness_probability: share of pictures whose brightness is moved.
+        brightness_probability: share of images whose brightness is moved.
         brightness_delta: by up to this many grey levels, either way.
         contrast_probability: share whose contrast is scaled (about 0).
         contrast_range: by a factor in this range.
@@ -75,16 +75,16 @@ class AugmentSettings:
         hue_probability: share whose hue is moved.
         hue_delta: by up to this many steps of 2 degrees, either way.
         shuffle_probability: share whose channels are shuffled (Caffe's random_order; the authors never do).
-        expand_probability: share of pictures placed on a larger canvas of the mean colour.
-        max_expand_ratio: greatest side of the canvas, in sides of the picture.
-        samplers: the batch samplers; none of them leaves the picture uncropped.
-        emit_rule: a truth stays in a patch that holds its `centre`, or `coverage` above `emit_coverage` of its area.
-        emit_coverage: share of a truth's area, for the rule `coverage`.
+        expand_probability: share of images placed on a larger canvas of the mean colour.
+        max_expand_ratio: greatest side of the canvas, in sides of the image.
+        samplers: the batch samplers; none of them leaves the image uncropped.
+        emit_rule: an object stays in a patch that holds its `centre`, or `coverage` above `emit_coverage` of its area.
+        emit_coverage: share of a ground-truth box's area, for the rule `coverage`.
         interpolations: one of these resizes the patch: linear, area, nearest, cubic, lanczos.
-        mirror_probability: share of pictures mirrored.
+        mirror_probability: share of images mirrored.
         jpeg_quality: quality of the JPEG coding with which Caffe follows distort, expand and crop (95); None for none.
         pixels: `exact`, Caffe's to the bit, or `fast`, see `augment.fast`. All that is drawn is the same.
-        keep_difficult: whether difficult truths are learnt; they always guide the crop.
+        keep_difficult: whether difficult ground-truth boxes are learnt; they always guide the crop.
     """
 
     brightness_probability: float = 0.5

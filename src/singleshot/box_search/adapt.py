@@ -1,6 +1,6 @@
 """Default boxes fitted to a data set, where the shipped ones do not cover its objects.
 
-The rule, in one paragraph: where every class of at least 20 truths has default boxes of IoU >= 0.5 for a share of
+The rule, in one paragraph: where every class of at least 20 objects has default boxes of IoU >= 0.5 for a share of
 them, the boxes at hand stay: more boxes cost time and, measured, accuracy (`docs/results.md`). Else the shipped sizes
 are re-spaced from the data's small objects up to the shipped largest size; if that is not enough, a finer source map is
 put in front and the sizes are spaced anew. Each change must raise the mean coverage by 2 points, or one class by 25; a
@@ -15,7 +15,7 @@ from itertools import product
 
 import numpy as np
 
-from singleshot.box_search.measure import Coverage, MeasuredTruths, measurable, measure, percent
+from singleshot.box_search.measure import Coverage, MeasuredGroundTruth, measurable, measure, percent
 from singleshot.box_search.nearest import grid
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.shapes import Float, Float32, Int64
@@ -41,18 +41,18 @@ RESCUE = 0.25
 """... or to the coverage of one class."""
 LAST_RESORT_STRIDE, LAST_RESORT_BELOW = 4, 0.8
 """A map this fine holds four times the boxes of the next: only for classes that stay below this share without it."""
-LEAST_TRUTHS = 20
-"""Classes with fewer truths do not decide: a single object is 5 points or more."""
+LEAST_GROUND_TRUTH = 20
+"""Classes with fewer ground-truth boxes do not decide: a single object is 5 points or more."""
 LEAST_STRIDES = 1.36
-"""A truth that lies a quarter of a cell off in x and y, the mean, has IoU >= 0.5 from this many strides of size on."""
+"""A object that lies a quarter of a cell off in x and y, the mean, has IoU >= 0.5 from this many strides of size on."""
 MOST_BOXES = 5
 """The default boxes may become this many times as many."""
 WORTH, WORTH_OF_CLASS = 0.005, 0.05
 """Of candidates within this of the best, in the mean and in each class, the one with fewest boxes is taken."""
 MOST_OF_CLASS = 500
-"""Truths of a class to search with: enough to know a share to a point."""
-MOST_TRUTHS = 20_000
-"""Larger sets are judged by evenly spaced pictures of them."""
+"""Ground-truth boxes of a class to search with: enough to know a share to a point."""
+MOST_GROUND_TRUTH = 20_000
+"""Larger sets are judged by evenly spaced images of them."""
 
 FINER_SOURCES = {
     "mobilenetv1": ("conv5", "conv3"),
@@ -88,7 +88,7 @@ class Adaptation:
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """Truths in pixels of the network input, and the classes whose coverage decides."""
+    """Ground-truth boxes in pixels of the network input, and the classes whose coverage decides."""
 
     boxes_cxcywh: Float32[np.ndarray, "M 4"]
     labels: Int64[np.ndarray, " M"]
@@ -113,7 +113,7 @@ def adapt(
     shipped: BoxSpec | None = None,
     most: int | None = None,
 ) -> Adaptation:
-    """Keep a detector's default boxes where they cover the truths of a training set; else fit boxes and maps to it.
+    """Keep a detector's default boxes where they cover the objects of a training set; else fit boxes and maps to it.
 
     Args:
         spec: the detector as it stands.
@@ -125,15 +125,21 @@ def adapt(
     """
     annotations, sampled = sample_of(annotations)
     before = measure(annotations, default_boxes_of(spec, map_sizes_hw(spec)), threshold=THRESHOLD)
-    truths = measurable(annotations)
-    if not len(truths.labels):
-        return Adaptation(spec, before, before, changed=False, reason="default boxes kept: no truths to fit them to")
+    ground_truth = measurable(annotations)
+    if not len(ground_truth.labels):
+        return Adaptation(
+            spec,
+            before,
+            before,
+            changed=False,
+            reason="default boxes kept: no ground-truth boxes to fit them to",
+        )
     deciding = deciding_classes(before)
     if least_covered(before) >= below:
         reason = f"default boxes kept: every class is covered to {below:.0%} or more{sampled}"
         return Adaptation(spec, before, before, changed=False, reason=reason)
     origin = spec if shipped is None else replace(spec, boxes=shipped)
-    chosen = _choose(spec, origin, deciding_objects(truths, spec, deciding), map_sizes_hw, most)
+    chosen = _choose(spec, origin, deciding_objects(ground_truth, spec, deciding), map_sizes_hw, most)
     if chosen is spec:
         reason = f"default boxes kept: no other boxes cover enough more{sampled}"
         return Adaptation(spec, before, before, changed=False, reason=reason)
@@ -277,35 +283,35 @@ def with_source(spec: ModelSpec, name: str) -> ModelSpec:
 
 
 def sample_of(annotations: Annotations) -> tuple[Annotations, str]:
-    """A large set's evenly spaced pictures with about `MOST_TRUTHS` truths, and a remark for the reason."""
+    """A large set's evenly spaced images with about `MOST_GROUND_TRUTH` objects, and a remark for the reason."""
     count = len(annotations.labels)
-    if count <= MOST_TRUTHS:
+    if count <= MOST_GROUND_TRUTH:
         return annotations, ""
-    every = -(-count // MOST_TRUTHS)
+    every = -(-count // MOST_GROUND_TRUTH)
     sample = annotations.subset(range(0, len(annotations), every))
-    return sample, f" (judged by {len(sample)} of {len(annotations)} pictures)"
+    return sample, f" (judged by {len(sample)} of {len(annotations)} images)"
 
 
 def least_covered(coverage: Coverage) -> float:
-    """Covered share of the class that is covered least, of those that decide; 0 without truths."""
-    return float(coverage.shares[deciding_classes(coverage)].min(initial=1.0)) if coverage.truths.any() else 0.0
+    """Covered share of the class that is covered least, of those that decide; 0 without ground-truth boxes."""
+    return float(coverage.shares[deciding_classes(coverage)].min(initial=1.0)) if coverage.ground_truth.any() else 0.0
 
 
 def deciding_classes(coverage: Coverage) -> Int64[np.ndarray, " D"]:
-    """The classes that decide: those with truths enough, or, where there are none, all with truths."""
-    many = coverage.truths >= LEAST_TRUTHS
-    return np.flatnonzero(many if many.any() else coverage.truths)
+    """The classes that decide: those with objects enough, or, where there are none, all with ground-truth boxes."""
+    many = coverage.ground_truth >= LEAST_GROUND_TRUTH
+    return np.flatnonzero(many if many.any() else coverage.ground_truth)
 
 
 def deciding_objects(
-    truths: MeasuredTruths, spec: ModelSpec, deciding: Int64[np.ndarray, " D"], *, most: int = MOST_OF_CLASS
+    ground_truth: MeasuredGroundTruth, spec: ModelSpec, deciding: Int64[np.ndarray, " D"], *, most: int = MOST_OF_CLASS
 ) -> Objects:
-    """The truths to search with: evenly spaced ones of each deciding class, `most` of it."""
-    of_classes = [np.flatnonzero(truths.labels == label) for label in deciding]
+    """The ground-truth boxes to search with: evenly spaced ones of each deciding class, `most` of it."""
+    of_classes = [np.flatnonzero(ground_truth.labels == label) for label in deciding]
     rows = np.concatenate([found[:: -(-len(found) // most)] for found in of_classes])
     height, width = spec.input_size_hw
-    pixels = truths.boxes_xyxy[rows] * np.array([width, height, width, height], np.float32)
-    return Objects(xyxy_to_cxcywh(pixels), truths.labels[rows], deciding)
+    pixels = ground_truth.boxes_xyxy[rows] * np.array([width, height, width, height], np.float32)
+    return Objects(xyxy_to_cxcywh(pixels), ground_truth.labels[rows], deciding)
 
 
 def default_boxes_of(spec: ModelSpec, map_sizes_hw: Sequence[tuple[int, int]]) -> Float32[np.ndarray, "K 4"]:

@@ -33,7 +33,7 @@ class MapChoices:
     Attributes:
         entries: what can be chosen; the boxes at hand come first.
         counts: default boxes of each on the whole map.
-        overlaps: best IoU of each truth with each.
+        overlaps: best IoU of each ground-truth box with each.
     """
 
     entries: tuple[MapBoxes, ...]
@@ -48,21 +48,21 @@ def ladder(low: float, high: float) -> tuple[float, ...]:
 
 
 def map_choices(
-    present: MapBoxes, sizes: Sequence[float], truths: Grid, map_size_hw: tuple[int, int], *, truncate: bool
+    present: MapBoxes, sizes: Sequence[float], ground_truth: Grid, map_size_hw: tuple[int, int], *, truncate: bool
 ) -> MapChoices:
-    """Every choice on one map; each shape is compared with the truths once.
+    """Every choice on one map; each shape is compared with the ground-truth boxes once.
 
     Args:
         present: the boxes at hand, whose step is kept.
         sizes: those that suit this map, see `ladder`.
-        truths: as the map's grid sees them.
+        ground_truth: as the map's grid sees them.
         map_size_hw: height and width of the map.
         truncate: see `BoxSpec.truncate_sizes`.
     """
     entries = tuple(dict.fromkeys([present, *_entries(present, sizes)]))
     shapes = [cell_sizes(entry, truncate=truncate) for entry in entries]
     known, rows = np.unique(np.concatenate(shapes), axis=0, return_inverse=True)
-    of_shapes = truths.overlaps(known)
+    of_shapes = ground_truth.overlaps(known)
     ends = np.cumsum([len(one) for one in shapes])
     overlaps = np.stack([of_shapes[part].max(axis=0) for part in np.split(rows.reshape(-1), ends[:-1])])
     cells = map_size_hw[0] * map_size_hw[1]

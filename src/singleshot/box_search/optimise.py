@@ -1,7 +1,7 @@
 """The default boxes that are worth most on a data set: an answer to what the paper leaves "an open question".
 
-What is maximised, in one paragraph: worth, the mean over the classes of the share of truths that have a default box of
-IoU >= 0.5, plus the mean over the classes of the best IoU; 0 to 2. A truth is thus worth a box that may learn it, and
+What is maximised, in one paragraph: worth, the mean over the classes of the share of objects that have a default box of
+IoU >= 0.5, plus the mean over the classes of the best IoU; 0 to 2. A object is thus worth a box that may learn it, and
 a closer one a little more; a class counts as much as another, as in mAP. Boxes have a price, as more of them cost time
 and, measured, accuracy (`docs/results.md`): `worth - price x boxes` is climbed, over what each map carries and which
 maps there are, one map at a time while the others stand still, until no map can do better. From a high price to a low
@@ -25,7 +25,7 @@ from singleshot.box_search.adapt import (
     with_source,
 )
 from singleshot.box_search.map_choices import MapChoices, ladder, map_choices
-from singleshot.box_search.measure import MeasuredTruths
+from singleshot.box_search.measure import MeasuredGroundTruth
 from singleshot.box_search.nearest import grid
 from singleshot.errors import RequestError
 from singleshot.shapes import Float, Float32, Int64
@@ -36,11 +36,11 @@ PRICES = tuple(float(price) for price in np.geomspace(1e-2, 1e-6, 25))
 MOST_STRIDES = 4
 """A larger box belongs on a coarser map: here, many of it fit each large object, which then rule what is learnt.
 
-Without it 78% of the boxes that learn from voc2007 learn the objects above 40% of the picture's side, 109 each; with it
+Without it 78% of the boxes that learn from voc2007 learn the objects above 40% of the image's side, 109 each; with it
 57%, 31 each (`docs/results.md`: +2 points of mAP).
 """
 MOST_OBJECTS = 2000
-"""Truths to search with, about, as many of each class ..."""
+"""Ground-truth boxes to search with, about, as many of each class ..."""
 FEWEST_OF_CLASS = 10
 """... or so many, where there are many classes."""
 EQUAL = 1e-6
@@ -53,7 +53,7 @@ Choice = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Default boxes, and what they are worth to the truths that were searched with.
+    """Default boxes, and what they are worth to the ground-truth boxes that were searched with.
 
     Attributes:
         spec: the detector that has them.
@@ -76,21 +76,26 @@ class Design:
 
 
 class Designer:
-    """Searches default boxes for one detector and one set of truths; the same input gives the same boxes.
+    """Searches default boxes for one detector and one set of ground-truth boxes; the same input gives the same boxes.
 
     Args:
         spec: the detector as it stands; finer maps of its base may be put in front and any map may be left out, but
             one that is fused with another.
-        truths: what to cover, at least one.
+        ground_truth: what to cover, at least one.
         deciding: classes that count.
         map_sizes_hw: height and width of each source map of a spec.
     """
 
     def __init__(
-        self, spec: ModelSpec, truths: MeasuredTruths, deciding: Int64[np.ndarray, " D"], *, map_sizes_hw: MapSizes
+        self,
+        spec: ModelSpec,
+        ground_truth: MeasuredGroundTruth,
+        deciding: Int64[np.ndarray, " D"],
+        *,
+        map_sizes_hw: MapSizes,
     ) -> None:
         most = max(FEWEST_OF_CLASS, MOST_OBJECTS // len(deciding))
-        self._objects = deciding_objects(truths, spec, deciding, most=most)
+        self._objects = deciding_objects(ground_truth, spec, deciding, most=most)
         counts = np.bincount(self._objects.labels)
         self._weights = (1 / (len(deciding) * counts[self._objects.labels])).astype(np.float32)
         self._widest = spec

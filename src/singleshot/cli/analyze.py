@@ -17,7 +17,7 @@ def analyze(
     json: Path | None = None,
     device: str = "auto",
 ) -> int:
-    """Tell why a model is as good as it is: kinds of mistakes, sizes and shapes, confusions, scores, with pictures.
+    """Tell why a model is as good as it is: kinds of mistakes, sizes and shapes, confusions, scores, with images.
 
     After Hoiem et al. 2012, as the SSD paper's figures 3 and 4.
 

@@ -26,7 +26,7 @@ def bench(
 ) -> int:
     """How fast detectors are on this machine, ours beside others, interleaved in one run.
 
-    Every contestant gets the same picture of 375 x 500 in memory and gives final boxes. Ratios are to torchvision's own
+    Every contestant gets the same image of 375 x 500 in memory and gives final boxes. Ratios are to torchvision's own
     code. Architectures get random weights that are as sure of background as trained ones.
 
     Args:
@@ -44,7 +44,7 @@ def bench(
         augmentation: measure, instead of all this, how fast `--data` is decoded and augmented for training on one core.
         loaded: measure although other programs keep the machine busy, which is refused otherwise.
         json: file for all figures.
-        plot: file for a picture of speed against accuracy.
+        plot: file for an image of speed against accuracy.
     """
     from singleshot.console import remarks, results
     from singleshot.files import require_output, write_whole
@@ -79,7 +79,7 @@ def _augmentation(data: str | None, *, rounds: int, loaded: bool, json: Path | N
     from singleshot.lab.bench.machine import require_quiet
 
     if data is None:
-        raise RequestError("--augmentation needs pictures with truths: --data DATA")
+        raise RequestError("--augmentation needs images with ground-truth boxes: --data DATA")
     if rounds < 1:
         raise RequestError(f"rounds must be at least 1, got {rounds}")
     if not loaded:
@@ -90,7 +90,7 @@ def _augmentation(data: str | None, *, rounds: int, loaded: bool, json: Path | N
         )
     out = results()
     for name in ("exact", "fast", "torchvision", "decoded"):
-        out.print(f"{name}: {getattr(rates, name):.0f} pictures/s on one core")
+        out.print(f"{name}: {getattr(rates, name):.0f} images/s on one core")
     out.print(
         f"times as fast as torchvision: fast {rates.ratio_to_torchvision:.1f}, "
         f"exact {rates.exact_ratio_to_torchvision:.1f}"

@@ -27,7 +27,7 @@ def boxes(
         input_size: `WxH` of the network input.
         most: default boxes there may be; left out, as many as there are, and more only where that would leave a class
             covered to less than a third. More cost time, and may cost accuracy.
-        latency: milliseconds that the network may take here, for one picture in OpenVINO's fp32; it is measured.
+        latency: milliseconds that the network may take here, for one image in OpenVINO's fp32; it is measured.
         out: the page to write.
         json: file for the figures and the boxes.
     """

@@ -15,7 +15,7 @@ app = App(name="data", help="Check, describe and download data sets (VOC, ILSVRC
 
 @app.command
 def check(*data: Path, split: str | None = None, classes: list[str] | None = None, json: Path | None = None) -> int:
-    """Find every fault: bad boxes, unknown classes, unreadable or missing pictures, splits that overlap.
+    """Find every fault: bad boxes, unknown classes, unreadable or missing images, splits that overlap.
 
     Args:
         data: one or more data sets.
@@ -29,9 +29,9 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
 
     require_output(json, "--json", data)
     people = remarks()
-    with people.status("decoding pictures") as status:
+    with people.status("decoding images") as status:
         report = find_faults(
-            _some(data), split=split, class_names=classes, on_picture=lambda done: status.update(f"{done} pictures")
+            _some(data), split=split, class_names=classes, on_image=lambda done: status.update(f"{done} images")
         )
     _write_json(json, report.to_dict())
     _print_report(results(), report)
@@ -40,7 +40,7 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
 
 @app.command
 def stats(*data: Path, split: str | None = None, json: Path | None = None, out: Path | None = None) -> int:
-    """Describe a data set in numbers and, with --out, in pictures.
+    """Describe a data set in numbers and, with --out, in images.
 
     Args:
         data: one or more data sets; several are joined.
@@ -122,7 +122,7 @@ def _print_report(console: Console, report: CheckReport) -> None:
     from singleshot.data.faults import SHOWN
 
     names = ", ".join(f"{name or 'no split'} {count}" for name, count in report.splits.items())
-    console.print(f"{report.pictures} pictures, {report.boxes} boxes ({names})")
+    console.print(f"{report.images} images, {report.boxes} boxes ({names})")
     for kind, faults in report.by_kind().items():
         console.print(f"{kind}: {len(faults)} ({faults[0].consequence})")
         for fault in faults[:SHOWN]:
@@ -140,7 +140,7 @@ def _print_stats(console: Console, found: dict[str, Any]) -> None:
     from singleshot.console import printable
 
     console.print(
-        f"{found['pictures']} pictures ({found['background_pictures']} without objects), {found['boxes']} boxes "
+        f"{found['pictures']} images ({found['background_pictures']} without objects), {found['boxes']} boxes "
         f"({found['difficult']} difficult, {found['crowd']} crowd)"
     )
     table = Table("class", box=box.SIMPLE)

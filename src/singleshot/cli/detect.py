@@ -34,7 +34,7 @@ def detect(
     precision: str | None = None,
     compiled: Annotated[bool, Parameter(name="--compile", negative=())] = False,
 ) -> int:
-    """Find objects in pictures.
+    """Find objects in images.
 
     Args:
         source: files, folders or patterns.
@@ -49,21 +49,21 @@ def detect(
     """
     from rich.progress import Progress
 
-    from singleshot.commands.detect import detect_files, picture_files
+    from singleshot.commands.detect import detect_files, image_files
     from singleshot.console import remarks, results
     from singleshot.files import require_output
     from singleshot.runtime.detector import Detector
 
     if not 0 <= score <= 1:
         raise RequestError(f"--score is between 0 and 1, got {score}")
-    files = picture_files(source)
+    files = image_files(source)
     require_output(json, "--json", files)
     console, people = results(), remarks()
     detector = Detector.load(model, device=device, score=score, precision=precision, compiled=compiled)
     with Progress(console=people, disable=len(files) < 20 or not people.is_terminal) as progress:
         task = progress.add_task("detecting", total=len(files))
         result = detect_files(
-            detector, files, score=score, out=out, on_picture=lambda done: progress.update(task, completed=done)
+            detector, files, score=score, out=out, on_image=lambda done: progress.update(task, completed=done)
         )
     if json is not None:
         result.write_json(json)
@@ -74,6 +74,6 @@ def detect(
     if result.copies:
         console.print(f"{len(result.copies)} annotated in {out}")
     if result.interrupted:
-        people.print(f"ssd: interrupted after {len(result.images) + len(result.failed)} of {len(files)} pictures")
+        people.print(f"ssd: interrupted after {len(result.images) + len(result.failed)} of {len(files)} images")
         return INTERRUPTED
     return 1 if result.failed else 0

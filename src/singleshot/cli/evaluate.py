@@ -6,7 +6,7 @@ import json as json_format
 from pathlib import Path
 
 MOST_ABSENT = 10
-"""Classes without truths that are listed one by one."""
+"""Classes without ground-truth boxes that are listed one by one."""
 
 
 def evaluate(
@@ -33,9 +33,9 @@ def evaluate(
         protocol: `voc07`, `voc12`, `coco`, `ilsvrc`, or `proposals`: recall of the best 1, 2, 5 ... boxes, whatever
             their class; left out, `proposals` for a class-agnostic model, that of COCO and ILSVRC data, else voc07.
         json: file for the figures.
-        report: file for a page with curves and pictures.
+        report: file for a page with curves and images.
         device: `auto`, `cpu` or `cuda`.
-        against: another such model of the same classes, evaluated on the same pictures: the difference in mAP, and
+        against: another such model of the same classes, evaluated on the same images: the difference in mAP, and
             whether it could be chance.
     """
     from singleshot.commands.evaluate import evaluate_set
@@ -59,11 +59,11 @@ def evaluate(
     for name, ap in aps.items():
         if ap is None and len(absent) > MOST_ABSENT:
             continue
-        line = f"{name:>16}  {'no truths' if ap is None else f'{100 * ap:5.1f}%'}"
+        line = f"{name:>16}  {'no ground-truth boxes' if ap is None else f'{100 * ap:5.1f}%'}"
         beside = theirs.get(name)
         console.print(line if beside is None else f"{line}  against {100 * beside:5.1f}%")
     if len(absent) > MOST_ABSENT:
-        console.print(f"{len(absent)} more classes have no truths")
+        console.print(f"{len(absent)} more classes have no ground-truth boxes")
     if other is not None:
         console.print(f"{detections or model or 'the shipped model'} against {against}: {other}")
     if json is not None:

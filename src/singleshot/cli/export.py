@@ -79,6 +79,6 @@ def export(
         if done.judgement is not None:
             judged = done.judgement
             figures |= {"mAP_before": judged.before, "mAP_after": judged.after, "spared": list(judged.spared)}
-            figures |= {"mAP_pictures": judged.pictures, "mAP_split": judged.split}
+            figures |= {"mAP_pictures": judged.images, "mAP_split": judged.split}
         write_whole(json, json_format.dumps(figures, indent=1, allow_nan=False) + "\n")
     return 0

@@ -17,12 +17,12 @@ from singleshot.console import printable
 from singleshot.errors import SingleshotError, UnknownNameError
 
 VERBS = {
-    "detect": ("singleshot.cli.detect:detect", "Find objects in pictures."),
-    "train": ("singleshot.cli.train:train", "Train a detector on labelled pictures."),
+    "detect": ("singleshot.cli.detect:detect", "Find objects in images."),
+    "train": ("singleshot.cli.train:train", "Train a detector on labelled images."),
     "evaluate": ("singleshot.cli.evaluate:evaluate", "Measure how good a model, or a file of detections, is."),
     "analyze": ("singleshot.cli.analyze:analyze", "See why a model is as good as it is."),
     "boxes": ("singleshot.cli.boxes:boxes", "See how default boxes cover your objects, and design better ones."),
-    "explain": ("singleshot.cli.explain:explain", "Show which default boxes found the objects of one picture."),
+    "explain": ("singleshot.cli.explain:explain", "Show which default boxes found the objects of one image."),
     "export": ("singleshot.cli.export:export", "Make a model run without torch, fast, on an engine."),
     "data": ("singleshot.cli.data:app", "Check, describe and download data sets."),
     "reproduce": ("singleshot.cli.reproduce:reproduce", "Set ours beside the paper's, a table at a time."),
@@ -50,7 +50,7 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 app = App(
     name="ssd",
-    help="SSD object detection: train on your own pictures, know how good it is, detect with it.",
+    help="SSD object detection: train on your own images, know how good it is, detect with it.",
     version=lambda: metadata.version("singleshot"),
     help_on_error=False,
     suppress_keyboard_interrupt=False,

@@ -56,7 +56,7 @@ def reproduce(
         plan: only list the rows, what each learns and how long by the paper (with --json, all of its configuration).
         rounds: how often each row is timed; 0 for never.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that prepare pictures; left out: the cores less one.
+        workers: processes that prepare images; left out: the cores less one.
         threads: of torch on the CPU; left out: all cores.
         out: folder of the runs and pages; a table that was cut short goes on there.
         json: file for the figures.

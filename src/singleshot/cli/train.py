@@ -10,7 +10,7 @@ from singleshot.train.options import TrainOptions
 
 
 def train(*data: str, options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions()) -> int:  # noqa: B008
-    """Train a detector on labelled pictures.
+    """Train a detector on labelled images.
 
     Args:
         data: one or more data sets (VOC, COCO, YOLO or CSV); several are joined.

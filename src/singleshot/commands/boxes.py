@@ -11,8 +11,8 @@ import numpy as np
 from singleshot.commands.boxes_page import write_study
 from singleshot.commands.boxes_study import Study, study
 from singleshot.data.recognise import default_splits, join, open_data
-from singleshot.decode import decode_picture
-from singleshot.errors import PictureError, RequestError
+from singleshot.decode import decode_image
+from singleshot.errors import ImageError, RequestError
 from singleshot.spec import OBJECT
 from singleshot.train.initial import base_spec
 
@@ -32,7 +32,7 @@ def boxes_for(
     Args:
         data: sets, joined.
         model: an architecture's name or a model folder; None is the default architecture.
-        split: of each; None takes what training would learn from, so that no test picture decides.
+        split: of each; None takes what training would learn from, so that no test image decides.
         input_size: `WxH` of the network input.
         most: default boxes there may be.
         latency: milliseconds that the network may take.
@@ -50,14 +50,14 @@ def boxes_for(
         annotations = annotations.as_one_class(OBJECT)
     spec = replace(spec, class_names=annotations.class_names)
     found = study(spec, annotations, most=most, latency=latency)
-    remarks = [f"{len(annotations)} pictures, {len(annotations.labels)} objects", *found.remarks]
+    remarks = [f"{len(annotations)} images, {len(annotations.labels)} objects", *found.remarks]
     index = int(np.argmax(np.diff(annotations.starts)))
     try:
-        picture = decode_picture(annotations.path(index))
-    except PictureError as error:
-        picture = None
+        image = decode_image(annotations.path(index))
+    except ImageError as error:
+        image = None
         remarks.append(str(error))
     found = replace(found, remarks=tuple(remarks))
     names = ", ".join(str(path) for path in data)
-    write_study(page, f"Default boxes of {spec.name} on {names}", found, picture, annotations.truths(index))
+    write_study(page, f"Default boxes of {spec.name} on {names}", found, image, annotations.ground_truth(index))
     return found

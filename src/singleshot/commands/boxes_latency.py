@@ -18,18 +18,18 @@ ROUNDS, TIMES = 8, 10
 
 
 def network_milliseconds(spec: ModelSpec) -> float:
-    """Time of one picture of the input size in OpenVINO, fp32, on all cores that this process may use.
+    """Time of one image of the input size in OpenVINO, fp32, on all cores that this process may use.
 
     Args:
         spec: weights are seeded, as time does not depend on them.
     """
     engine = OpenVINOBackend(spec, serialised(to_openvino(SSD(spec, seed=0))), precision="fp32", origin=spec.name)
-    pictures = [np.zeros((*spec.input_size_hw, 3), np.uint8)]
-    engine.predict(pictures)  # compiles
+    images = [np.zeros((*spec.input_size_hw, 3), np.uint8)]
+    engine.predict(images)  # compiles
 
     def seconds() -> float:
         started = perf_counter()
-        engine.predict(pictures)
+        engine.predict(images)
         return perf_counter() - started
 
     return 1e3 * min(median(seconds() for _ in range(TIMES)) for _ in range(ROUNDS))
@@ -39,4 +39,4 @@ def conditions() -> str:
     """What `network_milliseconds` stands for, in words."""
     threads = usable_cores()
     plural = "s" * (threads > 1)
-    return f"OpenVINO, fp32, {threads} thread{plural}, one picture, without post-processing"
+    return f"OpenVINO, fp32, {threads} thread{plural}, one image, without post-processing"

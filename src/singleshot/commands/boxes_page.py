@@ -1,4 +1,4 @@
-"""The page of `ssd boxes`: what boxes buy, coverage by class, size and shape, and the tiling on a picture."""
+"""The page of `ssd boxes`: what boxes buy, coverage by class, size and shape, and the tiling on an image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from singleshot.report.sections import lines, percent
 from singleshot.report.style import STYLE
 from singleshot.shapes import Float, UInt8
 from singleshot.ssd.default_boxes import cell_sizes
-from singleshot.types import Truths
+from singleshot.types import GroundTruth
 
 FARTHEST = 4
 """The curve is drawn up to so many times as many boxes as are given or designed."""
@@ -32,7 +32,7 @@ WHEN = ("now", "then")
 
 
 def write_study(
-    path: Path, title: str, study: Study, picture: UInt8[np.ndarray, "H W 3"] | None, truths: Truths | None
+    path: Path, title: str, study: Study, image: UInt8[np.ndarray, "H W 3"] | None, ground_truth: GroundTruth | None
 ) -> None:
     """Write the page.
 
@@ -40,8 +40,8 @@ def write_study(
         path: where.
         title: its heading.
         study: what was found.
-        picture: RGB pixels to draw the tilings on; None where none can be read.
-        truths: its objects.
+        image: RGB pixels to draw the tilings on; None where none can be read.
+        ground_truth: its objects.
 
     Raises:
         MachineError: no space left on the disk.
@@ -54,12 +54,12 @@ def write_study(
     ]
     parts.append(section("What boxes buy: the mean share of a class that is covered", _curve(study)))
     parts.append(section("Objects that a default box covers by half", _classes(tilings)))
-    sizes = [(one.coverage.truths_by_size, one.coverage.covered_by_size) for one in tilings]
-    parts.append(section("By size, as a share of the picture's side", _bins(SIZE_BINS, sizes, as_percent=True)))
+    sizes = [(one.coverage.ground_truth_by_size, one.coverage.covered_by_size) for one in tilings]
+    parts.append(section("By size, as a share of the image's side", _bins(SIZE_BINS, sizes, as_percent=True)))
     shapes = [(one.shapes, one.covered_shapes) for one in tilings]
     parts.append(section("By shape: width / height as the network sees it", _bins(SHAPE_BINS, shapes)))
     for one, name in zip(tilings, ("The boxes as they are", "The designed boxes"), strict=False):
-        parts.append(section(name, _maps(one) + (_drawn(one, picture, truths) if picture is not None else "")))
+        parts.append(section(name, _maps(one) + (_drawn(one, image, ground_truth) if image is not None else "")))
     parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
     write_whole(path, "\n".join(part for part in parts if part).encode("utf-8", errors="replace"))
 
@@ -96,13 +96,13 @@ def _classes(tilings: Sequence[Tiling]) -> str:
     head = "".join(f"<th>covered {when}</th><th>boxes an object</th>" for when in WHEN[: len(tilings)])
     rows = [f"<tr><th>class</th><th>objects</th>{head}</tr>"]
     for label, name in enumerate(first.class_names):
-        if not first.truths[label]:
+        if not first.ground_truth[label]:
             continue
         cells = "".join(
             f"<td>{percent(float(one.coverage.shares[label]))}</td><td>{one.coverage.positives[label]:.1f}</td>"
             for one in tilings
         )
-        rows.append(f"<tr><td>{escape(name)}</td><td>{first.truths[label]:,}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{escape(name)}</td><td>{first.ground_truth[label]:,}</td>{cells}</tr>")
     return f'<div class="card scroll"><table class="matrix">{"".join(rows)}</table></div>'
 
 
@@ -117,8 +117,8 @@ def _bins(
         ends = [f"{100 * edge:.3g}%" if as_percent else f"{edge:.2g}" for edge in (low, high)]
         name = f"{ends[0]} to {ends[1]}" if np.isfinite(high) else f"above {ends[0]}"
         cells = ""
-        for truths, covered in counts:
-            share = covered[place] / max(1, truths[place])
+        for ground_truth, covered in counts:
+            share = covered[place] / max(1, ground_truth[place])
             cells += (
                 f'<td class="bar"><div><i style="width:{100 * share:.1f}%"></i></div></td><td>{percent(share)}</td>'
             )
@@ -145,18 +145,18 @@ def _maps(tiling: Tiling) -> str:
     return f'<div class="card scroll"><table class="matrix">{"".join(rows)}{total}</table></div>'
 
 
-def _drawn(tiling: Tiling, picture: UInt8[np.ndarray, "H W 3"], truths: Truths | None) -> str:
-    """The boxes of the cell in the middle of each map, and its grid, as the network sees the picture."""
-    factor = min(1.0, LONGEST_SIDE / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    small = _resized(picture, size)
+def _drawn(tiling: Tiling, image: UInt8[np.ndarray, "H W 3"], ground_truth: GroundTruth | None) -> str:
+    """The boxes of the cell in the middle of each map, and its grid, as the network sees the image."""
+    factor = min(1.0, LONGEST_SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    small = _resized(image, size)
     height, width = tiling.spec.input_size_hw
     figures = []
     triples = zip(tiling.spec.sources, tiling.map_sizes_hw, tiling.spec.boxes.maps, strict=True)
     for place, (name, grid, boxes) in enumerate(triples):
         centre = np.array([(grid[1] // 2 + 0.5) / grid[1], (grid[0] // 2 + 0.5) / grid[0]])
         sides = cell_sizes(boxes, truncate=tiling.spec.boxes.truncate_sizes) / [width, height]
-        marks = [Mark((box * factor).tolist(), (255, 255, 255), "", dashed=True) for box in _boxes(truths)]
+        marks = [Mark((box * factor).tolist(), (255, 255, 255), "", dashed=True) for box in _boxes(ground_truth)]
         for side in sides:
             box = np.concatenate([centre - side / 2, centre + side / 2]) * np.tile(size, 2)
             marks.append(Mark(box.tolist(), class_colour(place)))
@@ -165,11 +165,11 @@ def _drawn(tiling: Tiling, picture: UInt8[np.ndarray, "H W 3"], truths: Truths |
     return f'<div class="gallery" style="margin-top:14px">{"".join(figures)}</div>'
 
 
-def _boxes(truths: Truths | None) -> np.ndarray:
-    return np.zeros((0, 4)) if truths is None else truths.boxes_xyxy
+def _boxes(ground_truth: GroundTruth | None) -> np.ndarray:
+    return np.zeros((0, 4)) if ground_truth is None else ground_truth.boxes_xyxy
 
 
-def _resized(picture: UInt8[np.ndarray, "H W 3"], size_wh: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+def _resized(image: UInt8[np.ndarray, "H W 3"], size_wh: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
     from PIL import Image
 
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size_wh, Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size_wh, Image.Resampling.LANCZOS))

@@ -33,7 +33,7 @@ class Study:
 
     Attributes:
         given: the boxes as they are.
-        designed: better ones; None where there are none, or no truths to fit them to.
+        designed: better ones; None where there are none, or no ground-truth boxes to fit them to.
         curve: designs from few boxes to many, the chosen one among them.
         latencies: milliseconds of those networks that were measured.
         remarks: lines for people: what was designed and why.
@@ -94,10 +94,10 @@ def study(
         raise RequestError(f"--latency is a time in milliseconds above 0, got {latency:g}")
     annotations, sampled = sample_of(annotations)
     given = measured(spec, annotations)
-    truths = measurable(annotations)
-    if not len(truths.labels):
-        return Study(given, None, remarks=("default boxes kept: no truths to fit them to",))
-    designer = Designer(spec, truths, deciding_classes(given.coverage), map_sizes_hw=grid_sizes)
+    ground_truth = measurable(annotations)
+    if not len(ground_truth.labels):
+        return Study(given, None, remarks=("default boxes kept: no ground-truth boxes to fit them to",))
+    designer = Designer(spec, ground_truth, deciding_classes(given.coverage), map_sizes_hw=grid_sizes)
     now, curve = designer.given(), designer.curve()
     chosen = _of_default_size(designer, now, curve) if most is None else designer.within(most, curve)
     latencies: dict[ModelSpec, float] = {}

@@ -27,7 +27,7 @@ class Tiling:
         spec: the detector that has it.
         map_sizes_hw: of its source maps.
         coverage: a class at a time and by size.
-        shapes: truths in each of `SHAPE_BINS`.
+        shapes: ground-truth boxes in each of `SHAPE_BINS`.
         covered_shapes: those of them that are covered.
     """
 
@@ -54,13 +54,13 @@ class Tiling:
             "covered": _number(found.share),
             "per_class": {
                 name: {
-                    "objects": int(found.truths[label]),
+                    "objects": int(found.ground_truth[label]),
                     "covered": _number(found.shares[label]),
                     "boxes_an_object": _number(found.positives[label]),
                 }
                 for label, name in enumerate(found.class_names)
             },
-            "by_size": _bins(SIZE_BINS, found.truths_by_size, found.covered_by_size),
+            "by_size": _bins(SIZE_BINS, found.ground_truth_by_size, found.covered_by_size),
             "by_shape": _bins(SHAPE_BINS, self.shapes, self.covered_shapes),
             "spec": asdict(self.spec),
         }
@@ -78,10 +78,10 @@ def measured(spec: ModelSpec, annotations: Annotations) -> Tiling:
     return Tiling(spec, map_sizes_hw, coverage, np.bincount(shapes, minlength=count), covered)
 
 
-def _bins(edges: tuple[float, ...], truths: np.ndarray, covered: np.ndarray) -> list[dict[str, Any]]:
+def _bins(edges: tuple[float, ...], ground_truth: np.ndarray, covered: np.ndarray) -> list[dict[str, Any]]:
     return [
         {"from": low, "to": high if np.isfinite(high) else None, "objects": int(count), "covered": _number(hit / count)}
-        for (low, high), count, hit in zip(pairwise(edges), truths, covered, strict=True)
+        for (low, high), count, hit in zip(pairwise(edges), ground_truth, covered, strict=True)
         if count
     ]
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from singleshot.errors import PictureError, RequestError
+from singleshot.errors import ImageError, RequestError
 from singleshot.files import write_whole
 from singleshot.report.draw import draw
 from singleshot.runtime.detector import Detector
 from singleshot.types import Detections
 
 MARK = b"annotated by singleshot"
-PICTURE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
 @dataclass
@@ -30,7 +30,7 @@ class FilesFound:
 
     Attributes:
         model: the model's name.
-        images: one entry a picture in the form of DESIGN's contract.
+        images: one entry an image in the form of DESIGN's contract.
         failed: a line for each file that could not be used.
         copies: the annotated copies that were written.
         interrupted: whether Ctrl-C ended it before all files were seen.
@@ -48,29 +48,29 @@ class FilesFound:
         write_whole(path, text + "\n")
 
 
-def picture_files(sources: Sequence[str]) -> list[Path]:
-    """The picture files that the sources name: files, folders (recursively) and glob patterns, in order, each once.
+def image_files(sources: Sequence[str]) -> list[Path]:
+    """The image files that the sources name: files, folders (recursively) and glob patterns, in order, each once.
 
-    A file given by name is taken whatever its ending; folders give what ends like a picture.
+    A file given by name is taken whatever its ending; folders give what ends like an image.
 
     Raises:
         RequestError: nothing was named, or a source names nothing.
     """
     if not sources:
-        raise RequestError("which pictures? Give files, folders or patterns: ssd detect photo.jpg")
+        raise RequestError("which images? Give files, folders or patterns: ssd detect photo.jpg")
     found: dict[Path, None] = {}
     for source in sources:
         if "://" in source:
             raise RequestError(f"{source}: addresses are not fetched; give a file")
         path = Path(source)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_ENDINGS and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS and p.is_file())
         elif path.is_file():
             inside = [path]
         else:
             inside = sorted(Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file())  # noqa: PTH207 (absolute patterns)
         if not inside:
-            reason = "has no pictures" if path.is_dir() else "does not exist"
+            reason = "has no images" if path.is_dir() else "does not exist"
             raise RequestError(f"{source} {reason}")
         found.update(dict.fromkeys(inside))
     return list(found)
@@ -82,16 +82,16 @@ def detect_files(
     *,
     score: float,
     out: Path | None,
-    on_picture: Callable[[int], None] = lambda _done: None,
+    on_image: Callable[[int], None] = lambda _done: None,
 ) -> FilesFound:
     """Detect in each file; bad files are listed, and the run goes on. Ctrl-C ends it with what was found so far.
 
     Args:
         detector: the model.
-        files: see `picture_files`.
+        files: see `image_files`.
         score: detections below this are left out.
         out: folder for annotated copies (an earlier run's copies are replaced, nothing else is), None for none.
-        on_picture: called with the number of files done.
+        on_image: called with the number of files done.
 
     Raises:
         RequestError: `out` is a file, or the folder of a source, which a copy might replace.
@@ -102,18 +102,18 @@ def detect_files(
     result = FilesFound(detector.name)
     try:
         for done, item in enumerate(detector.stream(files), 1):
-            if isinstance(item, PictureError):
+            if isinstance(item, ImageError):
                 result.failed.append(str(item))
             else:
-                path, picture, detections = item
+                path, image, detections = item
                 kept = detections.above(score)
-                height, width = picture.shape[:2]
+                height, width = image.shape[:2]
                 result.images.append(
                     {"file": str(path), "width": width, "height": height, "detections": kept.to_dicts()}
                 )
                 if out is not None:
-                    result.copies.append(_write_copy(picture, kept, path, out, taken))
-            on_picture(done)
+                    result.copies.append(_write_copy(image, kept, path, out, taken))
+            on_image(done)
     except KeyboardInterrupt:
         result.interrupted = True
     return result
@@ -128,7 +128,7 @@ def _require_own_folder(out: Path, files: Sequence[Path]) -> None:
             raise RequestError(f"{out} holds {file.name} itself, which its copy might replace: give another folder")
 
 
-def _write_copy(picture: np.ndarray, detections: Detections, source: Path, out: Path, taken: set[Path]) -> Path:
+def _write_copy(image: np.ndarray, detections: Detections, source: Path, out: Path, taken: set[Path]) -> Path:
     """An annotated copy as JPEG, named after its source.
 
     A number is added where two sources share a name, or where a file that is no copy of ours has it.
@@ -139,7 +139,7 @@ def _write_copy(picture: np.ndarray, detections: Detections, source: Path, out: 
         place = out / f"{source.stem}-{number}.jpg"
     taken.add(place)
     buffer = io.BytesIO()
-    Image.fromarray(draw(picture, detections)).save(buffer, "JPEG", quality=92, comment=MARK)
+    Image.fromarray(draw(image, detections)).save(buffer, "JPEG", quality=92, comment=MARK)
     write_whole(place, buffer.getvalue())
     return place
 

@@ -78,10 +78,10 @@ def labelled_set(data: str, *, split: str | None, from_file: bool, console: Cons
         _, validation, test = default_splits(data)
         split = test or validation
     annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split)
-    console.print(f"{len(annotations)} pictures of {data}" + (f", split {split}" if split else ""))
+    console.print(f"{len(annotations)} images of {data}" + (f", split {split}" if split else ""))
     if split is None and not from_file:
         console.print(
-            "The set has no splits, so all its pictures count. If the model was trained on it, the figure is too good: "
+            "The set has no splits, so all its images count. If the model was trained on it, the figure is too good: "
             f"--split {HELD_OUT} takes the fifth that training held out."
         )
     return annotations
@@ -96,7 +96,7 @@ def detections_for(
     console: Console,
     any_class: bool = False,
 ) -> tuple[str, list[Detections]]:
-    """What a model finds in each picture, or what a file says it found, and the name of either.
+    """What a model finds in each image, or what a file says it found, and the name of either.
 
     Whether the set has the classes of what was found does not matter for `any_class`.
 
@@ -118,12 +118,12 @@ def held_out(data: str) -> Annotations:
     """The fifth of a set without validation split that training with the usual seed validates on.
 
     Raises:
-        RequestError: the set has a validation split, or too few pictures.
+        RequestError: the set has a validation split, or too few images.
     """
     train, validation, _ = default_splits(data)
     held = None if validation else hold_out(open_data(data, split=train))[1]
     if held is None:
-        reason = f"it has the split {validation}" if validation else "it has too few pictures"
+        reason = f"it has the split {validation}" if validation else "it has too few images"
         raise RequestError(f"of {data} training holds nothing out: {reason}")
     return held
 
@@ -153,7 +153,7 @@ def detect_with_progress(
         _compare_classes(detector, annotations, console)
     with Progress(console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("detecting", total=len(annotations))
-        return detect_in_set(detector, annotations, on_picture=lambda done: progress.update(task, completed=done))
+        return detect_in_set(detector, annotations, on_image=lambda done: progress.update(task, completed=done))
 
 
 def _compare_classes(detector: Detector, annotations: Annotations, console: Console) -> None:

@@ -17,7 +17,7 @@ from singleshot.export.engine_graph import OUTPUTS
 from singleshot.export.lowering import Lowering
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.export.torch_package import program_outputs
-from singleshot.export.verify import Differences, pictures_to_verify_on, verify
+from singleshot.export.verify import Differences, images_to_verify_on, verify
 from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINES, start_engine
 from singleshot.runtime.detector import find_model
@@ -31,7 +31,7 @@ PRECISIONS = {"openvino": ("fp32", "bf16", "int8"), "onnx": ("fp32",), "torch": 
 """By format. `openvino` and `onnx` run in a `Detector`; the others are for programs of one's own."""
 
 MOST_LOST = 0.02
-"""mAP that an export may lose on the user's pictures before it is refused."""
+"""mAP that an export may lose on the user's images before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Exported:
         size: bytes of the engine's files.
         trained: whether the source had weights; an architecture alone gets seeded ones, good for timing only.
         differences: from the source.
-        judgement: mAP before and after, where there were pictures to judge by.
+        judgement: mAP before and after, where there were images to judge by.
     """
 
     folder: Path
@@ -104,14 +104,14 @@ def export_model(
     on_stage("comparing with the source")
     if engine in ENGINES:
         backend = start_engine(engine, spec, files, precision=precision, origin="the export")
-        differences = verify(backend.outputs, network, pictures_to_verify_on(), precision)
+        differences = verify(backend.outputs, network, images_to_verify_on(), precision)
         if calibration is not None and before is not None and judgement is None:
             on_stage("evaluating the export")
             judgement = calibration.judgement(before, calibration.mean_ap(backend))
             judgement.require_at_most(MOST_LOST)
     else:
         run = program_outputs(spec, next(iter(files.values())), outputs, compiled=engine == "aotinductor")
-        differences = verify(run, network, pictures_to_verify_on(), precision)
+        differences = verify(run, network, images_to_verify_on(), precision)
     against_source = "; ".join(str(part) for part in (differences, judgement) if part)
     card = export_card(spec, engine, precision, against_source, outputs=outputs)
     export = Export(engine, cast("Precision", precision), tuple(files), source)
@@ -134,7 +134,7 @@ def _require_sensible(
         raise RequestError(f"{out} holds a model, which the export would replace: give another --out")
     require_replaceable(out)
     if precision == "int8" and calibrate is None:
-        raise RequestError("int8 measures its scales on your pictures: give a labelled set with --calibrate DATA")
+        raise RequestError("int8 measures its scales on your images: give a labelled set with --calibrate DATA")
     if most_lost is not None:
         if calibrate is None or precision == "fp32":
             raise RequestError("--most-lost needs a lower --precision, and --calibrate DATA to judge it by")

@@ -1,7 +1,7 @@
 """The rule about bad boxes, for training, checking and the reports alike.
 
 A box is dropped where a coordinate is not finite, where right < left or bottom < top (inverted), where it has no area,
-or where nothing of it lies in the picture; a box that sticks out is clipped to the picture. What is dropped and clipped
+or where nothing of it lies in the image; a box that sticks out is clipped to the image. What is dropped and clipped
 is counted, never silent.
 """
 
@@ -25,7 +25,7 @@ def judge_boxes(
 
     Args:
         boxes_xyxy: in the units of `width` and `height`.
-        width: of the picture, or of each box's picture; infinite where it is not known.
+        width: of the image, or of each box's image; infinite where it is not known.
         height: likewise.
     """
     finite = np.isfinite(boxes_xyxy).all(-1)

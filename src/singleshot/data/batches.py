@@ -2,7 +2,7 @@
 
 A process that dies or hangs is replaced once, with all others, at the batch that was waited for: randomness belongs to
 samples, not to processes, so that the run goes on bit by bit as if nothing had been. The second time at the same batch
-is an error, for then it is the picture's fault.
+is an error, for then it is the image's fault.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import replace
 from torch.utils.data import DataLoader
 
 from singleshot.data.loader import TrainingSet, VisitOrder, training_loader
-from singleshot.errors import PictureError, WorkerLostError
+from singleshot.errors import ImageError, WorkerLostError
 from singleshot.ssd.tensors import Batch
 
 PATIENCE = 300.0
@@ -42,8 +42,8 @@ def batches(
         on_retry: told in a line when processes are replaced.
 
     Raises:
-        DataError: the set has no pictures; PictureError: one cannot be read.
-        WorkerLostError: a process died or hung twice at one batch; the pictures that were in work are named.
+        DataError: the set has no images; ImageError: one cannot be read.
+        WorkerLostError: a process died or hung twice at one batch; the images that were in work are named.
     """
     lost_at = None
     while True:
@@ -75,17 +75,17 @@ def _by_these_processes(
             if "timed out" in str(error):
                 if time.monotonic() - waiting_since < patience:
                     continue
-                raise WorkerLostError(f"a process that prepares pictures hangs{_pictures_in(samples)}") from error
+                raise WorkerLostError(f"a process that prepares images hangs{_images_in(samples)}") from error
             if "DataLoader worker" in str(error):
-                raise WorkerLostError(f"a process that prepares pictures died{_pictures_in(samples)}") from error
+                raise WorkerLostError(f"a process that prepares images died{_images_in(samples)}") from error
             raise
-        if isinstance(batch, PictureError):
+        if isinstance(batch, ImageError):
             raise batch
         yield batch
         waiting_since = time.monotonic()
 
 
-def _started(loader: DataLoader[Batch | PictureError]) -> Iterator[Batch | PictureError]:
+def _started(loader: DataLoader[Batch | ImageError]) -> Iterator[Batch | ImageError]:
     """Its iterator, without torch's handler: a lost process is noticed in `next`, not by a signal amid an update."""
     handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
     iterator = iter(loader)
@@ -94,6 +94,6 @@ def _started(loader: DataLoader[Batch | PictureError]) -> Iterator[Batch | Pictu
     return iterator
 
 
-def _pictures_in(samples: TrainingSet) -> str:
+def _images_in(samples: TrainingSet) -> str:
     names = [samples.annotations.files[number] for number in samples.in_work.tolist() if number >= 0]
     return f"; in work: {', '.join(names)}" if names else ""

@@ -1,4 +1,4 @@
-"""Find every fault of a data set before training does: in the annotations, in the pictures, and between the splits."""
+"""Find every fault of a data set before training does: in the annotations, in the images, and between the splits."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from singleshot.data.bad_boxes import GOOD, VERDICTS, judge_boxes
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.headers import size_fault, without_path
 from singleshot.data.recognise import read_splits
-from singleshot.errors import DataError, PictureError
-from singleshot.preprocess import decode_picture
+from singleshot.errors import DataError, ImageError
+from singleshot.preprocess import decode_image
 from singleshot.types import Annotations
 
 
@@ -29,13 +29,13 @@ class CheckReport:
     """What a check found.
 
     Attributes:
-        pictures: how many different pictures were looked at.
+        images: how many different images were looked at.
         boxes: and how many boxes on them.
-        splits: pictures of each split; one nameless split where the set has none.
-        faults: everything found, those of one kind together, in the order of the pictures.
+        splits: images of each split; one nameless split where the set has none.
+        faults: everything found, those of one kind together, in the order of the images.
     """
 
-    pictures: int
+    images: int
     boxes: int
     splits: dict[str, int]
     faults: tuple[Fault, ...]
@@ -50,7 +50,7 @@ class CheckReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `ssd data check --json` writes them."""
         return {
-            "pictures": self.pictures,
+            "pictures": self.images,
             "boxes": self.boxes,
             "splits": self.splits,
             "counts": dict(Counter(fault.kind for fault in self.faults)),
@@ -68,8 +68,8 @@ class CheckReport:
 
 
 @dataclass(frozen=True)
-class _Picture:
-    """What decoding one picture told: its size and the hash of its bytes, or why it failed, and a warning."""
+class _Image:
+    """What decoding one image told: its size and the hash of its bytes, or why it failed, and a warning."""
 
     size_wh: tuple[int, int] = (0, 0)
     digest: bytes = b""
@@ -82,28 +82,28 @@ def check(
     *,
     split: str | None = None,
     class_names: Sequence[str] | None = None,
-    on_picture: Callable[[int], None] = lambda _done: None,
+    on_image: Callable[[int], None] = lambda _done: None,
 ) -> CheckReport:
-    """Look at every annotation and decode every picture, on all cores.
+    """Look at every annotation and decode every image, on all cores.
 
     Args:
         data: one set, or several that will be joined (files are then named with their set).
         split: look at this split only; left out, at all of them and at what they share.
         class_names: the classes there may be; left out, any.
-        on_picture: called with the number of pictures decoded.
+        on_image: called with the number of images decoded.
 
     Raises:
         RequestError, DataError: there is no set to look at.
     """
     paths = [data] if isinstance(data, (str, Path)) else list(data)
-    reports = [_check_one(Path(path), split, class_names, on_picture) for path in paths]
+    reports = [_check_one(Path(path), split, class_names, on_image) for path in paths]
     if not reports:
         raise DataError("no data set was given")
     if len(reports) == 1:
         return reports[0]
     named = list(zip(paths, reports, strict=True))
     return CheckReport(
-        sum(report.pictures for report in reports),
+        sum(report.images for report in reports),
         sum(report.boxes for report in reports),
         {f"{path}:{name}": count for path, report in named for name, count in report.splits.items()},
         _sorted(replace(fault, file=f"{path}: {fault.file}") for path, report in named for fault in report.faults),
@@ -111,25 +111,25 @@ def check(
 
 
 def _check_one(
-    path: Path, split: str | None, class_names: Sequence[str] | None, on_picture: Callable[[int], None]
+    path: Path, split: str | None, class_names: Sequence[str] | None, on_image: Callable[[int], None]
 ) -> CheckReport:
     readings = read_splits(path, split=split)
-    seen: dict[str, _Picture] = {}
-    faults: dict[Fault, None] = {}  # a picture in two splits has its faults once
+    seen: dict[str, _Image] = {}
+    faults: dict[Fault, None] = {}  # an image in two splits has its faults once
     boxes = 0
     for reading in readings.values():
         new = [i for i, file in enumerate(reading.annotations.files) if file not in seen]
-        _look(reading.annotations, new, seen, on_picture)
+        _look(reading.annotations, new, seen, on_image)
         boxes += int(np.diff(reading.annotations.starts)[new].sum())
         faults |= dict.fromkeys(reading.faults)
-        faults |= dict.fromkeys(_picture_faults(reading, seen))
+        faults |= dict.fromkeys(_image_faults(reading, seen))
         faults |= dict.fromkeys(_box_faults(reading, seen))
         faults |= dict.fromkeys(_class_faults(reading, class_names))
         faults |= dict.fromkeys(_copies(reading.annotations, seen))
-    faults |= dict.fromkeys(_shared_pictures(readings, seen))
+    faults |= dict.fromkeys(_shared_images(readings, seen))
     sizes = {name: len(reading.annotations) for name, reading in readings.items()}
     if not seen and not faults:
-        raise DataError(f"{path}: the set is empty: no pictures")
+        raise DataError(f"{path}: the set is empty: no images")
     return CheckReport(len(seen), boxes, sizes, _sorted(faults))
 
 
@@ -142,14 +142,14 @@ def _sorted(faults: Iterable[Fault]) -> tuple[Fault, ...]:
 
 
 def _look(
-    annotations: Annotations, indices: list[int], seen: dict[str, _Picture], on_picture: Callable[[int], None]
+    annotations: Annotations, indices: list[int], seen: dict[str, _Image], on_image: Callable[[int], None]
 ) -> None:
-    """Decode these pictures and remember what they told; decoding warns of animations, and these become faults."""
+    """Decode these images and remember what they told; decoding warns of animations, and these become faults."""
     with warnings.catch_warnings(record=True) as warned, ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("always")
-        for index, picture in zip(indices, pool.map(lambda i: _decode(annotations, i), indices), strict=True):
-            seen[annotations.files[index]] = picture
-            on_picture(len(seen))
+        for index, image in zip(indices, pool.map(lambda i: _decode(annotations, i), indices), strict=True):
+            seen[annotations.files[index]] = image
+            on_image(len(seen))
     messages = [str(warning.message) for warning in warned]
     for index in indices if messages else ():
         start = f"{annotations.path(index)}: "
@@ -157,45 +157,45 @@ def _look(
         seen[annotations.files[index]] = replace(seen[annotations.files[index]], warning=told)
 
 
-def _decode(annotations: Annotations, index: int) -> _Picture:
+def _decode(annotations: Annotations, index: int) -> _Image:
     path = annotations.path(index)
     try:
-        height, width = decode_picture(path).shape[:2]
-        return _Picture((width, height), hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
-    except PictureError as error:
-        return _Picture(message=without_path(error, annotations, index))
+        height, width = decode_image(path).shape[:2]
+        return _Image((width, height), hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+    except ImageError as error:
+        return _Image(message=without_path(error, annotations, index))
 
 
-def _picture_faults(reading: Reading, seen: dict[str, _Picture]) -> Iterator[Fault]:
+def _image_faults(reading: Reading, seen: dict[str, _Image]) -> Iterator[Fault]:
     annotations = reading.annotations
     for index, file in enumerate(annotations.files):
-        picture = seen[file]
-        if not picture.message:
-            if picture.warning:
-                yield Fault("several frames", file, picture.warning)
-            fault = size_fault(annotations, index, picture.size_wh)
+        image = seen[file]
+        if not image.message:
+            if image.warning:
+                yield Fault("several frames", file, image.warning)
+            fault = size_fault(annotations, index, image.size_wh)
             if fault is not None:
                 yield fault
         elif annotations.path(index).exists():  # the reader names those that are missing
-            yield Fault("unreadable picture", file, picture.message)
+            yield Fault("unreadable image", file, image.message)
 
 
-def _box_faults(reading: Reading, seen: dict[str, _Picture]) -> Iterator[Fault]:
-    """Bad boxes, judged by the real size of the picture, else by the size that the annotation states."""
+def _box_faults(reading: Reading, seen: dict[str, _Image]) -> Iterator[Fault]:
+    """Bad boxes, judged by the real size of the image, else by the size that the annotation states."""
     annotations = reading.annotations
     real = np.array([seen[file].size_wh for file in annotations.files], np.int64).reshape(-1, 2)
     sizes = np.where(real > 0, real, annotations.sizes_wh)
     counts = np.diff(annotations.starts)
     limits = np.where(sizes > 0, sizes, np.inf).repeat(counts, axis=0)
     verdicts = judge_boxes(annotations.boxes_xyxy, width=limits[:, 0], height=limits[:, 1])
-    pictures = np.arange(len(annotations)).repeat(counts)
+    images = np.arange(len(annotations)).repeat(counts)
     for row in np.flatnonzero(verdicts != GOOD):
-        picture = pictures[row]
+        image = images[row]
         name = annotations.class_names[annotations.labels[row]]
         box = ", ".join(f"{value:g}" for value in annotations.boxes_xyxy[row])
-        width, height = sizes[picture]
-        detail = f"{name} [{box}]" + (f" in a picture of {width}x{height}" if width else "")
-        yield Fault(VERDICTS[verdicts[row]], annotations.files[picture], detail, int(reading.numbers[row]))
+        width, height = sizes[image]
+        detail = f"{name} [{box}]" + (f" in an image of {width}x{height}" if width else "")
+        yield Fault(VERDICTS[verdicts[row]], annotations.files[image], detail, int(reading.numbers[row]))
 
 
 def _class_faults(reading: Reading, class_names: Sequence[str] | None) -> Iterator[Fault]:
@@ -203,26 +203,26 @@ def _class_faults(reading: Reading, class_names: Sequence[str] | None) -> Iterat
         return
     annotations = reading.annotations
     unknown = np.array([name not in class_names for name in annotations.class_names], bool)
-    pictures = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
+    images = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
     for row in np.flatnonzero(unknown[annotations.labels]) if len(unknown) else ():
         name = annotations.class_names[annotations.labels[row]]
         detail = f"{name}; expected {', '.join(class_names)}"
-        yield Fault("unknown class", annotations.files[pictures[row]], detail, int(reading.numbers[row]))
+        yield Fault("unknown class", annotations.files[images[row]], detail, int(reading.numbers[row]))
 
 
-def _copies(annotations: Annotations, seen: dict[str, _Picture]) -> Iterator[Fault]:
-    """Pictures of one split that are byte for byte the same, or one picture listed twice."""
+def _copies(annotations: Annotations, seen: dict[str, _Image]) -> Iterator[Fault]:
+    """Images of one split that are byte for byte the same, or one image listed twice."""
     first: dict[bytes, str] = {}
     for file in annotations.files:
         digest = seen[file].digest or file.encode()
         if digest in first:
             same = first[digest] == file
-            yield Fault("duplicate picture", file, "listed twice" if same else f"the same bytes as {first[digest]}")
+            yield Fault("duplicate image", file, "listed twice" if same else f"the same bytes as {first[digest]}")
         first.setdefault(digest, file)
 
 
-def _shared_pictures(readings: dict[str, Reading], seen: dict[str, _Picture]) -> Iterator[Fault]:
-    """Pictures to learn from that are also there to measure with, under the same name or another."""
+def _shared_images(readings: dict[str, Reading], seen: dict[str, _Image]) -> Iterator[Fault]:
+    """Images to learn from that are also there to measure with, under the same name or another."""
     members = {
         name: {seen[file].digest or file.encode(): file for file in reading.annotations.files}
         for name, reading in readings.items()

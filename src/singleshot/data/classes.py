@@ -22,7 +22,7 @@ def class_order(names: Collection[str]) -> tuple[str, ...]:
 
 
 def with_classes(annotations: Annotations, class_names: Sequence[str]) -> Annotations:
-    """The same truths, labels numbered by these names.
+    """The same ground-truth boxes, labels numbered by these names.
 
     Raises:
         DataError: an object's class is not among them.
@@ -44,13 +44,13 @@ def with_classes(annotations: Annotations, class_names: Sequence[str]) -> Annota
 
 
 def only_classes(annotations: Annotations, class_names: Sequence[str]) -> Annotations:
-    """Only the objects of these classes, labels numbered in this order; pictures without any stay, as background."""
+    """Only the objects of these classes, labels numbered in this order; images without any stay, as background."""
     others = set(annotations.class_names) - set(class_names)
     return with_classes(relabel(annotations, dict.fromkeys(others)), class_names)
 
 
 def relabel(annotations: Annotations, mapping: Mapping[str, str | None]) -> Annotations:
-    """Rename classes; None drops a class and its objects (not the pictures); a name that is not mapped stays.
+    """Rename classes; None drops a class and its objects (not the images); a name that is not mapped stays.
 
     Several classes may get one name. The new names stand in the order of the old.
     """
@@ -75,7 +75,7 @@ def relabel(annotations: Annotations, mapping: Mapping[str, str | None]) -> Anno
 
 
 def join(sets: Sequence[Annotations]) -> Annotations:
-    """Several sets as one: their pictures one behind the other, their class names united in order of first appearance.
+    """Several sets as one: their images one behind the other, their class names united in order of first appearance.
 
     The layout is the sets' own where they share one, else `joined`. COCO's category ids stay where all sets agree on
     them. Ids stay where no two sets share one, else each is preceded by the number of its set ("2/000012").
@@ -119,7 +119,7 @@ def _united_category_ids(sets: Sequence[Annotations]) -> dict[str, int]:
 
 
 def _common_root(sets: Sequence[Annotations]) -> tuple[Path, tuple[str, ...]]:
-    """A folder above all sets (or none, on several drives), and every picture's path relative to it."""
+    """A folder above all sets (or none, on several drives), and every image's path relative to it."""
     roots = [one.root.absolute() for one in sets]
     try:
         root = Path(os.path.commonpath(roots))

@@ -1,4 +1,4 @@
-"""Read COCO: `annotations/instances_SPLIT.json` beside folders of pictures, or one such json.
+"""Read COCO: `annotations/instances_SPLIT.json` beside folders of images, or one such json.
 
 Boxes are stored as left, top, width, height; classes stand in the order of their category ids, all of them, whether the
 split has objects of them or not. A crowd region counts as difficult (Caffe's COCO lists do so).
@@ -30,7 +30,7 @@ def coco_files(path: Path) -> dict[str, Path]:
 
 
 def read_coco(path: Path, *, split: str | None = None) -> Reading:
-    """The truths of one COCO json: of the split, or of the only one there is.
+    """The ground-truth boxes of one COCO json: of the split, or of the only one there is.
 
     Raises:
         DataError: not a COCO instances file.
@@ -59,16 +59,16 @@ def _read_file(file: Path, split: str) -> Reading:
     faults: list[Fault] = []
     images = _sound_images(content["images"], file.name, faults)
     objects = _objects_by_image(content["annotations"], images, file.name, faults)
-    folder = _picture_folder(root, file.parent, split, images)
+    folder = _image_folder(root, file.parent, split, images)
     prefix = folder.relative_to(root).as_posix() + "/" if folder != root else ""
     packer = Packer()
     for identity, image in images.items():
         name = prefix + image["file_name"].replace("\\", "/")
-        packer.add_picture(name, str(identity), width=_side(image, "width"), height=_side(image, "height"))
+        packer.add_image(name, str(identity), width=_side(image, "width"), height=_side(image, "height"))
         for number, item in enumerate(objects.get(identity, ()), 1):
             _add_object(packer, item, names, Fault("malformed", name, "", number), faults)
     return packer.finish(
-        [*faults, *_missing_pictures(folder, prefix, packer.files)],
+        [*faults, *_missing_images(folder, prefix, packer.files)],
         layout="coco",
         root=root,
         class_names=tuple(names.values()),
@@ -178,8 +178,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-def _picture_folder(root: Path, beside: Path, split: str, images: dict[Any, dict[str, Any]]) -> Path:
-    """The folder that holds the pictures: named as the split, `images`, or that of the json itself."""
+def _image_folder(root: Path, beside: Path, split: str, images: dict[Any, dict[str, Any]]) -> Path:
+    """The folder that holds the images: named as the split, `images`, or that of the json itself."""
     short = split.rstrip("0123456789")
     folders = [
         root / split,
@@ -194,12 +194,12 @@ def _picture_folder(root: Path, beside: Path, split: str, images: dict[Any, dict
     return next((folder for folder in folders if any((folder / name).is_file() for name in first)), folders[0])
 
 
-def _missing_pictures(folder: Path, prefix: str, files: list[str]) -> list[Fault]:
-    """Pictures that are not there; a folder is listed once, for a hundred thousand names."""
+def _missing_images(folder: Path, prefix: str, files: list[str]) -> list[Fault]:
+    """Images that are not there; a folder is listed once, for a hundred thousand names."""
     there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     faults = []
     for file in files:
         name = file.removeprefix(prefix)
         if name not in there and not (("/" in name) and (folder / name).is_file()):
-            faults.append(Fault("missing picture", file, "there is no such file"))
+            faults.append(Fault("missing image", file, "there is no such file"))
     return faults

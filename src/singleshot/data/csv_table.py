@@ -1,6 +1,6 @@
-"""Read a CSV: `file,x1,y1,x2,y2,label` a row, pixels; a row without box and label is a background picture.
+"""Read a CSV: `file,x1,y1,x2,y2,label` a row, pixels; a row without box and label is a background image.
 
-A header is optional; where there is one the columns may stand in any order. Pictures are named relative to the CSV.
+A header is optional; where there is one the columns may stand in any order. Images are named relative to the CSV.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def looks_like_ours(file: Path) -> bool:
 
 
 def read_csv(path: Path, *, split: str | None = None) -> Reading:
-    """The truths of a CSV, or of all the CSVs of a folder.
+    """The ground-truth boxes of a CSV, or of all the CSVs of a folder.
 
     Class names stand in VOC's order where all are VOC's, else alphabetical.
 
@@ -50,27 +50,27 @@ def read_csv(path: Path, *, split: str | None = None) -> Reading:
         raise UnknownNameError("split", split, files)
     root = path.parent if path.is_file() else path
     names = set[str]()
-    pictures: dict[str, list[_Row]] = {}
+    images: dict[str, list[_Row]] = {}
     for name, file in files.items():
         for row in _parse(file):
             if row[3] and any(row[2]):
                 names.add(row[3])
             if split in {None, name}:
-                pictures.setdefault(row[1], []).append(row)
+                images.setdefault(row[1], []).append(row)
     packer, faults = Packer(), list[Fault]()
-    sizes = sizes_or_reasons([root / picture for picture in pictures])
-    for (picture, rows), size in zip(pictures.items(), sizes, strict=True):
+    sizes = sizes_or_reasons([root / image for image in images])
+    for (image, rows), size in zip(images.items(), sizes, strict=True):
         if isinstance(size, str):
-            missing = not (root / picture).is_file()
-            reason = "there is no such file" if missing else size.removeprefix(f"{root / picture}: ")
-            faults.append(Fault("missing picture" if missing else "unreadable picture", picture, reason))
+            missing = not (root / image).is_file()
+            reason = "there is no such file" if missing else size.removeprefix(f"{root / image}: ")
+            faults.append(Fault("missing image" if missing else "unreadable image", image, reason))
             size = (0, 0)
-        packer.add_picture(picture, Path(picture).stem, width=size[0], height=size[1])
+        packer.add_image(image, Path(image).stem, width=size[0], height=size[1])
         for number, (line, _, cells, label) in enumerate((row for row in rows if any(row[2]) or row[3]), 1):
             box = [_number(cell) for cell in cells]
             if not label or None in box:
                 detail = f"line {line}: expected four numbers and a label, got {','.join([*cells, label])[:60]!r}"
-                faults.append(Fault("malformed", picture, detail, number))
+                faults.append(Fault("malformed", image, detail, number))
             else:
                 packer.add_box([value for value in box if value is not None], label, number=number)
     return packer.finish(faults, layout="csv", root=root, class_names=class_order(names))
@@ -104,7 +104,7 @@ def _parse(file: Path) -> Iterator[_Row]:
             raise DataError(f"{file}, line {line}: expected {','.join(COLUMNS)}, got {len(row)} cells")
         cells = [row[i] for i in order] if len(row) > 1 else [row[0], "", "", "", "", ""]
         if not cells[0]:
-            raise DataError(f"{file}, line {line}: the row names no picture")
+            raise DataError(f"{file}, line {line}: the row names no image")
         if "\0" in cells[0] or len(cells[0]) > LONGEST_NAME:
             raise DataError(f"{file}, line {line}: no file can have the name {cells[0][:40]!r}...")
         yield line, cells[0].replace("\\", "/"), cells[1:5], cells[5]

@@ -60,7 +60,7 @@ class Source:
         folder: where the set lies afterwards, below the output folder.
         into: the folder that the archives are unpacked into, below the output folder.
         gigabytes: of the archives.
-        terms: whose pictures they are.
+        terms: whose images they are.
     """
 
     archives: tuple[Archive, ...]
@@ -71,7 +71,7 @@ class Source:
 
 
 _VOC, _COCO = "https://thor.robots.ox.ac.uk/pascal/VOC", "http://images.cocodataset.org"
-_FLICKR = "pictures of Flickr's users under Flickr's terms: research, not redistribution"
+_FLICKR = "images of Flickr's users under Flickr's terms: research, not redistribution"
 DOWNLOADS = {
     "voc2007": Source(
         (

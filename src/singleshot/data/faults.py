@@ -16,12 +16,12 @@ from singleshot.types import Annotations
 SHOWN = 20  # of each kind
 
 # The one place where the rule about bad boxes is written down: `bad_boxes.py` carries it out.
-CLIPPED = "training clips the box to the picture"
+CLIPPED = "training clips the box to the image"
 DROPPED = "training drops the box"
 FIRST_FRAME = "training takes the first frame"
 NOTHING = "training goes on"
 REFUSED = "training refuses to start"
-MISSING = "missing picture"
+MISSING = "missing image"
 CONSEQUENCES = {
     "not finite": DROPPED,
     "inverted": DROPPED,
@@ -34,9 +34,9 @@ CONSEQUENCES = {
     "missing annotation": REFUSED,
     MISSING: REFUSED,
     "wrong size": REFUSED,
-    "unreadable picture": REFUSED,
+    "unreadable image": REFUSED,
     "several frames": FIRST_FRAME,
-    "duplicate picture": NOTHING,
+    "duplicate image": NOTHING,
     "in two splits": NOTHING,
 }
 
@@ -47,9 +47,9 @@ class Fault:
 
     Attributes:
         kind: a key of `CONSEQUENCES`.
-        file: the picture or annotation file, relative to the set's root.
+        file: the image or annotation file, relative to the set's root.
         detail: expected and got, in a few words.
-        number: which object of the picture, from 1; 0 where the fault is the whole file's.
+        number: which object of the image, from 1; 0 where the fault is the whole file's.
     """
 
     kind: str
@@ -74,11 +74,11 @@ class Fault:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a reader found: the truths, bad boxes included, and the faults that it met on the way.
+    """What a reader found: the ground-truth boxes, bad boxes included, and the faults that it met on the way.
 
     Attributes:
-        annotations: every picture and every object that could be understood.
-        numbers: (M,) int32, which object of its picture each box is, from 1, counting also those left out.
+        annotations: every image and every object that could be understood.
+        numbers: (M,) int32, which object of its image each box is, from 1, counting also those left out.
         faults: what could not be understood or does not fit together.
     """
 
@@ -86,12 +86,12 @@ class Reading:
     numbers: np.ndarray
     faults: tuple[Fault, ...] = ()
 
-    def select(self, pictures: Sequence[int], faults: Sequence[Fault]) -> Reading:
-        """Only these pictures, with these faults."""
+    def select(self, images: Sequence[int], faults: Sequence[Fault]) -> Reading:
+        """Only these images, with these faults."""
         starts = self.annotations.starts
-        rows = [self.numbers[starts[i] : starts[i + 1]] for i in pictures]
+        rows = [self.numbers[starts[i] : starts[i + 1]] for i in images]
         numbers = np.concatenate(rows) if rows else self.numbers[:0]
-        return Reading(self.annotations.subset(pictures), numbers, tuple(faults))
+        return Reading(self.annotations.subset(images), numbers, tuple(faults))
 
 
 def refuse(faults: Sequence[Fault], *, where: str) -> None:

@@ -1,4 +1,4 @@
-"""What the pictures' headers say, and whether the annotations agree."""
+"""What the images' headers say, and whether the annotations agree."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from singleshot.data.faults import Fault
-from singleshot.errors import PictureError
-from singleshot.preprocess import picture_size
+from singleshot.errors import ImageError
+from singleshot.preprocess import image_size
 from singleshot.types import Annotations
 
 
 def sizes_or_reasons(files: Sequence[Path]) -> list[tuple[int, int] | str]:
-    """Width and height of each picture as displayed, or why it has none; reads headers only, on all cores."""
+    """Width and height of each image as displayed, or why it has none; reads headers only, on all cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(_size_or_reason, files))
 
 
 def _size_or_reason(file: Path) -> tuple[int, int] | str:
     try:
-        return picture_size(file)
-    except PictureError as error:
+        return image_size(file)
+    except ImageError as error:
         return str(error)
 
 
 def header_faults(annotations: Annotations, *, missing_too: bool = True) -> list[Fault]:
-    """Pictures that are none, and those of another size than stated; reads headers only, on all cores."""
+    """Images that are none, and those of another size than stated; reads headers only, on all cores."""
     looked_at = [index for index in range(len(annotations)) if missing_too or annotations.path(index).exists()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = pool.map(lambda index: _header_fault(annotations, index), looked_at)
@@ -36,21 +36,21 @@ def header_faults(annotations: Annotations, *, missing_too: bool = True) -> list
 
 def _header_fault(annotations: Annotations, index: int) -> Fault | None:
     try:
-        size = picture_size(annotations.path(index))
-    except PictureError as error:
-        return Fault("unreadable picture", annotations.files[index], without_path(error, annotations, index))
+        size = image_size(annotations.path(index))
+    except ImageError as error:
+        return Fault("unreadable image", annotations.files[index], without_path(error, annotations, index))
     return size_fault(annotations, index, size)
 
 
 def size_fault(annotations: Annotations, index: int, size_wh: tuple[int, int]) -> Fault | None:
-    """The fault where the annotation states a size, and another than the picture's."""
+    """The fault where the annotation states a size, and another than the image's."""
     width, height = (int(side) for side in annotations.sizes_wh[index])
     if not width or not height or (width, height) == size_wh:
         return None
-    detail = f"the annotation says {width}x{height}, the picture is {size_wh[0]}x{size_wh[1]}"
+    detail = f"the annotation says {width}x{height}, the image is {size_wh[0]}x{size_wh[1]}"
     return Fault("wrong size", annotations.files[index], detail)
 
 
-def without_path(error: PictureError, annotations: Annotations, index: int) -> str:
+def without_path(error: ImageError, annotations: Annotations, index: int) -> str:
     """The message without the path at its beginning, which the fault names already."""
     return str(error).removeprefix(f"{annotations.path(index)}: ")

@@ -1,7 +1,7 @@
 """Read an ILSVRC DET tree: `Annotations/DET/PART/ID.xml`, `Data/DET/PART/ID.JPEG`, `ImageSets/DET/SPLIT.txt`.
 
 PART is train, val or test. A list's lines are an id and a number; the kit has 200 lists to train on, one a class, whose
-lines end with 1 where the class is in the picture: the split `train` is what any of them holds. The convention of
+lines end with 1 where the class is in the image: the split `train` is what any of them holds. The convention of
 Girshick et al. to cut val into halves is a matter of lists, `val1.txt` and `val2.txt`, which are read like any other.
 Objects bear the names of WordNet's synsets; they become the kit's 200 English ones.
 """
@@ -16,11 +16,11 @@ from singleshot.data.faults import Fault, Reading
 from singleshot.data.ilsvrc_classes import ILSVRC_CLASSES, ILSVRC_NAMES
 from singleshot.data.packing import Packer
 from singleshot.data.safe_xml import LIMIT_BYTES
-from singleshot.data.voc import VocPicture, read_voc_xml
+from singleshot.data.voc import VocImage, read_voc_xml
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
 
-ANNOTATIONS, PICTURES, LISTS = "Annotations/DET", "Data/DET", "ImageSets/DET"
+ANNOTATIONS, IMAGES, LISTS = "Annotations/DET", "Data/DET", "ImageSets/DET"
 PARTS = ("train", "val", "test")
 _OF_CLASS = re.compile(r"train_(\d+|pos_\d+|neg_\d+|part\d+)$")
 TRAIN = "train"
@@ -39,7 +39,7 @@ def ilsvrc_splits(root: Path) -> list[str]:
 
 
 def read_ilsvrc(root: Path, *, split: str | None = None) -> Reading:
-    """The truths of a tree, or of one of its splits, with the faults met on the way.
+    """The ground-truth boxes of a tree, or of one of its splits, with the faults met on the way.
 
     Raises:
         DataError: a list cannot be read, or there is no annotation at all.
@@ -83,26 +83,26 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line for line in read_lines(path, LIMIT_BYTES) if line.strip()]
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a list of pictures: {error}") from None
+        raise DataError(f"{path} cannot be read as a list of images: {error}") from None
 
 
 def _read(root: Path, places: list[str]) -> Reading:
     packer, faults = Packer(), list[Fault]()
     for place in places:
-        name, picture = f"{ANNOTATIONS}/{place}.xml", f"{PICTURES}/{place}.JPEG"
-        truths = VocPicture("", 0, 0, (), ())
+        name, image = f"{ANNOTATIONS}/{place}.xml", f"{IMAGES}/{place}.JPEG"
+        ground_truth = VocImage("", 0, 0, (), ())
         try:
-            truths = read_voc_xml(read_regular(root / name, LIMIT_BYTES), name)
+            ground_truth = read_voc_xml(read_regular(root / name, LIMIT_BYTES), name)
         except FileNotFoundError:
             faults.append(Fault("missing annotation", name, "the list names it"))
         except (ValueError, OSError) as error:
             faults.append(Fault("malformed", name, str(error)))
-        if not (root / picture).is_file():
-            faults.append(Fault("missing picture", name, f"no picture {picture}"))
+        if not (root / image).is_file():
+            faults.append(Fault("missing image", name, f"no image {image}"))
         identity = place.partition("/")[2]
-        packer.add_picture(picture, identity, width=truths.width, height=truths.height)
-        for number, box, synset, _ in truths.objects:
+        packer.add_image(image, identity, width=ground_truth.width, height=ground_truth.height)
+        for number, box, synset, _ in ground_truth.objects:
             packer.add_box(box, ILSVRC_NAMES.get(synset, synset), number=number)
-        faults += truths.faults
+        faults += ground_truth.faults
     others = sorted(set(packer.class_numbers) - set(ILSVRC_CLASSES))
     return packer.finish(faults, layout="ilsvrc", root=root, class_names=(*ILSVRC_CLASSES, *others))

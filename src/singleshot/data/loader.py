@@ -1,6 +1,6 @@
-"""Batches for training: a sample's randomness is a function of (seed, epoch, picture), never of its worker.
+"""Batches for training: a sample's randomness is a function of (seed, epoch, image), never of its worker.
 
-The stream of samples is the epochs' shuffles one behind the other, cut into batches: each picture is seen equally
+The stream of samples is the epochs' shuffles one behind the other, cut into batches: each image is seen equally
 often, and a run can go on from any step without replaying what came before.
 """
 
@@ -16,27 +16,27 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from singleshot.augment.pipeline import CaffeAugmentation
-from singleshot.data.sample import truths_to_learn
+from singleshot.data.sample import ground_truth_to_learn
 from singleshot.data.shared import share
-from singleshot.decode import EncodedPicture
-from singleshot.errors import DataError, PictureError
+from singleshot.decode import EncodedImage
+from singleshot.errors import DataError, ImageError
 from singleshot.ssd.tensors import Batch
 from singleshot.types import Annotations, Sample
 
-Visit = tuple[int, int]  # epoch, picture
+Visit = tuple[int, int]  # epoch, image
 POLL = 2.0  # seconds between two looks whether the workers live
 PREFETCHED = 4  # batches that each worker makes in advance
-MOST_WORKERS = 256  # whose pictures are known by name
+MOST_WORKERS = 256  # whose images are known by name
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which of the pictures of each step are this process's.
+    """Which of the images of each step are this process's.
 
     Attributes:
-        rank: number of the process among those that have the same pictures at hand.
+        rank: number of the process among those that have the same images at hand.
         world: how many these are.
-        part: number of the part of the set whose pictures are at hand: every `parts`-th from this one on.
+        part: number of the part of the set whose images are at hand: every `parts`-th from this one on.
         parts: how many there are, each with as many processes.
     """
 
@@ -48,16 +48,16 @@ class Share:
 
 @dataclass(frozen=True)
 class VisitOrder:
-    """Which pictures each step takes: shuffles of `pictures` one behind the other, `batch_size` at a time.
+    """Which images each step takes: shuffles of `images` one behind the other, `batch_size` at a time.
 
-    >>> [len(step) for step in VisitOrder(pictures=5, batch_size=2, seed=0, first_step=0, last_step=3)]
+    >>> [len(step) for step in VisitOrder(images=5, batch_size=2, seed=0, first_step=0, last_step=3)]
     [2, 2, 2]
 
     Of several processes each takes its share of every step: together they see what one would. Parts of the set are
-    shuffled each by itself, and each gives as many pictures to a step.
+    shuffled each by itself, and each gives as many images to a step.
     """
 
-    pictures: int
+    images: int
     batch_size: int
     seed: int
     first_step: int
@@ -69,7 +69,7 @@ class VisitOrder:
 
     def __iter__(self) -> Iterator[list[Visit]]:
         mine = self.share
-        held = np.arange(mine.part, self.pictures, mine.parts)
+        held = np.arange(mine.part, self.images, mine.parts)
         of_part = self.batch_size // mine.parts
         count = of_part // mine.world
         epoch, order = -1, held
@@ -84,12 +84,12 @@ class VisitOrder:
             yield visits
 
 
-class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
-    """Augmented samples of a data set, by (epoch, picture).
+class TrainingSet(Dataset["tuple[Sample, str] | ImageError"]):
+    """Augmented samples of a data set, by (epoch, image).
 
     Attributes:
         annotations: the set, in memory that all processes share.
-        in_work: the picture that each worker took last, -1 for none; shared by all processes, for messages.
+        in_work: the image that each worker took last, -1 for none; shared by all processes, for messages.
     """
 
     def __init__(
@@ -117,47 +117,47 @@ class TrainingSet(Dataset["tuple[Sample, str] | PictureError"]):
     def __len__(self) -> int:
         return len(self.annotations)
 
-    def __getitem__(self, visit: Visit) -> tuple[Sample, str] | PictureError:
-        """The sample and its name; of a picture that cannot be used the error, as a value.
+    def __getitem__(self, visit: Visit) -> tuple[Sample, str] | ImageError:
+        """The sample and its name; of an image that cannot be used the error, as a value.
 
         (torch would hand a raised one on with the worker's whole traceback as its message.)
         """
-        epoch, picture = visit
+        epoch, image = visit
         worker = get_worker_info()
         if worker is not None:
-            self.in_work[worker.id % MOST_WORKERS] = picture
-        generator = np.random.default_rng([self.seed, epoch, picture])
+            self.in_work[worker.id % MOST_WORKERS] = image
+        generator = np.random.default_rng([self.seed, epoch, image])
         try:
-            encoded = EncodedPicture(self.annotations.path(picture))
+            encoded = EncodedImage(self.annotations.path(image))
             height, width = encoded.size_hw
-            boxes, labels, difficult = truths_to_learn(self.annotations.truths(picture), width=width, height=height)
+            boxes, labels, difficult = ground_truth_to_learn(
+                self.annotations.ground_truth(image), width=width, height=height
+            )
             choices = self.augmentation.draw_for(encoded.size_hw, boxes, generator)
             pixels = encoded.decode(reduction=self.augmentation.reduction(choices))
-        except PictureError as error:
+        except ImageError as error:
             return error
         sample = self.augmentation.apply(Sample(pixels, boxes, labels, difficult), choices)
-        return sample, self.annotations.files[picture]
+        return sample, self.annotations.files[image]
 
 
-def _collate_or_error(samples: list[tuple[Sample, str] | PictureError]) -> Batch | PictureError:
+def _collate_or_error(samples: list[tuple[Sample, str] | ImageError]) -> Batch | ImageError:
     """The batch, or the first error in it."""
-    usable = [sample for sample in samples if not isinstance(sample, PictureError)]
-    return collate(usable) if len(usable) == len(samples) else next(s for s in samples if isinstance(s, PictureError))
+    usable = [sample for sample in samples if not isinstance(sample, ImageError)]
+    return collate(usable) if len(usable) == len(samples) else next(s for s in samples if isinstance(s, ImageError))
 
 
 def collate(samples: list[tuple[Sample, str]]) -> Batch:
-    """Stack samples of one picture size into a batch of raw pixels, truths padded to the longest list."""
+    """Stack samples of one image size into a batch of raw pixels, ground-truth boxes padded to the longest list."""
     longest = max(1, *(len(sample.labels) for sample, _ in samples)) if samples else 1
     boxes = np.zeros((len(samples), longest, 4), np.float32)
     classes = np.zeros((len(samples), longest), np.int64)
     for row, (sample, _) in enumerate(samples):
         boxes[row, : len(sample.labels)] = sample.boxes_xyxy
         classes[row, : len(sample.labels)] = sample.labels + 1
-    pictures = np.stack([sample.picture for sample, _ in samples])
+    images = np.stack([sample.image for sample, _ in samples])
     return Batch(
-        torch.from_numpy(pictures).permute(
-            0, 3, 1, 2
-        ),  # channels-last in memory: no copy here, and none in the network
+        torch.from_numpy(images).permute(0, 3, 1, 2),  # channels-last in memory: no copy here, and none in the network
         torch.from_numpy(boxes),
         torch.from_numpy(classes),
         tuple(name for _, name in samples),
@@ -173,7 +173,7 @@ def _calm_worker(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-class _Loader(DataLoader["Batch | PictureError"]):
+class _Loader(DataLoader["Batch | ImageError"]):
     """Torch's, without its warning: whoever asks for more workers than there are cores knows it."""
 
     def check_worker_number_rationality(self) -> None:
@@ -182,16 +182,16 @@ class _Loader(DataLoader["Batch | PictureError"]):
 
 def training_loader(
     samples: TrainingSet, order: VisitOrder, *, workers: int, pin: bool = False
-) -> DataLoader[Batch | PictureError]:
+) -> DataLoader[Batch | ImageError]:
     """Batches in the given order, made by `workers` processes (0: in this one); an error stands where one failed.
 
     While a batch is not there, torch's RuntimeError says so every `POLL` seconds; whoever waits may go on waiting.
 
     Raises:
-        DataError: the set has no pictures.
+        DataError: the set has no images.
     """
     if len(samples) == 0:
-        raise DataError("the training set has no pictures")
+        raise DataError("the training set has no images")
     return _Loader(
         samples,  # type: ignore[arg-type]  # torch types samplers of int only
         batch_sampler=order,

@@ -1,4 +1,4 @@
-"""Pack truths into flat arrays as they are read, so that a set of a million boxes keeps no Python object a box."""
+"""Pack objects into flat arrays as they are read, so that a set of a million boxes keeps no Python object a box."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from singleshot.types import Annotations
 
 
 class Packer:
-    """Collects pictures and the truths of the latest picture; `finish` gives the annotations.
+    """Collects images and the ground-truth boxes of the latest image; `finish` gives the annotations.
 
     Class names are numbered as they come; `finish` renumbers them into the order that the reader wants.
     """
@@ -30,8 +30,8 @@ class Packer:
         self._areas = array("f")
         self._numbers = array("i")
 
-    def add_picture(self, file: str, identity: str, *, width: int, height: int) -> None:
-        """Begin the next picture; sizes are 0 where the format states none."""
+    def add_image(self, file: str, identity: str, *, width: int, height: int) -> None:
+        """Begin the next image; sizes are 0 where the format states none."""
         self.files.append(file)
         self.ids.append(identity)
         self._sizes.extend((width, height))
@@ -47,12 +47,12 @@ class Packer:
         crowd: bool = False,
         area: float | None = None,
     ) -> None:
-        """Add a truth, pixels, to the latest picture.
+        """Add a ground-truth box, pixels, to the latest image.
 
         Args:
             box_xyxy: as the file states it, however wrong.
             name: its class.
-            number: which object of its picture it is, from 1.
+            number: which object of its image it is, from 1.
             difficult: see `Annotations`.
             crowd: likewise.
             area: as the file states it; left out, the box's own.

@@ -17,7 +17,7 @@ from singleshot.data.ilsvrc import ANNOTATIONS as ILSVRC_ANNOTATIONS
 from singleshot.data.ilsvrc import ilsvrc_splits, is_ilsvrc, read_ilsvrc
 from singleshot.data.kept import Kept
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
-from singleshot.data.yolo import read_yolo, yaml_file, yolo_pictures, yolo_set
+from singleshot.data.yolo import read_yolo, yaml_file, yolo_images, yolo_set
 from singleshot.errors import DataError, RequestError
 from singleshot.types import Annotations
 
@@ -47,14 +47,14 @@ def open_data(
     headers: bool = True,
     partial: bool = False,
 ) -> Annotations:
-    """Recognise the format and read the truths of a split, or of all pictures.
+    """Recognise the format and read the ground-truth boxes of a split, or of all images.
 
     Args:
         path: a VOC, ILSVRC DET, COCO, YOLO or CSV set.
-        split: its name; left out, every picture of the set.
+        split: its name; left out, every image of the set.
         class_names: number the labels by these names; left out, the set's own.
-        headers: also refuse pictures that are none, or not of the size that the annotation states (reads every header).
-        partial: pictures may be missing: this machine holds a part of them. VOC, ILSVRC and COCO, whose annotations
+        headers: also refuse images that are none, or not of the size that the annotation states (reads every header).
+        partial: images may be missing: this machine holds a part of them. VOC, ILSVRC and COCO, whose annotations
             tell the sizes.
 
     A COCO or CSV file that was read before is not read and checked again where `SINGLESHOT_CACHE` names a folder to
@@ -78,18 +78,16 @@ def open_data(
 
 def _open(path: Path, layout: str, split: str | None, *, headers: bool, partial: bool) -> Annotations:
     if partial and layout not in {"voc", "ilsvrc", "coco"}:
-        raise RequestError(
-            f"{path}: of a {layout} set all pictures must be here; of VOC, ILSVRC and COCO a part will do"
-        )
+        raise RequestError(f"{path}: of a {layout} set all images must be here; of VOC, ILSVRC and COCO a part will do")
     reading = _read(path, layout, split)
     annotations = reading.annotations
     where = f"{path}, split {split}" if split else str(path)
     refuse([fault for fault in reading.faults if not partial or fault.kind != MISSING], where=where)
     refuse(header_faults(annotations, missing_too=not partial) if headers else (), where=where)
     if len(annotations) == 0:
-        raise DataError(f"{where}: the set is empty: no pictures")
+        raise DataError(f"{where}: the set is empty: no images")
     if len(annotations.labels) == 0:
-        raise DataError(f"{where}: {len(annotations)} pictures, but not one labelled object")
+        raise DataError(f"{where}: {len(annotations)} images, but not one labelled object")
     return annotations
 
 
@@ -119,7 +117,7 @@ def recognise(path: Path) -> str:
 def _near_miss(folder: Path) -> str:
     """What else lies there that some tool wrote as annotations, and what to do with it."""
     if any(folder.glob("*.xml")):
-        return "; there are .xml files: put them into Annotations/ and the pictures into JPEGImages/"
+        return "; there are .xml files: put them into Annotations/ and the images into JPEGImages/"
     if found := next(folder.glob("*.json"), None):
         return f"; if {found} is COCO's, name it itself"
     if found := next(folder.glob("*.csv"), None):
@@ -128,14 +126,14 @@ def _near_miss(folder: Path) -> str:
 
 
 def splits(path: Path | str) -> dict[str, int]:
-    """The names of a set's splits and how many pictures each has; empty where it has none."""
+    """The names of a set's splits and how many images each has; empty where it has none."""
     path = Path(path)
     layout = recognise(path)
     if layout == "voc":
         return voc_splits(path)
     if layout == "yolo":
         place = yolo_set(path)
-        return {name: len(yolo_pictures(place, name)) for name in place.sources if name}
+        return {name: len(yolo_images(place, name)) for name in place.sources if name}
     return {name: len(_read(path, layout, name).annotations) for name in _split_names(path, layout)}
 
 
@@ -159,7 +157,7 @@ def default_splits(path: Path | str) -> DefaultSplits:
 
 
 def read_splits(path: Path | str, *, split: str | None = None) -> dict[str, Reading]:
-    """Every split with its faults, for checking; pictures in no split stand under the name ""."""
+    """Every split with its faults, for checking; images in no split stand under the name ""."""
     path = Path(path)
     layout = recognise(path)
     if split is not None:
@@ -193,7 +191,7 @@ def _markers(folder: Path) -> dict[str, str]:
 
 
 def _split_names(path: Path, layout: str) -> list[str]:
-    """Names only, without reading the truths; a lone CSV or json is a whole, not a split."""
+    """Names only, without reading the ground-truth boxes; a lone CSV or json is a whole, not a split."""
     if layout == "voc":
         return list(voc_splits(path))
     if layout == "ilsvrc":

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 import defusedxml.ElementTree as GuardedTree
 from defusedxml import DefusedXmlException
 
-LIMIT_BYTES = 16 * 2**20  # an annotation of one picture is a few kilobytes
+LIMIT_BYTES = 16 * 2**20  # an annotation of one image is a few kilobytes
 
 
 def parse_xml(content: bytes) -> Element:
@@ -23,7 +23,7 @@ def parse_xml(content: bytes) -> Element:
         ValueError: not XML, too large, or it defines entities or a document type; one line.
     """
     if len(content) > LIMIT_BYTES:
-        raise ValueError(f"at most {LIMIT_BYTES} bytes of XML for one picture, got {len(content)}")
+        raise ValueError(f"at most {LIMIT_BYTES} bytes of XML for one image, got {len(content)}")
     try:
         if b"<!" not in content and b"\0" not in content:
             return ET.fromstring(content)  # noqa: S314  (it cannot define entities)

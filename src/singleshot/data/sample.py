@@ -1,4 +1,4 @@
-"""The truths of one picture of a set, as augmentation and the matcher take them."""
+"""The ground-truth boxes of one image of a set, as augmentation and the matcher take them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from singleshot.boxes import clip_boxes
 from singleshot.data.bad_boxes import judge_boxes, usable
 from singleshot.shapes import Int64
-from singleshot.types import Truths
+from singleshot.types import GroundTruth
 
 
-def truths_to_learn(
-    truths: Truths, *, width: int, height: int, keep_difficult: bool = True
+def ground_truth_to_learn(
+    ground_truth: GroundTruth, *, width: int, height: int, keep_difficult: bool = True
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes as fractions, labels and difficult flags, grouped by label in the order of first appearance.
 
@@ -20,12 +20,12 @@ def truths_to_learn(
     Coordinates are divided by the size with no -1, in float32 (Caffe io.cpp, ReadXMLToAnnotatedDatum). The order is the
     one that Caffe's matcher sees: its AnnotatedDatum holds one group a label.
     """
-    keep = usable(judge_boxes(truths.boxes_xyxy, width=width, height=height)) & ~truths.crowd
+    keep = usable(judge_boxes(ground_truth.boxes_xyxy, width=width, height=height)) & ~ground_truth.crowd
     if not keep_difficult:
-        keep &= ~truths.difficult
-    rows = _grouped(truths.labels, np.flatnonzero(keep))
-    boxes = clip_boxes(truths.boxes_xyxy[rows], width=width, height=height)
-    return boxes / np.array([width, height] * 2, np.float32), truths.labels[rows], truths.difficult[rows]
+        keep &= ~ground_truth.difficult
+    rows = _grouped(ground_truth.labels, np.flatnonzero(keep))
+    boxes = clip_boxes(ground_truth.boxes_xyxy[rows], width=width, height=height)
+    return boxes / np.array([width, height] * 2, np.float32), ground_truth.labels[rows], ground_truth.difficult[rows]
 
 
 def _grouped(labels: Int64[np.ndarray, " R"], rows: Int64[np.ndarray, " r"]) -> Int64[np.ndarray, " r"]:

@@ -1,4 +1,4 @@
-"""A set's pictures and truths in memory that all processes share: another process costs nothing but the handles."""
+"""A set's images and objects in memory that all processes share: another process costs nothing but the handles."""
 
 from __future__ import annotations
 

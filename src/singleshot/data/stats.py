@@ -18,7 +18,7 @@ WRITTEN = ("classes.png", "boxes.png", "contact_sheet.png", "stats.json")
 
 
 def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
-    """Widths and heights in pixels of the boxes that training keeps, and their pictures' sizes, both (m, 2)."""
+    """Widths and heights in pixels of the boxes that training keeps, and their images' sizes, both (m, 2)."""
     keep = usable(judge_set(annotations)) & ~annotations.crowd
     boxes = annotations.boxes_xyxy[keep]
     sizes = annotations.sizes_wh.repeat(np.diff(annotations.starts), axis=0)[keep]
@@ -28,30 +28,30 @@ def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
 def stats(annotations: Annotations) -> dict[str, Any]:
     """Plain numbers of a set.
 
-    `size_pixels` is the square root of a box's area; `size_relative` the same as a fraction of the picture (the square
+    `size_pixels` is the square root of a box's area; `size_relative` the same as a fraction of the image (the square
     root of the area's share); `aspect_ratio` is width / height. Each is given by its 0, 5, 25, 50, 75, 95 and 100th
-    percentile, over the boxes that training keeps, without crowd regions. Pictures without a stated size have no
+    percentile, over the boxes that training keeps, without crowd regions. Images without a stated size have no
     relative sizes.
     """
     sides, sizes = box_sides(annotations)
-    per_picture = np.diff(annotations.starts)
+    per_image = np.diff(annotations.starts)
     size_pixels = np.sqrt(sides.prod(axis=1))
     known = (sizes > 0).all(axis=1)
-    pictures_of_class = _pictures_of_class(annotations)
+    images_of_class = _images_of_class(annotations)
     boxes_of_class = np.bincount(annotations.labels, minlength=len(annotations.class_names))
     return {
         "layout": annotations.layout,
         "pictures": len(annotations),
         "boxes": len(annotations.labels),
-        "background_pictures": int((per_picture == 0).sum()),
+        "background_pictures": int((per_image == 0).sum()),
         "difficult": int((annotations.difficult & ~annotations.crowd).sum()),
         "crowd": int(annotations.crowd.sum()),
         "bad_boxes": count_bad_boxes(annotations),
         "classes": {
-            name: {"boxes": int(boxes), "pictures": int(pictures)}
-            for name, boxes, pictures in zip(annotations.class_names, boxes_of_class, pictures_of_class, strict=True)
+            name: {"boxes": int(boxes), "pictures": int(images)}
+            for name, boxes, images in zip(annotations.class_names, boxes_of_class, images_of_class, strict=True)
         },
-        "boxes_per_picture": _percentiles(per_picture),
+        "boxes_per_picture": _percentiles(per_image),
         "size_pixels": _percentiles(size_pixels),
         "size_relative": _percentiles(size_pixels[known] / np.sqrt(sizes[known].prod(axis=1))),
         "aspect_ratio": _percentiles(sides[:, 0] / sides[:, 1]),
@@ -64,13 +64,13 @@ def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> di
     Args:
         annotations: the set.
         out_dir: made where it is not there.
-        seed: which pictures stand on the contact sheet.
+        seed: which images stand on the contact sheet.
 
     Raises:
         RequestError: matplotlib, of the extra `evaluate`, is not installed.
     """
     try:
-        from singleshot.data.stats_pictures import box_plots, class_plot, contact_sheet
+        from singleshot.data.stats_images import box_plots, class_plot, contact_sheet
     except ModuleNotFoundError as error:
         raise RequestError(f"plots need {error.name}: pip install 'singleshot[evaluate]'") from error
 
@@ -85,10 +85,10 @@ def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> di
     return found
 
 
-def _pictures_of_class(annotations: Annotations) -> np.ndarray:
-    """On how many pictures each class occurs."""
-    pictures = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
-    pairs = np.unique(np.stack([pictures, annotations.labels]), axis=1)
+def _images_of_class(annotations: Annotations) -> np.ndarray:
+    """On how many images each class occurs."""
+    images = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
+    pairs = np.unique(np.stack([images, annotations.labels]), axis=1)
     return np.bincount(pairs[1], minlength=len(annotations.class_names))
 
 

@@ -13,18 +13,18 @@ from xml.etree.ElementTree import Element
 
 from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault, Reading
+from singleshot.data.image_files import images_by_stem
 from singleshot.data.packing import Packer
-from singleshot.data.picture_files import pictures_by_stem
 from singleshot.data.safe_xml import LIMIT_BYTES, parse_xml
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
 
-ANNOTATIONS, PICTURES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
+ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
 _CLASS_LINE = re.compile(r"^\S+\s+(-1|0|1)$")  # car_train.txt: an id and whether the class is in it
 
 
 def voc_splits(root: Path) -> dict[str, int]:
-    """Name and number of pictures of each list in `ImageSets/Main`; the devkit's one list a class is left out."""
+    """Name and number of images of each list in `ImageSets/Main`; the devkit's one list a class is left out."""
     counts = {}
     for path in sorted((root / SPLITS).glob("*.txt")):
         lines = _lines(path)
@@ -34,7 +34,7 @@ def voc_splits(root: Path) -> dict[str, int]:
 
 
 def read_voc(root: Path, *, split: str | None = None) -> Reading:
-    """The truths of a VOC folder, or of one of its splits, with the faults met on the way.
+    """The ground-truth boxes of a VOC folder, or of one of its splits, with the faults met on the way.
 
     Class names are those of all annotations of the folder: in VOC's order where all are VOC's, else alphabetical.
 
@@ -47,7 +47,7 @@ def read_voc(root: Path, *, split: str | None = None) -> Reading:
         if known:
             raise UnknownNameError("split", split, known)
         raise DataError(
-            f"there is no split {split!r}: {root / SPLITS} has no lists; without a split all pictures are taken"
+            f"there is no split {split!r}: {root / SPLITS} has no lists; without a split all images are taken"
         )
     everything = _read_all(root)
     return everything if split is None else _select(everything, _lines(root / SPLITS / f"{split}.txt"), split)
@@ -68,7 +68,7 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = read_lines(path, LIMIT_BYTES)
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a list of pictures: {error}") from None
+        raise DataError(f"{path} cannot be read as a list of images: {error}") from None
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -76,28 +76,28 @@ def _read_all(root: Path) -> Reading:
     paths = sorted((root / ANNOTATIONS).glob("[!.]*.xml"))  # macOS leaves "._000012.xml" beside the real ones
     if not paths:
         raise DataError(f"{root / ANNOTATIONS} holds no .xml file")
-    pictures = pictures_by_stem(root / PICTURES)
+    images = images_by_stem(root / IMAGES)
     packer, faults = Packer(), list[Fault]()
     for path in paths:
         name = f"{ANNOTATIONS}/{path.name}"
         try:
-            truths = read_voc_xml(read_regular(path, LIMIT_BYTES), name)
+            ground_truth = read_voc_xml(read_regular(path, LIMIT_BYTES), name)
         except (ValueError, OSError) as error:
             faults.append(Fault("malformed", name, str(error)))
-            truths = VocPicture("", 0, 0, (), ())
-        found = pictures.get(path.stem, ())
-        file = truths.filename if truths.filename in found else (found[0] if found else f"{path.stem}.jpg")
+            ground_truth = VocImage("", 0, 0, (), ())
+        found = images.get(path.stem, ())
+        file = ground_truth.filename if ground_truth.filename in found else (found[0] if found else f"{path.stem}.jpg")
         if not found:
-            faults.append(Fault("missing picture", name, f"no picture {PICTURES}/{path.stem}.* of a known kind"))
-        packer.add_picture(f"{PICTURES}/{file}", path.stem, width=truths.width, height=truths.height)
-        for number, box, class_name, difficult in truths.objects:
+            faults.append(Fault("missing image", name, f"no image {IMAGES}/{path.stem}.* of a known kind"))
+        packer.add_image(f"{IMAGES}/{file}", path.stem, width=ground_truth.width, height=ground_truth.height)
+        for number, box, class_name, difficult in ground_truth.objects:
             packer.add_box(box, class_name, number=number, difficult=difficult)
-        faults += truths.faults
+        faults += ground_truth.faults
     return packer.finish(faults, layout="voc", root=root, class_names=class_order(packer.class_numbers))
 
 
 @dataclass(frozen=True)
-class VocPicture:
+class VocImage:
     """One annotation file: the size it states (0 for none), its objects as (number, box, class, difficult)."""
 
     filename: str
@@ -107,7 +107,7 @@ class VocPicture:
     faults: tuple[Fault, ...]
 
 
-def read_voc_xml(content: bytes, name: str) -> VocPicture:
+def read_voc_xml(content: bytes, name: str) -> VocImage:
     """Parse one annotation; an object that cannot be understood becomes a fault.
 
     Raises:
@@ -124,7 +124,7 @@ def read_voc_xml(content: bytes, name: str) -> VocPicture:
             faults.append(Fault("malformed", name, str(error), number))
     width, height = (_size(element, side) for side in ("width", "height"))
     filename = (element.findtext("filename") or "").strip()
-    return VocPicture(filename, width, height, tuple(objects), tuple(faults))
+    return VocImage(filename, width, height, tuple(objects), tuple(faults))
 
 
 def _size(element: Element, side: str) -> int:
@@ -149,7 +149,7 @@ def _read_object(item: Element) -> tuple[tuple[float, ...], str, bool]:
 
 
 def _select(everything: Reading, lines: list[str], split: str) -> Reading:
-    """The pictures that a list names, in its order; each once."""
+    """The images that a list names, in its order; each once."""
     position = {identity: row for row, identity in enumerate(everything.annotations.ids)}
     rows, faults = dict[int, None](), list[Fault]()
     list_name = f"{SPLITS}/{split}.txt"

@@ -1,7 +1,7 @@
-"""Read YOLO: a `data.yaml`, or folders `images/` and `labels/`; a text file a picture, a line an object.
+"""Read YOLO: a `data.yaml`, or folders `images/` and `labels/`; a text file an image, a line an object.
 
-A line is `class cx cy width height`, fractions of the picture as displayed; pixels come from its header. A line of more
-numbers is an outline (`class x1 y1 x2 y2 ...`) and becomes the box around it. A picture without a text file is
+A line is `class cx cy width height`, fractions of the image as displayed; pixels come from its header. A line of more
+numbers is an outline (`class x1 y1 x2 y2 ...`) and becomes the box around it. An image without a text file is
 background.
 """
 
@@ -19,8 +19,8 @@ import yaml
 
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.headers import sizes_or_reasons
+from singleshot.data.image_files import is_image
 from singleshot.data.packing import Packer
-from singleshot.data.picture_files import is_picture
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
 
@@ -45,7 +45,7 @@ def yolo_set(path: Path) -> YoloSet:
     """What the yaml, or the folders, say.
 
     Raises:
-        DataError: the yaml is not YOLO's, or a split's pictures are not there.
+        DataError: the yaml is not YOLO's, or a split's images are not there.
     """
     file = yaml_file(path)
     if file is not None:
@@ -56,7 +56,7 @@ def yolo_set(path: Path) -> YoloSet:
 
 
 def yaml_file(path: Path) -> Path | None:
-    """The yaml of a set: the path itself, `data.yaml`, or the only yaml of the folder that names pictures."""
+    """The yaml of a set: the path itself, `data.yaml`, or the only yaml of the folder that names images."""
     if path.is_file():
         return path
     found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
@@ -65,19 +65,19 @@ def yaml_file(path: Path) -> Path | None:
     return (named or ours)[0] if named or len(ours) == 1 else None
 
 
-def yolo_pictures(place: YoloSet, split: str) -> list[Path]:
-    """The pictures of a split, in alphabetical order, or in the order of the list that names them."""
-    pictures: list[Path] = []
+def yolo_images(place: YoloSet, split: str) -> list[Path]:
+    """The images of a split, in alphabetical order, or in the order of the list that names them."""
+    images: list[Path] = []
     for source in place.sources[split]:
         if not source.is_dir():
-            pictures += [_listed(source, line.strip()) for line in _lines(source) if line.strip()]
+            images += [_listed(source, line.strip()) for line in _lines(source) if line.strip()]
         else:
-            pictures += sorted(file for file in source.rglob("*") if is_picture(file.name) and file.is_file())
-    return pictures
+            images += sorted(file for file in source.rglob("*") if is_image(file.name) and file.is_file())
+    return images
 
 
 def read_yolo(path: Path, *, split: str | None = None) -> Reading:
-    """The truths of a split, or of all splits, with the faults met on the way.
+    """The ground-truth boxes of a split, or of all splits, with the faults met on the way.
 
     Raises:
         DataError: the set cannot be found.
@@ -87,20 +87,20 @@ def read_yolo(path: Path, *, split: str | None = None) -> Reading:
     if split is not None and split not in place.sources:
         raise UnknownNameError("split", split, [name for name in place.sources if name])
     wanted = list(place.sources) if split is None else [split]
-    pictures = list(dict.fromkeys(file for name in wanted for file in yolo_pictures(place, name)))
-    sizes = sizes_or_reasons(pictures)
+    images = list(dict.fromkeys(file for name in wanted for file in yolo_images(place, name)))
+    sizes = sizes_or_reasons(images)
     packer, faults = Packer(), list[Fault]()
     names = place.names or _numbered_names(place)
-    for file, size in zip(pictures, sizes, strict=True):
+    for file, size in zip(images, sizes, strict=True):
         name = _relative(file, place.root)
         if isinstance(size, str):
-            faults.append(Fault("unreadable picture" if file.is_file() else "missing picture", name, size))
+            faults.append(Fault("unreadable image" if file.is_file() else "missing image", name, size))
             size = (0, 0)
-        packer.add_picture(name, file.stem, width=size[0], height=size[1])
+        packer.add_image(name, file.stem, width=size[0], height=size[1])
         label_file = _label_file(file)
         if label_file.is_file():
             _add_labels(packer, label_file, _relative(label_file, place.root), size, names, faults)
-    faults += _labels_without_picture(pictures, place.root)
+    faults += _labels_without_image(images, place.root)
     return packer.finish(faults, layout="yolo", root=place.root, class_names=tuple(names.values()))
 
 
@@ -156,7 +156,7 @@ def _source(file: Path, base: Path, item: str) -> Path:
     for folder in (base / item, base / bare, file.parent / item, file.parent / bare):
         if folder.exists():
             return folder
-    raise DataError(f"{file}: {item!r} is neither a folder nor a list of pictures (looked beside {base})")
+    raise DataError(f"{file}: {item!r} is neither a folder nor a list of images (looked beside {base})")
 
 
 def _yaml_names(value: Any, file: Path) -> dict[int, str]:
@@ -184,19 +184,19 @@ def _lines(path: Path) -> list[str]:
 
 
 def _listed(source: Path, line: str) -> Path:
-    """A picture that a list names, relative to the list's folder or the one above."""
+    """An image that a list names, relative to the list's folder or the one above."""
     name = line.replace("\\", "/")
     beside = source.parent / name
     return beside if beside.is_file() or not (source.parent.parent / name).is_file() else source.parent.parent / name
 
 
-def _label_file(picture: Path) -> Path:
+def _label_file(image: Path) -> Path:
     """`images/train/a.jpg` is labelled by `labels/train/a.txt`; without an `images` above it, by `a.txt` beside it."""
-    parts = list(picture.parts)
+    parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i].lower() == "images":
-            return Path(*parts[:i], "labels", *parts[i + 1 : -1], picture.stem + ".txt")
-    return picture.with_suffix(".txt")
+            return Path(*parts[:i], "labels", *parts[i + 1 : -1], image.stem + ".txt")
+    return image.with_suffix(".txt")
 
 
 def _relative(file: Path, root: Path) -> str:
@@ -233,8 +233,8 @@ def _numbered_names(place: YoloSet) -> dict[int, str]:
     """Names for classes that have none, from the numbers in all splits: `class 0` to the highest."""
     highest = -1
     for split in place.sources:
-        for picture in yolo_pictures(place, split):
-            file = _label_file(picture)
+        for image in yolo_images(place, split):
+            file = _label_file(image)
             words = [line.split()[0] for line in _lines(file) if line.strip()] if file.is_file() else []
             highest = max([highest, *(int(word) for word in words if word.isdecimal() and len(word) < 5)])
     return {number: f"class {number}" for number in range(highest + 1)}
@@ -256,12 +256,12 @@ def _parse(line: str) -> tuple[int, tuple[float, float, float, float]]:
     raise ValueError(f"expected class cx cy width height, got {len(numbers) + 1} numbers")
 
 
-def _labels_without_picture(pictures: list[Path], root: Path) -> list[Fault]:
-    """Text files that label no picture of the set."""
-    expected = {_label_file(picture) for picture in pictures}
+def _labels_without_image(images: list[Path], root: Path) -> list[Fault]:
+    """Text files that label no image of the set."""
+    expected = {_label_file(image) for image in images}
     folders = sorted({file.parent for file in expected if file.parent.name != "" and "labels" in file.parts})
     return [
-        Fault("missing picture", _relative(file, root), "labels a picture that is not there")
+        Fault("missing image", _relative(file, root), "labels an image that is not there")
         for folder in folders
         for file in sorted(folder.glob("*.txt"))
         if file not in expected and file.name != "classes.txt"

@@ -20,8 +20,8 @@ def recall_and_precision(hits: Bool[np.ndarray, " n"], *, positives: int) -> Cur
     """Recall and precision after each detection, best score first.
 
     Args:
-        hits: whether the detection found a truth; detections that are neither right nor wrong are left out before.
-        positives: truths there are to find, at least 1.
+        hits: whether the detection found an object; detections that are neither right nor wrong are left out before.
+        positives: ground-truth boxes there are to find, at least 1.
     """
     found = np.cumsum(hits, dtype=np.int64).astype(np.float32)
     shown = np.arange(1, len(hits) + 1, dtype=np.float32)

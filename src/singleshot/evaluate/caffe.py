@@ -1,6 +1,6 @@
 """The authors' evaluation, row by row: DetectionEvaluate, then the sums of Solver::TestDetection.
 
-Only for comparison with Caffe: it counts a class without truths as AP 0, which `evaluate_voc` leaves out of the mean.
+Only for comparison with Caffe: it counts a class without objects as AP 0, which `evaluate_voc` leaves out of the mean.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class CaffeEvaluation:
     """What Caffe's layer and solver hold after a test.
 
     Attributes:
-        rows: (C - 1 + n, 5) the layer's output: first (-1, label, truths, -1, -1) a class, then (picture, label, score,
-            hit, miss) a detection, by picture, label and falling score; hit = miss = 0: ignored.
-        positives: (C,) truths of each label; 0 is background.
+        rows: (C - 1 + n, 5) the layer's output: first (-1, label, objects, -1, -1) a class, then (image, label, score,
+            hit, miss) a detection, by image, label and falling score; hit = miss = 0: ignored.
+        positives: (C,) ground-truth boxes of each label; 0 is background.
     """
 
     rows: Float[np.ndarray, "rows 5"]
     positives: Int[np.ndarray, " C"]
 
     def curve(self, label: int) -> Curve:
-        """Recall and precision of a label; empty where it has no truth or no detection that counts."""
+        """Recall and precision of a label; empty where it has no ground-truth box or no detection that counts."""
         rows = self.rows[len(self.positives) - 1 :]
         counted = np.flatnonzero((rows[:, 1] == label) & (rows[:, 3:].sum(-1) > 0))
         if self.positives[label] == 0:
@@ -39,7 +39,7 @@ class CaffeEvaluation:
         return recall_and_precision(hits, positives=max(int(self.positives[label]), 1))
 
     def average_precisions(self, version: ApVersion) -> Float[np.ndarray, " C"]:
-        """AP of each label, 0 for background and for labels without truths or detections."""
+        """AP of each label, 0 for background and for labels without ground-truth boxes or detections."""
         return np.array([average_precision(self.curve(label), version) for label in range(len(self.positives))])
 
     def mean_ap(self, version: ApVersion) -> float:
@@ -48,7 +48,7 @@ class CaffeEvaluation:
 
 
 def detection_evaluate(
-    truths: Float[np.ndarray, "m 8"],
+    ground_truth: Float[np.ndarray, "m 8"],
     detections: Float[np.ndarray, "n 7"],
     *,
     num_classes: int,
@@ -59,38 +59,38 @@ def detection_evaluate(
     """Caffe's DetectionEvaluate layer.
 
     Args:
-        truths: picture, label, instance, left, top, right, bottom (fractions), difficult.
-        detections: picture, label, score, left, top, right, bottom (fractions, may lie outside).
+        ground_truth: image, label, instance, left, top, right, bottom (fractions), difficult.
+        detections: image, label, score, left, top, right, bottom (fractions, may lie outside).
         num_classes: C, with background, label 0.
         overlap_threshold: IoU from which a detection is a hit.
-        evaluate_difficult: difficult truths count as any other.
-        sizes_hw: height and width of each picture: boxes are then clipped and scaled to pixels, and IoU counts both
+        evaluate_difficult: difficult ground-truth boxes count as any other.
+        sizes_hw: height and width of each image: boxes are then clipped and scaled to pixels, and IoU counts both
             edges (Caffe's name_size_file). None compares fractions as they are.
     """
     fractions, scores = detections[:, 3:7], detections[:, 2]
-    truth_boxes, found_boxes = truths[:, 3:7], fractions
+    ground_truth_boxes, found_boxes = ground_truth[:, 3:7], fractions
     if sizes_hw is not None and len(sizes_hw):
-        truth_boxes = _to_pixels(truth_boxes, truths[:, 0], sizes_hw)
+        ground_truth_boxes = _to_pixels(ground_truth_boxes, ground_truth[:, 0], sizes_hw)
         found_boxes = _to_pixels(found_boxes, detections[:, 0], sizes_hw)
-    wanted = Flat(truths[:, 0].astype(np.int64), truths[:, 1].astype(np.int64), truth_boxes)
+    wanted = Flat(ground_truth[:, 0].astype(np.int64), ground_truth[:, 1].astype(np.int64), ground_truth_boxes)
     found = Flat(detections[:, 0].astype(np.int64), detections[:, 1].astype(np.int64), found_boxes)
-    ignored = (truths[:, 7] > 0) & (not evaluate_difficult)
+    ignored = (ground_truth[:, 7] > 0) & (not evaluate_difficult)
     pixels = sizes_hw is not None and len(sizes_hw) > 0
     verdicts, _ = judge(found, scores, wanted, ignored, iou_threshold=overlap_threshold, plus_one=pixels)
     positives = np.bincount(wanted.labels[~ignored], minlength=num_classes)
     heads = np.array([(-1, label, positives[label], -1, -1) for label in range(1, num_classes)], np.float32)
-    # Within a picture and a class Caffe sorts only where that class has a truth in that picture.
-    comparable = np.isin(found.pictures * num_classes + found.labels, wanted.pictures * num_classes + wanted.labels)
-    order = np.lexsort((np.where(comparable, -scores, 0), found.labels, found.pictures))
+    # Within an image and a class Caffe sorts only where that class has a ground-truth box in that image.
+    comparable = np.isin(found.images * num_classes + found.labels, wanted.images * num_classes + wanted.labels)
+    order = np.lexsort((np.where(comparable, -scores, 0), found.labels, found.images))
     hit = verdicts == HIT
     miss = ~hit & (verdicts != IGNORED)
-    rows = np.column_stack([found.pictures, found.labels, scores, hit, miss]).astype(np.float32)[order]
+    rows = np.column_stack([found.images, found.labels, scores, hit, miss]).astype(np.float32)[order]
     return CaffeEvaluation(np.concatenate([heads.reshape(-1, 5), rows]), positives)
 
 
 def _to_pixels(
-    boxes_xyxy: Float[np.ndarray, "n 4"], pictures: Float[np.ndarray, " n"], sizes_hw: Int[np.ndarray, "N 2"]
+    boxes_xyxy: Float[np.ndarray, "n 4"], images: Float[np.ndarray, " n"], sizes_hw: Int[np.ndarray, "N 2"]
 ) -> Float[np.ndarray, "n 4"]:
-    """Clip to the picture, then scale to its pixels (Caffe bbox_util.cpp, OutputBBox)."""
-    scale = np.tile(sizes_hw[pictures.astype(np.int64)][:, ::-1], 2).astype(np.float32)
+    """Clip to the image, then scale to its pixels (Caffe bbox_util.cpp, OutputBBox)."""
+    scale = np.tile(sizes_hw[images.astype(np.int64)][:, ::-1], 2).astype(np.float32)
     return clip_boxes(boxes_xyxy, width=1, height=1) * scale

@@ -1,8 +1,8 @@
 """COCO's verdict on each detection at its ten overlaps, which `faster-coco-eval` keeps to itself.
 
-pycocotools' cocoeval.py, evaluateImg: a picture and class at a time, best score first, each detection takes the truth
+pycocotools' cocoeval.py, evaluateImg: an image and class at a time, best score first, each detection takes the object
 that it overlaps most among those not taken yet (ties: the last); one that finds none may lie on a crowd region, which
-swallows any number, and then does not count. At most 100 detections of a picture and class count.
+swallows any number, and then does not count. At most 100 detections of an image and class count.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ MOST_DETECTIONS = 100
 
 
 def judge_coco(
-    found: Flat, scores: Float[np.ndarray, " n"], truths: Flat, crowd: Bool[np.ndarray, " m"]
+    found: Flat, scores: Float[np.ndarray, " n"], ground_truth: Flat, crowd: Bool[np.ndarray, " m"]
 ) -> Int8[np.ndarray, "10 n"]:
     """`HIT`, `MISS` or `IGNORED` for every detection at each of `OVERLAPS`."""
     verdicts = np.full((len(OVERLAPS), len(found)), IGNORED, np.int8)
-    classes = 1 + max(found.labels.max(initial=0), truths.labels.max(initial=0))
-    groups = [flat.pictures * classes + flat.labels for flat in (found, truths)]
+    classes = 1 + max(found.labels.max(initial=0), ground_truth.labels.max(initial=0))
+    groups = [flat.images * classes + flat.labels for flat in (found, ground_truth)]
     orders = [np.argsort(group, kind="stable") for group in groups]
     for group in np.unique(groups[0]):
         mine, theirs = (order[slice(*np.searchsorted(of, [group, group + 1], sorter=order))]
@@ -31,14 +31,14 @@ def judge_coco(
         mine = ranked(mine, scores)[:MOST_DETECTIONS]
         regular, many = theirs[~crowd[theirs]], theirs[crowd[theirs]]
         verdicts[:, mine] = _judge_one(
-            _overlaps(found.boxes_xyxy[mine], truths.boxes_xyxy[regular], crowd=False),
-            _overlaps(found.boxes_xyxy[mine], truths.boxes_xyxy[many], crowd=True),
+            _overlaps(found.boxes_xyxy[mine], ground_truth.boxes_xyxy[regular], crowd=False),
+            _overlaps(found.boxes_xyxy[mine], ground_truth.boxes_xyxy[many], crowd=True),
         )
     return verdicts
 
 
 def _judge_one(regular: Float[np.ndarray, "d r"], crowd: Float[np.ndarray, "d c"]) -> Int8[np.ndarray, "10 d"]:
-    """The detections of one picture and class, best first."""
+    """The detections of one image and class, best first."""
     verdicts = np.full((len(OVERLAPS), len(regular)), MISS, np.int8)
     free = np.ones((len(OVERLAPS), regular.shape[1]), bool)
     last = regular.shape[1] - 1
@@ -55,10 +55,10 @@ def _judge_one(regular: Float[np.ndarray, "d r"], crowd: Float[np.ndarray, "d c"
 
 
 def _overlaps(
-    found: Float[np.ndarray, "d 4"], truths: Float[np.ndarray, "t 4"], *, crowd: bool
+    found: Float[np.ndarray, "d 4"], ground_truth: Float[np.ndarray, "t 4"], *, crowd: bool
 ) -> Float[np.ndarray, "d t"]:
     """IoU, in doubles as there; with a crowd region the share of the detection that lies in it."""
-    first, second = found.astype(np.float64)[:, None], truths.astype(np.float64)[None]
+    first, second = found.astype(np.float64)[:, None], ground_truth.astype(np.float64)[None]
     common = (np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])).clip(min=0)
     shared = common.prod(axis=-1)
     own, other = ((box[..., 2:] - box[..., :2]).prod(axis=-1) for box in (first, second))

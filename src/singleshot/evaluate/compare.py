@@ -1,4 +1,4 @@
-"""Whether one model is better than another, or only luckier with these pictures: a paired bootstrap of the mAP."""
+"""Whether one model is better than another, or only luckier with these images: a paired bootstrap of the mAP."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sets of detections of the same pictures. Fractions are 0..1.
+    """Two sets of detections of the same images. Fractions are 0..1.
 
     Attributes:
         protocol: `voc07`, `voc12`, `ilsvrc` or `coco`.
         mean_ap: of the first.
         against: of the second.
-        per_class: the second's AP of each class; None where there are no truths.
+        per_class: the second's AP of each class; None where there are no ground-truth boxes.
         low: lower end of the 95% interval of the difference, first less second.
         high: its upper end.
-        pictures: how many there are.
-        resamples: how many sets of as many pictures were drawn from them, with replacement.
+        images: how many there are.
+        resamples: how many sets of as many images were drawn from them, with replacement.
     """
 
     protocol: str
@@ -37,7 +37,7 @@ class Comparison:
     per_class: Mapping[str, float | None]
     low: float
     high: float
-    pictures: int
+    images: int
     resamples: int
 
     @property
@@ -47,10 +47,10 @@ class Comparison:
 
     def __str__(self) -> str:
         """A line for people: figures in points."""
-        verdict = "better" if self.low > 0 else "worse" if self.high < 0 else "no difference that these pictures show"
+        verdict = "better" if self.low > 0 else "worse" if self.high < 0 else "no difference that these images show"
         return (
             f"{100 * self.mean_ap:.2f}% against {100 * self.against:.2f}%: {100 * self.difference:+.2f} points, "
-            f"95% of {self.resamples} resamples of the {self.pictures} pictures between {100 * self.low:+.2f} and "
+            f"95% of {self.resamples} resamples of the {self.images} images between {100 * self.low:+.2f} and "
             f"{100 * self.high:+.2f}: {verdict}"
         )
 
@@ -75,14 +75,14 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """The difference in mAP and the interval in which resampling the pictures puts it.
+    """The difference in mAP and the interval in which resampling the images puts it.
 
-    Both models see the same resampled pictures, so that what is hard about a picture is hard for both. The interval
-    tells of other pictures of the same kind, not of other training seeds.
+    Both models see the same resampled images, so that what is hard about an image is hard for both. The interval
+    tells of other images of the same kind, not of other training seeds.
 
     Args:
-        annotations: pictures and truths.
-        first: detections of each picture, in the set's order; boxes in pixels.
+        annotations: images and ground-truth boxes.
+        first: detections of each image, in the set's order; boxes in pixels.
         second: the other's.
         protocol: `voc07`, `voc12`, `ilsvrc` or `coco`.
         resamples: sets drawn.

@@ -1,7 +1,7 @@
 """Read detections that somebody else made: COCO results, our own JSON, or VOC devkit text.
 
-Pictures are matched to the data set by file name or id, classes by name (COCO: by category id). What cannot be matched
-is refused, never passed over; a picture of the set that the file does not mention has no detections, which is said.
+Images are matched to the data set by file name or id, classes by name (COCO: by category id). What cannot be matched
+is refused, never passed over; an image of the set that the file does not mention has no detections, which is said.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ LARGEST_NUMBER = 1e15  # areas of such boxes are finite in float32; what is larg
 
 
 class Row(NamedTuple):
-    """One detection: position of its picture in the set, label, score, and box in pixels."""
+    """One detection: position of its image in the set, label, score, and box in pixels."""
 
-    picture: int
+    image: int
     label: int
     score: float
     box_xyxy: Sequence[float]
@@ -39,18 +39,18 @@ def read_detections(
     on_note: Callable[[str], None] = lambda _text: None,
     any_class: bool = False,
 ) -> list[Detections]:
-    """The detections of each picture of the set, in the set's order, best first.
+    """The detections of each image of the set, in the set's order, best first.
 
     Args:
         path: a `.json` file (COCO results are a list, our own an object), a devkit file such as
             `comp4_det_test_car.txt`, a folder of such files, or a glob for them (quote it: `"dets/comp4_*.txt"`).
         annotations: the set they belong to. COCO ids are its `category_ids`, boxes are in its pixels.
-        on_note: called with a line about pictures that the file does not mention.
+        on_note: called with a line about images that the file does not mention.
         any_class: classes do not matter: names and ids that the set does not have count as its first class.
 
     Raises:
         RequestError: there is nothing at `path`.
-        DataError: unreadable, or an unknown picture or class, or a value that is not a finite number; says where.
+        DataError: unreadable, or an unknown image or class, or a value that is not a finite number; says where.
     """
     path = Path(path)
     if path.suffix.lower() == ".json" and path.is_file():
@@ -60,20 +60,20 @@ def read_detections(
     missing = [file for i, file in enumerate(annotations.files) if i not in mentioned]
     if missing:
         on_note(
-            f"{len(missing)} of {len(annotations)} pictures are not in {path.name}: counted as without detections "
+            f"{len(missing)} of {len(annotations)} images are not in {path.name}: counted as without detections "
             f"({', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''})"
         )
-    return _by_picture(rows, annotations)
+    return _by_image(rows, annotations)
 
 
-def _by_picture(rows: list[Row], annotations: Annotations) -> list[Detections]:
-    """Rows sorted into one `Detections` a picture, best first; equal scores keep the file's order."""
-    pictures = np.array([row.picture for row in rows], np.int64)
+def _by_image(rows: list[Row], annotations: Annotations) -> list[Detections]:
+    """Rows sorted into one `Detections` an image, best first; equal scores keep the file's order."""
+    images = np.array([row.image for row in rows], np.int64)
     labels = np.array([row.label for row in rows], np.int64)
     scores = np.array([row.score for row in rows], np.float32)
     boxes = np.array([row.box_xyxy for row in rows], np.float32).reshape(-1, 4)
-    order = np.lexsort((-scores, pictures))
-    ends = np.searchsorted(pictures[order], np.arange(len(annotations) + 1))
+    order = np.lexsort((-scores, images))
+    ends = np.searchsorted(images[order], np.arange(len(annotations) + 1))
     return [
         Detections(boxes[mine], scores[mine], labels[mine], annotations.class_names)
         for mine in (order[ends[i] : ends[i + 1]] for i in range(len(annotations)))
@@ -83,8 +83,8 @@ def _by_picture(rows: list[Row], annotations: Annotations) -> list[Detections]:
 # ------------------------------------------------------------------------------------------------------------- names
 
 
-class PictureNames:
-    """Finds a picture of the set by path, file name, stem or id; numbers match whatever their leading zeros."""
+class ImageNames:
+    """Finds an image of the set by path, file name, stem or id; numbers match whatever their leading zeros."""
 
     def __init__(self, annotations: Annotations) -> None:
         self._annotations = annotations
@@ -99,7 +99,7 @@ class PictureNames:
         return self._ids.get(_plain_id(text), self._stems.get(text))
 
     def by_file(self, file: str) -> int | None:
-        """Of a path, relative to the set or not: the longest ending that names one picture."""
+        """Of a path, relative to the set or not: the longest ending that names one image."""
         parts = Path(file.replace("\\", "/")).parts
         for begin in range(len(parts)):
             found = self._files.get("/".join(parts[begin:]))
@@ -109,7 +109,7 @@ class PictureNames:
 
 
 def _plain_id(identity: str) -> str:
-    """`000012` and `12` are the same picture."""
+    """`000012` and `12` are the same image."""
     return (identity.lstrip("0") or "0") if identity.isascii() and identity.isdigit() else identity
 
 
@@ -128,12 +128,12 @@ def _read_json(path: Path, annotations: Annotations, *, any_class: bool) -> tupl
     document = load_json(path)
     if isinstance(document, list):
         rows = list(_coco_rows(document, path, annotations, any_class=any_class))
-        return rows, {row.picture for row in rows}
+        return rows, {row.image for row in rows}
     if isinstance(document, dict) and isinstance(document.get("images"), list):
         return _our_rows(document["images"], path, annotations, any_class=any_class)
     raise DataError(
         f'{path}: expected a list of COCO results or an object with "images", got {type(document).__name__}; '
-        "a COCO instances file holds truths, not detections"
+        "a COCO instances file holds ground-truth boxes, not detections"
     )
 
 
@@ -147,13 +147,13 @@ def load_json(path: Path) -> Any:
 
 def _coco_rows(document: list[Any], path: Path, annotations: Annotations, *, any_class: bool) -> Iterator[Row]:
     """{"image_id", "category_id", "bbox": [left, top, width, height], "score"} a detection."""
-    names = PictureNames(annotations)
+    names = ImageNames(annotations)
     labels = {category: label for label, category in enumerate(annotations.category_ids)}
     for number, entry in enumerate(document, 1):
         where = f"{path}, result {number}"
         identity = _field(entry, "image_id", where)
-        picture = names.by_id(identity)
-        if picture is None:
+        image = names.by_id(identity)
+        if image is None:
             shown = repr(identity)[:60]
             raise DataError(f"{where}: image_id {shown} is not in the data set; is it the right split?")
         category = _field(entry, "category_id", where)
@@ -164,26 +164,26 @@ def _coco_rows(document: list[Any], path: Path, annotations: Annotations, *, any
             raise DataError(f"{where}: category_id {repr(category)[:60]} is not in the data set (it has {known} ...)")
         left, top, width, height = _numbers(_field(entry, "bbox", where), 4, f"{where}, bbox")
         (score,) = _numbers([_field(entry, "score", where)], 1, f"{where}, score")
-        yield Row(picture, label, score, (left, top, left + width, top + height))
+        yield Row(image, label, score, (left, top, left + width, top + height))
 
 
 def _our_rows(
-    images: list[Any], path: Path, annotations: Annotations, *, any_class: bool
+    documents: list[Any], path: Path, annotations: Annotations, *, any_class: bool
 ) -> tuple[list[Row], set[int]]:
-    """{"file", "detections": [{"box": [left, top, right, bottom], "label", "score"}]} a picture."""
-    names = PictureNames(annotations)
+    """{"file", "detections": [{"box": [left, top, right, bottom], "label", "score"}]} an image."""
+    names = ImageNames(annotations)
     labels = {name: label for label, name in enumerate(annotations.class_names)}
     rows: list[Row] = []
     mentioned: set[int] = set()
-    for image in images:
-        file = _field(image, "file", f"{path}, images")
-        picture = names.by_file(str(file))
-        if picture is None:
-            raise DataError(f"{path}: picture {file!r} is not in the data set; is it the right split?")
-        if picture in mentioned:
-            raise DataError(f"{path}: picture {file!r} is there twice")
-        mentioned.add(picture)
-        entries = _field(image, "detections", f"{path}, {file}")
+    for document in documents:
+        file = _field(document, "file", f"{path}, images")
+        image = names.by_file(str(file))
+        if image is None:
+            raise DataError(f"{path}: image {file!r} is not in the data set; is it the right split?")
+        if image in mentioned:
+            raise DataError(f"{path}: image {file!r} is there twice")
+        mentioned.add(image)
+        entries = _field(document, "detections", f"{path}, {file}")
         if not isinstance(entries, list):
             raise DataError(f'{path}, {file}: "detections" must be a list, got {type(entries).__name__}')
         for number, entry in enumerate(entries, 1):
@@ -193,7 +193,7 @@ def _our_rows(
                 raise DataError(f"{where}: {UnknownNameError('class', str(entry['label']), labels)}")
             box = _numbers(_field(entry, "box", where), 4, f"{where}, box")
             (score,) = _numbers([_field(entry, "score", where)], 1, f"{where}, score")
-            rows.append(Row(picture, label, score, box))
+            rows.append(Row(image, label, score, box))
     return rows, mentioned
 
 
@@ -233,7 +233,7 @@ def _devkit_files(path: Path) -> list[Path]:
 
 def _read_devkit(files: list[Path], annotations: Annotations, *, any_class: bool) -> tuple[list[Row], set[int]]:
     """`id score left top right bottom` a line; the class is the end of the file's name."""
-    names = PictureNames(annotations)
+    names = ImageNames(annotations)
     rows: list[Row] = []
     for file in files:
         label = FIRST if any_class else _devkit_label(file, annotations)
@@ -244,12 +244,12 @@ def _read_devkit(files: list[Path], annotations: Annotations, *, any_class: bool
                 continue
             if len(words) != 6:
                 raise DataError(f"{where}: expected `id score left top right bottom`, got {len(words)} words")
-            picture = names.by_id(words[0])
-            if picture is None:
-                raise DataError(f"{where}: picture {words[0][:60]!r} is not in the data set; is it the right split?")
+            image = names.by_id(words[0])
+            if image is None:
+                raise DataError(f"{where}: image {words[0][:60]!r} is not in the data set; is it the right split?")
             score, *box = (_number(word, where) for word in words[1:])
-            rows.append(Row(picture, label, score, box))
-    return rows, {row.picture for row in rows}
+            rows.append(Row(image, label, score, box))
+    return rows, {row.image for row in rows}
 
 
 def _lines(file: Path) -> list[str]:

@@ -12,7 +12,7 @@ from singleshot.types import Annotations, Detections
 def to_coco_results(annotations: Annotations, detections: Sequence[Detections]) -> list[dict[str, Any]]:
     """COCO's results: image_id, category_id, bbox [left, top, width, height] in pixels, score.
 
-    Detections of classes that the set does not have are left out: COCO has no number for them. Picture ids that are no
+    Detections of classes that the set does not have are left out: COCO has no number for them. Image ids that are no
     numbers stay text.
     """
     categories = dict(zip(annotations.class_names, annotations.category_ids, strict=True))

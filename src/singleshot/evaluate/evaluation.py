@@ -11,7 +11,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from singleshot.evaluate.compare import Comparison
-    from singleshot.evaluate.pictures import Pictures
+    from singleshot.evaluate.images import Images
     from singleshot.evaluate.proposals import ProposalRecall
 
 
@@ -29,13 +29,13 @@ class ClassCounts:
     """How many there were of one class.
 
     Attributes:
-        truths: objects to find (difficult, crowd and boxes without area are not among them).
-        ignored: truths that do not count: difficult, crowd, or without a usable box.
+        ground_truth: objects to find (difficult, crowd and boxes without area are not among them).
+        ignored: ground-truth boxes that do not count: difficult, crowd, or without a usable box.
         detections: all detections of the class.
-        hits: detections that found a truth at the protocol's threshold (COCO: at 0.5).
+        hits: detections that found a ground-truth box at the protocol's threshold (COCO: at 0.5).
     """
 
-    truths: int
+    ground_truth: int
     ignored: int
     detections: int
     hits: int
@@ -47,18 +47,18 @@ class Evaluation:
 
     Attributes:
         protocol: `voc07`, `voc12`, `ilsvrc`, `coco` or `proposals`.
-        mean_ap: mean over the classes that have truths ("mAP"); None where no class has any, and of proposals.
-        per_class: AP of each class by name; None where the split holds no truth of the class.
-        curves: precision-recall curve of each class that has truths.
-        counts: truths and detections of each class.
+        mean_ap: mean over the classes that have objects ("mAP"); None where no class has any, and of proposals.
+        per_class: AP of each class by name; None where the split holds no ground-truth box of the class.
+        curves: precision-recall curve of each class that has ground-truth boxes.
+        counts: ground-truth boxes and detections of each class.
         iou_threshold: overlap at which a detection is a hit; None for COCO and proposals, which average ten thresholds.
         numbers: further figures by their usual names (COCO's 12; AR10, AR100, AR1000 of proposals); None where a figure
             has nothing to measure.
         foreign: detections of classes that the data set does not have, by class name; they count nowhere.
-        pictures: how each picture went, at an overlap of 0.5 whatever the protocol; None where nobody asked, and of
+        images: how each image went, at an overlap of 0.5 whatever the protocol; None where nobody asked, and of
             proposals.
         comparison: with another set of detections; None where nobody asked.
-        proposals: recall against the number of proposals; None for the other protocols, and without truths.
+        proposals: recall against the number of proposals; None for the other protocols, and without ground-truth boxes.
     """
 
     protocol: str
@@ -69,7 +69,7 @@ class Evaluation:
     iou_threshold: float | None
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     foreign: Mapping[str, int] = field(default_factory=dict)
-    pictures: Pictures | None = None
+    images: Images | None = None
     comparison: Comparison | None = None
     proposals: ProposalRecall | None = None
 
@@ -84,7 +84,7 @@ class Evaluation:
         result.update(self.numbers)
         if self.iou_threshold is not None:
             result["iou_threshold"] = self.iou_threshold
-        result["truths"] = {name: count.truths for name, count in self.counts.items()}
+        result["truths"] = {name: count.ground_truth for name, count in self.counts.items()}
         result["detections"] = {name: count.detections for name, count in self.counts.items()}
         if self.foreign:
             result["foreign_detections"] = dict(self.foreign)
@@ -96,7 +96,7 @@ class Evaluation:
 
 
 def mean_of_present(per_class: Mapping[Any, float | None]) -> float | None:
-    """Mean over the classes that have truths; None where none has.
+    """Mean over the classes that have ground-truth boxes; None where none has.
 
     Caffe divides by all classes and counts an absent one as 0 instead; see `caffe.mean_ap`.
     """

@@ -1,4 +1,4 @@
-"""Truths and detections of a whole set as flat arrays, which every protocol evaluates."""
+"""Ground-truth boxes and detections of a whole set as flat arrays, which every protocol evaluates."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from singleshot.types import Annotations, Detections
 
 @dataclass(frozen=True, eq=False)
 class Flat:
-    """Boxes of all pictures in one row after another, in picture order.
+    """Boxes of all images in one row after another, in image order.
 
     Attributes:
-        pictures: (n,) index of the picture of each.
+        images: (n,) index of the image of each.
         labels: (n,) class, 0..L-1, in the data set's numbering.
         boxes_xyxy: (n, 4) float32.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     labels: np.ndarray
     boxes_xyxy: np.ndarray
 
@@ -30,10 +30,10 @@ class Flat:
         return len(self.labels)
 
 
-def flat_truths(annotations: Annotations) -> Flat:
-    """All truths of a set."""
-    pictures = np.repeat(np.arange(len(annotations)), np.diff(annotations.starts))
-    return Flat(pictures, annotations.labels, annotations.boxes_xyxy)
+def flat_ground_truth(annotations: Annotations) -> Flat:
+    """All ground-truth boxes of a set."""
+    images = np.repeat(np.arange(len(annotations)), np.diff(annotations.starts))
+    return Flat(images, annotations.labels, annotations.boxes_xyxy)
 
 
 def flat_detections(
@@ -44,10 +44,10 @@ def flat_detections(
     The foreign ones are those of classes that the set does not have: they are left out and counted by name.
 
     Raises:
-        DataError: another number of pictures than the set has; a box or a score is not finite; no class in common.
+        DataError: another number of images than the set has; a box or a score is not finite; no class in common.
     """
     if len(detections) != len(annotations):
-        raise DataError(f"detections of {len(detections)} pictures, but the data set has {len(annotations)}")
+        raise DataError(f"detections of {len(detections)} images, but the data set has {len(annotations)}")
     number = {name: label for label, name in enumerate(annotations.class_names)}
     foreign: Counter[str] = Counter()
     pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

@@ -1,6 +1,6 @@
 """ILSVRC DET's evaluation: like VOC2012's, but small objects may be met less exactly, and a taken one is passed over.
 
-A detection takes, of the objects of its picture and class that are not taken yet, the one that it overlaps most among
+A detection takes, of the objects of its image and class that are not taken yet, the one that it overlaps most among
 those whose threshold it meets: min(0.5, w h / ((w + 10) (h + 10))), which allows five pixels on every side (Russakovsky
 et al. 2015, section 4.3). Widths, heights and overlaps count both edge pixels, as the development kit does.
 """
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from singleshot.evaluate.evaluation import Evaluation
-from singleshot.evaluate.flat import Flat, flat_detections, flat_truths
+from singleshot.evaluate.flat import Flat, flat_detections, flat_ground_truth
 from singleshot.evaluate.voc import HIT, MISS, box_overlaps, evaluation_of, ranked, unusable
 from singleshot.shapes import Bool, Float, Int8
 from singleshot.types import Annotations, Detections
@@ -22,18 +22,18 @@ TOLERANCE = 10
 
 
 def evaluate_ilsvrc(annotations: Annotations, detections: Sequence[Detections]) -> Evaluation:
-    """Evaluate a set's detections by ILSVRC's rules; difficult and crowd truths are not there.
+    """Evaluate a set's detections by ILSVRC's rules; difficult and crowd ground-truth boxes are not there.
 
     Raises:
         DataError: see `flat_detections`.
     """
-    truths = flat_truths(annotations)
+    ground_truth = flat_ground_truth(annotations)
     found, scores, foreign = flat_detections(annotations, detections)
-    ignored = annotations.difficult | annotations.crowd | unusable(truths)
-    verdicts = judge_ilsvrc(found, scores, truths, ignored)
+    ignored = annotations.difficult | annotations.crowd | unusable(ground_truth)
+    verdicts = judge_ilsvrc(found, scores, ground_truth, ignored)
     return evaluation_of(
         annotations.class_names,
-        truths,
+        ground_truth,
         ignored,
         found,
         scores,
@@ -57,22 +57,24 @@ def thresholds(boxes_xyxy: Float[np.ndarray, "m 4"]) -> Float[np.ndarray, " m"]:
 
 
 def judge_ilsvrc(
-    found: Flat, scores: Float[np.ndarray, " n"], truths: Flat, ignored: Bool[np.ndarray, " m"]
+    found: Flat, scores: Float[np.ndarray, " n"], ground_truth: Flat, ignored: Bool[np.ndarray, " m"]
 ) -> Int8[np.ndarray, " n"]:
-    """`HIT` or `MISS` of every detection; ignored truths are not there."""
+    """`HIT` or `MISS` of every detection; ignored ground-truth boxes are not there."""
     verdicts = np.full(len(found), MISS, np.int8)
     wanted = np.flatnonzero(~ignored)
-    least = thresholds(truths.boxes_xyxy[wanted].astype(np.float64))
-    classes = 1 + max(found.labels.max(initial=0), truths.labels.max(initial=0))
-    mine = found.pictures * classes + found.labels
-    theirs = truths.pictures[wanted] * classes + truths.labels[wanted]
+    least = thresholds(ground_truth.boxes_xyxy[wanted].astype(np.float64))
+    classes = 1 + max(found.labels.max(initial=0), ground_truth.labels.max(initial=0))
+    mine = found.images * classes + found.labels
+    theirs = ground_truth.images[wanted] * classes + ground_truth.labels[wanted]
     by_group = np.argsort(theirs, kind="stable")
     starts, ends = (np.searchsorted(theirs[by_group], mine, side=side) for side in ("left", "right"))
     free = np.ones(len(wanted), bool)
     for row in ranked(np.flatnonzero(ends > starts), scores):
         rows = by_group[starts[row] : ends[row]]
         overlaps = box_overlaps(
-            np.repeat(found.boxes_xyxy[row][None], len(rows), axis=0), truths.boxes_xyxy[wanted[rows]], plus_one=True
+            np.repeat(found.boxes_xyxy[row][None], len(rows), axis=0),
+            ground_truth.boxes_xyxy[wanted[rows]],
+            plus_one=True,
         )
         overlaps = np.where(free[rows] & (overlaps >= least[rows]), overlaps, -1)
         best = int(overlaps.argmax())

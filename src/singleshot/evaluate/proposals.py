@@ -1,8 +1,8 @@
 """How many objects a detector's best K boxes reach, whatever class they have: recall against the number of proposals.
 
-A truth is recalled when any of the first K boxes of its picture overlaps it by the threshold. Only its closest box
-counts, and one box may reach several truths; that is how proposals are measured (Hosang et al., "What makes for
-effective detection proposals?", 2016), and is never below COCO's AR, which hands every box to one truth. Average recall
+A object is recalled when any of the first K boxes of its image overlaps it by the threshold. Only its closest box
+counts, and one box may reach several objects; that is how proposals are measured (Hosang et al., "What makes for
+effective detection proposals?", 2016), and is never below COCO's AR, which hands a box to one object. Average recall
 is the mean over the thresholds 0.5, 0.55 ... 0.95.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from singleshot.boxes import pairwise_iou
 from singleshot.evaluate.evaluation import ClassCounts, Evaluation
-from singleshot.evaluate.flat import flat_detections, flat_truths
+from singleshot.evaluate.flat import flat_detections, flat_ground_truth
 from singleshot.evaluate.voc import ranked, unusable
 from singleshot.shapes import Float
 from singleshot.spec import OBJECT
@@ -33,19 +33,19 @@ NAMED = (10, 100, 1000)
 
 @dataclass(frozen=True, eq=False)
 class ProposalRecall:
-    """The share of the truths that the best proposals of each picture reach.
+    """The share of the ground-truth boxes that the best proposals of each image reach.
 
     Law: no recall falls with the number of proposals, nor rises with the threshold.
 
     Attributes:
-        counts: numbers of proposals K; a picture with fewer gives all it has.
+        counts: numbers of proposals K; an image with fewer gives all it has.
         recall: at each of `THRESHOLDS` and each K, 0..1.
-        a_picture: proposals of a picture, on average.
+        a_image: proposals of an image, on average.
     """
 
     counts: tuple[int, ...]
     recall: Float[np.ndarray, "thresholds counts"]
-    a_picture: float
+    a_image: float
 
     def at(self, threshold: float) -> Float[np.ndarray, " counts"]:
         """Recall at one of the thresholds."""
@@ -73,29 +73,29 @@ class ProposalRecall:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         columns = {name.replace(" ", "_"): values.tolist() for name, values in self.columns().items()}
-        return {"counts": list(self.counts), **columns, "a_picture": self.a_picture}
+        return {"counts": list(self.counts), **columns, "a_picture": self.a_image}
 
 
 def evaluate_proposals(annotations: Annotations, detections: Sequence[Detections]) -> Evaluation:
     """Measure a set's detections as proposals: best score first, classes unseen; equal scores stay in their order.
 
-    Difficult and crowd truths are left out, and so are truths that no box can overlap.
+    Difficult and crowd ground-truth boxes are left out, and so are ground-truth boxes that no box can overlap.
 
     Raises:
-        DataError: another number of pictures than the set has; a box or a score is not finite.
+        DataError: another number of images than the set has; a box or a score is not finite.
     """
     one_class = annotations.as_one_class(OBJECT)
     found, scores, _ = flat_detections(one_class, [one.as_one_class(OBJECT) for one in detections])
-    truths = flat_truths(one_class)
-    ignored = annotations.difficult | annotations.crowd | unusable(truths)
+    ground_truth = flat_ground_truth(one_class)
+    ignored = annotations.difficult | annotations.crowd | unusable(ground_truth)
     most = max(map(len, detections), default=0)
     counts = (*COUNTS, most) if most > COUNTS[-1] else COUNTS
-    ends = np.searchsorted(found.pictures, np.arange(len(annotations) + 1))
+    ends = np.searchsorted(found.images, np.arange(len(annotations) + 1))
     closest = [np.zeros((0, len(counts)), np.float32)]
-    for picture in range(len(annotations)):
-        mine = ranked(np.arange(ends[picture], ends[picture + 1]), scores)
-        of_picture = slice(annotations.starts[picture], annotations.starts[picture + 1])
-        wanted = truths.boxes_xyxy[of_picture][~ignored[of_picture]]
+    for image in range(len(annotations)):
+        mine = ranked(np.arange(ends[image], ends[image + 1]), scores)
+        of_image = slice(annotations.starts[image], annotations.starts[image + 1])
+        wanted = ground_truth.boxes_xyxy[of_image][~ignored[of_image]]
         closest.append(best_overlaps(found.boxes_xyxy[mine], wanted, counts))
     reached = np.concatenate(closest) >= np.array(THRESHOLDS, np.float32)[:, None, None]
     recall, number = None, reached.shape[1]
@@ -107,12 +107,12 @@ def evaluate_proposals(annotations: Annotations, detections: Sequence[Detections
 
 
 def best_overlaps(
-    proposals_xyxy: Float[np.ndarray, "n 4"], truths_xyxy: Float[np.ndarray, "R 4"], counts: Sequence[int]
+    proposals_xyxy: Float[np.ndarray, "n 4"], ground_truth_xyxy: Float[np.ndarray, "R 4"], counts: Sequence[int]
 ) -> Float[np.ndarray, "R counts"]:
-    """IoU of each truth with the closest of the first K proposals, for each K; 0 where there is none."""
-    overlaps = np.zeros((len(proposals_xyxy) + 1, len(truths_xyxy)), np.float32)
+    """IoU of each ground-truth box with the closest of the first K proposals, for each K; 0 where there is none."""
+    overlaps = np.zeros((len(proposals_xyxy) + 1, len(ground_truth_xyxy)), np.float32)
     with np.errstate(invalid="ignore", over="ignore"):
-        overlaps[1:] = np.nan_to_num(pairwise_iou(proposals_xyxy, truths_xyxy), nan=0)
+        overlaps[1:] = np.nan_to_num(pairwise_iou(proposals_xyxy, ground_truth_xyxy), nan=0)
     so_far = np.maximum.accumulate(overlaps)
     closest: np.ndarray = so_far[np.minimum(counts, len(proposals_xyxy))].T
     return closest

@@ -8,7 +8,7 @@ from dataclasses import replace
 from singleshot.errors import UnknownNameError
 from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation
 from singleshot.evaluate.ilsvrc import evaluate_ilsvrc
-from singleshot.evaluate.pictures import PictureResult, Pictures, judge_pictures
+from singleshot.evaluate.images import ImageResult, Images, judge_images
 from singleshot.evaluate.proposals import PROTOCOL as PROPOSALS
 from singleshot.evaluate.proposals import evaluate_proposals
 from singleshot.evaluate.voc import AP_VERSIONS, evaluate_voc
@@ -20,8 +20,8 @@ __all__ = [
     "ClassCounts",
     "ClassCurve",
     "Evaluation",
-    "PictureResult",
-    "Pictures",
+    "ImageResult",
+    "Images",
     "default_protocol",
     "evaluate",
 ]
@@ -39,8 +39,8 @@ def evaluate(annotations: Annotations, detections: Sequence[Detections], protoco
     """How good the detections are.
 
     Args:
-        annotations: pictures and truths.
-        detections: what was found in each picture, in the set's order; boxes in pixels of the displayed picture.
+        annotations: images and ground-truth boxes.
+        detections: what was found in each image, in the set's order; boxes in pixels of the displayed image.
         protocol: one of `PROTOCOLS`; None takes the data's own.
 
     Raises:
@@ -60,4 +60,4 @@ def evaluate(annotations: Annotations, detections: Sequence[Detections], protoco
         result = evaluate_coco(annotations, detections)
     else:
         raise UnknownNameError("protocol", name, PROTOCOLS)
-    return replace(result, pictures=judge_pictures(annotations, detections))
+    return replace(result, images=judge_images(annotations, detections))

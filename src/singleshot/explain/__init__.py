@@ -1,1 +1,1 @@
-"""One picture explained: which default box found each object, which ones would learn it, what would be mined."""
+"""One image explained: which default box found each object, which ones would learn it, what would be mined."""

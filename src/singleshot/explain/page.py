@@ -1,4 +1,4 @@
-"""The page of `ssd explain`: the picture, and each map with its grid and the default boxes that matter on it."""
+"""The page of `ssd explain`: the image, and each map with its grid and the default boxes that matter on it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from singleshot.report.page import HEAD, section
 from singleshot.report.style import STYLE
 from singleshot.shapes import UInt8
 
-TRUTH, LEARNS, MINED = (255, 255, 255), (255, 214, 0), (255, 80, 50)
+GROUND_TRUTH, LEARNS, MINED = (255, 255, 255), (255, 214, 0), (255, 80, 50)
 SHOWN = 6
 """Boxes of a kind drawn on one map."""
 
 
-def write_explanation(path: Path, title: str, picture: UInt8[np.ndarray, "H W 3"], found: Explanation) -> None:
+def write_explanation(path: Path, title: str, image: UInt8[np.ndarray, "H W 3"], found: Explanation) -> None:
     """Write the page.
 
     Raises:
         MachineError: no space left on the disk.
     """
-    write_whole(path, render(title, picture, found).encode("utf-8", errors="replace"))
+    write_whole(path, render(title, image, found).encode("utf-8", errors="replace"))
 
 
-def render(title: str, picture: UInt8[np.ndarray, "H W 3"], found: Explanation) -> str:
+def render(title: str, image: UInt8[np.ndarray, "H W 3"], found: Explanation) -> str:
     """The page as text."""
     parts = [HEAD.format(title=escape(title), style=STYLE), f"<h1>{escape(title)}</h1>"]
-    factor = min(1.0, LONGEST_SIDE / max(picture.shape[:2]))
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    small = np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size, Image.Resampling.LANCZOS))
+    factor = min(1.0, LONGEST_SIDE / max(image.shape[:2]))
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+    small = np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size, Image.Resampling.LANCZOS))
     parts.append(section("What was found", _overview(small, factor, found)))
     parts.append(section("Where it came from", _sources(found)))
     parts.append(section("How the objects would be learnt", _learnt(found)))
@@ -47,8 +47,8 @@ def render(title: str, picture: UInt8[np.ndarray, "H W 3"], found: Explanation) 
     return "\n".join(part for part in parts if part)
 
 
-def _overview(picture: UInt8[np.ndarray, "h w 3"], factor: float, found: Explanation) -> str:
-    marks = [_mark(one.box_xyxy, factor, TRUTH, "", dashed=True) for one in found.learnt]
+def _overview(image: UInt8[np.ndarray, "h w 3"], factor: float, found: Explanation) -> str:
+    marks = [_mark(one.box_xyxy, factor, GROUND_TRUTH, "", dashed=True) for one in found.learnt]
     for row in reversed(range(len(found.detections))):
         label = int(found.detections.labels[row])
         caption = f"{row + 1}: {found.detections.class_names[label]} {100 * found.detections.scores[row]:.0f}%"
@@ -56,7 +56,7 @@ def _overview(picture: UInt8[np.ndarray, "h w 3"], factor: float, found: Explana
     words = f"detections: {len(found.detections)}"
     if found.learnt:
         words += f"; labelled objects (dashed): {len(found.learnt)}"
-    return f'<div style="max-width:760px">{shown_as_it_is(draw_marks(picture, marks), words)}</div>'
+    return f'<div style="max-width:760px">{shown_as_it_is(draw_marks(image, marks), words)}</div>'
 
 
 def _sources(found: Explanation) -> str:
@@ -102,7 +102,7 @@ def _learnt(found: Explanation) -> str:
     return f'<p class="quiet">{words}</p><div class="card scroll"><table>{"".join(rows)}</table></div>'
 
 
-def _maps(picture: UInt8[np.ndarray, "h w 3"], factor: float, found: Explanation) -> str:
+def _maps(image: UInt8[np.ndarray, "h w 3"], factor: float, found: Explanation) -> str:
     """The paper's figure 1 for each map: its cells, and the boxes on it that found, learn or are mined."""
     figures = []
     for name, boxes, count in found.maps:
@@ -114,7 +114,7 @@ def _maps(picture: UInt8[np.ndarray, "h w 3"], factor: float, found: Explanation
         learning = [place for one in found.learnt for place in one.places if place.source == name]
         mined = [place for place, _ in found.mined if place.source == name]
         some = [*(place for place, _ in detected), *learning, *mined]
-        drawn = with_grid(picture, some[0].map_size_hw) if some else picture
+        drawn = with_grid(image, some[0].map_size_hw) if some else image
         marks = [_mark(place.box_xyxy, factor, MINED, "", dashed=True) for place in mined[:SHOWN]]
         marks += [_mark(place.box_xyxy, factor, LEARNS, "", dashed=True) for place in learning[:SHOWN]]
         marks += [

@@ -1,4 +1,4 @@
-"""Follow detections back to their default boxes, and truths on to the boxes that learn them (the paper's figure 1)."""
+"""Follow detections back to their default boxes, and objects on to the boxes that learn them (the paper's figure 1)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Place:
         map_size_hw: rows and columns of the map.
         cell_xy: column and row of the cell.
         shape: what it is in its cell: `square 30`, `square 60 (root)`, `2:1`, `1:3`.
-        box_xyxy: pixels of the picture, not cut to it.
+        box_xyxy: pixels of the image, not cut to it.
     """
 
     number: int
@@ -65,11 +65,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Learnt:
-    """How a truth would be learnt.
+    """How a ground-truth box would be learnt.
 
     Attributes:
         label: class name.
-        box_xyxy: pixels of the picture.
+        box_xyxy: pixels of the image.
         best: the default box that overlaps it most.
         overlap: IoU of the two.
         places: the default boxes that learn it, the one of the one-to-one assignment among them.
@@ -84,12 +84,12 @@ class Learnt:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A picture explained.
+    """An image explained.
 
     Attributes:
         detections: what was found, best first.
         sources: of each detection.
-        learnt: of each truth; empty where none were given.
+        learnt: of each ground-truth box; empty where none were given.
         mined: the default boxes that hard negative mining would take, hardest first, with the loss of each.
         maps: for each source map, its name, default boxes, and how many of the detections came from it.
         overlap_threshold: from which overlap boxes learn.
@@ -127,28 +127,28 @@ class Explanation:
 @torch.inference_mode()
 def explain(
     network: SSD,
-    picture: UInt8[np.ndarray, "H W 3"],
+    image: UInt8[np.ndarray, "H W 3"],
     *,
     score: float,
-    truths_xyxy: Float32[np.ndarray, "R 4"] | None = None,
+    ground_truth_xyxy: Float32[np.ndarray, "R 4"] | None = None,
     labels: Int64[np.ndarray, " R"] | None = None,
     overlap_threshold: float = 0.5,
     negative_ratio: float = 3.0,
 ) -> Explanation:
-    """Run a network on one picture and trace everything to default boxes.
+    """Run a network on one image and trace everything to default boxes.
 
     Args:
         network: in evaluation mode.
-        picture: RGB pixels.
+        image: RGB pixels.
         score: detections from this score on.
-        truths_xyxy: objects as fractions of the picture; None where they are not known.
+        ground_truth_xyxy: objects as fractions of the image; None where they are not known.
         labels: their classes, 0..L-1 in the network's numbering.
         overlap_threshold: from which overlap boxes would learn.
         negative_ratio: negatives a positive that would be mined.
     """
     spec = network.spec
-    height, width = picture.shape[:2]
-    inputs = torch.from_numpy(to_network_input(picture, spec.input_size_hw, spec.preprocess))[None]
+    height, width = image.shape[:2]
+    inputs = torch.from_numpy(to_network_input(image, spec.input_size_hw, spec.preprocess))[None]
     predictions = network(inputs)
     offsets, scores = predictions.offsets[0].numpy(), predictions.logits[0].softmax(dim=-1).numpy()
     default_boxes = network.default_boxes.numpy()
@@ -158,16 +158,16 @@ def explain(
     sources = _sources(found, len(detections), offsets, scores, places, score=score)
     learnt: tuple[Learnt, ...] = ()
     mined: tuple[tuple[Place, float], ...] = ()
-    if truths_xyxy is not None and labels is not None and len(labels):
+    if ground_truth_xyxy is not None and labels is not None and len(labels):
         there = torch.ones(1, len(labels), dtype=torch.bool)
         matches = match(
-            network.default_boxes, torch.from_numpy(truths_xyxy)[None], there, overlap_threshold=overlap_threshold
+            network.default_boxes, torch.from_numpy(ground_truth_xyxy)[None], there, overlap_threshold=overlap_threshold
         )
-        learnt = _learnt(truths_xyxy, labels, matches, places)
+        learnt = _learnt(ground_truth_xyxy, labels, matches, places)
         losses = background_softmax_loss(predictions.logits)
         hard = hard_negatives(
             losses,
-            matches.truths >= 0,
+            matches.ground_truth >= 0,
             matches.overlaps,
             negative_ratio=negative_ratio,
         )
@@ -203,12 +203,12 @@ def _sources(
 
 
 def _learnt(
-    truths_xyxy: Float32[np.ndarray, "R 4"], labels: Int64[np.ndarray, " R"], matches: Matches, places: _Places
+    ground_truth_xyxy: Float32[np.ndarray, "R 4"], labels: Int64[np.ndarray, " R"], matches: Matches, places: _Places
 ) -> tuple[Learnt, ...]:
-    """How each truth would be learnt."""
-    of_boxes = matches.truths[0].numpy()
+    """How each ground-truth box would be learnt."""
+    of_boxes = matches.ground_truth[0].numpy()
     learnt = []
-    for row, (box, label) in enumerate(zip(truths_xyxy, labels, strict=True)):
+    for row, (box, label) in enumerate(zip(ground_truth_xyxy, labels, strict=True)):
         overlaps = _overlaps(places.fractions, box)
         best = int(overlaps.argmax())
         left, top, right, bottom = (box * places.scale).tolist()
@@ -273,10 +273,10 @@ def _plain(place: Place) -> dict[str, Any]:
     }
 
 
-def truths_in_numbering(
+def ground_truth_in_numbering(
     labels: Int64[np.ndarray, " R"], names: Sequence[str], known: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the truths whose classes a network knows, and their labels in its numbering."""
+    """Rows of the ground-truth boxes whose classes a network knows, and their labels in its numbering."""
     number = {name: label for label, name in enumerate(known)}
     rows = np.array([row for row, label in enumerate(labels) if names[label] in number], np.int64)
     return rows, np.array([number[names[labels[row]]] for row in rows], np.int64)

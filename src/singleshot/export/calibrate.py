@@ -1,4 +1,4 @@
-"""A user's own labelled pictures: what 8-bit scales are measured on, and what an export's mAP is judged by."""
+"""A user's own labelled images: what 8-bit scales are measured on, and what an export's mAP is judged by."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from singleshot.data.classes import only_classes
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import split as hold_out
-from singleshot.decode import decode_picture
+from singleshot.decode import decode_image
 from singleshot.errors import DataError, VerificationError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.runtime.detector import Detector
@@ -25,13 +25,13 @@ from singleshot.shapes import UInt8
 from singleshot.spec import ModelSpec
 from singleshot.types import Annotations
 
-MOST_PICTURES = 300
-"""Pictures to measure the range of activations on."""
+MOST_IMAGES = 300
+"""Images to measure the range of activations on."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Pictures to measure on and, apart from them, pictures to judge by.
+    """Images to measure on and, apart from them, images to judge by.
 
     Attributes:
         measured: the training split, or all but a fifth.
@@ -63,14 +63,14 @@ class Calibration:
             raise DataError(f"{data} has none of the model's classes: {', '.join(spec.class_names)}")
         return cls(measured, judged, f"split {name}" if name else "a fifth held out")
 
-    def pictures(self, input_size_hw: tuple[int, int], most: int = MOST_PICTURES) -> list[UInt8[np.ndarray, "1 h w 3"]]:
+    def images(self, input_size_hw: tuple[int, int], most: int = MOST_IMAGES) -> list[UInt8[np.ndarray, "1 h w 3"]]:
         """Some hundred network inputs, evenly spaced over the measured part."""
         count = min(most, len(self.measured))
         chosen = np.linspace(0, len(self.measured) - 1, count).round().astype(int)
         inputs = []
         for index in chosen:
             inputs.append(np.empty((1, *input_size_hw, 3), np.uint8))
-            resize_into(inputs[-1], [decode_picture(self.measured.path(int(index)))])
+            resize_into(inputs[-1], [decode_image(self.measured.path(int(index)))])
         return inputs
 
     def mean_ap(self, backend: Backend) -> float:
@@ -85,19 +85,19 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Judgement:
-    """mAP of the source and of its export on the same pictures, 0..1.
+    """mAP of the source and of its export on the same images, 0..1.
 
     Attributes:
         before: of the source.
         after: of the export.
-        pictures: how many.
+        images: how many.
         split: which, in words.
         spared: blocks that were left at the higher precision for it.
     """
 
     before: float
     after: float
-    pictures: int
+    images: int
     split: str
     spared: tuple[str, ...] = ()
 
@@ -105,7 +105,7 @@ class Judgement:
         """A line for people."""
         line = (
             f"mAP {100 * self.before:.1f}% before, {100 * self.after:.1f}% after "
-            f"({100 * (self.after - self.before):+.1f} points), on {self.pictures} pictures, {self.split}"
+            f"({100 * (self.after - self.before):+.1f} points), on {self.images} images, {self.split}"
         )
         if not self.spared:
             return line
@@ -127,7 +127,7 @@ class Judgement:
 
 def quantised(
     model: openvino.Model,
-    pictures: Sequence[UInt8[np.ndarray, "1 h w 3"]],
+    images: Sequence[UInt8[np.ndarray, "1 h w 3"]],
     *,
     spared: Collection[str] = (),
     quietly: bool = False,
@@ -136,7 +136,7 @@ def quantised(
 
     Args:
         model: the graph.
-        pictures: to measure the range of activations on.
+        images: to measure the range of activations on.
         spared: layers that stay as they are, by name.
         quietly: without bars.
     """
@@ -147,8 +147,8 @@ def quantised(
     with redirect_stdout(io.StringIO() if quietly else sys.stderr):  # its bars
         return nncf.quantize(
             model,
-            nncf.Dataset(pictures),
-            subset_size=len(pictures),
+            nncf.Dataset(images),
+            subset_size=len(images),
             preset=preset,
             ignored_scope=nncf.IgnoredScope(names=list(spared)) if spared else None,
         )

@@ -1,7 +1,7 @@
 """Decoding, per-class NMS and the limits as a graph, in ONNX's own words; OpenVINO reads it, too.
 
 OpenVINO's own operations for this are not used: in version 2026.4 DetectionOutput writes beyond its memory, and
-MulticlassNms gives one picture of a batch the boxes of another.
+MulticlassNms gives one image of a batch the boxes of another.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _DECODE = """
     boxes = Concat <axis = 2> (first_corners, last_corners)
 """
 # The best top_k of each class; of those that tie with the last one, the first. TopK's own choice differs by engine.
-# count_above is added, not taken from top_k: that OpenVINO 2026.4 fuses, wrongly for all pictures but a batch's first.
+# count_above is added, not taken from top_k: that OpenVINO 2026.4 fuses, wrongly for all images but a batch's first.
 _CUT = """
     best, best_places = TopK <axis = 2> (of_classes, top_k)
     worst = ReduceMin <keepdims = 1> (best, last_axis)

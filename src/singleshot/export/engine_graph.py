@@ -1,4 +1,4 @@
-"""A network as every engine gets it: 8-bit pictures in, encoded boxes and probabilities out."""
+"""A network as every engine gets it: 8-bit images in, encoded boxes and probabilities out."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class EngineGraph(nn.Module):
             variances = torch.tensor(network.spec.boxes.variances).expand_as(network.default_boxes)
             self.register_buffer("boxes_and_variances", torch.cat([network.default_boxes, variances], dim=1))
 
-    def forward(self, pictures: UInt8[Tensor, "B H W 3"]) -> tuple[Float[Tensor, "B K _"], ...]:
-        """What `outputs_of_network` names, of RGB pictures of the input size."""
-        x = pictures.permute(0, 3, 1, 2).float() - self.mean
+    def forward(self, images: UInt8[Tensor, "B H W 3"]) -> tuple[Float[Tensor, "B K _"], ...]:
+        """What `outputs_of_network` names, of RGB images of the input size."""
+        x = images.permute(0, 3, 1, 2).float() - self.mean
         if not self.folded:
             x = x / self.deviation
             x = x.flip(1) if self.reverse else x
@@ -69,20 +69,20 @@ class EngineGraph(nn.Module):
         offsets, probabilities = predictions.offsets, predictions.logits.softmax(dim=-1)
         if not self.rows:
             return offsets, probabilities
-        boxes = self.boxes_and_variances.expand(pictures.shape[0], -1, -1)
+        boxes = self.boxes_and_variances.expand(images.shape[0], -1, -1)
         return torch.cat([probabilities, offsets, boxes], dim=-1), offsets, probabilities
 
 
 def outputs_of_network(outputs: str) -> tuple[str, ...]:
-    """Those that depend on the picture and need no NMS, in the graph's order."""
+    """Those that depend on the image and need no NMS, in the graph's order."""
     return tuple(name for name in OUTPUTS[outputs] if name in {ROWS, *RAW[:2]})
 
 
 def exported_program(network: SSD, outputs: str) -> torch.export.ExportedProgram:
-    """The graph for any number of pictures; it gives what `outputs_of_network` names."""
-    pictures = torch.zeros(2, *network.spec.input_size_hw, 3, dtype=torch.uint8)
+    """The graph for any number of images; it gives what `outputs_of_network` names."""
+    images = torch.zeros(2, *network.spec.input_size_hw, 3, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
     with torch.no_grad():
         return torch.export.export(
-            EngineGraph(network, rows=outputs == "rows"), (pictures,), dynamic_shapes={INPUT: {0: batch}}
+            EngineGraph(network, rows=outputs == "rows"), (images,), dynamic_shapes={INPUT: {0: batch}}
         )

@@ -14,7 +14,7 @@ from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.runtime.quiet_openvino import openvino
 from singleshot.spec import ModelSpec
 
-RANKING_PICTURES = 16
+RANKING_IMAGES = 16
 """To rank layers by, each at the price of loading a graph."""
 
 
@@ -26,7 +26,7 @@ class Lowering:
         spec: of the network.
         graph: in fp32.
         precision: `fp32`, `bf16` or `int8`.
-        calibration: pictures to measure on and to judge by; int8 needs them.
+        calibration: images to measure on and to judge by; int8 needs them.
     """
 
     spec: ModelSpec
@@ -46,7 +46,7 @@ class Lowering:
         """Files with as few layers at the higher precision as it takes.
 
         Args:
-            most_lost: mAP that they may lose on the judged pictures, 0..1.
+            most_lost: mAP that they may lose on the judged images, 0..1.
             before: mAP of the source there.
             on_stage: called with a few words at the beginning of each stage.
 
@@ -55,13 +55,13 @@ class Lowering:
         """
         calibration = self.calibration
         assert calibration is not None
-        pictures = calibration.pictures(self.spec.input_size_hw, RANKING_PICTURES)
-        exact = _results(self._engine(serialised(self.graph), "fp32"), pictures)
+        images = calibration.images(self.spec.input_size_hw, RANKING_IMAGES)
+        exact = _results(self._engine(serialised(self.graph), "fp32"), images)
         lowered = self._quantised((), quietly=True) if self.precision == "int8" else self.graph
 
         def error(spared: Sequence[str]) -> float:
             draft = in_full_precision(lowered, spared, as_in=self.graph) if self.precision == "int8" else lowered
-            return _distance(_results(self._engine(self._stored(draft, spared)), pictures), exact)
+            return _distance(_results(self._engine(self._stored(draft, spared)), images), exact)
 
         found = spare(
             layer_names(self.graph),
@@ -75,8 +75,8 @@ class Lowering:
 
     def _quantised(self, spared: Collection[str], *, quietly: bool) -> openvino.Model:
         assert self.calibration is not None
-        pictures = self.calibration.pictures(self.spec.input_size_hw)
-        return quantised(self.graph.clone(), pictures, spared=spared, quietly=quietly)
+        images = self.calibration.images(self.spec.input_size_hw)
+        return quantised(self.graph.clone(), images, spared=spared, quietly=quietly)
 
     def _stored(self, lowered: openvino.Model, spared: Collection[str]) -> dict[str, bytes]:
         stored = lowered.clone()
@@ -87,9 +87,9 @@ class Lowering:
         return OpenVINOBackend(self.spec, files, precision=precision or self.precision, origin="the export")
 
 
-def _results(backend: OpenVINOBackend, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Encoded boxes and probabilities of all pictures, each (1, H, W, 3)."""
-    each = [[part.copy() for part in backend.predict(list(picture))] for picture in pictures]
+def _results(backend: OpenVINOBackend, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Encoded boxes and probabilities of all images, each (1, H, W, 3)."""
+    each = [[part.copy() for part in backend.predict(list(image))] for image in images]
     return [np.concatenate(parts) for parts in zip(*each, strict=True)]
 
 

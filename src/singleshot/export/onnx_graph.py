@@ -23,7 +23,7 @@ FILES = ENGINE_FILES["onnx"]
 
 
 def to_onnx(network: SSD, *, outputs: str = "detections") -> bytes:
-    """`pictures` (B, H, W, 3) uint8 RGB of the input size -> the results that `runtime.engine` names.
+    """`images` (B, H, W, 3) uint8 RGB of the input size -> the results that `runtime.engine` names.
 
     Args:
         network: any whose NMS is plain (eta 1).

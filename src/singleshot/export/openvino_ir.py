@@ -28,7 +28,7 @@ IN_FP32 = "DisablePrecisionConversion"
 
 
 def to_openvino(network: SSD, *, outputs: str = "detections") -> openvino.Model:
-    """`pictures` (B, H, W, 3) uint8 RGB of the input size -> the results that `runtime.engine` names.
+    """`images` (B, H, W, 3) uint8 RGB of the input size -> the results that `runtime.engine` names.
 
     Args:
         network: any.

@@ -25,7 +25,7 @@ FILES = ("model.pt2",)
 
 
 def to_program(network: SSD, outputs: str) -> bytes:
-    """A `torch.export` program: `pictures` -> what `outputs_of_network` names. `torch.export.load` reads it."""
+    """A `torch.export` program: `images` -> what `outputs_of_network` names. `torch.export.load` reads it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / FILES[0]
         torch.export.save(exported_program(network, outputs), path)
@@ -56,9 +56,9 @@ def program_outputs(spec: ModelSpec, package: bytes, outputs: str, *, compiled: 
 
     names = outputs_of_network(outputs)
 
-    def results(pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Mapping[str, np.ndarray]:
-        buffer = np.empty((len(pictures), *spec.input_size_hw, 3), np.uint8)
-        resize_into(buffer, pictures)
+    def results(images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Mapping[str, np.ndarray]:
+        buffer = np.empty((len(images), *spec.input_size_hw, 3), np.uint8)
+        resize_into(buffer, images)
         with torch.inference_mode():
             values = run(torch.from_numpy(buffer))
         return {name: value.numpy() for name, value in zip(names, values, strict=True)}

@@ -18,8 +18,8 @@ from singleshot.shapes import Float32, UInt8
 from singleshot.ssd.coder import decode
 from singleshot.ssd.detection import Found
 
-Picture = UInt8[np.ndarray, "H W 3"]
-Outputs = Callable[[Sequence[Picture]], Mapping[str, np.ndarray]]
+Image = UInt8[np.ndarray, "H W 3"]
+Outputs = Callable[[Sequence[Image]], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -31,25 +31,25 @@ class Limits:
 
 
 LIMITS = {"fp32": Limits(1.0, 1e-3), "bf16": Limits(32.0, 0.2), "int8": Limits(math.inf, 0.9)}
-"""bf16 keeps three decimal digits in every layer, int8 two: single boxes move, and the mAP on the user's pictures tells
+"""bf16 keeps three decimal digits in every layer, int8 two: single boxes move, and the mAP on the user's images tells
 what it costs; here, only gross faults show."""
 ROW_TOLERANCE = 1e-4
-"""Of scores and of fractions of the picture, between NMS inside the graph and ours on the same predictions."""
+"""Of scores and of fractions of the image, between NMS inside the graph and ours on the same predictions."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    """How far an export lies from its source, over all default boxes that may be detected in some pictures.
+    """How far an export lies from its source, over all default boxes that may be detected in some images.
 
     Attributes:
-        pictures: how many were compared.
-        pixels: the largest distance of two sides of a box, pixels of the picture.
+        images: how many were compared.
+        pixels: the largest distance of two sides of a box, pixels of the image.
         score: the largest distance of two scores.
         boxes: default boxes whose score is high enough to be detected, by either.
         exact: whether the export computes as its source does, in fp32; a lower precision moves single boxes.
     """
 
-    pictures: int
+    images: int
     pixels: float
     score: float
     boxes: int
@@ -58,24 +58,24 @@ class Differences:
     def __str__(self) -> str:
         """A line for people."""
         furthest = f"{self.pixels:.2g} pixels, {self.score:.2g} of score"
-        on = f"on {self.pictures} photographs, {self.boxes} boxes that may be detected"
+        on = f"on {self.images} photographs, {self.boxes} boxes that may be detected"
         if self.exact:
             return f"equal to its source {on}: the furthest differ by {furthest}"
         return f"single boxes differ, as lower precision rounds: at worst by {furthest} ({on}); the mAP tells the cost"
 
 
-def pictures_to_verify_on() -> list[Picture]:
+def images_to_verify_on() -> list[Image]:
     """Photographs that come with the package."""
     return [photograph.pixels() for photograph in (ASTRONAUT, CAMERA, CHELSEA, COFFEE)]
 
 
-def verify(outputs: Outputs, network: SSD, pictures: Sequence[Picture], precision: str) -> Differences:
+def verify(outputs: Outputs, network: SSD, images: Sequence[Image], precision: str) -> Differences:
     """Compare an export, as it was read back, with the network it came from.
 
     Args:
         outputs: runs the export and gives all its results, as `runtime.engine` names them.
         network: what it was made from.
-        pictures: at least two; they go through in one batch.
+        images: at least two; they go through in one batch.
         precision: chooses the limits.
 
     Raises:
@@ -83,16 +83,16 @@ def verify(outputs: Outputs, network: SSD, pictures: Sequence[Picture], precisio
             numbers than its other results, or its own NMS finds other things than ours.
     """
     spec = network.spec
-    results = outputs(pictures)
+    results = outputs(images)
     default_boxes = network.default_boxes.numpy()
     if RAW[2] in results and not np.array_equal(results[RAW[2]], default_boxes):
         raise VerificationError("the export holds other default boxes than its source; it was not kept")
     pixels = score = 0.0
     boxes = 0
-    for picture, offsets, scores in zip(pictures, results[RAW[0]], results[RAW[1]], strict=True):
-        expected_offsets, expected_scores = _source(network, picture)
+    for image, offsets, scores in zip(images, results[RAW[0]], results[RAW[1]], strict=True):
+        expected_offsets, expected_scores = _source(network, image)
         wanted = np.maximum(scores, expected_scores)[:, 1:].max(axis=1) > spec.postprocess.score_threshold
-        size = np.array([picture.shape[1], picture.shape[0]] * 2, np.float32)
+        size = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
         here, there = (
             decode(codes[wanted], default_boxes[wanted], spec.boxes.variances) * size
             for codes in (offsets, expected_offsets)
@@ -111,7 +111,7 @@ def verify(outputs: Outputs, network: SSD, pictures: Sequence[Picture], precisio
     if DETECTIONS[0] in results:
         found = found_in(spec, default_boxes, results[RAW[0]], results[RAW[1]])
         _compare_detections(results[DETECTIONS[0]], results[DETECTIONS[1]], found)
-    return Differences(len(pictures), pixels, score, boxes, exact=precision == "fp32")
+    return Differences(len(images), pixels, score, boxes, exact=precision == "fp32")
 
 
 def _require_classic_rows(
@@ -119,9 +119,9 @@ def _require_classic_rows(
 ) -> None:
     """Exactly the results that were compared with the source, and the constants."""
     rows = results[ROWS]
-    of_picture = np.concatenate([results[RAW[1]], results[RAW[0]]], axis=2)
+    of_image = np.concatenate([results[RAW[1]], results[RAW[0]]], axis=2)
     of_box = np.column_stack([default_boxes, np.tile(np.array(variances, np.float32), (len(default_boxes), 1))])
-    expected = np.concatenate([of_picture, np.broadcast_to(of_box, (len(of_picture), *of_box.shape))], axis=2)
+    expected = np.concatenate([of_image, np.broadcast_to(of_box, (len(of_image), *of_box.shape))], axis=2)
     if not np.array_equal(rows, expected, equal_nan=True):
         raise VerificationError(
             "the rows of the export hold other numbers than its probabilities, offsets, default boxes and variances; "
@@ -136,7 +136,7 @@ def _compare_detections(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, fo
     """
     if counts.tolist() != [len(one) for one in found]:
         raise VerificationError(
-            f"NMS in the export keeps {counts.tolist()} boxes of the pictures, ours {[len(one) for one in found]}; it "
+            f"NMS in the export keeps {counts.tolist()} boxes of the images, ours {[len(one) for one in found]}; it "
             "was not kept"
         )
     for number, (its_rows, one) in enumerate(zip(np.split(rows, np.cumsum(counts)[:-1]), found, strict=True)):
@@ -148,16 +148,16 @@ def _compare_detections(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, fo
         furthest = max(_largest(distances), _largest(np.sort(its_rows[:, 1]) - np.sort(ours[:, 1])))
         if furthest > ROW_TOLERANCE:
             raise VerificationError(
-                f"NMS in the export finds other boxes than ours in picture {number}: by {furthest:.3g} (limit "
+                f"NMS in the export finds other boxes than ours in image {number}: by {furthest:.3g} (limit "
                 f"{ROW_TOLERANCE:g}); it was not kept"
             )
 
 
 @torch.inference_mode()
-def _source(network: SSD, picture: Picture) -> tuple[np.ndarray, np.ndarray]:
+def _source(network: SSD, image: Image) -> tuple[np.ndarray, np.ndarray]:
     network.eval()
     spec = network.spec
-    inputs = torch.from_numpy(to_network_input(picture, spec.input_size_hw, spec.preprocess))[None]
+    inputs = torch.from_numpy(to_network_input(image, spec.input_size_hw, spec.preprocess))[None]
     predictions = network(inputs)
     return predictions.offsets[0].numpy(), predictions.logits[0].softmax(dim=-1).numpy()
 

@@ -11,13 +11,13 @@ from singleshot.shapes import Float
 
 
 class Backbone(nn.Module):
-    """A base: pictures in, maps by name out.
+    """A base: images in, maps by name out.
 
     Attributes:
         TAPS: names of the maps that it can give.
         LAST: the map that the extra maps go on from; always given.
         PADS_AS_TENSORFLOW: whether it takes `tensorflow_padding`.
-        SMALLEST_BATCH: pictures of the smallest batch that tells the shapes of its maps; none cost nothing.
+        SMALLEST_BATCH: images of the smallest batch that tells the shapes of its maps; none cost nothing.
         HAS_WEIGHTS: whether it sets its own starting weights when it is built; else `initialise` does.
         FOLDS_PIXELS: whether scale of pixels and order of channels can go into its first convolution's filters.
         out_channels: of `LAST`.
@@ -41,10 +41,10 @@ class Backbone(nn.Module):
 class Chain(Backbone):
     """A base whose layers, named by `TAPS`, follow each other."""
 
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """The wanted maps and the last, by name."""
         maps: dict[str, Tensor] = {}
-        x = pictures
+        x = images
         for name in self.TAPS:
             x = self.get_submodule(name)(x)
             if name in self.wanted:
@@ -60,10 +60,10 @@ class InvertedResiduals(Backbone):
 
     NUM_BLOCKS: ClassVar[int]
 
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """The wanted maps and `last`, by name."""
         maps: dict[str, Tensor] = {}
-        x = self.get_submodule("stem")(pictures)
+        x = self.get_submodule("stem")(images)
         for number in range(1, self.NUM_BLOCKS + 1):
             x, expanded = self.get_submodule(f"block{number}")(x)
             if f"block{number}_expand" in self.wanted:

@@ -1,7 +1,7 @@
 """The YOLO-like relative's way from a map to boxes: everywhere, from everything (Liu et al. 2016, related work).
 
 The map is pooled to a few cells and cut to a few channels, and one fully connected layer gives the boxes of all cells:
-each sees the whole picture, where SSD's convolutional predictors see 3x3 positions. The layer is a convolution whose
+each sees the whole image, where SSD's convolutional predictors see 3x3 positions. The layer is a convolution whose
 filter is as large as the map, `Heads` without padding, so that whatever treats heads treats it, too.
 """
 

@@ -56,10 +56,10 @@ class MobileNetV1(Backbone):
             inputs = outputs
         self.out_channels = inputs
 
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """The wanted maps and conv13, by name."""
         maps: dict[str, Tensor] = {}
-        x = pictures
+        x = images
         for name in self.TAPS:
             if name != "conv0":
                 x = self.get_submodule(f"{name}_dw")(x)

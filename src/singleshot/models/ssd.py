@@ -1,4 +1,4 @@
-"""The network: base, extra maps, heads. Pictures in, raw predictions out, in training as in inference."""
+"""The network: base, extra maps, heads. Images in, raw predictions out, in training as in inference."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SSD(nn.Module):
     Attributes:
         spec: what it was built from.
         map_sizes_hw: height and width of each source map, as the heads see it, at the spec's input size.
-        default_boxes: (K, 4) float32, fractions of the picture; follows the model's device and is not saved.
+        default_boxes: (K, 4) float32, fractions of the image; follows the model's device and is not saved.
 
     Args:
         spec: any; the grids follow from its input size.
@@ -79,9 +79,9 @@ class SSD(nn.Module):
         boxes = caffe_default_boxes(spec.boxes, self.map_sizes_hw, spec.input_size_hw)
         self.register_buffer("default_boxes", torch.as_tensor(boxes, dtype=torch.float32), persistent=False)
 
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> Predictions:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> Predictions:
         """Raw offsets (B, K, 4) and logits (B, K, C); rows by map, then y, x, box, as `default_boxes`."""
-        maps = self.source_maps(pictures)
+        maps = self.source_maps(images)
         if self.fusion is not None:
             maps = self.fusion(maps)
         for name, norm in self.norms.items():
@@ -90,9 +90,9 @@ class SSD(nn.Module):
             maps = {name: self.grid(maps[name]) for name in self.spec.sources}
         return self.heads(maps)  # type: ignore[no-any-return]
 
-    def source_maps(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+    def source_maps(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """The maps before fusion and normalisation, in order of `spec.sources`, then what is fused beside them."""
-        return _source_maps(self.spec, self.backbone, self.extras, pictures)
+        return _source_maps(self.spec, self.backbone, self.extras, images)
 
 
 def grid_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
@@ -110,8 +110,8 @@ def _grids(spec: ModelSpec, shapes: Mapping[str, tuple[int, int, int]]) -> tuple
     return tuple(shapes[name][1:] for name in spec.sources)
 
 
-def _source_maps(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps, pictures: Tensor) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = backbone(pictures)
+def _source_maps(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps, images: Tensor) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = backbone(images)
     found.update(extras(found[backbone.LAST]))
     return {name: found[name] for name in _wanted(spec)}
 
@@ -123,7 +123,7 @@ def _wanted(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[str, tuple[int, int, int]]:
-    """Channels, height and width of each source map, from a forward of the smallest batch, mostly of no pictures.
+    """Channels, height and width of each source map, from a forward of the smallest batch, mostly of no images.
 
     That costs nothing. (The meta device would do as well, but torch loads its compiler for that.)
     """

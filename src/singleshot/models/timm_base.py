@@ -72,9 +72,9 @@ class TimmBase(Backbone):
             elif isinstance(module, DropPath):
                 module.drop_prob = 0.0
 
-    def forward(self, pictures: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """The wanted maps and the last, by name."""
-        maps = self.features(pictures)
+        maps = self.features(images)
         found: dict[str, Tensor] = {tap: maps[place] for tap, place in self.places.items()}
         if self.channels_come_last:
             return {tap: x.permute(0, 3, 1, 2) for tap, x in found.items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from singleshot.decode import decode_picture
+from singleshot.decode import decode_image
 from singleshot.shapes import UInt8
 
 FOLDER = Path(__file__).parent
@@ -34,7 +34,7 @@ class Photograph:
 
     def pixels(self) -> UInt8[np.ndarray, "H W 3"]:
         """The tinted photograph."""
-        tinted = decode_picture(self.path) * np.array(self.tint, np.float32)
+        tinted = decode_image(self.path) * np.array(self.tint, np.float32)
         pixels: UInt8[np.ndarray, "H W 3"] = np.clip(tinted, 0, 255).astype(np.uint8)
         return pixels
 
@@ -52,6 +52,6 @@ PHOTOGRAPHS = (ASTRONAUT, BRICK, CAMERA, CHELSEA, COFFEE, GRASS, GRAVEL, ROCKET)
 TO_DETECT = (CHELSEA, ASTRONAUT, CAMERA)
 """What the shipped model is shown: its classes are in them."""
 BEHIND_TRAINING = (ASTRONAUT, BRICK, CHELSEA, GRAVEL, ROCKET)
-"""Backgrounds of the drawn set's train and val pictures."""
+"""Backgrounds of the drawn set's train and val images."""
 BEHIND_TEST = (CAMERA, COFFEE, GRASS)
-"""Backgrounds of its test pictures: none of them was behind a training picture."""
+"""Backgrounds of its test images: none of them was behind a training image."""

@@ -1,1 +1,1 @@
-"""Pictures, plots and pages for people."""
+"""Images, plots and pages for people."""

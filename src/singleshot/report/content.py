@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from singleshot.decode import decode_picture
+from singleshot.decode import decode_image
 from singleshot.evaluate.evaluation import Evaluation
 from singleshot.types import Annotations, Detections
 
@@ -39,18 +39,18 @@ class ReportContent:
         title: the page's heading.
         command: the command that made it, to repeat it.
         notes: lines for people, such as what was chosen and why.
-        showcase: (caption, RGB picture) each, shown as they are, such as photographs with their detections drawn.
-        coverage: lines on how well the default boxes cover the truths.
+        showcase: (caption, RGB image) each, shown as they are, such as photographs with their detections drawn.
+        coverage: lines on how well the default boxes cover the ground-truth boxes.
         history: rows of `metrics.jsonl`: training rows with step, epoch, loss, loss_location, loss_confidence,
             learning_rate; validation rows with step, epoch, mAP.
         rate_search: how the loss went as the rate rose.
         evaluation: how good the detections are.
         before: the evaluation to compare with, such as before training.
-        annotations: the evaluated pictures and their truths; with `detections`, the best and worst are shown.
+        annotations: the evaluated images and their ground-truth boxes; with `detections`, the best and worst are shown.
         detections: what was found in each, in the same order.
         configuration: settings by name; values may be nested.
-        pictures_shown: how many of the best, and of the worst.
-        open_picture: path to RGB array; called for the shown pictures only.
+        images_shown: how many of the best, and of the worst.
+        open_image: path to RGB array; called for the shown images only.
     """
 
     title: str
@@ -65,5 +65,5 @@ class ReportContent:
     annotations: Annotations | None = None
     detections: Sequence[Detections] | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
-    pictures_shown: int = 6
-    open_picture: Callable[[Path], np.ndarray] = decode_picture
+    images_shown: int = 6
+    open_image: Callable[[Path], np.ndarray] = decode_image

@@ -1,4 +1,4 @@
-"""The page of `ssd analyze`: what the mistakes are, what they depend on, and the pictures themselves."""
+"""The page of `ssd analyze`: what the mistakes are, what they depend on, and the images themselves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from singleshot.decode import decode_picture
+from singleshot.decode import decode_image
 from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
 from singleshot.evaluate.diagnosis.sensitivity import Sensitivity
 from singleshot.files import write_whole
@@ -18,7 +18,7 @@ from singleshot.report.diagnosis_charts import KIND_COLOURS, confusion_table, pa
 from singleshot.report.diagnosis_examples import examples
 from singleshot.report.gallery import Gallery
 from singleshot.report.page import HEAD, section
-from singleshot.report.sections import lines, percent, pictures
+from singleshot.report.sections import images, lines, percent
 from singleshot.report.style import STYLE
 from singleshot.types import Detections
 
@@ -40,14 +40,14 @@ def write_diagnosis(
     diagnosis: Diagnosis,
     detections: Sequence[Detections],
     *,
-    open_picture: Callable[[Path], np.ndarray] = decode_picture,
+    open_image: Callable[[Path], np.ndarray] = decode_image,
 ) -> None:
     """Write the page.
 
     Raises:
         MachineError: no space left on the disk.
     """
-    page = render(title, diagnosis, detections, open_picture=open_picture)
+    page = render(title, diagnosis, detections, open_image=open_image)
     write_whole(path, page.encode("utf-8", errors="replace"))
 
 
@@ -56,12 +56,12 @@ def render(
     diagnosis: Diagnosis,
     detections: Sequence[Detections],
     *,
-    open_picture: Callable[[Path], np.ndarray],
+    open_image: Callable[[Path], np.ndarray],
 ) -> str:
-    """The page as text; pictures are opened for the examples alone."""
+    """The page as text; images are opened for the examples alone."""
     judged = diagnosis.judged
-    gallery = Gallery(judged.annotations, detections, diagnosis.pictures, open_picture)
-    worst = diagnosis.pictures.ordered()[::-1][:WORST]
+    gallery = Gallery(judged.annotations, detections, diagnosis.images, open_image)
+    worst = diagnosis.images.ordered()[::-1][:WORST]
     parts = [HEAD.format(title=escape(title), style=STYLE), f"<h1>{escape(title)}</h1>"]
     parts.append(_headline(diagnosis))
     parts.append(section("What the detections are", _kinds(diagnosis)))
@@ -72,8 +72,8 @@ def render(
     parts.append(section("What a score means", _calibration(diagnosis)))
     for kind in _kinds_of_mistakes(diagnosis):
         title_of = f"The surest mistakes: {KINDS[kind]}"
-        parts.append(section(title_of, examples(diagnosis, kind, open_picture)))
-    parts.append(section("Pictures that went worst", pictures(gallery, worst)))
+        parts.append(section(title_of, examples(diagnosis, kind, open_image)))
+    parts.append(section("Images that went worst", images(gallery, worst)))
     parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
     return "\n".join(part for part in parts if part)
 
@@ -81,7 +81,7 @@ def render(
 def _headline(diagnosis: Diagnosis) -> str:
     mistakes = diagnosis.mistakes
     aps = mistakes.average_precision[np.isfinite(mistakes.average_precision)]
-    missed = 1 - np.nansum(mistakes.recall * mistakes.truths) / max(1, mistakes.truths.sum())
+    missed = 1 - np.nansum(mistakes.recall * mistakes.ground_truth) / max(1, mistakes.ground_truth.sum())
     tiles = [(percent(float(aps.mean()) if len(aps) else None), "mAP, area under the envelope, IoU 0.5")]
     tiles.append((percent(float(missed)), "of the objects never found, at any score"))
     gains = list(mistakes.gains.values())
@@ -139,12 +139,12 @@ def _class_table(diagnosis: Diagnosis) -> str:
         "<tr><th>class</th><th>objects</th><th>AP</th><th>found</th><th>found, 0.1</th>"
         f'<th colspan="{len(wrong)}">points of AP without ...</th></tr><tr>{"<th></th>" * 5}{head}</tr>'
     ]
-    for label in np.flatnonzero(mistakes.truths):
+    for label in np.flatnonzero(mistakes.ground_truth):
         ap = mistakes.average_precision[label]
         cells = "".join(f"<td>{100 * (mistakes.without[kind - 1, label] - ap):+.1f}</td>" for kind in wrong)
         recalls = (float(mistakes.recall[label]), float(mistakes.weak_recall[label]))
         rows.append(
-            f"<tr><td>{escape(mistakes.class_names[label])}</td><td>{mistakes.truths[label]:,}</td>"
+            f"<tr><td>{escape(mistakes.class_names[label])}</td><td>{mistakes.ground_truth[label]:,}</td>"
             f"<td>{percent(float(ap))}</td><td>{percent(recalls[0])}</td><td>{percent(recalls[1])}</td>{cells}</tr>"
         )
     return f'<div class="card scroll"><table>{"".join(rows)}</table></div>'
@@ -168,7 +168,7 @@ def _sensitivity(found: Sensitivity) -> str:
         )
         span = f"{_edge(found, found.edges[row, 0])} to {_edge(found, found.edges[row, -1])}"
         cards.append(f'<div class="card"><h3>{escape(name)}<br><span class="quiet">{span}</span></h3>{chart}</div>')
-    what = "area, as a share of the picture" if found.of == "size" else "width / height"
+    what = "area, as a share of the image" if found.of == "size" else "width / height"
     words = (
         f"Normalised AP of the tenth, fifth, two fifths, fifth and tenth of a class's objects by {what}; the figures "
         "below the name part off the first and the last. Dashed: all its objects. Bars: standard errors."

@@ -1,4 +1,4 @@
-"""Mistakes to look at: cut out of their pictures, with what is labelled there."""
+"""Mistakes to look at: cut out of their images, with what is labelled there."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ EXAMPLES = 6
 CONTEXT = 0.6
 """Shown around a mistake, in sides of its box."""
 LEAST_SHOWN = 96
-"""Pixels of a picture that an example shows at least."""
+"""Pixels of an image that an example shows at least."""
 
 
-def examples(diagnosis: Diagnosis, kind: int, open_picture: Callable[[Path], np.ndarray]) -> str:
-    """The surest mistakes of a kind, one a picture, cut out of their pictures; empty text where there are none.
+def examples(diagnosis: Diagnosis, kind: int, open_image: Callable[[Path], np.ndarray]) -> str:
+    """The surest mistakes of a kind, one an image, cut out of their images; empty text where there are none.
 
     Args:
         diagnosis: of the set.
         kind: its number among the kinds of mistakes.
-        open_picture: path to RGB array.
+        open_image: path to RGB array.
     """
     judged = diagnosis.judged
     rows = np.flatnonzero(diagnosis.mistakes.kinds == kind)
     rows = rows[np.argsort(-judged.scores[rows], kind="stable")]
-    _, first = np.unique(judged.found.pictures[rows], return_index=True)
+    _, first = np.unique(judged.found.images[rows], return_index=True)
     figures = []
     for row in rows[np.sort(first)][:EXAMPLES]:
-        index = int(judged.found.pictures[row])
+        index = int(judged.found.images[row])
         name = judged.annotations.files[index]
         try:
-            picture = open_picture(judged.annotations.path(index))
+            image = open_image(judged.annotations.path(index))
         except (SingleshotError, OSError) as error:
             figures.append(f'<figure><p class="quiet">{escape(str(error))}</p></figure>')
             continue
         label = judged.class_names[judged.found.labels[row]]
         caption = f"{label} {100 * judged.scores[row]:.0f}%, {name}"
-        figures.append(shown_as_it_is(_cut_out(diagnosis, picture, int(row)), caption))
+        figures.append(shown_as_it_is(_cut_out(diagnosis, image, int(row)), caption))
     legend = (
         '<p class="legend"><span><i class="key wrong"></i>the mistake</span><span><i class="key dashed found"></i>'
         'labelled objects</span><span><i class="key right"></i>right detections above the score of best F1</span></p>'
@@ -53,21 +53,21 @@ def examples(diagnosis: Diagnosis, kind: int, open_picture: Callable[[Path], np.
     return f'{legend}<div class="gallery">{"".join(figures)}</div>' if figures else ""
 
 
-def _cut_out(diagnosis: Diagnosis, picture: UInt8[np.ndarray, "H W 3"], row: int) -> UInt8[np.ndarray, "h w 3"]:
+def _cut_out(diagnosis: Diagnosis, image: UInt8[np.ndarray, "H W 3"], row: int) -> UInt8[np.ndarray, "h w 3"]:
     judged = diagnosis.judged
-    index = judged.found.pictures[row]
+    index = judged.found.images[row]
     box = judged.found.boxes_xyxy[row].astype(np.float64)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     centre = (box[:2] + box[2:]) / 2
     half = np.maximum((box[2:] - box[:2]) * (0.5 + CONTEXT), LEAST_SHOWN / 2)
     half = np.maximum(half, 0.7 * half.max())
     low = np.clip(np.floor(centre - half), 0, [max(0, width - 1), max(0, height - 1)]).astype(int)
     high = np.maximum(low + 1, np.clip(np.ceil(centre + half), 0, [width, height]).astype(int))
-    cut = picture[low[1] : high[1], low[0] : high[0]]
+    cut = image[low[1] : high[1], low[0] : high[0]]
     zoom = max(1.0, 300 / max(cut.shape[:2]))
     size = (max(1, round(cut.shape[1] * zoom)), max(1, round(cut.shape[0] * zoom)))
     offset = np.tile(low, 2)
-    truths = judged.annotations.truths(int(index))
+    ground_truth = judged.annotations.ground_truth(int(index))
     frame = np.concatenate([low, high])
 
     def shown(boxes: np.ndarray) -> np.ndarray:
@@ -75,15 +75,15 @@ def _cut_out(diagnosis: Diagnosis, picture: UInt8[np.ndarray, "H W 3"], row: int
 
     marks = [
         Mark(
-            ((truths.boxes_xyxy[at] - offset) * zoom).tolist(),
+            ((ground_truth.boxes_xyxy[at] - offset) * zoom).tolist(),
             FOUND,
-            judged.class_names[truths.labels[at]],
+            judged.class_names[ground_truth.labels[at]],
             dashed=True,
         )
-        for at in shown(truths.boxes_xyxy)
+        for at in shown(ground_truth.boxes_xyxy)
     ]
-    right = (judged.found.pictures == index) & (diagnosis.mistakes.kinds == 0)
-    right &= judged.scores >= diagnosis.pictures.score_threshold
+    right = (judged.found.images == index) & (diagnosis.mistakes.kinds == 0)
+    right &= judged.scores >= diagnosis.images.score_threshold
     rights = judged.found.boxes_xyxy[right]
     marks += [Mark(((rights[at] - offset) * zoom).tolist(), RIGHT) for at in shown(rights)]
     label = judged.class_names[judged.found.labels[row]]
@@ -91,5 +91,5 @@ def _cut_out(diagnosis: Diagnosis, picture: UInt8[np.ndarray, "H W 3"], row: int
     return draw_marks(_enlarged(cut, size), marks, zoom=1.0)
 
 
-def _enlarged(picture: UInt8[np.ndarray, "h w 3"], size_wh: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize(size_wh, Image.Resampling.BICUBIC))
+def _enlarged(image: UInt8[np.ndarray, "h w 3"], size_wh: tuple[int, int]) -> UInt8[np.ndarray, "y x 3"]:
+    return np.asarray(Image.fromarray(np.ascontiguousarray(image)).resize(size_wh, Image.Resampling.BICUBIC))

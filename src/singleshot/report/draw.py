@@ -1,6 +1,6 @@
-"""Draw boxes on a picture so that they are read at a glance, on a stamp as on a poster.
+"""Draw boxes on an image so that they are read at a glance, on a stamp as on a poster.
 
-Lines, letters and dashes scale with the picture; every line has a dark seam, so that it shows on any ground.
+Lines, letters and dashes scale with the image; every line has a dark seam, so that it shows on any ground.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from singleshot.shapes import UInt8
-from singleshot.types import Detections, Truths
+from singleshot.types import Detections, GroundTruth
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 SEAM: Colour = (0, 0, 0)
-TRUTH: Colour = (255, 255, 255)
+GROUND_TRUTH: Colour = (255, 255, 255)
 GOLDEN_ANGLE = 0.381966
 
 
@@ -31,10 +31,10 @@ class Mark:
     """A box to draw.
 
     Attributes:
-        box_xyxy: pixels of the picture; may stick out.
+        box_xyxy: pixels of the image; may stick out.
         colour: of line and caption.
         caption: text on a plate at the box; none where empty.
-        dashed: how truths are told from detections.
+        dashed: how ground-truth boxes are told from detections.
     """
 
     box_xyxy: Sequence[float]
@@ -44,7 +44,7 @@ class Mark:
 
 
 def class_colour(label: int) -> Colour:
-    """A bright colour for a class, the same in every picture; neighbours in number lie far apart on the wheel."""
+    """A bright colour for a class, the same in every image; neighbours in number lie far apart on the wheel."""
     hue = (0.58 + label * GOLDEN_ANGLE) % 1
     lightness = (0.60, 0.52, 0.68)[label // 8 % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
@@ -52,45 +52,48 @@ def class_colour(label: int) -> Colour:
 
 
 def draw(
-    picture: UInt8[np.ndarray, "H W 3"], detections: Detections, *, truths: Truths | None = None
+    image: UInt8[np.ndarray, "H W 3"], detections: Detections, *, ground_truth: GroundTruth | None = None
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A copy of the picture with every detection in its class's colour, with name and score; truths are dashed white.
+    """A copy of the image with every detection in its class's colour, with name and score; objects are dashed white.
 
     Args:
-        picture: RGB.
-        detections: boxes in pixels of this picture; the best is drawn last, on top.
-        truths: what should have been found.
+        image: RGB.
+        detections: boxes in pixels of this image; the best is drawn last, on top.
+        ground_truth: what should have been found.
     """
-    marks = [Mark(box, TRUTH, dashed=True) for box in (truths.boxes_xyxy.tolist() if truths is not None else [])]
+    marks = [
+        Mark(box, GROUND_TRUTH, dashed=True)
+        for box in (ground_truth.boxes_xyxy.tolist() if ground_truth is not None else [])
+    ]
     for row in np.argsort(detections.scores, kind="stable"):
         label = int(detections.labels[row])
         caption = f"{detections.class_names[label]} {100 * detections.scores[row]:.0f}%"
         marks.append(Mark(detections.boxes[row].tolist(), class_colour(label), caption))
-    return draw_marks(picture, marks)
+    return draw_marks(image, marks)
 
 
 def draw_marks(
-    picture: UInt8[np.ndarray, "H W 3"], marks: Sequence[Mark], *, zoom: float = 1.0
+    image: UInt8[np.ndarray, "H W 3"], marks: Sequence[Mark], *, zoom: float = 1.0
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A copy of the picture with the marks, later ones on top; captions lie above all boxes and avoid each other.
+    """A copy of the image with the marks, later ones on top; captions lie above all boxes and avoid each other.
 
-    Boxes that are not finite are left out. `zoom` makes lines and letters larger, for a picture that is shown small.
+    Boxes that are not finite are left out. `zoom` makes lines and letters larger, for an image that is shown small.
     """
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    pen = ImageDraw.Draw(image)
-    scale = zoom * math.sqrt(image.width * image.height)
+    canvas = Image.fromarray(np.ascontiguousarray(image))
+    pen = ImageDraw.Draw(canvas)
+    scale = zoom * math.sqrt(canvas.width * canvas.height)
     thickness = max(1, round(scale / 260))
     font = _font(max(10, round(scale / 42)))
     drawn = [mark for mark in marks if all(math.isfinite(value) for value in mark.box_xyxy)]
     for mark in drawn:
-        _outline(pen, _inside(mark.box_xyxy, image.size), mark.colour, thickness=thickness, dashed=mark.dashed)
+        _outline(pen, _inside(mark.box_xyxy, canvas.size), mark.colour, thickness=thickness, dashed=mark.dashed)
     captioned = [mark for mark in reversed(drawn) if mark.caption]  # the uppermost box has the first choice of a place
     plates: list[Rectangle] = []
     for mark in captioned:
-        plates.append(_place(pen, mark, font, plates, image.size))
+        plates.append(_place(pen, mark, font, plates, canvas.size))
     for mark, plate in zip(reversed(captioned), reversed(plates), strict=True):
         _write(pen, mark, font, plate)
-    return np.asarray(image)
+    return np.asarray(canvas)
 
 
 @lru_cache(maxsize=8)
@@ -100,7 +103,7 @@ def _font(size: int) -> Font:
 
 
 def _inside(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> Rectangle:
-    """The box cut to the picture, corners in order."""
+    """The box cut to the image, corners in order."""
     left, right = sorted(min(max(v, 0), size_wh[0] - 1) for v in (box_xyxy[0], box_xyxy[2]))
     top, bottom = sorted(min(max(v, 0), size_wh[1] - 1) for v in (box_xyxy[1], box_xyxy[3]))
     return round(left), round(top), round(right), round(bottom)

@@ -1,4 +1,4 @@
-"""The pictures that went best and worst, with truths and detections drawn, as figures of the page."""
+"""The images that went best and worst, with ground-truth boxes and detections drawn, as figures of the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from singleshot.errors import SingleshotError
-from singleshot.evaluate.pictures import PictureResult, Pictures
+from singleshot.evaluate.images import ImageResult, Images
 from singleshot.report.content import ReportContent
 from singleshot.report.draw import Mark, draw_marks
 from singleshot.shapes import UInt8
-from singleshot.types import Annotations, Detections, Truths
+from singleshot.types import Annotations, Detections, GroundTruth
 
 RIGHT, WRONG, MISSED, FOUND, IGNORED = (40, 150, 255), (255, 80, 50), (255, 214, 0), (255, 255, 255), (150, 150, 150)
 LONGEST_SIDE = 640
@@ -26,62 +26,62 @@ MAX_BYTES = 200_000
 LEGEND = (
     '<p class="legend"><span><i class="key right"></i>right</span><span><i class="key wrong"></i>wrong</span>'
     '<span><i class="key dashed missed"></i>missed</span>'
-    '<span><i class="key dashed found"></i>truth that was found</span>'
-    '<span><i class="key dashed ignored"></i>truth that does not count</span></p>'
+    '<span><i class="key dashed found"></i>ground-truth box that was found</span>'
+    '<span><i class="key dashed ignored"></i>ground-truth box that does not count</span></p>'
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Pictures that were judged, with all that is needed to show them; see `ReportContent`."""
+    """Images that were judged, with all that is needed to show them; see `ReportContent`."""
 
     annotations: Annotations
     detections: Sequence[Detections]
-    pictures: Pictures
-    open_picture: Callable[[Path], np.ndarray]
+    images: Images
+    open_image: Callable[[Path], np.ndarray]
 
     def best_and_worst(self, count: int) -> tuple[list[int], list[int]]:
-        """At most `count` pictures each: the best first, and of the others the worst first."""
-        order = self.pictures.ordered()
+        """At most `count` images each: the best first, and of the others the worst first."""
+        order = self.images.ordered()
         count = min(count, (len(order) + 1) // 2)
         return order[:count], order[::-1][: min(count, len(order) - count)]
 
     def figure(self, index: int) -> str:
-        """One picture with its marks and a line on how it went; a picture that cannot be read says so."""
-        result = self.pictures.results[index]
+        """One image with its marks and a line on how it went; an image that cannot be read says so."""
+        result = self.images.results[index]
         name = self.annotations.files[index]
         try:
-            picture = self.open_picture(self.annotations.path(index))
+            image = self.open_image(self.annotations.path(index))
         except (SingleshotError, OSError) as error:
             return f'<figure><p class="quiet">{escape(str(error))}</p>{_caption(name, result)}</figure>'
-        truths, names = self.annotations.truths(index), self.annotations.class_names
-        drawn = _shrunk_and_marked(picture, truths, names, self.detections[index], result)
+        ground_truth, names = self.annotations.ground_truth(index), self.annotations.class_names
+        drawn = _shrunk_and_marked(image, ground_truth, names, self.detections[index], result)
         return f"<figure>{_image(drawn, name)}{_caption(name, result)}</figure>"
 
 
 def gallery_of(content: ReportContent) -> Gallery | None:
-    """The judged pictures of a report; None where it lacks pictures, detections or their evaluation."""
-    pictures = content.evaluation.pictures if content.evaluation is not None else None
-    if pictures is None or content.annotations is None or content.detections is None:
+    """The judged images of a report; None where it lacks images, detections or their evaluation."""
+    images = content.evaluation.images if content.evaluation is not None else None
+    if images is None or content.annotations is None or content.detections is None:
         return None
-    return Gallery(content.annotations, content.detections, pictures, content.open_picture)
+    return Gallery(content.annotations, content.detections, images, content.open_image)
 
 
-def shown_as_it_is(picture: UInt8[np.ndarray, "H W 3"], caption: str) -> str:
-    """A finished picture as a figure."""
-    image = Image.fromarray(picture)
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+def shown_as_it_is(image: UInt8[np.ndarray, "H W 3"], caption: str) -> str:
+    """A finished image as a figure."""
+    canvas = Image.fromarray(image)
+    canvas.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     return f"<figure>{_image(np.asarray(image), caption)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _image(picture: UInt8[np.ndarray, "h w 3"], name: str) -> str:
-    """The picture inside the page."""
-    source = f"data:image/jpeg;base64,{base64.b64encode(_jpeg(picture)).decode()}"
-    height, width = picture.shape[:2]
+def _image(image: UInt8[np.ndarray, "h w 3"], name: str) -> str:
+    """The image inside the page."""
+    source = f"data:image/jpeg;base64,{base64.b64encode(_jpeg(image)).decode()}"
+    height, width = image.shape[:2]
     return f'<img src="{source}" width="{width}" height="{height}" alt="{escape(name)}">'
 
 
-def _caption(name: str, result: PictureResult) -> str:
+def _caption(name: str, result: ImageResult) -> str:
     """How it went, in words."""
     wanted = int((~result.ignored).sum())
     words = f"{len(result.right)} of {wanted} found, {len(result.wrong)} wrong"
@@ -89,19 +89,21 @@ def _caption(name: str, result: PictureResult) -> str:
 
 
 def _shrunk_and_marked(
-    picture: UInt8[np.ndarray, "H W 3"],
-    truths: Truths,
+    image: UInt8[np.ndarray, "H W 3"],
+    ground_truth: GroundTruth,
     class_names: Sequence[str],
     detections: Detections,
-    result: PictureResult,
+    result: ImageResult,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Shrunk first, so that lines and letters stay sharp."""
-    image = Image.fromarray(picture)
-    factor = min(1.0, LONGEST_SIDE / max(image.size))
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    scale = np.tile(np.array(size) / image.size, 2)
+    canvas = Image.fromarray(image)
+    factor = min(1.0, LONGEST_SIDE / max(canvas.size))
+    size = (max(1, round(canvas.width * factor)), max(1, round(canvas.height * factor)))
+    scale = np.tile(np.array(size) / canvas.size, 2)
     marks = []
-    for box, label, found, ignored in zip(truths.boxes_xyxy, truths.labels, result.found, result.ignored, strict=True):
+    for box, label, found, ignored in zip(
+        ground_truth.boxes_xyxy, ground_truth.labels, result.found, result.ignored, strict=True
+    ):
         colour = IGNORED if ignored else FOUND if found else MISSED
         caption = class_names[label] if colour is MISSED else ""
         marks.append(Mark((box * scale).tolist(), colour, caption, dashed=True))
@@ -109,14 +111,14 @@ def _shrunk_and_marked(
         for row in rows[::-1].tolist():
             caption = f"{detections.class_names[detections.labels[row]]} {100 * detections.scores[row]:.0f}%"
             marks.append(Mark((detections.boxes[row] * scale).tolist(), colour, caption))
-    return draw_marks(np.asarray(image.resize(size, Image.Resampling.LANCZOS)), marks, zoom=1.4)
+    return draw_marks(np.asarray(canvas.resize(size, Image.Resampling.LANCZOS)), marks, zoom=1.4)
 
 
-def _jpeg(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """The picture's bytes; quality gives way where they would be many, so that the page stays small."""
+def _jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
+    """The image's bytes; quality gives way where they would be many, so that the page stays small."""
     for quality in (88, 75, 60, 40, 20):
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=quality, optimize=True)
+        Image.fromarray(image).save(buffer, "JPEG", quality=quality, optimize=True)
         if buffer.tell() <= MAX_BYTES:
             break
     return buffer.getvalue()

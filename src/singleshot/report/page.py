@@ -1,6 +1,6 @@
 """The report: one HTML file that holds all it needs, opens anywhere and runs nothing.
 
-No script, no link, no request (a content security policy forbids them); every name is escaped; pictures are small JPEGs
+No script, no link, no request (a content security policy forbids them); every name is escaped; images are small JPEGs
 inside the page, which stays below 5 MB.
 """
 
@@ -51,9 +51,9 @@ def render(content: ReportContent) -> str:
     parts.append(section("Default boxes and objects", sections.lines(content.coverage)))
     gallery = gallery_of(content)
     if gallery is not None:
-        best, worst = gallery.best_and_worst(content.pictures_shown)
-        parts.append(section("Pictures that went best", sections.pictures(gallery, best)))
-        parts.append(section("Pictures that went worst", sections.pictures(gallery, worst)))
+        best, worst = gallery.best_and_worst(content.images_shown)
+        parts.append(section("Images that went best", sections.images(gallery, best)))
+        parts.append(section("Images that went worst", sections.images(gallery, worst)))
     parts.append(section("Configuration", sections.configuration(content.configuration)))
     if content.command:
         parts.append(section("Command", f'<div class="card"><pre>{escape(content.command)}</pre></div>'))

@@ -19,7 +19,7 @@ PROTOCOLS = {
     "voc12": "PASCAL VOC2012: area under the envelope, IoU 0.5",
     "ilsvrc": "ILSVRC DET: area under the envelope, IoU 0.5, less for small objects",
     "coco": "COCO: mean over IoU 0.5 to 0.95",
-    "proposals": "Recall of the best K boxes, whatever their class: a truth is reached when any of them overlaps it by "
+    "proposals": "Recall of the best K boxes, whatever their class: an object is reached when one overlaps it by "
     "the threshold; AR: mean over IoU 0.5 to 0.95",
 }
 CURVES_SHOWN = 24
@@ -52,9 +52,9 @@ def _tiles(content: ReportContent) -> Iterator[str]:
             yield _tile(percent(before.figure[1]), f"{name} before")
         if "AP50" in result.numbers:
             yield _tile(percent(result.numbers["AP50"]), "AP50")
-        if result.pictures is not None and not math.isnan(result.pictures.f1):
-            yield _tile(percent(result.pictures.f1), f"F1 at score {result.pictures.score_threshold:.2f}")
-        yield _tile(f"{sum(count.truths for count in result.counts.values()):,}", "objects")
+        if result.images is not None and not math.isnan(result.images.f1):
+            yield _tile(percent(result.images.f1), f"F1 at score {result.images.score_threshold:.2f}")
+        yield _tile(f"{sum(count.ground_truth for count in result.counts.values()):,}", "objects")
     if content.annotations is not None:
         yield _tile(f"{len(content.annotations):,}", "pictures")
     for name in FIGURES:
@@ -178,7 +178,7 @@ def _card(title: str, body: str) -> str:
 
 
 def classes(result: Evaluation, before: Evaluation | None) -> str:
-    """The table of classes, best first, those without truths last."""
+    """The table of classes, best first, those without ground-truth boxes last."""
     if not result.per_class:
         return ""
     names = sorted(result.per_class, key=lambda name: -(-1.0 if (ap := result.per_class[name]) is None else ap))
@@ -199,7 +199,7 @@ def _class_row(name: str, result: Evaluation, before: Evaluation | None) -> str:
     if before is not None:
         then = before.per_class.get(name)
         cells += [f"<td>{percent(then)}</td>", f"<td>{_change(ap, then)}</td>"]
-    cells += [f"<td>{value:,}</td>" for value in (count.truths, count.hits, count.detections)]
+    cells += [f"<td>{value:,}</td>" for value in (count.ground_truth, count.hits, count.detections)]
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -224,7 +224,7 @@ def proposals(result: Evaluation) -> str:
     lines = [Series(name, counts, values, i, dots=True) for i, (name, values) in enumerate(columns.items())]
     chart = line_chart(
         lines,
-        x_label="proposals a picture",
+        x_label="proposals an image",
         label="recall against the number of proposals",
         y_range=(0, 1),
         percent=True,
@@ -235,9 +235,7 @@ def proposals(result: Evaluation) -> str:
         f"<tr><td>{count:,}</td>{''.join(f'<td>{percent(value)}</td>' for value in values)}</tr>"
         for count, *values in zip(recall.counts, *columns.values(), strict=True)
     ]
-    words = (
-        f"A picture has {recall.a_picture:,.4g} proposals on average; one with fewer than asked for gives all it has."
-    )
+    words = f"An image has {recall.a_image:,.4g} proposals on average; one with fewer than asked for gives all it has."
     table = f'<div class="card scroll"><table>{head}{"".join(rows)}</table></div>'
     chart = _card("Recall against the number of proposals", chart)
     return f'<p class="quiet">{words}</p><div class="charts">{chart}{table}</div>'
@@ -245,7 +243,7 @@ def proposals(result: Evaluation) -> str:
 
 def curves(result: Evaluation, before: Evaluation | None) -> str:
     """A small precision-recall curve for each class; of many classes, those with the most objects."""
-    names = sorted(result.curves, key=lambda name: -result.counts[name].truths)
+    names = sorted(result.curves, key=lambda name: -result.counts[name].ground_truth)
     left_out = len(names) - CURVES_SHOWN
     shown = names[:CURVES_SHOWN]
     figures = []
@@ -272,22 +270,22 @@ def _curve(result: Evaluation, name: str, colour: int) -> Series:
     return Series("", recall, precision, colour, faint=colour > 0)
 
 
-# ------------------------------------------------------------------------------------------------- pictures and rest
+# ------------------------------------------------------------------------------------------------- images and rest
 
 
-def pictures(gallery: Gallery, shown: Sequence[int]) -> str:
-    """Figures of these pictures with the key to their colours."""
+def images(gallery: Gallery, shown: Sequence[int]) -> str:
+    """Figures of these images with the key to their colours."""
     if not shown:
         return ""
-    threshold = gallery.pictures.score_threshold
+    threshold = gallery.images.score_threshold
     words = f"Detections that score at least {threshold:.2f}, where F1 of the whole set is best; hits overlap by 0.5."
     figures = "".join(gallery.figure(index) for index in shown)
     return f'<p class="quiet">{words}</p>{LEGEND}<div class="gallery">{figures}</div>'
 
 
 def showcase(items: Sequence[tuple[str, np.ndarray]]) -> str:
-    """Figures of finished pictures with their captions."""
-    figures = "".join(shown_as_it_is(picture, caption) for caption, picture in items)
+    """Figures of finished images with their captions."""
+    figures = "".join(shown_as_it_is(image, caption) for caption, image in items)
     return f'<div class="gallery">{figures}</div>' if figures else ""
 
 

@@ -1,4 +1,4 @@
-"""The detector as people use it: load once, call with pictures."""
+"""The detector as people use it: load once, call with images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import overload
 import numpy as np
 import PIL.Image
 
-from singleshot.errors import PictureError, RequestError, offer
-from singleshot.preprocess import decode_picture, image_pixels
+from singleshot.errors import ImageError, RequestError, offer
+from singleshot.preprocess import decode_image, image_pixels
 from singleshot.runtime.backends import load_backend
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.shipped import shipped_models
@@ -21,7 +21,7 @@ from singleshot.ssd.detection import Found, to_detections
 from singleshot.types import Detections
 from singleshot.weights.folder import CONFIG, read_configuration
 
-Picture = str | Path | PIL.Image.Image | np.ndarray
+ImageSource = str | Path | PIL.Image.Image | np.ndarray
 
 
 class Detector:
@@ -53,10 +53,10 @@ class Detector:
             model: which one.
             device: `auto`, `cpu`, or a name of torch's.
             score: do not look for what scores less. The detections are those of `.above(score)`, some milliseconds a
-                picture sooner: thousands of unlikely boxes need no suppression.
+                image sooner: thousands of unlikely boxes need no suppression.
             precision: of torch, `fp32` or `bf16`; None: that of the export, else fp32.
             compiled: with torch, compile the network at the first call (with CUDA graphs on CUDA), which takes a
-                minute; worth it for many pictures.
+                minute; worth it for many images.
 
         Raises:
             RequestError: there is no such model.
@@ -71,54 +71,56 @@ class Detector:
         return cls(backend, name=str(model or folder.name))
 
     @overload
-    def __call__(self, pictures: Picture) -> Detections: ...
+    def __call__(self, images: ImageSource) -> Detections: ...
     @overload
-    def __call__(self, pictures: list[Picture] | tuple[Picture, ...]) -> list[Detections]: ...
-    def __call__(self, pictures: Picture | list[Picture] | tuple[Picture, ...]) -> Detections | list[Detections]:
-        """Detect in one picture (a path, a PIL image or a numpy RGB uint8 array) or in a list of them.
+    def __call__(self, images: list[ImageSource] | tuple[ImageSource, ...]) -> list[Detections]: ...
+    def __call__(
+        self, images: ImageSource | list[ImageSource] | tuple[ImageSource, ...]
+    ) -> Detections | list[Detections]:
+        """Detect in one image (a path, a PIL image or a numpy RGB uint8 array) or in a list of them.
 
         Raises:
-            PictureError: a picture cannot be used; the message names it.
+            ImageError: an image cannot be used; the message names it.
         """
-        if isinstance(pictures, list | tuple):
-            return self._detect([as_array(picture) for picture in pictures])
-        return self._detect([as_array(pictures)])[0]
+        if isinstance(images, list | tuple):
+            return self._detect([as_array(image) for image in images])
+        return self._detect([as_array(images)])[0]
 
     def stream(
         self, paths: Iterable[Path], *, batch_size: int = 8
-    ) -> Iterator[tuple[Path, np.ndarray, Detections] | PictureError]:
-        """Detect in many files, decoding while detecting, a bounded number of pictures in memory.
+    ) -> Iterator[tuple[Path, np.ndarray, Detections] | ImageError]:
+        """Detect in many files, decoding while detecting, a bounded number of images in memory.
 
-        Yields, in order, path, decoded picture and detections; or the error of a file that cannot be used.
+        Yields, in order, path, decoded image and detections; or the error of a file that cannot be used.
         """
         for item in stream(self.backend, paths, batch_size=batch_size):
-            yield item if isinstance(item, PictureError) else (*item[:2], self._in_pixels(item[2], item[1]))
+            yield item if isinstance(item, ImageError) else (*item[:2], self._in_pixels(item[2], item[1]))
 
-    def _detect(self, pictures: Sequence[np.ndarray]) -> list[Detections]:
-        if not pictures:
+    def _detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        if not images:
             return []
-        return [self._in_pixels(*pair) for pair in zip(self.backend(pictures), pictures, strict=True)]
+        return [self._in_pixels(*pair) for pair in zip(self.backend(images), images, strict=True)]
 
-    def _in_pixels(self, found: Found, picture: np.ndarray) -> Detections:
-        height, width = picture.shape[:2]
+    def _in_pixels(self, found: Found, image: np.ndarray) -> Detections:
+        height, width = image.shape[:2]
         return to_detections(found, width=width, height=height, class_names=self.spec.class_names)
 
 
-def as_array(picture: Picture) -> np.ndarray:
+def as_array(image: ImageSource) -> np.ndarray:
     """RGB uint8 pixels (H, W, 3) of whatever a user hands over.
 
     Raises:
-        PictureError: an array of another shape or type, or a file that cannot be decoded.
+        ImageError: an array of another shape or type, or a file that cannot be decoded.
     """
-    if isinstance(picture, str | Path):
-        return decode_picture(Path(picture))
-    if isinstance(picture, np.ndarray):
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or picture.size == 0:
-            raise PictureError(f"a picture must be RGB uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
-        return picture
-    if not isinstance(picture, PIL.Image.Image):
-        raise PictureError(f"a picture is a path, a PIL image or an array, got {type(picture).__name__}")
-    return image_pixels(picture)
+    if isinstance(image, str | Path):
+        return decode_image(Path(image))
+    if isinstance(image, np.ndarray):
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+            raise ImageError(f"an image must be RGB uint8 (H, W, 3), got {image.dtype} {image.shape}")
+        return image
+    if not isinstance(image, PIL.Image.Image):
+        raise ImageError(f"an image is a path, a PIL image or an array, got {type(image).__name__}")
+    return image_pixels(image)
 
 
 def find_model(model: str | Path | None) -> Path:

@@ -1,4 +1,4 @@
-"""What every engine's graph takes and gives, and the way from a picture into it and from its results out."""
+"""What every engine's graph takes and gives, and the way from an image into it and from its results out."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from singleshot.ssd.detection import Found, postprocess
 
 RAW = ("offsets", "probabilities", "default_boxes")
 """`offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background; `default_boxes` (K, 4): xyxy,
-fractions of the picture."""
+fractions of the image."""
 DETECTIONS = ("detections", "counts")
-"""`detections` (D, 6): label (0 .. L-1), score, xyxy as fractions of the picture, picture after picture, best first;
-`counts` (B,): how many rows are each picture's."""
+"""`detections` (D, 6): label (0 .. L-1), score, xyxy as fractions of the image, image after image, best first;
+`counts` (B,): how many rows are each image's."""
 ROWS = "rows"
 """`rows` (B, K, C + 4 + 8), as classic ports have them: probabilities, offsets, the default box and its variances, see
 `train.classic`."""
@@ -28,19 +28,19 @@ Shape = list[int | str | None]
 
 
 class Lane(Protocol):
-    """What one thread detects with, a picture at a time, while others use theirs."""
+    """What one thread detects with, an image at a time, while others use theirs."""
 
-    def __call__(self, picture: np.ndarray) -> Found:
-        """What the network finds in a picture."""
+    def __call__(self, image: np.ndarray) -> Found:
+        """What the network finds in an image."""
 
 
 class Backend(Protocol):
-    """An engine that runs one network: decoded RGB pictures in, boxes as fractions out."""
+    """An engine that runs one network: decoded RGB images in, boxes as fractions out."""
 
     spec: ModelSpec
 
-    def __call__(self, pictures: Sequence[np.ndarray]) -> list[Found]:
-        """What the network finds in each picture."""
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
+        """What the network finds in each image."""
 
     def lanes(self) -> Sequence[Lane]:
         """One lane a core for the engine's best throughput; none where batches are better."""
@@ -69,17 +69,17 @@ def require_fit(spec: ModelSpec, input_shapes: Sequence[Shape], results: Mapping
     )
     if list(found) != list(expected):
         raise ModelError(
-            f"{origin} does not fit its config.json: expected pictures {expected[0][0]} and {spec.num_classes} classes "
+            f"{origin} does not fit its config.json: expected images {expected[0][0]} and {spec.num_classes} classes "
             f"with background, its graph takes {found[0]} and gives offsets {found[1]}, probabilities {found[2]} and "
             f"default boxes {found[3]}"
         )
 
 
-def resize_into(buffer: UInt8[np.ndarray, "B h w 3"], pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> None:
+def resize_into(buffer: UInt8[np.ndarray, "B h w 3"], images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> None:
     """The first step of `preprocess.to_network_input`; the graph does the others."""
     _, height, width, _ = buffer.shape
-    for picture, place in zip(pictures, buffer, strict=True):
-        cv2.resize(picture, (width, height), dst=place, interpolation=cv2.INTER_LINEAR)
+    for image, place in zip(images, buffer, strict=True):
+        cv2.resize(image, (width, height), dst=place, interpolation=cv2.INTER_LINEAR)
 
 
 def found_in(

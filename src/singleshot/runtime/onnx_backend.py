@@ -18,7 +18,7 @@ from singleshot.ssd.detection import Found
 if TYPE_CHECKING:
     import onnxruntime
 
-Pictures = Sequence[UInt8[np.ndarray, "H W 3"]]
+Images = Sequence[UInt8[np.ndarray, "H W 3"]]
 
 
 OTHER_FILES = re.compile(rb"[\x00\x08]location")
@@ -26,7 +26,7 @@ OTHER_FILES = re.compile(rb"[\x00\x08]location")
 
 
 class OnnxBackend:
-    """Runs an exported model on batches of decoded pictures.
+    """Runs an exported model on batches of decoded images.
 
     Args:
         spec: what the model is.
@@ -50,38 +50,38 @@ class OnnxBackend:
         require_fit(spec, [one.shape for one in inputs], {one.name: one.shape for one in results}, origin)
         kinds = [one.type for one in (inputs[0], *results) if one.name in {inputs[0].name, *RAW}]
         if kinds != ["tensor(uint8)", *["tensor(float)"] * 3]:
-            raise ModelError(f"{origin} does not take 8-bit pictures or does not give float32: {', '.join(kinds)}")
+            raise ModelError(f"{origin} does not take 8-bit images or does not give float32: {', '.join(kinds)}")
         self.default_boxes = self._run(self._session, RAW[2:], np.zeros((1, *spec.input_size_hw, 3), np.uint8))[0]
 
-    def __call__(self, pictures: Pictures) -> list[Found]:
-        """Detections of each picture, boxes as fractions of it.
+    def __call__(self, images: Images) -> list[Found]:
+        """Detections of each image, boxes as fractions of it.
 
-        One picture after another: a processor gains nothing from batches.
+        One image after another: a processor gains nothing from batches.
         """
-        return [self.detect(self._session, picture) for picture in pictures]
+        return [self.detect(self._session, image) for image in images]
 
-    def predict(self, pictures: Pictures) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
+    def predict(self, images: Images) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
         """Encoded boxes and probabilities."""
-        offsets, probabilities = self._run(self._session, RAW[:2], self._resized(pictures))
+        offsets, probabilities = self._run(self._session, RAW[:2], self._resized(images))
         return offsets, probabilities
 
-    def outputs(self, pictures: Pictures) -> dict[str, np.ndarray]:
+    def outputs(self, images: Images) -> dict[str, np.ndarray]:
         """All results of the graph, as somebody sees them who runs the file without us."""
         names = [one.name for one in self._session.get_outputs()]
-        return dict(zip(names, self._run(self._session, names, self._resized(pictures)), strict=True))
+        return dict(zip(names, self._run(self._session, names, self._resized(images)), strict=True))
 
     def lanes(self) -> tuple[_Lane, ...]:
         """One session's runs on one thread each; runs of a session may overlap."""
         session = self._started(1)
         return tuple(_Lane(self, session) for _ in range(self._threads))
 
-    def detect(self, session: onnxruntime.InferenceSession, picture: UInt8[np.ndarray, "H W 3"]) -> Found:
-        """Detections of one picture in another session of the same model."""
-        return found_in(self.spec, self.default_boxes, *self._run(session, RAW[:2], self._resized([picture])))[0]
+    def detect(self, session: onnxruntime.InferenceSession, image: UInt8[np.ndarray, "H W 3"]) -> Found:
+        """Detections of one image in another session of the same model."""
+        return found_in(self.spec, self.default_boxes, *self._run(session, RAW[:2], self._resized([image])))[0]
 
-    def _resized(self, pictures: Pictures) -> UInt8[np.ndarray, "B h w 3"]:
-        buffer = np.empty((len(pictures), *self.spec.input_size_hw, 3), np.uint8)
-        resize_into(buffer, pictures)
+    def _resized(self, images: Images) -> UInt8[np.ndarray, "B h w 3"]:
+        buffer = np.empty((len(images), *self.spec.input_size_hw, 3), np.uint8)
+        resize_into(buffer, images)
         return buffer
 
     def _started(self, threads: int) -> onnxruntime.InferenceSession:
@@ -114,6 +114,6 @@ class _Lane:
     def __init__(self, backend: OnnxBackend, session: onnxruntime.InferenceSession) -> None:
         self._backend, self._session = backend, session
 
-    def __call__(self, picture: UInt8[np.ndarray, "H W 3"]) -> Found:
-        """Detections of one picture."""
-        return self._backend.detect(self._session, picture)
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Found:
+        """Detections of one image."""
+        return self._backend.detect(self._session, image)

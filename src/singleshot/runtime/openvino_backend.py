@@ -17,7 +17,7 @@ from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import Found
 
-Pictures = Sequence[UInt8[np.ndarray, "H W 3"]]
+Images = Sequence[UInt8[np.ndarray, "H W 3"]]
 
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
@@ -25,7 +25,7 @@ HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
 
 
 class OpenVINOBackend:
-    """Runs an exported model on batches of decoded pictures; one compiled graph a batch size.
+    """Runs an exported model on batches of decoded images; one compiled graph a batch size.
 
     Args:
         spec: what the model is.
@@ -46,7 +46,7 @@ class OpenVINOBackend:
         results = {output.any_name: _lengths(output) for output in self._model.outputs if output.names}
         require_fit(spec, [_lengths(one) for one in self._model.inputs], results, origin)
         if self._model.inputs[0].element_type != openvino.Type.u8:
-            raise ModelError(f"{origin} takes {self._model.inputs[0].element_type}, not 8-bit pictures")
+            raise ModelError(f"{origin} takes {self._model.inputs[0].element_type}, not 8-bit images")
         self.default_boxes = _constant(self._model, RAW[2], origin)
         self._origin = origin
         self._lock = Lock()
@@ -55,28 +55,28 @@ class OpenVINOBackend:
         self._requests: dict[int, _Request] = {}
         self._lanes: tuple[_Request, ...] = ()
 
-    def __call__(self, pictures: Pictures) -> list[Found]:
-        """Detections of each picture, boxes as fractions of it.
+    def __call__(self, images: Images) -> list[Found]:
+        """Detections of each image, boxes as fractions of it.
 
-        One picture after another: a processor gains nothing from batches.
+        One image after another: a processor gains nothing from batches.
         """
-        with self._lock:  # several threads may share a detector, but a request holds one picture at a time
-            return [self.found(*self.predict([picture]))[0] for picture in pictures]
+        with self._lock:  # several threads may share a detector, but a request holds one image at a time
+            return [self.found(*self.predict([image]))[0] for image in images]
 
-    def predict(self, pictures: Pictures) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
-        """Encoded boxes and probabilities; overwritten by the next call for as many pictures."""
-        count = len(pictures)
+    def predict(self, images: Images) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
+        """Encoded boxes and probabilities; overwritten by the next call for as many images."""
+        count = len(images)
         if count not in self._requests:
             hint = {"PERFORMANCE_HINT": "LATENCY"} | self._threads_option(self._threads)
             self._requests[count] = _Request(self._compiled(count, hint, RAW[:2]), self)
-        return self._requests[count].predict(pictures)
+        return self._requests[count].predict(images)
 
-    def outputs(self, pictures: Pictures) -> dict[str, np.ndarray]:
+    def outputs(self, images: Images) -> dict[str, np.ndarray]:
         """All results of the graph, as somebody sees them who runs the file without us."""
         names = [output.any_name for output in self._model.outputs]
-        buffer = np.empty((len(pictures), *self.spec.input_size_hw, 3), np.uint8)
-        resize_into(buffer, pictures)
-        results = self._compiled(len(pictures), {"PERFORMANCE_HINT": "LATENCY"}, names)(buffer)
+        buffer = np.empty((len(images), *self.spec.input_size_hw, 3), np.uint8)
+        resize_into(buffer, images)
+        results = self._compiled(len(images), {"PERFORMANCE_HINT": "LATENCY"}, names)(buffer)
         return {name: np.array(results[name]) for name in names}
 
     def lanes(self) -> tuple[_Request, ...]:
@@ -122,17 +122,17 @@ class _Request:
         for place, result in enumerate(self._results):
             self._request.set_output_tensor(place, openvino.Tensor(result, shared_memory=True))
 
-    def predict(self, pictures: Pictures) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
+    def predict(self, images: Images) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
         """Encoded boxes and probabilities, overwritten by the next call."""
-        resize_into(self._buffer, pictures)
+        resize_into(self._buffer, images)
         self._request.infer()
         offsets, probabilities = self._results
         return offsets, probabilities
 
-    def __call__(self, picture: UInt8[np.ndarray, "H W 3"]) -> Found:
-        """Detections of one picture."""
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Found:
+        """Detections of one image."""
         with self._lock:
-            return self._backend.found(*self.predict([picture]))[0]
+            return self._backend.found(*self.predict([image]))[0]
 
 
 def _read(files: Mapping[str, bytes], origin: str) -> openvino.Model:

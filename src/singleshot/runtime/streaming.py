@@ -1,4 +1,4 @@
-"""Many files through a detector: decoding overlaps with inference, a bounded number of pictures lies in memory."""
+"""Many files through a detector: decoding overlaps with inference, a bounded number of images lies in memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from singleshot.decode import decode_picture
-from singleshot.errors import PictureError
+from singleshot.decode import decode_image
+from singleshot.errors import ImageError
 from singleshot.runtime.engine import Backend, Lane
 from singleshot.ssd.detection import Found
 
@@ -28,10 +28,10 @@ AHEAD = 4
 """Files in work or done for each thread."""
 
 
-def stream(backend: Backend, paths: Iterable[Path], *, batch_size: int) -> Iterator[Decoded | PictureError]:
-    """Path, decoded picture and what was found in it, in order; or the error of a file that cannot be used.
+def stream(backend: Backend, paths: Iterable[Path], *, batch_size: int) -> Iterator[Decoded | ImageError]:
+    """Path, decoded image and what was found in it, in order; or the error of a file that cannot be used.
 
-    An engine with lanes gets a picture a lane at a time, decoded by the same thread: no core waits for another, and
+    An engine with lanes gets an image a lane at a time, decoded by the same thread: no core waits for another, and
     none is shared. Others get batches, decoded ahead. One or two files go the quickest way, one at a time.
     """
     remaining = iter(paths)
@@ -47,19 +47,19 @@ def stream(backend: Backend, paths: Iterable[Path], *, batch_size: int) -> Itera
         yield from _in_batches(backend, everything, batch_size=batch_size)
 
 
-def _in_lanes(lanes: Sequence[Lane], paths: Iterable[Path]) -> Iterator[Decoded | PictureError]:
+def _in_lanes(lanes: Sequence[Lane], paths: Iterable[Path]) -> Iterator[Decoded | ImageError]:
     free: SimpleQueue[Lane] = SimpleQueue()
     for lane in lanes:
         free.put(lane)
 
-    def detect(path: Path) -> Decoded | PictureError:
+    def detect(path: Path) -> Decoded | ImageError:
         try:
-            picture = decode_picture(path)
-        except PictureError as error:
+            image = decode_image(path)
+        except ImageError as error:
             return error
         lane = free.get()
         try:
-            return path, picture, lane(picture)
+            return path, image, lane(image)
         finally:
             free.put(lane)
 
@@ -67,20 +67,20 @@ def _in_lanes(lanes: Sequence[Lane], paths: Iterable[Path]) -> Iterator[Decoded 
         yield from _ahead(pool, detect, paths, AHEAD * len(lanes))
 
 
-def _in_batches(backend: Backend, paths: Iterable[Path], *, batch_size: int) -> Iterator[Decoded | PictureError]:
-    def decode(path: Path) -> tuple[Path, np.ndarray] | PictureError:
+def _in_batches(backend: Backend, paths: Iterable[Path], *, batch_size: int) -> Iterator[Decoded | ImageError]:
+    def decode(path: Path) -> tuple[Path, np.ndarray] | ImageError:
         try:
-            return path, decode_picture(path)
-        except PictureError as error:
+            return path, decode_image(path)
+        except ImageError as error:
             return error
 
     with ThreadPoolExecutor(DECODERS) as pool:
         decoded = _ahead(pool, decode, paths, 2 * batch_size)
         while batch := list(islice(decoded, batch_size)):
-            pictures = [item[1] for item in batch if not isinstance(item, PictureError)]
-            found = iter(backend(pictures) if pictures else ())
+            images = [item[1] for item in batch if not isinstance(item, ImageError)]
+            found = iter(backend(images) if images else ())
             for item in batch:
-                yield item if isinstance(item, PictureError) else (*item, next(found))
+                yield item if isinstance(item, ImageError) else (*item, next(found))
 
 
 def _ahead(

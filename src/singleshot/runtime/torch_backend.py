@@ -37,7 +37,7 @@ def choose_device(name: str) -> torch.device:
 
 
 class TorchBackend:
-    """Runs a network on batches of decoded pictures, channels last; NMS of an accelerator's results stays on it.
+    """Runs a network on batches of decoded images, channels last; NMS of an accelerator's results stays on it.
 
     Args:
         network: moved to the device.
@@ -68,11 +68,11 @@ class TorchBackend:
         return ()
 
     @torch.inference_mode()
-    def __call__(self, pictures: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
-        """Detections of each picture, boxes as fractions of it."""
-        count = len(pictures)
-        inputs = [to_network_input(p, self.spec.input_size_hw, self.spec.preprocess) for p in pictures]
-        if self._compiled:  # a graph a size is too many: the next power of two, filled with the last picture
+    def __call__(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
+        """Detections of each image, boxes as fractions of it."""
+        count = len(images)
+        inputs = [to_network_input(p, self.spec.input_size_hw, self.spec.preprocess) for p in images]
+        if self._compiled:  # a graph a size is too many: the next power of two, filled with the last image
             inputs += inputs[-1:] * ((1 << (count - 1).bit_length()) - count)
         predictions = self.predict(torch.from_numpy(np.stack(inputs)))
         return postprocess_batch(

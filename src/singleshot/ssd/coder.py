@@ -1,7 +1,7 @@
 """Boxes to offsets from their default boxes and back (eq. 2), for numpy arrays and torch tensors alike.
 
 Law: `decode(encode(b, d), d)` equals b for boxes b and default boxes d that have an area. Boxes are xyxy in one unit
-(here fractions of the picture). Leading axes broadcast: (B, K, 4) offsets go with (K, 4) default boxes.
+(here fractions of the image). Leading axes broadcast: (B, K, 4) offsets go with (K, 4) default boxes.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def decode(
 ) -> Float[Array, "*n 4"]:
     """Boxes that offsets stand for (Caffe bbox_util.cpp, DecodeBBox); inverts `encode`.
 
-    The exponential is not clamped, so a wild offset overflows to infinity. `clip` cuts the boxes to the picture,
+    The exponential is not clamped, so a wild offset overflows to infinity. `clip` cuts the boxes to the image,
     [0, 1].
 
     Raises:

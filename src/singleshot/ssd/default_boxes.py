@@ -1,6 +1,6 @@
 """Where the default boxes stand: Caffe's PriorBox layer in its own float32 arithmetic, and the paper's eq. 4.
 
-Both give corners as fractions of the picture, in the one order that the heads count in: map, y, x, box of the cell.
+Both give corners as fractions of the image, in the one order that the heads count in: map, y, x, box of the cell.
 """
 
 from __future__ import annotations

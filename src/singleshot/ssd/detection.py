@@ -154,10 +154,10 @@ ROUNDING = 1e-4  # far more than what the probabilities of a box miss 1 by
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What was found in one picture, best score first.
+    """What was found in one image, best score first.
 
     Attributes:
-        boxes_xyxy: fractions of the picture, not clipped to it.
+        boxes_xyxy: fractions of the image, not clipped to it.
         scores: probability of the label.
         labels: 0..L-1.
         dropped: default boxes left out because a score or coordinate of theirs is not finite (a sick network).
@@ -182,12 +182,12 @@ def postprocess(
     code: Code = "center_size",
     sums_to_one: bool = False,
 ) -> Found:
-    """Detections of one picture (Caffe detection_output_layer.cpp, Forward_cpu, and bbox_util.cpp, ApplyNMSFast).
+    """Detections of one image (Caffe detection_output_layer.cpp, Forward_cpu, and bbox_util.cpp, ApplyNMSFast).
 
     Args:
         offsets: encoded boxes, see `box_coder`.
         scores: probabilities; column 0 is background.
-        default_boxes: xyxy, fractions of the picture.
+        default_boxes: xyxy, fractions of the image.
         variances: four, or a row for each default box; ones where the network predicts with the variance in the target.
         settings: thresholds and limits.
         code: how boxes are encoded.
@@ -290,7 +290,7 @@ def _best_first(
 ) -> Iterator[Int64[np.ndarray, " block"]]:
     """Places of the candidates by descending score, equal ones by rank, a block at a time.
 
-    Most pictures need the first block or two only; so of many, the best are split off before anything is sorted.
+    Most images need the first block or two only; so of many, the best are split off before anything is sorted.
     """
     if len(scores) > 2 * HEAD:
         in_head = scores >= np.partition(scores, -HEAD)[-HEAD]
@@ -311,7 +311,7 @@ def _sorted_blocks(
 def caffe_rows(found: Sequence[Found]) -> Float32[np.ndarray, "D 7"]:
     """The detections of a batch as Caffe's DetectionOutput lists them: image, class, score, xmin, ymin, xmax, ymax.
 
-    By image, then class (1..L), then score. A picture without detections has no row; if none has any, each has one row
+    By image, then class (1..L), then score. An image without detections has no row; if none has any, each has one row
     of its number and six times -1.
     """
     if not any(map(len, found)):
@@ -325,6 +325,6 @@ def caffe_rows(found: Sequence[Found]) -> Float32[np.ndarray, "D 7"]:
 
 
 def to_detections(found: Found, width: int, height: int, class_names: Sequence[str]) -> Detections:
-    """The same in pixels of a picture of this size, cut to it. Order and number stay, as in Caffe's evaluation."""
+    """The same in pixels of an image of this size, cut to it. Order and number stay, as in Caffe's evaluation."""
     pixels = clip_boxes(found.boxes_xyxy, width=1, height=1) * np.array([width, height, width, height], np.float32)
     return Detections(pixels, found.scores, found.labels, tuple(class_names))

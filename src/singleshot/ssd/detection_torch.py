@@ -1,8 +1,8 @@
-"""Detections of a batch on the device it lies on; the same rule and result as `postprocess` for each picture.
+"""Detections of a batch on the device it lies on; the same rule and result as `postprocess` for each image.
 
 Greedy NMS visits candidates one by one, which a GPU does badly. Its result is the only fixed point of "a candidate
 stays unless a better one that stays overlaps it too much". From "all stay", each round settles at least one more
-candidate of each class, usually most of them, for all classes of all pictures at once.
+candidate of each class, usually most of them, for all classes of all images at once.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def postprocess_batch(
     *,
     code: Code = "center_size",
 ) -> list[Found]:
-    """Detections of each picture; softmax included. Runs where it is fastest.
+    """Detections of each image; softmax included. Runs where it is fastest.
 
-    On a CPU that is `postprocess`, picture by picture, as it also is for what needs a strict order or bounds no list:
+    On a CPU that is `postprocess`, image by image, as it also is for what needs a strict order or bounds no list:
     adaptive NMS (eta below 1) and a top_k of -1 or in the thousands. Elsewhere it is `postprocess_on_device`.
 
     Raises:
@@ -47,8 +47,8 @@ def postprocess_batch(
         return postprocess_on_device(offsets, scores, default_boxes, variances, settings, code=code)
     row_variances = variances.cpu().numpy() if isinstance(variances, torch.Tensor) else variances
     boxes = default_boxes.cpu().numpy()
-    pictures = zip(offsets.cpu().numpy(), scores.cpu().numpy(), strict=True)
-    return [postprocess(each, its, boxes, row_variances, settings, code=code) for each, its in pictures]
+    images = zip(offsets.cpu().numpy(), scores.cpu().numpy(), strict=True)
+    return [postprocess(each, its, boxes, row_variances, settings, code=code) for each, its in images]
 
 
 @torch.no_grad()
@@ -84,13 +84,13 @@ def postprocess_on_device(
 def _nms_in_chunks(
     boxes_xyxy: Float[Tensor, "B K 4"], rows: Int64[Tensor, "B L n"], valid: Bool[Tensor, "B L n"], threshold: float
 ) -> Bool[Tensor, "B L n"]:
-    """NMS of every class of every picture, as many lists at a time as memory allows."""
+    """NMS of every class of every image, as many lists at a time as memory allows."""
     batch, labels, longest = rows.shape
     if not rows.numel():
         return valid
-    picture = torch.arange(batch, device=rows.device)[:, None, None].expand_as(rows).flatten(0, 1)
+    image = torch.arange(batch, device=rows.device)[:, None, None].expand_as(rows).flatten(0, 1)
     lists = max(1, PAIRS_AT_ONCE // longest**2)
-    flat = (picture, rows.flatten(0, 1), valid.flatten(0, 1))
+    flat = (image, rows.flatten(0, 1), valid.flatten(0, 1))
     chunks = zip(*(torch.split(one, lists) for one in flat), strict=True)
     kept = [nms_lists(boxes_xyxy[of, which], stays, threshold) for of, which, stays in chunks]
     return torch.cat(kept).reshape(batch, labels, longest)

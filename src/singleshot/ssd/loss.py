@@ -48,8 +48,8 @@ def focal_loss(
 
 def logistic_loss(logits: Float[Tensor, "n C"], classes: Int64[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Binary cross entropy of every class, background among them, summed (Caffe SigmoidCrossEntropyLossLayer)."""
-    truth = F.one_hot(classes, logits.shape[1]).to(logits)
-    return F.binary_cross_entropy_with_logits(logits, truth, reduction="none").sum(dim=1)
+    ground_truth = F.one_hot(classes, logits.shape[1]).to(logits)
+    return F.binary_cross_entropy_with_logits(logits, ground_truth, reduction="none").sum(dim=1)
 
 
 def background_softmax_loss(logits: Float[Tensor, "B K C"]) -> Float[Tensor, "B K"]:
@@ -62,26 +62,26 @@ def background_logistic_loss(logits: Float[Tensor, "B K C"]) -> Float[Tensor, "B
     return F.softplus(logits).sum(dim=-1) - logits[..., 0]
 
 
-def smooth_l1(predicted: Float[Tensor, "n 4"], truth: Float[Tensor, "n 4"]) -> Float[Tensor, ""]:
+def smooth_l1(predicted: Float[Tensor, "n 4"], ground_truth: Float[Tensor, "n 4"]) -> Float[Tensor, ""]:
     """Sum of smooth L1 over all coordinates: x^2 / 2 where |x| < 1, else |x| - 1/2 (eq. 2; Caffe SmoothL1LossLayer)."""
-    return F.smooth_l1_loss(predicted, truth, reduction="sum", beta=1.0)
+    return F.smooth_l1_loss(predicted, ground_truth, reduction="sum", beta=1.0)
 
 
-def squared_error(predicted: Float[Tensor, "n 4"], truth: Float[Tensor, "n 4"]) -> Float[Tensor, ""]:
+def squared_error(predicted: Float[Tensor, "n 4"], ground_truth: Float[Tensor, "n 4"]) -> Float[Tensor, ""]:
     """Sum of x^2 / 2 over all coordinates (MultiBox, Szegedy et al. 2014; Caffe EuclideanLossLayer)."""
-    return F.mse_loss(predicted, truth, reduction="sum") / 2
+    return F.mse_loss(predicted, ground_truth, reduction="sum") / 2
 
 
 def giou_loss(
-    predicted: Float[Tensor, "n 4"], truth: Float[Tensor, "n 4"], variances: Sequence[float]
+    predicted: Float[Tensor, "n 4"], ground_truth: Float[Tensor, "n 4"], variances: Sequence[float]
 ) -> Float[Tensor, ""]:
     """Sum of 1 - GIoU of the boxes that the offsets stand for (Rezatofighi et al. 2019).
 
     Ratios of areas are the same in any unit along each axis; so each pair is decoded in units of its default box, which
-    need not be known. A truth without area has no finite offsets and is the caller's to mask.
+    need not be known. A ground-truth box without area has no finite offsets and is the caller's to mask.
     """
     unit = predicted.new_tensor([-0.5, -0.5, 0.5, 0.5])
-    first, second = decode(predicted, unit, variances), decode(truth, unit, variances)
+    first, second = decode(predicted, unit, variances), decode(ground_truth, unit, variances)
     common = _area_between(torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:]))
     united = area(first) + area(second) - common
     around = _area_between(torch.minimum(first[:, :2], second[:, :2]), torch.maximum(first[:, 2:], second[:, 2:]))
@@ -96,7 +96,7 @@ def _area_between(top_left: Float[Tensor, "n 2"], bottom_right: Float[Tensor, "n
 def hardest(
     losses: Float[Tensor, "B K"], eligible: Bool[Tensor, "B K"], counts: Int64[Tensor, " B"]
 ) -> Bool[Tensor, "B K"]:
-    """The `counts` greatest losses among the eligible boxes of each picture; of equals the lowest box.
+    """The `counts` greatest losses among the eligible boxes of each image; of equals the lowest box.
 
     Caffe sorts unstably: which of equals it takes is not defined there.
     """
@@ -116,7 +116,7 @@ def hard_negatives(
     negative_overlap: float = 0.5,
     minimum_negatives: int = 0,
 ) -> Bool[Tensor, "B K"]:
-    """The negatives that take part, a picture at a time (Caffe bbox_util.cpp, MineHardExamples with MAX_NEGATIVE).
+    """The negatives that take part, an image at a time (Caffe bbox_util.cpp, MineHardExamples with MAX_NEGATIVE).
 
     Of the unmatched boxes whose best IoU lies below `negative_overlap`, the int(`negative_ratio` x positives) with the
     greatest -log p(background), so that negatives and positives are at most 3:1.
@@ -126,8 +126,8 @@ def hard_negatives(
         matched: positives.
         overlaps: see `Targets.overlaps`.
         negative_ratio: negatives a positive.
-        negative_overlap: boxes that overlap a truth this much are neither.
-        minimum_negatives: at least so many a picture where there are enough. Caffe has 0: a picture without matched
+        negative_overlap: boxes that overlap a ground-truth box this much are neither.
+        minimum_negatives: at least so many an image where there are enough. Caffe has 0: an image without matched
             boxes teaches nothing.
     """
     eligible = ~matched & (overlaps < negative_overlap)

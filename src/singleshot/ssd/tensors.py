@@ -1,4 +1,4 @@
-"""The tensors that training passes around. B pictures, K default boxes, R truths at most a picture, C = L + 1 classes.
+"""The tensors that training passes around. B images, K default boxes, R objects at most an image, C = L + 1 classes.
 
 Inside the network class 0 is background and class l + 1 is label l.
 """
@@ -15,16 +15,16 @@ from singleshot.shapes import Bool, Float, Int64
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Pictures and truths as the network and the matcher take them.
+    """Images and ground-truth boxes as the network and the matcher take them.
 
     Attributes:
-        pictures: preprocessed network input.
-        boxes_xyxy: truths as fractions of the picture, padded with zeros.
+        images: preprocessed network input.
+        boxes_xyxy: ground-truth boxes as fractions of the image, padded with zeros.
         classes: 1..L, and 0 where a row is padding.
-        names: the pictures' files, for messages.
+        names: the images' files, for messages.
     """
 
-    pictures: Float[Tensor, "B 3 H W"]
+    images: Float[Tensor, "B 3 H W"]
     boxes_xyxy: Float[Tensor, "B R 4"]
     classes: Int64[Tensor, "B R"]
     names: tuple[str, ...]
@@ -32,7 +32,7 @@ class Batch:
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
         return Batch(
-            self.pictures.to(device, non_blocking=True),
+            self.images.to(device, non_blocking=True),
             self.boxes_xyxy.to(device, non_blocking=True),
             self.classes.to(device, non_blocking=True),
             self.names,
@@ -54,15 +54,15 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Which truth each default box learns.
+    """Which ground-truth box each default box learns.
 
     Attributes:
-        truths: row of the truth within its picture, -1 for none, -2 for a box that takes no part (it reaches outside
-            the picture, and such boxes are ignored).
-        overlaps: IoU with that truth for a matched box, else the best IoU over all truths (0 where none exceeds 1e-6).
+        ground_truth: row of the object within its image, -1 for none, -2 for a box without part (it reaches outside
+            the image, and such boxes are ignored).
+        overlaps: IoU with that object for a matched box, else the best IoU over all (0 where none exceeds 1e-6).
     """
 
-    truths: Int64[Tensor, "B K"]
+    ground_truth: Int64[Tensor, "B K"]
     overlaps: Float[Tensor, "B K"]
 
 
@@ -71,16 +71,16 @@ class Targets:
     """What the loss compares predictions with.
 
     Attributes:
-        offsets: encoded truth of each matched box, 0 elsewhere.
+        offsets: encoded ground-truth box of each matched box, 0 elsewhere.
         classes: class of each matched box, 0 (background) elsewhere.
         overlaps: see `Matches.overlaps`, 1 for boxes that take no part; below the negative threshold they may be mined.
-        has_truth: pictures with at least one truth; the others give no negatives (Caffe).
+        has_truth: images with at least one ground-truth box; the others give no negatives (Caffe).
     """
 
     offsets: Float[Tensor, "B K 4"]
     classes: Int64[Tensor, "B K"]
     overlaps: Float[Tensor, "B K"]
-    has_truth: Bool[Tensor, " B"]
+    has_ground_truth: Bool[Tensor, " B"]
 
     @property
     def matched(self) -> Bool[Tensor, "B K"]:

@@ -1,6 +1,6 @@
 """For those who port from classic SSD code: targets and predictions as rows of C + 4 + 8 numbers, one a default box.
 
-Each row holds the C class scores (background first), 4 offsets, the default box's corners as fractions of the picture,
+Each row holds the C class scores (background first), 4 offsets, the default box's corners as fractions of the image,
 and the 4 variances; so do those ports' generators and networks. `ssd export --outputs rows` has engines give them.
 """
 
@@ -37,10 +37,10 @@ class ClassicRows:
         self._boxes = torch.cat([self.default_boxes, variances], dim=1)
 
     def encode(self, sample: Sample) -> Float32[np.ndarray, "K D"]:
-        """What the network should say of a picture: 1 for each box's class, the offsets of matched boxes, 0 elsewhere.
+        """What the network should say of an image: 1 for each box's class, the offsets of matched boxes, 0 elsewhere.
 
         Args:
-            sample: truths as fractions of the picture; its pixels do not matter.
+            sample: ground-truth boxes as fractions of the image; its pixels do not matter.
 
         Raises:
             ModelError: a label that the network does not have.

@@ -12,7 +12,7 @@ Group = TypeVar("Group")
 RECENT = 100  # updates that the speed is taken from
 SLOW_START = 3  # updates that find their memory and start the loader's processes
 FORWARD_SHARE = 1 / 3  # of an update's time, until a validation was timed
-MUCH_WAITING = 0.15  # of the time; from here on the pictures limit the speed
+MUCH_WAITING = 0.15  # of the time; from here on the images limit the speed
 
 
 class Clock:
@@ -21,8 +21,8 @@ class Clock:
     Args:
         steps: updates of the whole run.
         validations_after: how many validations follow an update.
-        pictures_a_step: of an update.
-        pictures_a_validation: 0 without validation.
+        images_a_step: of an update.
+        images_a_validation: 0 without validation.
         now: seconds; tests have their own.
     """
 
@@ -31,13 +31,13 @@ class Clock:
         steps: int,
         validations_after: Callable[[int], int],
         *,
-        pictures_a_step: int,
-        pictures_a_validation: int,
+        images_a_step: int,
+        images_a_validation: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._steps = steps
         self._validations_after = validations_after
-        self._pictures = pictures_a_step, pictures_a_validation
+        self._images = images_a_step, images_a_validation
         self._now = now
         self._recent: deque[float] = deque(maxlen=RECENT)
         self._validation: float | None = None
@@ -73,7 +73,7 @@ class Clock:
         if not self._recent:
             return None
         step = sum(self._recent) / len(self._recent)
-        of_step, of_validation = self._pictures
+        of_step, of_validation = self._images
         validation = self._validation
         if validation is None:
             validation = step * FORWARD_SHARE * of_validation / of_step
@@ -83,13 +83,13 @@ class Clock:
         """What limits the speed, and what would help."""
         share = self._waited / max(self._waited + self._worked, 1e-9)
         if share < MUCH_WAITING:
-            return f"computing limits the speed: {share:.0%} of the time went to waiting for pictures"
+            return f"computing limits the speed: {share:.0%} of the time went to waiting for images"
         more = (
             f"try more --workers (now {workers}; {cores} cores)"
             if workers < cores
             else "the disk or the cores are full"
         )
-        return f"preparing pictures limits the speed: {share:.0%} of the time went to waiting for them; {more}"
+        return f"preparing images limits the speed: {share:.0%} of the time went to waiting for them; {more}"
 
 
 def in_words(seconds: float) -> str:

@@ -1,8 +1,8 @@
-"""What a recipe takes from the data: how far pictures are scaled, which boxes learn, how large an update is.
+"""What a recipe takes from the data: how far images are scaled, which boxes learn, how large an update is.
 
 Crops and expansion teach that an object may have any size. Where a microscope or a fixed camera gives each class one
 size they teach what never occurs, and boxes fit less well for it. A low overlap lets boxes learn that fit badly, which
-is better than none; where good ones cover every class they spoil it. And where pictures are crowded, half as many give
+is better than none; where good ones cover every class they spoil it. And where images are crowded, half as many give
 an update enough to learn from, and the run twice the updates. All three were chosen on bccd (docs/results.md).
 """
 
@@ -24,8 +24,8 @@ FEWEST = 10
 """Objects that a class needs to tell how much its sizes differ."""
 NARROW = 3.0
 """Classes whose sizes differ by less have one size, for the purpose of augmentation."""
-CROWD, LEAST_PICTURES = 100, 8
-"""An update that keeps this many objects may be halved, down to so many pictures."""
+CROWD, LEAST_IMAGES = 100, 8
+"""An update that keeps this many objects may be halved, down to so many images."""
 
 
 def fitted(
@@ -51,13 +51,13 @@ def fitted(
         expands = bool({"augment.expand_probability", "augment.max_expand_ratio"} & set(given))
         notes.append(
             f"objects of a class differ in size by a factor of {spread:.1f}: crops enlarge by at most "
-            f"{math.sqrt(spread):.2f}" + ("" if expands else ", and no picture is expanded")
+            f"{math.sqrt(spread):.2f}" + ("" if expands else ", and no image is expanded")
         )
         recipe = replace(recipe, augment=narrowed(recipe.augment, spread, expands=expands))
     half, objects = recipe.batch_size // 2, len(train_set.labels) / max(1, len(train_set))
-    if "batch_size" not in given and half >= LEAST_PICTURES and half * objects >= CROWD:
+    if "batch_size" not in given and half >= LEAST_IMAGES and half * objects >= CROWD:
         notes.append(
-            f"{half} pictures an update, not {recipe.batch_size}, as each holds some {objects:.0f} objects "
+            f"{half} images an update, not {recipe.batch_size}, as each holds some {objects:.0f} objects "
             "(--batch-size decides)"
         )
         recipe = replace(recipe, batch_size=half)
@@ -69,10 +69,10 @@ def size_spread(annotations: Annotations) -> float | None:
 
     Of several classes the median; None where no class has `FEWEST` objects.
     """
-    truths = measurable(annotations)
+    ground_truth = measurable(annotations)
     spreads = []
-    for label in np.unique(truths.labels):
-        sizes = truths.sizes[truths.labels == label]
+    for label in np.unique(ground_truth.labels):
+        sizes = ground_truth.sizes[ground_truth.labels == label]
         if len(sizes) >= FEWEST:
             small, large = np.quantile(sizes, [0.1, 0.9])
             spreads.append(large / small)

@@ -106,7 +106,7 @@ def initial_network(
     if object_probability is not None:
         favour_background(network, object_probability)
     if source is None:
-        return Start(network, "fresh weights: without a pretrained base it needs many more pictures and epochs")
+        return Start(network, "fresh weights: without a pretrained base it needs many more images and epochs")
     transfer = start_from_file(network, source)
     origin = f"the shipped {source.name}" if source in shipped_models().values() else str(source)
     return Start(network, f"weights from {origin}: {transfer.summary}")

@@ -63,10 +63,10 @@ class Journal:
         if self._records is not None:
             self._records.row(row)
 
-    def picture(self, name: str, picture: UInt8[np.ndarray, "H W 3"], step: int) -> None:
-        """A picture for TensorBoard."""
+    def image(self, name: str, image: UInt8[np.ndarray, "H W 3"], step: int) -> None:
+        """An image for TensorBoard."""
         if self._records is not None:
-            self._records.events.add_image(name, picture, step, dataformats="HWC")
+            self._records.events.add_image(name, image, step, dataformats="HWC")
 
     def advance(self, step: int, figures: str) -> None:
         """Move the bar; where there is no terminal, print a line every half minute instead."""

@@ -12,8 +12,8 @@ import torch
 
 from singleshot.data.batches import PATIENCE, batches
 from singleshot.data.loader import TrainingSet, VisitOrder
-from singleshot.decode import decode_picture
-from singleshot.errors import PictureError, PictureLostError, WorkerLostError
+from singleshot.decode import decode_image
+from singleshot.errors import ImageError, ImageLostError, WorkerLostError
 from singleshot.evaluate.protocols import Evaluation, evaluate
 from singleshot.report.draw import draw
 from singleshot.runtime.cores import usable_cores
@@ -33,7 +33,7 @@ from singleshot.train.signals import Signals, Stopped, catch_signals
 from singleshot.train.solver import learning_rate
 from singleshot.train.step import Normaliser, StepFigures, update
 
-SHOWN, SHOWN_SCORE = 4, 0.3  # validation pictures for TensorBoard, with what scores at least this
+SHOWN, SHOWN_SCORE = 4, 0.3  # validation images for TensorBoard, with what scores at least this
 
 
 def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation | None:
@@ -45,7 +45,7 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
         Stopped: by a signal, after saving.
         WorkerLostError: a loader process died or hung twice at one batch; after saving.
         RankLostError: another process of the run was lost; after saving.
-        PictureLostError: a picture cannot be read any more; after saving. (PictureError: before the first update.)
+        ImageLostError: an image cannot be read any more; after saving. (ImageError: before the first update.)
         NonFiniteLossError: after saving nothing: the last good checkpoint stays the newest.
     """
     if plan.device.type == "cpu":
@@ -63,7 +63,7 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
                     break
                 if stop:
                     raise Stopped(signals.received or signal.SIGTERM, training.state.step)
-        except (WorkerLostError, RankLostError, PictureError) as error:
+        except (WorkerLostError, RankLostError, ImageError) as error:
             done = training.state.step
             if done > start.step:
                 training.save()
@@ -71,12 +71,10 @@ def run(plan: Plan, journal: Journal, start: checkpoint.RunState) -> Evaluation 
                 raise Stopped(signals.received, done) from error
             if isinstance(error, RankLostError):
                 raise RankLostError(f"{error}; stopped after step {done}") from error
-            if isinstance(error, PictureError):
+            if isinstance(error, ImageError):
                 if done == start.step:
                     raise
-                raise PictureLostError(
-                    f"{error}; stopped after step {done}; mend it and go on with --resume"
-                ) from error
+                raise ImageLostError(f"{error}; stopped after step {done}; mend it and go on with --resume") from error
             raise WorkerLostError(
                 f"{error}; stopped after step {done}; go on with --resume, or with fewer --workers"
             ) from error
@@ -94,8 +92,8 @@ class _Training:
         self.clock = Clock(
             plan.steps,
             plan.validations_after,
-            pictures_a_step=plan.recipe.batch_size,
-            pictures_a_validation=0 if plan.val_set is None else len(plan.val_set),
+            images_a_step=plan.recipe.batch_size,
+            images_a_validation=0 if plan.val_set is None else len(plan.val_set),
         )
         self._meter = _Meter(plan, journal, self.clock)
         self._validation: Evaluation | None = None
@@ -212,22 +210,20 @@ def validate(plan: Plan, journal: Journal, step: int, *, alive: Callable[[], Non
     assert plan.val_set is not None
     started = time.monotonic()
     detector = Detector(TorchBackend(plan.model, plan.device), name="validation")
-    detections = detect_in_set(detector, plan.val_set, on_picture=lambda _done: alive())
+    detections = detect_in_set(detector, plan.val_set, on_image=lambda _done: alive())
     result = evaluate(plan.val_set, detections, protocol=plan.protocol)
     epoch = step * plan.recipe.batch_size / len(plan.train_set)
     name, figure = result.figure
     journal.row({"step": step, "epoch": round(epoch, 3), name: figure, "per_class": dict(result.per_class)})
     for number in range(min(SHOWN, len(plan.val_set))):
         seen = draw(
-            decode_picture(plan.val_set.path(number)),
+            decode_image(plan.val_set.path(number)),
             detections[number].above(SHOWN_SCORE),
-            truths=plan.val_set.truths(number),
+            ground_truth=plan.val_set.ground_truth(number),
         )
-        journal.picture(f"val/{plan.val_set.files[number]}", seen, step)
-    found = "no truths" if figure is None else f"{100 * figure:.1f}%"
-    journal.say(
-        f"epoch {epoch:.1f}: {name} {found} on {len(plan.val_set)} pictures ({time.monotonic() - started:.0f} s)"
-    )
+        journal.image(f"val/{plan.val_set.files[number]}", seen, step)
+    found = "no ground-truth boxes" if figure is None else f"{100 * figure:.1f}%"
+    journal.say(f"epoch {epoch:.1f}: {name} {found} on {len(plan.val_set)} images ({time.monotonic() - started:.0f} s)")
     return result
 
 
@@ -251,22 +247,22 @@ class _Meter:
         if done % self.plan.log_every and done != self.plan.steps:
             return
         count = len(self.figures)
-        pictures = count * self.plan.recipe.batch_size
+        images = count * self.plan.recipe.batch_size
         row = {
             "step": done,
             "epoch": round(done * self.plan.recipe.batch_size / len(self.plan.train_set), 3),
             "loss": sum(f.loss for f in self.figures) / count,
             "loss_location": sum(f.location for f in self.figures) / count,
             "loss_confidence": sum(f.confidence for f in self.figures) / count,
-            "positives": sum(f.matched for f in self.figures) / pictures,
+            "positives": sum(f.matched for f in self.figures) / images,
             "learning_rate": rate,
-            "pictures_per_second": pictures / max(time.monotonic() - self.since, 1e-9),
+            "pictures_per_second": images / max(time.monotonic() - self.since, 1e-9),
         }
         self.journal.row(row)
         left = self.clock.seconds_left(done)
         self.journal.advance(
             done,
-            f"epoch {row['epoch']:.1f}  loss {row['loss']:.3f}  {row['pictures_per_second']:.1f} pictures/s"
+            f"epoch {row['epoch']:.1f}  loss {row['loss']:.3f}  {row['pictures_per_second']:.1f} images/s"
             + (f"  {in_words(left)} left" if left else ""),
         )
         if left is not None and not self.told and row["epoch"] >= 1:

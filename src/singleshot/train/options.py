@@ -25,7 +25,7 @@ class TrainOptions:
         classes: learn only these, separated by commas: objects of others are background; left out: all.
         init: weights to start from: a model folder, a safetensors or .npz file of a base, or `none`.
         device: `auto`, `cpu`, `cuda`.
-        workers: processes that prepare pictures; left out: the cores less one, eight at most.
+        workers: processes that prepare images; left out: the cores less one, eight at most.
         checkpoint_every: updates between two checkpoints; left out: an epoch.
         validate_every: epochs between two validations; left out: such that there are some thirty.
         patience: stop when so many validations in a row were no better than the best; left out: never.
@@ -36,7 +36,7 @@ class TrainOptions:
         learning_rate: overrides the recipe's.
         schedule: `step` or `cosine`, overrides the recipe's.
         warmup: updates of linear warm-up, overrides the recipe's.
-        batch_size: pictures an update; left out: the recipe's, and fewer on small sets.
+        batch_size: images an update; left out: the recipe's, and fewer on small sets.
         find_rate: only search for the learning rate: a hundred updates whose rate rises until the loss does.
         accumulate: parts an update is cut into when memory is short, overrides the recipe's.
         backbone_rate: factor on the learning rate of the pretrained base, overrides the recipe's.
@@ -49,7 +49,7 @@ class TrainOptions:
         boxes: `auto` adapts the default boxes to the data where they fit fewer than a third of a class (two fifths
             where they stand on the paper's scales), `adapt` wherever they miss some, `keep` leaves them; or the JSON
             file of `ssd boxes`, for the boxes designed there.
-        part: of several machines, this one holds only a part of the training pictures: `2/4` for the second, sixth,
+        part: of several machines, this one holds only a part of the training images: `2/4` for the second, sixth,
             tenth ... of them (docs/scale.md).
         threads: of torch on the CPU; left out: all cores.
         settings: any other setting of the recipe as NAME=VALUE, repeatable: `--set augment.max_expand_ratio=2`.

@@ -46,8 +46,8 @@ class Plan:
     Attributes:
         data: the sets' paths as given.
         options: what the user said.
-        train_set: pictures to learn from.
-        val_set: pictures to validate on, or None.
+        train_set: images to learn from.
+        val_set: images to validate on, or None.
         model: the network with its initial weights.
         solver: the recipe's, on the model's parameters.
         average: the running mean of the weights, where the recipe has one.
@@ -56,7 +56,7 @@ class Plan:
         device: where the network runs.
         autocast: compute type of the network, None for float32.
         ranks: the processes that learn together.
-        share: which pictures of each update are this process's.
+        share: which images of each update are this process's.
         workers: loader processes of each.
         steps: updates of the whole run.
         validate_every: updates between two validations.
@@ -64,7 +64,7 @@ class Plan:
         log_every: updates between rows of figures.
         protocol: of evaluation; None for the data's own.
         notes: lines that people read before the run starts: what was chosen and why.
-        coverage: lines on how well the default boxes cover the training truths, before and after they were adapted.
+        coverage: lines on how well the default boxes cover the training objects, before and after they were adapted.
     """
 
     data: tuple[str, ...]
@@ -151,12 +151,12 @@ def _require_names(class_names: Sequence[str]) -> None:
             raise DataError(f"{fault}; rename it in the data")
 
 
-def _require_normalisable(model: SSD, pictures: int) -> None:
-    """Refuse a single picture at a time where a map of one cell is normalised over the batch: it has one value."""
+def _require_normalisable(model: SSD, images: int) -> None:
+    """Refuse a single image at a time where a map of one cell is normalised over the batch: it has one value."""
     normalises = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
-    if pictures == 1 and normalises and (1, 1) in model.map_sizes_hw:
+    if images == 1 and normalises and (1, 1) in model.map_sizes_hw:
         raise RequestError(
-            f"{model.spec.name} normalises over a batch, and its last map has one cell: give it two pictures at a "
+            f"{model.spec.name} normalises over a batch, and its last map has one cell: give it two images at a "
             "time, by a larger --batch-size or a smaller --accumulate"
         )
 
@@ -221,18 +221,18 @@ def prepare(
         recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
     if recipe.batch_size % (recipe.accumulate * ranks.world):
         raise RequestError(
-            f"a batch of {recipe.batch_size} pictures cannot be cut into {recipe.accumulate} x {ranks.world} equal "
+            f"a batch of {recipe.batch_size} images cannot be cut into {recipe.accumulate} x {ranks.world} equal "
             "parts (--accumulate x processes): give a --batch-size that can"
         )
     _require_normalisable(model, recipe.batch_size // (recipe.accumulate * ranks.world))
     if len(train_set) < share.parts:
-        raise RequestError(f"{len(train_set)} pictures cannot be cut into {share.parts} parts")
+        raise RequestError(f"{len(train_set)} images cannot be cut into {share.parts} parts")
     per_epoch = len(train_set) / recipe.batch_size
     autocast = _precision(options.precision, device)
     notes += [
         f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
         f"{len(model.default_boxes)} default boxes; {beginning.note}",
-        f"recipe {recipe.name}: {steps} updates of {recipe.batch_size} pictures, learning rate "
+        f"recipe {recipe.name}: {steps} updates of {recipe.batch_size} images, learning rate "
         f"{recipe.learning_rate:g} ({recipe.schedule}), {'bf16' if autocast else 'fp32'} on {device.type}",
     ]
     return Plan(

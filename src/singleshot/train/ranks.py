@@ -52,10 +52,10 @@ class Ranks:
         return self.rank == 0
 
     def share(self, part: str | None) -> Share:
-        """Which pictures of each update this process takes.
+        """Which images of each update this process takes.
 
         Args:
-            part: `2/4` where this machine holds only the second, sixth ... picture of the training set.
+            part: `2/4` where this machine holds only the second, sixth ... image of the training set.
 
         Raises:
             RequestError: another number of machines than parts, or nothing of this form.

@@ -27,12 +27,12 @@ class Recipe:
     Attributes:
         name: `caffe`, `modern` or `multibox`.
         solver: `sgd`, Caffe's, or `adamw`.
-        learning_rate: base rate of an update of `batch_size` pictures.
+        learning_rate: base rate of an update of `batch_size` images.
         schedule: `step` drops by 10 at each of `drops`; `cosine` falls smoothly to 0.
         drops: shares of the run, 0..1, rising: 80k and 100k of the paper's 120k updates.
         warmup_steps: updates over which the rate rises linearly from 0.
-        batch_size: pictures an update.
-        accumulate: parts into which an update's pictures are cut when memory is short; each part is normalised by its
+        batch_size: images an update.
+        accumulate: parts into which an update's images are cut when memory is short; each part is normalised by its
             own matched boxes, as by Caffe's `iter_size`.
         momentum: fraction of the velocity kept.
         weight_decay: pulls weights (not biases) to 0.
@@ -40,22 +40,22 @@ class Recipe:
         backbone_rate: multiplies the rate of the pretrained base.
         clip_norm: the gradient of the base, and that of the layers after it, are each shortened to this length; 0
             leaves them.
-        overlap_threshold: IoU from which a default box learns a truth.
-        boundary_boxes: whether default boxes that reach outside the picture take part; without them it is Caffe's
+        overlap_threshold: IoU from which a default box learns a ground-truth box.
+        boundary_boxes: whether default boxes that reach outside the image take part; without them it is Caffe's
             `ignore_cross_boundary_bbox`. Detection asks all boxes in either case, as Caffe's does.
-        mining: which boxes without a truth learn that they are background: `hard`, the worst of them, or `none`: all.
+        mining: which boxes without an object learn that they are background: `hard`, the worst of them, or `none`: all.
         negative_ratio: mined negatives a positive.
         box_scales: of the default boxes where they fit the data and no trained heads know them: `kept`, or `paper`, see
             `train.box_choice`.
         localisation_loss: `smooth_l1` (eq. 2), `l2`, `giou`, or another of `losses.multibox.LOCATION_LOSSES`.
         localisation_weight: alpha of eq. 1.
         confidence_loss: `softmax` (eq. 3), or `focal`, in which every box takes part whatever `mining` says.
-        normalise: by the matched boxes of each process's own pictures (`worker`, as Caffe) or of all (`global`); the
+        normalise: by the matched boxes of each process's own images (`worker`, as Caffe) or of all (`global`); the
             same where there is one process.
         label_smoothing: share of a box's class target that is spread over all classes.
         average: fraction that a running mean of the weights keeps of itself at an update; what is validated and kept
             is the mean. 0: the weights themselves.
-        fits_data: how far pictures are scaled, from which overlap boxes learn, and how large an update is follow the
+        fits_data: how far images are scaled, from which overlap boxes learn, and how large an update is follow the
             data, see `train.fitting`.
         augment: the pipeline's settings.
     """
@@ -123,7 +123,7 @@ class Recipe:
 
     @property
     def mines(self) -> bool:
-        """Whether negatives are mined; else every box without a truth is one."""
+        """Whether negatives are mined; else every box without a ground-truth box is one."""
         return self.mining == "hard" and self.confidence_loss != "focal"
 
 
@@ -145,7 +145,7 @@ MODERN = Recipe(
     fits_data=True,
     augment=AugmentSettings(pixels="fast", max_expand_ratio=2.0),
 )
-# MultiBox, Szegedy et al. 2014: a truth has one box, all others are negatives, and their squared errors add up.
+# MultiBox, Szegedy et al. 2014: an object has one box, all others are negatives, and their squared errors add up.
 MULTIBOX = replace(
     MODERN,
     name="multibox",

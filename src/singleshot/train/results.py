@@ -45,8 +45,8 @@ def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
         "",
         f"Detects: {', '.join(spec.class_names)}.",
         "",
-        f"Trained for {step} of {plan.steps} updates of {plan.recipe.batch_size} pictures on {len(plan.train_set)} "
-        f"pictures with {len(plan.train_set.labels)} objects, recipe `{plan.recipe.name}`, seed {plan.options.seed}.",
+        f"Trained for {step} of {plan.steps} updates of {plan.recipe.batch_size} images on {len(plan.train_set)} "
+        f"images with {len(plan.train_set.labels)} objects, recipe `{plan.recipe.name}`, seed {plan.options.seed}.",
         "",
         f"Input {spec.input_size_hw[1]}x{spec.input_size_hw[0]}, {len(plan.model.default_boxes)} default boxes.",
         "",
@@ -57,7 +57,7 @@ def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
         lines.append("Not validated: the run had no validation split.")
         return "\n".join(lines) + "\n"
     lines += [
-        f"Protocol {validation.protocol}, {len(plan.val_set)} validation pictures (used to choose `best/`: "
+        f"Protocol {validation.protocol}, {len(plan.val_set)} validation images (used to choose `best/`: "
         "not a test figure).",
         "",
     ]

@@ -1,4 +1,4 @@
-"""The pictures of a run: which to learn from, which to validate on."""
+"""The images of a run: which to learn from, which to validate on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO = "none"
 def read_sets(
     data: Sequence[str], options: TrainOptions, *, class_agnostic: bool = False
 ) -> tuple[Annotations, Annotations | None, list[str]]:
-    """Pictures to learn from and to validate on (None for none), and lines on them for people.
+    """Images to learn from and to validate on (None for none), and lines on them for people.
 
     Args:
         data: sets, joined.
@@ -37,14 +37,14 @@ def read_sets(
         wanted = _wanted(options.classes, train_set.class_names)
         train_set, val_sets = only_classes(train_set, wanted), [only_classes(val, wanted) for val in val_sets]
         if not len(train_set.labels):
-            raise DataError(f"not one object of {', '.join(wanted)} in {len(train_set)} pictures")
+            raise DataError(f"not one object of {', '.join(wanted)} in {len(train_set)} images")
     merged = []
     if class_agnostic:
         merged = [f"objects of {len(train_set.class_names)} classes are learnt as one: {OBJECT}"]
         train_set, val_sets = train_set.as_one_class(OBJECT), [val.as_one_class(OBJECT) for val in val_sets]
     if not usable(judge_set(train_set)).any():
         raise DataError(f"not one of the {len(train_set.labels)} boxes can be learnt from: ssd data check names why")
-    notes = [f"training on {len(train_set)} pictures with {len(train_set.labels)} objects", *merged]
+    notes = [f"training on {len(train_set)} images with {len(train_set.labels)} objects", *merged]
     bad = count_bad_boxes(train_set)
     if bad:
         counts = ", ".join(f"{count} {kind}" for kind, count in bad.items())
@@ -57,10 +57,10 @@ def read_sets(
     learnt = set(train_set.labels.tolist())
     unseen = [train_set.class_names[label] for label in sorted({*val_set.labels.tolist()} - learnt)]
     if unseen:
-        notes.append(f"not one object to learn {', '.join(unseen)} from, though the validation pictures hold some")
+        notes.append(f"not one object to learn {', '.join(unseen)} from, though the validation images hold some")
     held_out = sum(len(val) for _, val, held in parts if held and val is not None)
     notes.append(
-        f"validating on {len(val_set)} pictures" + (f", {held_out} of them held out of training" if held_out else "")
+        f"validating on {len(val_set)} images" + (f", {held_out} of them held out of training" if held_out else "")
     )
     return train_set, val_set, notes
 
@@ -84,7 +84,7 @@ def _one_each(split: str | None, data: Sequence[str]) -> list[str | None]:
 def _read_one(
     path: str, train_split: str | None, val_split: str | None, *, seed: int, partial: bool
 ) -> tuple[Annotations, Annotations | None, bool]:
-    """Pictures to train on and to validate on: the set's own splits, else (then True) a fifth of them, held out."""
+    """Images to train on and to validate on: the set's own splits, else (then True) a fifth of them, held out."""
     own_train, own_val, _ = default_splits(path)
     annotations = open_data(path, split=train_split or own_train, partial=partial)
     wanted = val_split or (None if train_split else own_val)

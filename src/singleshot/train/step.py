@@ -32,7 +32,7 @@ class StepFigures:
 
 
 class Normaliser:
-    """uint8 pictures to the network's input on the device, (pixel - mean) / std in the network's channel order."""
+    """uint8 images to the network's input on the device, (pixel - mean) / std in the network's channel order."""
 
     def __init__(self, model: SSD, device: torch.device) -> None:
         preprocess = model.spec.preprocess
@@ -41,9 +41,9 @@ class Normaliser:
         self.mean = torch.tensor(preprocess.mean_rgb[order], device=device).view(3, 1, 1)
         self.scale = 1 / torch.tensor(preprocess.std_rgb[order], device=device).view(3, 1, 1)
 
-    def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """RGB uint8 (B, 3, H, W), channels last in memory, to float32 of the same layout."""
-        values = pictures.to(torch.float32, memory_format=torch.channels_last)
+        values = images.to(torch.float32, memory_format=torch.channels_last)
         if self.reverse:
             values = values.flip(1)
         return values.sub_(self.mean).mul_(self.scale)
@@ -66,7 +66,7 @@ def update(
     Args:
         model: in training mode, on the parts' device.
         solver: its `learning_rate` already set for this step.
-        parts: batches of raw pictures.
+        parts: batches of raw images.
         recipe: loss and matching settings.
         normalise: pixels to network input.
         autocast: compute type of the network, None for float32; matching and loss are always float32.
@@ -75,7 +75,7 @@ def update(
         sharing: the model as `Ranks.sharing_gradients` gives it; None: the model itself.
 
     Raises:
-        NonFiniteLossError: loss or gradient; names step, terms and pictures. The weights have not been touched.
+        NonFiniteLossError: loss or gradient; names step, terms and images. The weights have not been touched.
     """
     solver.zero_grad(set_to_none=True)
     device = model.default_boxes.device
@@ -85,7 +85,7 @@ def update(
         if isinstance(sharing, DistributedDataParallel):
             sharing.require_backward_grad_sync = number == len(parts)  # the sum of all parts is sent once
         with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            predictions = (sharing or model)(normalise(batch.pictures))
+            predictions = (sharing or model)(normalise(batch.images))
         targets = assign(
             model.default_boxes,
             batch.boxes_xyxy,

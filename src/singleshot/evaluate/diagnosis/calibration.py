@@ -31,7 +31,7 @@ class Calibration:
 
 
 def calibration(judged: JudgedSet) -> Calibration:
-    """How far scores are from the truth. What hits an object that does not count is left out."""
+    """How far scores are from the ground-truth box. What hits an object that does not count is left out."""
     counted = judged.verdicts != IGNORED
     scores, hits = judged.scores[counted].astype(np.float64), judged.verdicts[counted] == HIT
     bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)

@@ -39,7 +39,7 @@ class Confusion:
 
 
 def confusion(judged: JudgedSet, *, score: float) -> Confusion:
-    """Pair detections and objects of a picture, best score first, each with the free object it overlaps most (>= 0.5).
+    """Pair detections and objects of an image, best score first, each with the free object it overlaps most (>= 0.5).
 
     An object of the detection's own class is taken before one of another. What hits an object that does not count is
     left out.
@@ -50,12 +50,12 @@ def confusion(judged: JudgedSet, *, score: float) -> Confusion:
     """
     nothing = len(judged.class_names)
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
-    for of_found, of_truths, overlaps in judged.overlaps():
-        labels, truths = judged.found.labels[of_found], judged.truths.labels[of_truths]
-        ignored, free = judged.ignored[of_truths], np.ones(len(truths), bool)
+    for of_found, of_ground_truth, overlaps in judged.overlaps():
+        labels, ground_truth = judged.found.labels[of_found], judged.ground_truth.labels[of_ground_truth]
+        ignored, free = judged.ignored[of_ground_truth], np.ones(len(ground_truth), bool)
         for row in ranked(np.flatnonzero(judged.scores[of_found] >= score), judged.scores[of_found]):
             reach = (overlaps[row] >= 0.5) & free
-            own = reach & (truths == labels[row])
+            own = reach & (ground_truth == labels[row])
             choice = own if own.any() else reach
             if not choice.any():
                 counts[nothing, labels[row]] += 1
@@ -63,6 +63,6 @@ def confusion(judged: JudgedSet, *, score: float) -> Confusion:
             best = int(np.argmax(np.where(choice, overlaps[row], -1)))
             if not ignored[best]:
                 free[best] = False
-                counts[truths[best], labels[row]] += 1
-        counts[:-1, nothing] += np.bincount(truths[free & ~ignored], minlength=nothing)
+                counts[ground_truth[best], labels[row]] += 1
+        counts[:-1, nothing] += np.bincount(ground_truth[free & ~ignored], minlength=nothing)
     return Confusion(judged.class_names, score, counts)

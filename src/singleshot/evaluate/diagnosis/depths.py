@@ -47,14 +47,14 @@ def depths_of(judged: JudgedSet, mistakes: Mistakes, groups: Sequence[Sequence[s
     Classes stand in the set's order, as everywhere in a diagnosis.
     """
     names = judged.class_names
-    present = np.flatnonzero(mistakes.truths)
+    present = np.flatnonzero(mistakes.ground_truth)
     rows: list[tuple[str, list[int]]] = [(f"{len(present)} classes" if len(present) > 1 else "", present.tolist())]
     for group in groups:
-        labels = [label for label in map(names.index, group) if mistakes.truths[label]]
+        labels = [label for label in map(names.index, group) if mistakes.ground_truth[label]]
         if len(labels) > 1:
             rows.append((", ".join(names[label] for label in labels), labels))
     if len(rows) == 1:
-        most = np.sort(present[np.argsort(-mistakes.truths[present], kind="stable")][:CLASSES_SHOWN])
+        most = np.sort(present[np.argsort(-mistakes.ground_truth[present], kind="stable")][:CLASSES_SHOWN])
         rows = [*(rows if len(present) > 1 else []), *((names[label], [int(label)]) for label in most)]
     return tuple(_depth(judged, mistakes, name, labels) for name, labels in rows)
 
@@ -66,11 +66,11 @@ def _depth(judged: JudgedSet, mistakes: Mistakes, name: str, labels: list[int]) 
     for label in labels:
         mine = ranked(np.flatnonzero((judged.found.labels == label) & counted), judged.scores)
         for row, multiple in enumerate(MULTIPLES):
-            best = mine[: max(1, round(multiple * int(mistakes.truths[label])))]
+            best = mine[: max(1, round(multiple * int(mistakes.ground_truth[label])))]
             counts[row] += np.bincount(mistakes.kinds[best], minlength=len(KINDS))
             found[row] += np.count_nonzero(mistakes.kinds[best] == CORRECT)
             touched[row] += np.count_nonzero(mistakes.touches[best])
-    total = max(1, int(mistakes.truths[labels].sum()))
+    total = max(1, int(mistakes.ground_truth[labels].sum()))
     wrong = np.flatnonzero(np.isin(judged.found.labels, labels) & (mistakes.kinds > CORRECT))
     surest = mistakes.kinds[ranked(wrong, judged.scores)]
     numbers = tuple(number for number in NUMBERS if number <= len(surest))

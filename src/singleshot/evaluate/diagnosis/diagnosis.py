@@ -15,7 +15,7 @@ from singleshot.evaluate.diagnosis.judged_set import JudgedSet
 from singleshot.evaluate.diagnosis.mistakes import KINDS, Mistakes, classify
 from singleshot.evaluate.diagnosis.sensitivity import Sensitivity, sensitivities
 from singleshot.evaluate.diagnosis.similar import groups_of, similarity
-from singleshot.evaluate.pictures import Pictures, judge_pictures
+from singleshot.evaluate.images import Images, judge_images
 from singleshot.types import Annotations, Detections
 
 
@@ -32,7 +32,7 @@ class Diagnosis:
         shape: sensitivity to width / height.
         confusion: at the score where F1 is best.
         calibration: of the scores.
-        pictures: how each picture went.
+        images: how each image went.
     """
 
     judged: JudgedSet
@@ -43,7 +43,7 @@ class Diagnosis:
     shape: Sensitivity
     confusion: Confusion
     calibration: Calibration
-    pictures: Pictures
+    images: Images
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; fractions as fractions."""
@@ -52,7 +52,7 @@ class Diagnosis:
         for label, name in enumerate(mistakes.class_names):
             mine = mistakes.kinds[(self.judged.found.labels == label) & (mistakes.kinds >= 0)]
             per_class[name] = {
-                "objects": int(mistakes.truths[label]),
+                "objects": int(mistakes.ground_truth[label]),
                 "AP": _number(mistakes.average_precision[label]),
                 "recall": _number(mistakes.recall[label]),
                 "recall at IoU 0.1": _number(mistakes.weak_recall[label]),
@@ -77,14 +77,14 @@ class Diagnosis:
                 "score": [_number(value) for value in self.calibration.scores],
                 "right": [_number(value) for value in self.calibration.right],
             },
-            "pictures": self._pictures(),
+            "pictures": self._images(),
         }
 
-    def _pictures(self) -> list[dict[str, Any]]:
-        """Each picture that has something to judge, the worst first."""
+    def _images(self) -> list[dict[str, Any]]:
+        """Each image that has something to judge, the worst first."""
         found = []
-        for index in reversed(self.pictures.ordered()):
-            result = self.pictures.results[index]
+        for index in reversed(self.images.ordered()):
+            result = self.images.results[index]
             missed = int((~result.found & ~result.ignored).sum())
             file = self.judged.annotations.files[index]
             found.append({"file": file, "F1": round(result.f1, 6), "wrong": len(result.wrong), "missed": missed})
@@ -97,8 +97,8 @@ def diagnose(
     """Why the detections are as good as they are, by VOC's rules at an overlap of 0.5.
 
     Args:
-        annotations: pictures and truths.
-        detections: what was found in each picture, in the set's order; boxes in pixels.
+        annotations: images and ground-truth boxes.
+        detections: what was found in each image, in the set's order; boxes in pixels.
         groups: classes that are easily taken for each other; None takes those that are known.
 
     Raises:
@@ -107,7 +107,7 @@ def diagnose(
     judged = JudgedSet.of(annotations, detections)
     names = annotations.class_names
     chosen = tuple(tuple(sorted(group, key=names.index)) for group in (groups_of(names) if groups is None else groups))
-    pictures = judge_pictures(annotations, detections)
+    images = judge_images(annotations, detections)
     mistakes = classify(judged, similarity(names, chosen))
     size, shape = sensitivities(judged)
     return Diagnosis(
@@ -117,9 +117,9 @@ def diagnose(
         depths=depths_of(judged, mistakes, chosen),
         size=size,
         shape=shape,
-        confusion=confusion(judged, score=pictures.score_threshold),
+        confusion=confusion(judged, score=images.score_threshold),
         calibration=calibration(judged),
-        pictures=pictures,
+        images=images,
     )
 
 

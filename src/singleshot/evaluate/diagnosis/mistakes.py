@@ -35,7 +35,7 @@ class Mistakes:
         class_names: L names.
         kinds: of each detection of the judged set, its number in `KINDS`, or `UNCOUNTED`.
         touches: whether it would have found its object if an overlap of 0.1 were enough.
-        truths: how many objects of each class count.
+        ground_truth: how many objects of each class count.
         average_precision: of each class (area under the envelope); NaN without objects.
         without: of each class if there were no detections of that kind, (4, L): localisation, similar, ...
         recall: share of each class's objects that are found at all, at an overlap of 0.5.
@@ -45,7 +45,7 @@ class Mistakes:
     class_names: tuple[str, ...]
     kinds: Int8[np.ndarray, " n"]
     touches: Bool[np.ndarray, " n"]
-    truths: Int64[np.ndarray, " L"]
+    ground_truth: Int64[np.ndarray, " L"]
     average_precision: Float[np.ndarray, " L"]
     without: Float[np.ndarray, "4 L"]
     recall: Float[np.ndarray, " L"]
@@ -67,28 +67,28 @@ def classify(judged: JudgedSet, similar: Bool[np.ndarray, "L L"]) -> Mistakes:
     """
     count = len(judged.class_names)
     kinds = _kinds(judged, similar)
-    weak, _ = judge(judged.found, judged.scores, judged.truths, judged.ignored, iou_threshold=TOUCHING)
+    weak, _ = judge(judged.found, judged.scores, judged.ground_truth, judged.ignored, iou_threshold=TOUCHING)
     touches = weak == HIT
-    truths = np.array([len(judged.positives(label)) for label in range(count)])
+    ground_truth = np.array([len(judged.positives(label)) for label in range(count)])
     aps, without = np.full(count, np.nan), np.full((4, count), np.nan)
     recall, weak_recall = np.full(count, np.nan), np.full(count, np.nan)
-    for label in np.flatnonzero(truths):
+    for label in np.flatnonzero(ground_truth):
         mine = ranked(np.flatnonzero((judged.found.labels == label) & (kinds != UNCOUNTED)), judged.scores)
         of_mine = kinds[mine]
-        aps[label] = _precision(of_mine == CORRECT, truths[label])
+        aps[label] = _precision(of_mine == CORRECT, ground_truth[label])
         for place, kind in enumerate((LOCALISATION, SIMILAR, OTHER, BACKGROUND)):
             left = of_mine[of_mine != kind]
-            without[place, label] = _precision(left == CORRECT, truths[label])
-        recall[label] = np.count_nonzero(of_mine == CORRECT) / truths[label]
-        weak_recall[label] = np.count_nonzero((judged.found.labels == label) & touches) / truths[label]
-    return Mistakes(judged.class_names, kinds, touches, truths, aps, without, recall, weak_recall)
+            without[place, label] = _precision(left == CORRECT, ground_truth[label])
+        recall[label] = np.count_nonzero(of_mine == CORRECT) / ground_truth[label]
+        weak_recall[label] = np.count_nonzero((judged.found.labels == label) & touches) / ground_truth[label]
+    return Mistakes(judged.class_names, kinds, touches, ground_truth, aps, without, recall, weak_recall)
 
 
 def _kinds(judged: JudgedSet, similar: Bool[np.ndarray, "L L"]) -> Int8[np.ndarray, " n"]:
     kinds = np.full(len(judged.found), BACKGROUND, np.int8)
-    for of_found, of_truths, overlaps in judged.overlaps():
+    for of_found, of_ground_truth, overlaps in judged.overlaps():
         touching = overlaps >= TOUCHING
-        mine, theirs = judged.found.labels[of_found, None], judged.truths.labels[None, of_truths]
+        mine, theirs = judged.found.labels[of_found, None], judged.ground_truth.labels[None, of_ground_truth]
         here = kinds[of_found]
         here[touching.any(axis=1)] = OTHER
         here[(touching & similar[mine, theirs]).any(axis=1)] = SIMILAR

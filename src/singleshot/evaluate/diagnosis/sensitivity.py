@@ -35,7 +35,7 @@ class Sensitivity:
         values: normalised AP, (l, 5).
         errors: its standard error, (l, 5).
         whole: normalised AP of each whole class, (l,).
-        edges: where the parts are cut, (l, 4): area as a fraction of the picture, or width / height.
+        edges: where the parts are cut, (l, 4): area as a fraction of the image, or width / height.
     """
 
     of: str
@@ -55,10 +55,10 @@ class Sensitivity:
 
 def sensitivities(judged: JudgedSet) -> tuple[Sensitivity, Sensitivity]:
     """To size and to shape."""
-    boxes = judged.truths.boxes_xyxy.astype(np.float64)
+    boxes = judged.ground_truth.boxes_xyxy.astype(np.float64)
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    pictures = judged.annotations.sizes_wh[judged.truths.pictures].astype(np.float64)
-    area = np.where((pictures > 0).all(axis=1), pictures.prod(axis=1), 1)
+    images = judged.annotations.sizes_wh[judged.ground_truth.images].astype(np.float64)
+    area = np.where((images > 0).all(axis=1), images.prod(axis=1), 1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (
             _sensitivity(judged, "size", SIZES, width * height / area, by=width * height),
@@ -99,14 +99,14 @@ def _normalised_ap(judged: JudgedSet, label: int, wanted: Bool[np.ndarray, " P"]
     What hits another object of the class is neither right nor wrong. AP is the mean over the objects of the normalised
     precision at which each is found (the envelope; 0 where it is not).
     """
-    of_part = np.zeros(len(judged.truths), bool)
+    of_part = np.zeros(len(judged.ground_truth), bool)
     of_part[judged.positives(label)[wanted]] = True
     positives = int(np.count_nonzero(wanted))
     if not positives:
         return 0.0, 0.0
     mine = np.flatnonzero(judged.found.labels == label)
     hits = judged.verdicts[mine] == HIT
-    counted = (judged.verdicts[mine] == MISS) | (hits & of_part[judged.hit_truths[mine]])
+    counted = (judged.verdicts[mine] == MISS) | (hits & of_part[judged.hit_ground_truth[mine]])
     mine = ranked(mine[counted], judged.scores)
     right = judged.verdicts[mine] == HIT
     recall, wrong = np.cumsum(right) / positives, np.cumsum(~right)

@@ -1,4 +1,4 @@
-"""Training pictures a second on one core, from file to augmented sample, ours beside torchvision's transforms."""
+"""Training images a second on one core, from file to augmented sample, ours beside torchvision's transforms."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from singleshot.data.recognise import open_data
 from singleshot.spec import SSD300_VGG16
 from singleshot.types import Annotations
 
-AT_ONCE = 24  # pictures of a turn
+AT_ONCE = 24  # images of a turn
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Pictures a second on one core, medians over the rounds.
+    """Images a second on one core, medians over the rounds.
 
     Attributes:
         exact: the whole pipeline with Caffe's pixels.
@@ -61,8 +61,8 @@ def augmentation_rates(data: str, *, rounds: int, on_round: Callable[[int], None
             turn = [(number * AT_ONCE + i) % len(annotations) for i in range(AT_ONCE)]
             for name, run in runners.items():
                 started = time.perf_counter()
-                for picture in turn:
-                    run(number, picture)
+                for image in turn:
+                    run(number, image)
                 seconds[name].append(time.perf_counter() - started)
             on_round(number)
     finally:
@@ -91,17 +91,17 @@ def _runners(annotations: Annotations) -> dict[str, Callable[[int, int], object]
     plain = samples(whole)
     theirs = torchvision_samples(annotations, spec.input_size_hw, spec.preprocess.mean_rgb)
     return {
-        "exact": lambda number, picture: sets["exact"][(number, picture)],
-        "fast": lambda number, picture: sets["fast"][(number, picture)],
-        "torchvision": lambda _number, picture: theirs(picture),
-        "decoded": lambda number, picture: plain[(number, picture)],
+        "exact": lambda number, image: sets["exact"][(number, image)],
+        "fast": lambda number, image: sets["fast"][(number, image)],
+        "torchvision": lambda _number, image: theirs(image),
+        "decoded": lambda number, image: plain[(number, image)],
     }
 
 
 def torchvision_samples(
     annotations: Annotations, input_size_hw: tuple[int, int], mean_rgb: tuple[float, float, float]
 ) -> Callable[[int], tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-    """Picture by number -> 8-bit tensor and truths, by torchvision's own transforms of the same kind."""
+    """Image by number -> 8-bit tensor and ground-truth boxes, by torchvision's own transforms of the same kind."""
     transforms = v2.Compose(
         [
             v2.RandomPhotometricDistort(),
@@ -113,14 +113,14 @@ def torchvision_samples(
         ]
     )
 
-    def sample(picture: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        pixels = torchvision.io.decode_image(str(annotations.path(picture)), torchvision.io.ImageReadMode.RGB)
-        truths = annotations.truths(picture)
+    def sample(image: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        pixels = torchvision.io.decode_image(str(annotations.path(image)), torchvision.io.ImageReadMode.RGB)
+        ground_truth = annotations.ground_truth(image)
         target = {
             "boxes": tv_tensors.BoundingBoxes(
-                torch.from_numpy(truths.boxes_xyxy), format="XYXY", canvas_size=pixels.shape[1:]
+                torch.from_numpy(ground_truth.boxes_xyxy), format="XYXY", canvas_size=pixels.shape[1:]
             ),
-            "labels": torch.from_numpy(truths.labels),
+            "labels": torch.from_numpy(ground_truth.labels),
         }
         return transforms(tv_tensors.Image(pixels), target)  # type: ignore[no-any-return]
 

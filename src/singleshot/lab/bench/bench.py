@@ -24,7 +24,7 @@ from singleshot.runtime.over_set import detect_in_set
 from singleshot.spec import VARIANTS
 
 DEFAULT_MODELS = ("ssd300-vgg16", "ssdlite320-mobilenetv2")
-FOLDER_PICTURES = 400
+FOLDER_IMAGES = 400
 SHOWN = 0.5
 """The score from which `ssd detect` shows what it finds."""
 
@@ -38,7 +38,7 @@ class Settings:
         against: peers, keys of `bench.peers.AGAINST`.
         threads: cores for everybody.
         rounds: measurements of each part.
-        data: a labelled set whose pictures the folder's throughput is measured on, and with `split` the accuracy of
+        data: a labelled set whose images the folder's throughput is measured on, and with `split` the accuracy of
             models that have weights.
         split: of it.
         limits: measure the machine's own rates, and base, extra maps and heads apart.
@@ -113,24 +113,24 @@ def _with_data(
     settings: Settings, measured: Measured, backends: dict[str, Any], on_stage: Callable[[str], None]
 ) -> None:
     assert settings.data is not None
-    pictures = open_data(settings.data, split=settings.split)
-    files = [Path(pictures.path(number)) for number in range(min(FOLDER_PICTURES, len(pictures)))]
+    images = open_data(settings.data, split=settings.split)
+    files = [Path(images.path(number)) for number in range(min(FOLDER_IMAGES, len(images)))]
     for name, backend in backends.items():
         if backend is None:
             continue
         if settings.split is not None:
             on_stage(f"accuracy of {name}")
-            known = only_classes(pictures, [one for one in backend.spec.class_names if one in pictures.class_names])
+            known = only_classes(images, [one for one in backend.spec.class_names if one in images.class_names])
             found = detect_in_set(Detector(backend, name=name), known)
             measured.accuracy[name] = evaluate(known, found).mean_ap or 0.0
-        on_stage(f"a folder of pictures through {name}")
+        on_stage(f"a folder of images through {name}")
         settings_of = backend.spec.postprocess
         backend.spec = replace(backend.spec, postprocess=replace(settings_of, score_threshold=SHOWN))
         detector = Detector(backend, name=name)
-        measured.folders[name] = folders.pictures_a_second(folders.ours(detector, files))
+        measured.folders[name] = folders.images_a_second(folders.ours(detector, files))
     if "torchvision" in settings.against:
         for name, family in FAMILIES.items():
             if any(row["family"] == family for row in measured.rows):
-                on_stage(f"a folder of pictures through torchvision's {name}")
+                on_stage(f"a folder of images through torchvision's {name}")
                 run_folder = folders.of_torchvision(name, files[:64], threads=settings.threads)
-                measured.folders[f"torchvision {name}"] = folders.pictures_a_second(run_folder, times=3)
+                measured.folders[f"torchvision {name}"] = folders.images_a_second(run_folder, times=3)

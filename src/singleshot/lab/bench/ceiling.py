@@ -19,16 +19,16 @@ def convolution_rate(precision: str, *, threads: int, times: int = 30) -> float:
     """Operations a second of 3x3 convolutions of 256 channels, the median over several runs."""
     torch.manual_seed(0)
     layers = [nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU()) for _ in range(LAYERS)]
-    picture = torch.rand(1, CHANNELS, SIDE, SIDE)
+    image = torch.rand(1, CHANNELS, SIDE, SIDE)
     with torch.no_grad():
-        model = openvino.convert_model(torch.export.export(nn.Sequential(*layers).eval(), (picture,)))
+        model = openvino.convert_model(torch.export.export(nn.Sequential(*layers).eval(), (image,)))
     if precision == "int8":
-        model = quantised(model, [picture.numpy()], quietly=True)
+        model = quantised(model, [image.numpy()], quietly=True)
     options = {
         "INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
     }  # fmt: skip
     request = core().compile_model(model, "CPU", options).create_infer_request()
-    request.infer([picture.numpy()])
+    request.infer([image.numpy()])
     seconds = []
     for _ in range(times):
         started = time.perf_counter()

@@ -26,9 +26,9 @@ class Contestant:
     Attributes:
         name: for people.
         family: contestants of one family are compared with its reference.
-        works: by part: `whole`: a decoded 8-bit picture -> final boxes; `network`: without what is before and behind;
+        works: by part: `whole`: a decoded 8-bit image -> final boxes; `network`: without what is before and behind;
             `post`: softmax or decoding to final boxes, about 300 scores above
-            the threshold; `post_worst`: nearly all above it; `batch8`: `whole` for eight pictures. Any may be missing.
+            the threshold; `post_worst`: nearly all above it; `batch8`: `whole` for eight images. Any may be missing.
         boxes: default boxes or proposals, for the paper's table 7; None where that is no fixed number.
         input_size: as people write it.
         reference: whether its family is compared with it.

@@ -13,7 +13,7 @@ from singleshot.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one forward of one picture, convolutions alone (all else is below a hundredth of the operations).
+    """Of one forward of one image, convolutions alone (all else is below a hundredth of the operations).
 
     Attributes:
         operations: multiplications and additions, two a weight and position.

@@ -11,12 +11,12 @@ import torch
 import torchvision
 from torchvision.io import ImageReadMode, decode_image
 
-from singleshot.errors import PictureError
+from singleshot.errors import ImageError
 from singleshot.runtime.detector import Detector
 
 
-def pictures_a_second(run: Callable[[], int], *, times: int = 5) -> float:
-    """Median over several runs of pictures / seconds, after one that is not counted."""
+def images_a_second(run: Callable[[], int], *, times: int = 5) -> float:
+    """Median over several runs of images / seconds, after one that is not counted."""
     run()
     rates = []
     for _ in range(times):
@@ -30,7 +30,7 @@ def ours(detector: Detector, files: Sequence[Path]) -> Callable[[], int]:
     """`ssd detect` without writing copies."""
 
     def run() -> int:
-        return sum(not isinstance(item, PictureError) for item in detector.stream(files))
+        return sum(not isinstance(item, ImageError) for item in detector.stream(files))
 
     return run
 

@@ -12,7 +12,7 @@ from singleshot.errors import RequestError
 from singleshot.export.calibrate import quantised
 from singleshot.export.openvino_ir import halve_weights, serialised, to_openvino
 from singleshot.lab.bench.contest import Contestant
-from singleshot.lab.bench.scenes import picture, resemble_trained
+from singleshot.lab.bench.scenes import image, resemble_trained
 from singleshot.models.ssd import SSD
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
@@ -73,7 +73,7 @@ def _fresh(spec: ModelSpec) -> SSD:
     """Seeded weights whose class scores resemble a trained network's."""
     network = SSD(spec, seed=0).eval()
     with torch.inference_mode():
-        inputs = torch.from_numpy(to_network_input(picture(), spec.input_size_hw, spec.preprocess))[None]
+        inputs = torch.from_numpy(to_network_input(image(), spec.input_size_hw, spec.preprocess))[None]
         logits = network(inputs).logits[0].clone()
     heads = [
         layer
@@ -94,7 +94,7 @@ def _inputs(network: SSD) -> list[np.ndarray]:
 
 def _contestant(name: str, backend: OpenVINOBackend | OnnxBackend) -> Contestant:
     spec = backend.spec
-    scene = picture()
+    scene = image()
     detector = Detector(backend, name=name)
     resized = np.empty((1, *spec.input_size_hw, 3), np.uint8)
     resize_into(resized, [scene])

@@ -1,4 +1,4 @@
-"""What others publish, as contestants: their networks with random weights, on our picture.
+"""What others publish, as contestants: their networks with random weights, on our image.
 
 Torchvision's code runs as published (eager, fp32) and at its best settings; the same networks run in plain ONNX
 Runtime, OpenCV and OpenVINO with torchvision's own post-processing behind them.
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from singleshot.errors import UnknownNameError
 from singleshot.export.onnx_graph import quiet_exporter
 from singleshot.lab.bench.contest import Contestant
-from singleshot.lab.bench.scenes import picture, resemble_trained
+from singleshot.lab.bench.scenes import image, resemble_trained
 
 Heads = Callable[[Tensor], dict[str, Tensor]]
 
@@ -122,7 +122,7 @@ def fasterrcnn(*, threads: int) -> Iterator[Contestant]:
         model = torchvision.models.detection.fasterrcnn_resnet50_fpn(
             weights=None, weights_backbone=None, num_classes=CLASSES
         ).eval()
-    tensor = _as_tensor(picture())
+    tensor = _as_tensor(image())
     whole = torch.inference_mode()(lambda: model([tensor / 255]))
     yield Contestant(
         "torchvision fasterrcnn_resnet50_fpn, eager fp32", "fasterrcnn", {"whole": whole}, None, "~1066 x 800"
@@ -137,7 +137,7 @@ def ultralytics(*, threads: int) -> Iterator[Contestant]:
     ultralytics = importlib.import_module("ultralytics")
 
     model = ultralytics.YOLO("yolo11n.yaml", task="detect")
-    scene = np.ascontiguousarray(picture()[..., ::-1])
+    scene = np.ascontiguousarray(image()[..., ::-1])
     yield Contestant(
         "ultralytics yolo11n at 320", "yolo", {"whole": lambda: model.predict(scene, imgsz=320, verbose=False)}
     )
@@ -186,7 +186,7 @@ class _Peer:
         self.model: Any = getattr(torchvision.models.detection, name)(
             weights=None, weights_backbone=None, num_classes=CLASSES
         ).eval()
-        self.scene = picture()
+        self.scene = image()
         with torch.inference_mode():
             images, _ = self.model.transform([_as_tensor(self.scene) / 255])
             self.input, self.sizes = images.tensors.clone(), images.image_sizes
@@ -200,7 +200,7 @@ class _Peer:
         )  # fmt: skip
 
     def heads(self, tensors: Tensor) -> dict[str, Tensor]:
-        """The network: a normalised picture -> encoded boxes and logits."""
+        """The network: a normalised image -> encoded boxes and logits."""
         return self.model.head(list(self.model.backbone(tensors).values()))  # type: ignore[no-any-return]
 
     def as_onnx(self) -> bytes:

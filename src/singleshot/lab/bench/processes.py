@@ -17,15 +17,15 @@ status = pathlib.Path("/proc/self/status")
 peak = lambda: next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
 atexit.register(lambda: sys.stderr.write("\\n" + peak()) if status.exists() else None)
 """
-OURS = "import sys; from singleshot.cli.main import main; sys.argv = ['ssd', 'detect', {picture!r}]; main()"
+OURS = "import sys; from singleshot.cli.main import main; sys.argv = ['ssd', 'detect', {image!r}]; main()"
 TORCHVISION = """
 import torch, torchvision
 from PIL import Image
 torch.set_num_threads({threads})
 model = torchvision.models.detection.{name}(weights=None, weights_backbone=None).eval()
-picture = torchvision.transforms.functional.to_tensor(Image.open({picture!r}).convert("RGB"))
+image = torchvision.transforms.functional.to_tensor(Image.open({image!r}).convert("RGB"))
 with torch.inference_mode():
-    model([picture])
+    model([image])
 """
 
 
@@ -40,13 +40,13 @@ def cold_start(program: str, *, times: int = 5) -> tuple[float, float]:
 
 
 def ours() -> str:
-    """`ssd detect` on one picture with the default model."""
-    return OURS.format(picture=str(CHELSEA.path))
+    """`ssd detect` on one image with the default model."""
+    return OURS.format(image=str(CHELSEA.path))
 
 
 def torchvision(name: str, *, threads: int) -> str:
     """The same with a detector of torchvision's, with random weights."""
-    return TORCHVISION.format(name=name, picture=str(CHELSEA.path), threads=threads)
+    return TORCHVISION.format(name=name, image=str(CHELSEA.path), threads=threads)
 
 
 def _run(command: Sequence[str]) -> tuple[float, float]:

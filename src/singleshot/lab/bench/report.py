@@ -63,7 +63,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Markdown; ratios are to torchvision's eager code in the same run."""
     lines = [
         "| | whole, ms | p95, ms | network, ms | NMS etc., ms | the same at worst, ms | outside the network "
-        "| pictures/s, batch 8 | times as fast: whole | NMS etc. | at worst |",
+        "| images/s, batch 8 | times as fast: whole | NMS etc. | at worst |",
         "|" + "---|" * 11,
     ]
     for row in rows:
@@ -95,7 +95,7 @@ def table_seven(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float]
 
 
 def plot(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float], path: Path) -> None:
-    """Everybody's pictures a second as bars; beside them speed against mAP, of those whose accuracy was measured."""
+    """Everybody's images a second as bars; beside them speed against mAP, of those whose accuracy was measured."""
     from matplotlib.figure import Figure
 
     ranked = sorted(rows, key=lambda row: -row["whole_ms"])
@@ -107,7 +107,7 @@ def plot(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float], path:
     drawn = bars.barh([row["name"] for row in ranked], rates, color=colours)
     bars.bar_label(drawn, [f"{rate:.1f}" for rate in rates], padding=3)
     bars.margins(x=0.15)
-    bars.set_xlabel("pictures a second, one at a time, from decoded picture to final boxes")
+    bars.set_xlabel("images a second, one at a time, from decoded image to final boxes")
     for axes in others:
         for name, rate in zip([row["name"] for row in ranked], rates, strict=True):
             if name in accuracy:
@@ -116,7 +116,7 @@ def plot(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float], path:
         axes.set_xlim(bars.get_xlim())
         axes.set_ylim(0, 100)
         axes.legend(loc="lower left", fontsize="small")
-        axes.set_xlabel("pictures a second")
+        axes.set_xlabel("images a second")
         axes.set_ylabel("mAP, %")
     figure.savefig(path, dpi=120)
 

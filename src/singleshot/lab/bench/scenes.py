@@ -1,4 +1,4 @@
-"""The same busy picture for every contestant."""
+"""The same busy image for every contestant."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SPREAD = 1.5
 """Standard deviation of the logits."""
 
 
-def picture() -> UInt8[np.ndarray, "375 500 3"]:
-    """A photograph's middle, of the size of VOC's pictures."""
+def image() -> UInt8[np.ndarray, "375 500 3"]:
+    """A photograph's middle, of the size of VOC's images."""
     pixels = CHELSEA.pixels()
     height, width = pixels.shape[:2]
     top, left = (height - 300) // 2, (width - 400) // 2
@@ -35,7 +35,7 @@ def resemble_trained(
 
     Args:
         heads: the convolutions that give class logits, background first; their weights are changed.
-        logits: what they gave for the picture.
+        logits: what they gave for the image.
         num_classes: with background.
         threshold: of the post-processing.
     """

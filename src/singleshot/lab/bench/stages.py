@@ -14,7 +14,7 @@ STAGES = ("backbone", "extras", "heads")
 
 
 def stage_milliseconds(spec: ModelSpec, *, threads: int, times: int = 20) -> dict[str, float]:
-    """Medians of one picture in torch, single precision, on the processor; what other engines fuse they cannot split.
+    """Medians of one image in torch, single precision, on the processor; what other engines fuse they cannot split.
 
     Args:
         spec: seeded weights serve.
@@ -22,7 +22,7 @@ def stage_milliseconds(spec: ModelSpec, *, threads: int, times: int = 20) -> dic
         times: how often.
     """
     model = SSD(spec).eval()
-    pictures = torch.zeros(1, 3, *spec.input_size_hw)
+    images = torch.zeros(1, 3, *spec.input_size_hw)
     spent: dict[str, list[float]] = {name: [] for name in STAGES}
     started = 0.0
 
@@ -39,7 +39,7 @@ def stage_milliseconds(spec: ModelSpec, *, threads: int, times: int = 20) -> dic
     try:
         with torch.inference_mode():
             for _ in range(times + 3):  # the first few find their memory
-                model(pictures)
+                model(images)
     finally:
         torch.set_num_threads(before)
     return {name: 1e3 * median(durations[3:]) for name, durations in spent.items()}

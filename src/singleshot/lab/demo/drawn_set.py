@@ -1,4 +1,4 @@
-"""A data set that draws itself: the same pictures and boxes for the same seed, in a VOC folder."""
+"""A data set that draws itself: the same images and boxes for the same seed, in a VOC folder."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 import numpy as np
 from PIL import Image
 
-from singleshot.data.voc import ANNOTATIONS, PICTURES, SPLITS
+from singleshot.data.voc import ANNOTATIONS, IMAGES, SPLITS
 from singleshot.lab.demo.scene import Scene, draw_scene
 from singleshot.photographs import BEHIND_TEST, BEHIND_TRAINING, Photograph
 
 JPEG_QUALITY = 90
 THREADS = 2
 EMPTY_EVERY = 16
-"""One picture in so many is a background alone."""
+"""One image in so many is a background alone."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One list of pictures: how many, and the photographs behind them."""
+    """One list of images: how many, and the photographs behind them."""
 
-    pictures: int
+    images: int
     behind: tuple[Photograph, ...]
 
 
@@ -39,19 +39,19 @@ SPLITS_DRAWN: Mapping[str, Split] = {
 def draw_set(root: Path, *, seed: int = 0, splits: Mapping[str, Split] = SPLITS_DRAWN) -> None:
     """Draw every split into a VOC folder.
 
-    Each picture has its own random stream, of the seed, its split and its number: a picture stays the same when
-    another number of pictures is drawn.
+    Each image has its own random stream, of the seed, its split and its number: an image stays the same when
+    another number of images is drawn.
 
     Args:
         root: the folder; made if need be, files of the same name are replaced.
         seed: of everything random.
-        splits: name -> pictures.
+        splits: name -> images.
     """
-    for folder in (ANNOTATIONS, PICTURES, SPLITS):
+    for folder in (ANNOTATIONS, IMAGES, SPLITS):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for stream, (name, split) in enumerate(splits.items()):
         photographs = [photograph.pixels() for photograph in split.behind]
-        identities = [f"{name}_{number:04d}" for number in range(split.pictures)]
+        identities = [f"{name}_{number:04d}" for number in range(split.images)]
 
         def draw(
             number: int,
@@ -64,14 +64,14 @@ def draw_set(root: Path, *, seed: int = 0, splits: Mapping[str, Split] = SPLITS_
             _write(root, identities[number], draw_scene(photographs, generator, objects=objects))
 
         with ThreadPoolExecutor(THREADS) as pool:
-            list(pool.map(draw, range(split.pictures)))
+            list(pool.map(draw, range(split.images)))
         (root / SPLITS / f"{name}.txt").write_text("".join(f"{one}\n" for one in identities), encoding="utf-8")
 
 
 def _write(root: Path, identity: str, scene: Scene) -> None:
-    """The picture and its annotation."""
-    Image.fromarray(scene.picture).save(root / PICTURES / f"{identity}.jpg", quality=JPEG_QUALITY)
-    height, width = scene.picture.shape[:2]
+    """The image and its annotation."""
+    Image.fromarray(scene.image).save(root / IMAGES / f"{identity}.jpg", quality=JPEG_QUALITY)
+    height, width = scene.image.shape[:2]
     annotation = Element("annotation")
     SubElement(annotation, "filename").text = f"{identity}.jpg"
     size = SubElement(annotation, "size")

@@ -14,7 +14,7 @@ from singleshot.commands.detect import detect_files
 from singleshot.commands.train import train_command
 from singleshot.console import remarks
 from singleshot.data.recognise import open_data
-from singleshot.decode import decode_picture
+from singleshot.decode import decode_image
 from singleshot.errors import RequestError
 from singleshot.evaluate.protocols import Evaluation, evaluate
 from singleshot.lab.demo.drawn_set import SPLITS_DRAWN, Split, draw_set
@@ -41,7 +41,7 @@ TRAINING = TrainOptions(
     batch_size=8,
     validate_every=5.0,
 )
-"""150 seconds on two cores: a small input of the pictures' own proportions, many small updates.
+"""150 seconds on two cores: a small input of the images' own proportions, many small updates.
 
 Validation mAP 76, 95 and 96% after 5, 10 and 15 epochs.
 """
@@ -53,7 +53,7 @@ class DemoSettings:
 
     Attributes:
         model: the detector for the photographs, and the weights to start from; None is the shipped one.
-        splits: the pictures to draw.
+        splits: the images to draw.
         training: as for `ssd train`; `out` and, with `model`, `init` are set by the demonstration.
         score: least score of the detections drawn on the photographs.
     """
@@ -77,13 +77,13 @@ def run_demo(out: Path, settings: DemoSettings | None = None) -> Path:
     showcase = _detect_in_photographs(out / DETECTED, settings)
     for caption, _ in showcase:
         say(f"     {caption}")
-    say(f"2/5  drawing {sum(split.pictures for split in settings.splits.values())} labelled pictures")
+    say(f"2/5  drawing {sum(split.images for split in settings.splits.values())} labelled images")
     draw_set(out / DRAWN, splits=settings.splits)
     training = replace(settings.training, out=out / TUNED, init=settings.training.init or settings.model)
     test_set = open_data(out / DRAWN, split="test")
     plan = prepare([str(out / DRAWN)], training)
     before, _ = _evaluated(Detector(TorchBackend(plan.model, plan.device), name="before"), test_set)
-    say(f"3/5  before: mAP {_percent(before.mean_ap)} on {len(test_set)} test pictures")
+    say(f"3/5  before: mAP {_percent(before.mean_ap)} on {len(test_set)} test images")
     command = training_command(out / DRAWN, training)
     say(f"4/5  {command}")
     try:
@@ -91,7 +91,7 @@ def run_demo(out: Path, settings: DemoSettings | None = None) -> Path:
     except Stopped as stopped:
         raise Stopped(stopped.number, stopped.step, advice="ssd demo begins anew") from None
     after, detections = _evaluated(Detector.load(out / TUNED / "best", device=str(plan.device)), test_set)
-    say(f"5/5  after: mAP {_percent(after.mean_ap)} on the same pictures")
+    say(f"5/5  after: mAP {_percent(after.mean_ap)} on the same images")
     report = out / "report.html"
     content = ReportContent(
         title="singleshot: a demonstration",
@@ -113,9 +113,9 @@ def run_demo(out: Path, settings: DemoSettings | None = None) -> Path:
 EXPLANATION = (
     "The photographs show the shipped model as it is.",
     "The drawn set has classes that the shipped model does not know. Before: the network as fine-tuning begins, with "
-    "the shipped weights, but new, untrained class scores. After: the best model by the validation pictures.",
-    "Both are measured on test pictures, which took no part in training or in any choice; the photographs behind them "
-    "are behind no training picture.",
+    "the shipped weights, but new, untrained class scores. After: the best model by the validation images.",
+    "Both are measured on test images, which took no part in training or in any choice; the photographs behind them "
+    "are behind no training image.",
 )
 
 
@@ -159,10 +159,10 @@ def _detect_in_photographs(out: Path, settings: DemoSettings) -> list[tuple[str,
     detector = Detector.load(settings.model, score=settings.score)
     found = detect_files(detector, [photograph.path for photograph in TO_DETECT], score=settings.score, out=out)
     captions = []
-    for photograph, image in zip(TO_DETECT, found.images, strict=True):
-        names = ", ".join(f"{one['label']} {one['score']:.0%}" for one in image["detections"]) or "nothing"
+    for photograph, entry in zip(TO_DETECT, found.images, strict=True):
+        names = ", ".join(f"{one['label']} {one['score']:.0%}" for one in entry["detections"]) or "nothing"
         captions.append(f"{photograph.name} ({photograph.subject}): {names}")
-    return [(caption, decode_picture(copy)) for caption, copy in zip(captions, found.copies, strict=True)]
+    return [(caption, decode_image(copy)) for caption, copy in zip(captions, found.copies, strict=True)]
 
 
 def _evaluated(detector: Detector, annotations: Annotations) -> tuple[Evaluation, list[Detections]]:
@@ -172,13 +172,13 @@ def _evaluated(detector: Detector, annotations: Annotations) -> tuple[Evaluation
 
 def _found_by_size(result: Evaluation, annotations: Annotations) -> Sequence[str]:
     """How many small and how many larger objects were found, at the score that serves the set best."""
-    if result.pictures is None or not result.pictures.results:
+    if result.images is None or not result.images.results:
         return []
-    found = np.concatenate([picture.found for picture in result.pictures.results])
+    found = np.concatenate([image.found for image in result.images.results])
     sides = annotations.boxes_xyxy[:, 2:] - annotations.boxes_xyxy[:, :2]
     small = sides.prod(axis=1) < SMALL_SIDE**2
     return [
-        f"After, at score {result.pictures.score_threshold:.2f}: found {found[small].sum()} of {small.sum()} objects "
+        f"After, at score {result.images.score_threshold:.2f}: found {found[small].sum()} of {small.sum()} objects "
         f"smaller than {SMALL_SIDE} x {SMALL_SIDE} pixels, and {found[~small].sum()} of {(~small).sum()} larger ones."
     ]
 

@@ -1,4 +1,4 @@
-"""One drawn picture: objects with shadows on a piece of a real photograph, and their exact boxes."""
+"""One drawn image: objects with shadows on a piece of a real photograph, and their exact boxes."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ TRIES = 30
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """A picture and what was drawn into it.
+    """An image and what was drawn into it.
 
     Attributes:
-        picture: RGB pixels.
+        image: RGB pixels.
         boxes_xyxy: edges of the objects' pixels (left and top of the first, right and bottom of the last pixel).
         names: class of each object.
     """
 
-    picture: UInt8[np.ndarray, "H W 3"]
+    image: UInt8[np.ndarray, "H W 3"]
     boxes_xyxy: Int64[np.ndarray, "R 4"]
     names: tuple[str, ...]
 
@@ -42,7 +42,7 @@ def draw_scene(
     photographs: Sequence[UInt8[np.ndarray, "h w 3"]], generator: np.random.Generator, *, objects: bool = True
 ) -> Scene:
     """Draw a scene in front of a piece of one of the photographs; without `objects`, the background alone."""
-    picture = _background(photographs[int(generator.integers(len(photographs)))], generator)
+    image = _background(photographs[int(generator.integers(len(photographs)))], generator)
     light = np.array([generator.uniform(-0.7, 0.7), generator.uniform(-0.8, -0.2), 0.65], np.float32)
     light /= np.linalg.norm(light)
     boxes, names = np.zeros((0, 4), np.int64), list[str]()
@@ -53,10 +53,10 @@ def draw_scene(
         if place is None:
             continue
         left, top, box = place
-        _shadow(picture, sprite, left, top, light, size)
-        blend(picture, sprite, left, top)
+        _shadow(image, sprite, left, top, light, size)
+        blend(image, sprite, left, top)
         boxes, names = np.concatenate([boxes, box[None]]), [*names, name]
-    return Scene(_photographed(picture, generator), boxes, tuple(names))
+    return Scene(_photographed(image, generator), boxes, tuple(names))
 
 
 def visible_box(sprite: Sprite) -> Int64[np.ndarray, " 4"]:
@@ -87,17 +87,17 @@ def _background(photograph: UInt8[np.ndarray, "h w 3"], generator: np.random.Gen
     piece = photograph[top : top + piece_height, left : left + piece_width]
     if generator.uniform() < 0.5:
         piece = piece[:, ::-1]
-    picture = cv2.resize(np.ascontiguousarray(piece), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
-    picture = cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.3, 1.6)) / 255
+    image = cv2.resize(np.ascontiguousarray(piece), (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
+    image = cv2.GaussianBlur(image, (0, 0), generator.uniform(0.3, 1.6)) / 255
     gain = generator.uniform(0.75, 1.15) * generator.uniform(0.92, 1.08, 3)
-    lit: Float32[np.ndarray, "H W 3"] = np.clip(picture * gain, 0, 1).astype(np.float32)
+    lit: Float32[np.ndarray, "H W 3"] = np.clip(image * gain, 0, 1).astype(np.float32)
     return lit
 
 
 def free_place(
     sprite: Sprite, boxes: Int64[np.ndarray, "R 4"], generator: np.random.Generator
 ) -> tuple[int, int, Int64[np.ndarray, " 4"]] | None:
-    """Where the sprite's visible pixels are inside the picture and no box hides much of another; None if not found."""
+    """Where the sprite's visible pixels are inside the image and no box hides much of another; None if not found."""
     inner = visible_box(sprite)
     for _ in range(TRIES):
         left = int(generator.integers(-inner[0], WIDTH - inner[2] + 1))
@@ -109,18 +109,18 @@ def free_place(
     return None
 
 
-def blend(picture: Float32[np.ndarray, "H W 3"], sprite: Sprite, left: int, top: int) -> None:
-    """Lay the sprite over the picture; what hangs over the edge is cut."""
+def blend(image: Float32[np.ndarray, "H W 3"], sprite: Sprite, left: int, top: int) -> None:
+    """Lay the sprite over the image; what hangs over the edge is cut."""
     x0, y0 = max(0, left), max(0, top)
     x1, y1 = min(WIDTH, left + sprite.opacity.shape[1]), min(HEIGHT, top + sprite.opacity.shape[0])
     cut = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-    under = picture[y0:y1, x0:x1]
+    under = image[y0:y1, x0:x1]
     under *= 1 - sprite.opacity[cut][..., None]
     under += sprite.colour[cut]
 
 
 def _shadow(
-    picture: Float32[np.ndarray, "H W 3"],
+    image: Float32[np.ndarray, "H W 3"],
     sprite: Sprite,
     left: int,
     top: int,
@@ -133,13 +133,13 @@ def _shadow(
     mask = cv2.GaussianBlur(np.pad(0.5 * sprite.opacity, pad), (0, 0), blur)
     dark = Sprite(np.zeros((*mask.shape, 3), np.float32), mask)
     move_x, move_y = np.round(-0.14 * size * light[:2]).astype(int)
-    blend(picture, dark, left + move_x - pad, top + move_y - pad)
+    blend(image, dark, left + move_x - pad, top + move_y - pad)
 
 
-def _photographed(picture: Float32[np.ndarray, "H W 3"], generator: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
+def _photographed(image: Float32[np.ndarray, "H W 3"], generator: np.random.Generator) -> UInt8[np.ndarray, "H W 3"]:
     """As a small camera sees it: a little blur, and noise."""
     if generator.uniform() < 0.4:
-        picture = cv2.GaussianBlur(picture, (0, 0), generator.uniform(0.4, 0.8))
-    noise = generator.standard_normal(picture.shape, dtype=np.float32) * np.float32(generator.uniform(0.5, 4))
-    seen: UInt8[np.ndarray, "H W 3"] = np.clip(np.round(picture * 255 + noise), 0, 255).astype(np.uint8)
+        image = cv2.GaussianBlur(image, (0, 0), generator.uniform(0.4, 0.8))
+    noise = generator.standard_normal(image.shape, dtype=np.float32) * np.float32(generator.uniform(0.5, 4))
+    seen: UInt8[np.ndarray, "H W 3"] = np.clip(np.round(image * 255 + noise), 0, 255).astype(np.uint8)
     return seen

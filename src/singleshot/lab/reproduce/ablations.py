@@ -26,7 +26,7 @@ BARE = replace(
         interpolations=("linear",),
     ),
 )
-"""Whole pictures and their mirror images, as Fast R-CNN has them: the first column of table 2."""
+"""Whole images and their mirror images, as Fast R-CNN has them: the first column of table 2."""
 
 OLDER = 60_000
 """Updates on VOC, with drops at 40k and 50k; expansion takes twice as many (section 3.6)."""
@@ -123,5 +123,5 @@ def table3() -> Table:
         "Effects of multiple output maps (table 3)",
         tuple(rows),
         timed=True,
-        note="without boundary boxes none that reaches outside the picture learns; detection asks all, as in Caffe",
+        note="without boundary boxes none that reaches outside the image learns; detection asks all, as in Caffe",
     )

@@ -17,9 +17,9 @@ class Budget:
     Attributes:
         name: `full` or `small`.
         width: multiplies the channels of the trunk.
-        epochs: passes over the training pictures; None: the row's own number of updates.
+        epochs: passes over the training images; None: the row's own number of updates.
         quick: from nothing in few updates: batch normalisation, AdamW and a cosine in place of the paper's solver, and
-            pictures scaled while they are decoded. Matching, loss, boxes and what is drawn for augmentation stay.
+            images scaled while they are decoded. Matching, loss, boxes and what is drawn for augmentation stay.
     """
 
     name: str

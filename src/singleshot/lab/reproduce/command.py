@@ -180,7 +180,7 @@ def _results(
 def _line(row: Row, result: Result) -> str:
     found = result.figure("mAP")
     whose = "given" if result.seed is None else f"seed {result.seed}"
-    return f"{row.label}, {whose}: mAP {'no truths' if found is None else f'{100 * found:.1f}%'}"
+    return f"{row.label}, {whose}: mAP {'no ground-truth boxes' if found is None else f'{100 * found:.1f}%'}"
 
 
 def _outcome(

@@ -73,7 +73,7 @@ class Outcome:
     def interval(self) -> tuple[float, float] | None:
         """Where 95% of such means of the mAP lie, 0 to 1, by Student's t over the seeds; None for a single seed.
 
-        It tells of other seeds, not of other pictures.
+        It tells of other seeds, not of other images.
         """
         values = self.values()
         count = len(values)

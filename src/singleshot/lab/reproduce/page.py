@@ -118,7 +118,7 @@ def _classes(outcomes: Sequence[Outcome]) -> str:
 
 
 def _per_class(outcome: Outcome) -> dict[str, float]:
-    """Mean AP over the seeds, of the classes that have truths."""
+    """Mean AP over the seeds, of the classes that have ground-truth boxes."""
     found: dict[str, list[float]] = {}
     for result in outcome.results:
         for name, ap in result.figures["per_class"].items():

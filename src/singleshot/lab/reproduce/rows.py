@@ -19,7 +19,7 @@ class Schooling:
 
     Attributes:
         recipe: solver, loss, augmentation.
-        updates: of `recipe.batch_size` pictures.
+        updates: of `recipe.batch_size` images.
         sets: `FIRST`, `ALL` or `ALL_AND_TESTS`.
     """
 

@@ -1,4 +1,4 @@
-"""Table 7: pictures a second of SSD300 and SSD512 here, beside what the paper measured on a Titan X."""
+"""Table 7: images a second of SSD300 and SSD512 here, beside what the paper measured on a Titan X."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def write_speed(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """The table as a page."""
     head, cells = _columns(rows)
     body = section(
-        "Pictures a second, post-processing included", matrix(head, [[escape(cell) for cell in row] for row in cells])
+        "Images a second, post-processing included", matrix(head, [[escape(cell) for cell in row] for row in cells])
     )
     note = "The paper measured on a Titan X with Caffe; ours is this machine, OpenVINO, seeded weights."
     write_page(path, "Speed (table 7)", [body, section("Notes", lines([note]))])

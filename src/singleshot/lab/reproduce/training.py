@@ -39,7 +39,7 @@ class Workshop:
         given: the sets.
         init: weights that bases start from, `none` for fresh ones.
         device: `auto`, `cpu` or `cuda`.
-        workers: processes that prepare pictures; None: as many as suit the machine.
+        workers: processes that prepare images; None: as many as suit the machine.
         threads: of torch on a processor; None: all cores.
     """
 

@@ -64,7 +64,7 @@ class Message:
         return found
 
     def flag(self, name: str, *, default: bool) -> bool:
-        """The last value of a field as a truth."""
+        """The last value of a field as a ground-truth box."""
         return self.text(name, str(default)).lower() in {"true", "1", "t"}
 
 

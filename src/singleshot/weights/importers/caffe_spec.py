@@ -212,7 +212,7 @@ def _boxes(graph: Graph, sources: Sequence[SourceLayers]) -> BoxSpec:
 
 def _map_boxes(settings: Message, origin: str) -> MapBoxes:
     if settings.texts("img_size") or settings.texts("img_h"):
-        raise ModelError(f"{origin}: default boxes of a fixed picture size (img_size) are not known")
+        raise ModelError(f"{origin}: default boxes of a fixed image size (img_size) are not known")
     across, down = settings.number("step_w", 0), settings.number("step_h", 0)
     if across != down:
         raise ModelError(f"{origin}: default boxes with step_w {across:g} and step_h {down:g} are not known")

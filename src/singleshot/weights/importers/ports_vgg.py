@@ -1,7 +1,7 @@
 """SSD300 and SSD512 on VGG-16 as four other projects save them: the same network under other names.
 
 What differs beside the names: torchvision learns from COCO's smaller default boxes whatever the data, and all four hold
-default boxes inside the picture, each in its way (`BoxSpec.limit`).
+default boxes inside the image, each in its way (`BoxSpec.limit`).
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def from_torchvision(
 
 
 def convert_input(base: Mapping[str, Tensor], first: str, preprocess: Preprocess) -> dict[str, Tensor]:
-    """Rewrite the first convolution for pictures of another mean, scale and channel order.
+    """Rewrite the first convolution for images of another mean, scale and channel order.
 
     With pixel p: the classifier computes w (p - m) / s + b, the network is fed x = (p - mean) / std, so w' = w std / s
     and b' = b + sum w (mean - m) / s. Exact but for the border, where zeros are padded: x = 0 is another colour there.
@@ -119,7 +119,7 @@ def vgg16_positions() -> dict[str, int]:
 def subsample(weight: Float[Tensor, "O I h w"], outputs: int, inputs: int, pixels: int) -> Float[Tensor, "o i y x"]:
     """Every n-th filter, input channel and pixel, from the first on: 4096 x 512 x 7 x 7 -> 1024 x 512 x 3 x 3.
 
-    DeepLab-LargeFOV's decimation (paper section 3): taps 0, 3, 6 of 7 pixels, six pixels apart in the picture of
+    DeepLab-LargeFOV's decimation (paper section 3): taps 0, 3, 6 of 7 pixels, six pixels apart in the image of
     dilation 6 once pool5 keeps the resolution.
     """
     return weight[::outputs, ::inputs, ::pixels, ::pixels].contiguous()

@@ -8,26 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation_examples import annotations, detections, random_set
-from singleshot.evaluate.pictures import best_score, judge_pictures
+from singleshot.evaluate.images import best_score, judge_images
 from singleshot.evaluate.protocols import evaluate
 from singleshot.evaluate.voc import HIT, IGNORED, MISS
 
 CAT, DOG = 0, 1
 
 
-def test_hand_worked_pictures():
-    truths = annotations([[(0, 0, 10, 10, CAT)], [(0, 0, 20, 20, DOG), (50, 50, 70, 70, CAT)], [], []])
+def test_hand_worked_images():
+    ground_truth = annotations([[(0, 0, 10, 10, CAT)], [(0, 0, 20, 20, DOG), (50, 50, 70, 70, CAT)], [], []])
     found = [
         detections([(0, 0, 10, 10, CAT, 0.9), (50, 50, 60, 60, CAT, 0.1)]),
         detections([(0, 0, 20, 20, DOG, 0.8), (100, 100, 120, 120, DOG, 0.7), (50, 50, 70, 70, CAT, 0.6)]),
         detections([(0, 0, 10, 10, CAT, 0.65)]),
         detections([(0, 0, 10, 10, CAT, 0.05)]),
     ]
-    pictures = judge_pictures(truths, found)
-    # F1 after 0.9 0.8 0.7 0.65 0.6 of 3 truths: 2/4, 4/5, 4/6, 4/7, 6/8.
-    assert pictures.score_threshold == pytest.approx(0.8)
-    assert pictures.f1 == pytest.approx(4 / 5)
-    first, second, third, fourth = pictures.results
+    images = judge_images(ground_truth, found)
+    # F1 after 0.9 0.8 0.7 0.65 0.6 of 3 ground-truth boxes: 2/4, 4/5, 4/6, 4/7, 6/8.
+    assert images.score_threshold == pytest.approx(0.8)
+    assert images.f1 == pytest.approx(4 / 5)
+    first, second, third, fourth = images.results
     assert first.f1 == 1
     assert first.verdicts.tolist() == [HIT, IGNORED]
     assert second.f1 == pytest.approx(2 / 3)
@@ -35,14 +35,14 @@ def test_hand_worked_pictures():
     assert (second.errors, third.errors) == (1, 0)
     assert math.isnan(third.f1)
     assert math.isnan(fourth.f1)
-    assert pictures.ordered() == [0, 1]
+    assert images.ordered() == [0, 1]
 
 
-def test_ignored_truths_and_foreign_classes_do_not_count():
-    truths = annotations([[(0, 0, 10, 10, CAT), (20, 20, 40, 40, CAT)]], difficult=[False, True])
+def test_ignored_ground_truth_and_foreign_classes_do_not_count():
+    ground_truth = annotations([[(0, 0, 10, 10, CAT), (20, 20, 40, 40, CAT)]], difficult=[False, True])
     found = [detections([(20, 20, 40, 40, 0, 0.9), (0, 0, 10, 10, 1, 0.8), (0, 0, 10, 10, 0, 0.7)],
                         class_names=("cat", "tram"))]  # fmt: skip
-    only = judge_pictures(truths, found).results[0]
+    only = judge_images(ground_truth, found).results[0]
     assert only.verdicts.tolist() == [IGNORED, IGNORED, HIT]
     assert only.f1 == 1
     assert only.ignored.tolist() == [False, True]
@@ -70,16 +70,16 @@ def test_the_score_is_the_best_of_all(rows, missed):
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000))
-def test_the_pictures_add_up_to_the_set(seed):
-    truths, found = random_set(seed)
-    pictures = judge_pictures(truths, found)
-    hits = sum(int((r.verdicts == HIT).sum()) for r in pictures.results)
-    counted = sum(int((r.verdicts != IGNORED).sum()) for r in pictures.results)
-    positives = int((~truths.difficult).sum())
-    assert hits == sum(int(r.found.sum()) for r in pictures.results)
-    assert counted == sum(int((r.verdicts == MISS).sum()) for r in pictures.results) + hits
+def test_the_images_add_up_to_the_set(seed):
+    ground_truth, found = random_set(seed)
+    images = judge_images(ground_truth, found)
+    hits = sum(int((r.verdicts == HIT).sum()) for r in images.results)
+    counted = sum(int((r.verdicts != IGNORED).sum()) for r in images.results)
+    positives = int((~ground_truth.difficult).sum())
+    assert hits == sum(int(r.found.sum()) for r in images.results)
+    assert counted == sum(int((r.verdicts == MISS).sum()) for r in images.results) + hits
     if positives + counted:
-        assert pictures.f1 == pytest.approx(2 * hits / (positives + counted))
+        assert images.f1 == pytest.approx(2 * hits / (positives + counted))
 
 
 def test_equal_scores_are_not_parted():
@@ -88,12 +88,15 @@ def test_equal_scores_are_not_parted():
 
 
 def test_nothing_at_all():
-    empty = judge_pictures(annotations([[]]), [detections([])])
+    empty = judge_images(annotations([[]]), [detections([])])
     assert math.isnan(empty.f1)
     assert empty.ordered() == []
-    assert judge_pictures(annotations([[(0, 0, 9, 9, CAT)]]), [detections([])]).results[0].f1 == 0
+    assert judge_images(annotations([[(0, 0, 9, 9, CAT)]]), [detections([])]).results[0].f1 == 0
 
 
-def test_every_protocol_judges_the_pictures():
-    truths, found = random_set(4)
-    assert evaluate(truths, found, "coco").pictures.ordered() == evaluate(truths, found, "voc12").pictures.ordered()
+def test_every_protocol_judges_the_images():
+    ground_truth, found = random_set(4)
+    assert (
+        evaluate(ground_truth, found, "coco").images.ordered()
+        == evaluate(ground_truth, found, "voc12").images.ordered()
+    )

@@ -1,4 +1,4 @@
-"""Small sets of truths made for tests of coverage."""
+"""Small sets of ground-truth boxes made for tests of coverage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from singleshot.types import Annotations
 
 
-def truth_set(
+def ground_truth_set(
     boxes_xyxy: list | np.ndarray,
     labels: list | np.ndarray,
     class_names: tuple[str, ...] = ("dot", "plate"),
@@ -18,7 +18,7 @@ def truth_set(
     size_wh: tuple[int, int] = (320, 320),
     crowd: list | None = None,
 ) -> Annotations:
-    """Truths in pixels, all in one picture of this size."""
+    """Ground-truth boxes in pixels, all in one image of this size."""
     boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
     count = len(boxes)
     return Annotations(
@@ -39,7 +39,7 @@ def truth_set(
 
 
 def voc_set(root: Path, split: str) -> Annotations:
-    """The truths of a VOC folder's split, read in the plainest way."""
+    """The ground-truth boxes of a VOC folder's split, read in the plainest way."""
     ids = (root / "ImageSets" / "Main" / f"{split}.txt").read_text().split()
     trees = [ET.parse(root / "Annotations" / f"{name}.xml").getroot() for name in ids]  # noqa: S314 (our own data)
     found = [[(o.findtext("name"), o.find("bndbox")) for o in tree.findall("object")] for tree in trees]
@@ -49,7 +49,7 @@ def voc_set(root: Path, split: str) -> Annotations:
         for objects in found
         for name, box in objects
     ]
-    whole = truth_set([box for box, _ in rows], [label for _, label in rows], tuple(names))
+    whole = ground_truth_set([box for box, _ in rows], [label for _, label in rows], tuple(names))
     sizes = [[int(tree.findtext(f"size/{side}")) for side in ("width", "height")] for tree in trees]
     return Annotations(
         **{
@@ -63,7 +63,7 @@ def voc_set(root: Path, split: str) -> Annotations:
 
 
 def squares(count: int, side: float, *, seed: int, size: int = 320) -> np.ndarray:
-    """Squares of about this side, anywhere in a picture of this size."""
+    """Squares of about this side, anywhere in an image of this size."""
     random = np.random.default_rng(seed)
     sides = side * random.uniform(0.85, 1.15, (count, 1))
     corners = random.uniform(0, size - sides, (count, 2))

@@ -1,4 +1,4 @@
-"""Plots of a set and a sheet of its pictures, as matplotlib figures that touch no global state."""
+"""Plots of a set and a sheet of its images, as matplotlib figures that touch no global state."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from singleshot.data.stats import box_sides
-from singleshot.errors import PictureError
-from singleshot.preprocess import decode_picture
+from singleshot.errors import ImageError
+from singleshot.preprocess import decode_image
 from singleshot.types import Annotations
 
 INK, GRID, BAR = "#1b1f24", "#d9dde2", "#3b6fb6"
@@ -32,7 +32,7 @@ def class_plot(found: dict[str, Any]) -> Figure:
     if rest:
         counts.append((sum(count for count, _ in rest), f"{len(rest)} other classes"))
     figure = _figure(8, 1.2 + 0.28 * max(len(counts), 1))
-    axes = _axes(figure, f"{found['boxes']:,} boxes on {found['pictures']:,} pictures")
+    axes = _axes(figure, f"{found['boxes']:,} boxes on {found['pictures']:,} images")
     rows = np.arange(len(counts))
     axes.barh(rows, [count for count, _ in counts], color=BAR, height=0.72)
     axes.set_yticks(rows, [_plain(name) for _, name in counts])
@@ -47,7 +47,7 @@ def class_plot(found: dict[str, Any]) -> Figure:
 
 
 def box_plots(annotations: Annotations) -> Figure:
-    """Four plots: widths against heights, sizes, aspect ratios, boxes a picture."""
+    """Four plots: widths against heights, sizes, aspect ratios, boxes an image."""
     sides, sizes = box_sides(annotations)
     figure = _figure(11, 8)
     cloud = _axes(figure, "Width and height", (2, 2, 1))
@@ -55,7 +55,7 @@ def box_plots(annotations: Annotations) -> Figure:
     relative = bool(known.any())
     shown = sides[known] / sizes[known] if relative else sides
     cloud.scatter(shown[:, 0], shown[:, 1], s=6, alpha=_alpha(len(shown)), color=BAR, linewidths=0, rasterized=True)
-    unit = "fraction of the picture" if relative else "pixels"
+    unit = "fraction of the image" if relative else "pixels"
     cloud.set_xlabel(f"width, {unit}")
     cloud.set_ylabel(f"height, {unit}")
     if relative:
@@ -64,28 +64,28 @@ def box_plots(annotations: Annotations) -> Figure:
     _logarithmic(_axes(figure, "Size", (2, 2, 2)), np.sqrt(sides.prod(axis=1)), "square root of the area, pixels")
     ratios = _axes(figure, "Aspect ratio", (2, 2, 3))
     _logarithmic(ratios, sides[:, 0] / sides[:, 1], "width / height", lines=(1 / 3, 1 / 2, 1, 2, 3))
-    _counts(_axes(figure, "Boxes per picture", (2, 2, 4)), np.diff(annotations.starts))
+    _counts(_axes(figure, "Boxes per image", (2, 2, 4)), np.diff(annotations.starts))
     return figure
 
 
 def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns: int = 5, rows: int = 4) -> Figure:
-    """Some pictures, drawn at random, with their boxes; difficult and crowd ones dashed."""
+    """Some images, drawn at random, with their boxes; difficult and crowd ones dashed."""
     chosen = rng.permutation(len(annotations))[: columns * rows]
     rows = max(1, -(-len(chosen) // columns))
     figure = _figure(columns * 3.2, rows * 2.75)
-    labels = sorted({int(label) for index in chosen for label in annotations.truths(int(index)).labels})
+    labels = sorted({int(label) for index in chosen for label in annotations.ground_truth(int(index)).labels})
     colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
     for place, index in enumerate(chosen, 1):
         axes = figure.add_subplot(rows, columns, place)
         axes.set_axis_off()
         axes.set_title(_plain(_short(annotations.files[index].rpartition("/")[2])), fontsize=8, color=INK, pad=3)
         try:
-            picture = decode_picture(annotations.path(int(index)))
-        except PictureError:
+            image = decode_image(annotations.path(int(index)))
+        except ImageError:
             axes.text(0.5, 0.5, "cannot be read", ha="center", va="center", color=COLOURS[0])
             continue
-        axes.imshow(picture, interpolation="antialiased")
-        _draw_boxes(axes, annotations, int(index), picture.shape[:2], colours)
+        axes.imshow(image, interpolation="antialiased")
+        _draw_boxes(axes, annotations, int(index), image.shape[:2], colours)
     if labels:
         names = [_plain(_short(annotations.class_names[label])) for label in labels[:LARGEST_LEGEND]]
         handles = [Rectangle((0, 0), 1, 1, color=colours[label]) for label in labels[:LARGEST_LEGEND]]
@@ -96,9 +96,11 @@ def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns
 def _draw_boxes(
     axes: Axes, annotations: Annotations, index: int, size_hw: tuple[int, ...], colours: Mapping[int, str]
 ) -> None:
-    truths = annotations.truths(index)
-    text = len(truths) <= 12  # more names than that hide the picture
-    for box, label, dashed in zip(truths.boxes_xyxy, truths.labels, truths.difficult | truths.crowd, strict=True):
+    ground_truth = annotations.ground_truth(index)
+    text = len(ground_truth) <= 12  # more names than that hide the image
+    for box, label, dashed in zip(
+        ground_truth.boxes_xyxy, ground_truth.labels, ground_truth.difficult | ground_truth.crowd, strict=True
+    ):
         if not np.isfinite(box).all():
             continue
         left, top, right, bottom = (float(value) for value in box)
