@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from singleshot.coverage import adapt as adapting
 
 from golden import SHARED, needs_shared
 from ground_truth_sets import ground_truth_set, squares, voc_set
+from singleshot.box_search import adapt as adapting
 from singleshot.box_search.adapt import ENOUGH, FINER_SOURCES, adapt
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import (

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from singleshot.coverage import adapt as adapting
 
 from data_fixtures import voc
 from ground_truth_sets import ground_truth_set, squares
+from singleshot.box_search import adapt as adapting
 from singleshot.cli.main import run
 from singleshot.commands.boxes_latency import network_milliseconds
 from singleshot.commands.boxes_study import study

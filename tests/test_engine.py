@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from singleshot import postprocess as module
 from singleshot.runtime.engine import found_in, resize_into
 from singleshot.spec import SSD300_VGG16, Postprocess
+from singleshot.ssd import detection as module
 from singleshot.ssd.detection import postprocess
 
 

@@ -13,9 +13,10 @@ from safetensors.numpy import load_file
 from data_fixtures import voc
 from export_fixtures import SMALL
 from singleshot.cli.main import run
+from singleshot.commands import export
 from singleshot.commands.export import export_model
 from singleshot.errors import DataError, ModelError, RequestError, VerificationError
-from singleshot.export import export, onnx_graph
+from singleshot.export import onnx_graph
 from singleshot.export.detection_graph import detection_graph
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.models.ssd import SSD
@@ -108,7 +109,7 @@ def test_the_graph_tells_others_what_it_is(exported: Path) -> None:
     told = json.loads(graph.get_rt_info("singleshot").astype(str))
     assert told["class_names"] == ["cat", "dog"]
     assert told["preprocess"]["mean_rgb"] == [123, 117, 104]
-    assert graph.input("pictures").partial_shape.to_string() == "[?,40,56,3]"
+    assert graph.input("images").partial_shape.to_string() == "[?,40,56,3]"
 
 
 def test_an_export_that_differs_is_not_left_behind(

@@ -12,9 +12,10 @@ import torch
 
 from export_fixtures import SMALL
 from singleshot.cli.main import run
+from singleshot.commands import export
 from singleshot.commands.export import export_model
 from singleshot.errors import VerificationError
-from singleshot.export import engine_graph, export
+from singleshot.export import engine_graph
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
@@ -54,7 +55,7 @@ def resized() -> np.ndarray:
 def by_onnxruntime(folder: Path) -> Sequence[np.ndarray]:
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     assert session.get_outputs()[0].name == "rows"
-    return session.run(None, {"pictures": resized()})  # type: ignore[no-any-return]
+    return session.run(None, {"images": resized()})  # type: ignore[no-any-return]
 
 
 def by_openvino(folder: Path) -> Sequence[np.ndarray]:

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from singleshot import postprocess as module
 from singleshot.errors import ModelError
 from singleshot.spec import Postprocess
+from singleshot.ssd import detection as module
 from singleshot.ssd.coder import decode
 from singleshot.ssd.detection import Found, Nms, caffe_rows, postprocess, to_detections
 from singleshot.ssd.detection_torch import nms_lists, postprocess_batch, postprocess_on_device

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from golden import arrays, index, needs_golden
-from singleshot import postprocess as module
 from singleshot.spec import Postprocess
+from singleshot.ssd import detection as module
 from singleshot.ssd.detection import caffe_rows, postprocess
 from singleshot.ssd.detection_torch import postprocess_batch, postprocess_on_device
 from singleshot.ssd.tensors import Predictions

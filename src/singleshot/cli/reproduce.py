@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json as json_format
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from singleshot.lab.reproduce.rows import Table
+if TYPE_CHECKING:
+    from singleshot.lab.reproduce.rows import Table
+
 
 MANY = Parameter(consume_multiple=True, negative=())
 

@@ -13,7 +13,7 @@ from singleshot.models.ssd import SSD
 from singleshot.runtime.engine import DETECTIONS, RAW, ROWS
 from singleshot.shapes import Float, UInt8
 
-INPUT = "pictures"
+INPUT = "images"
 LARGEST_BATCH = 1024
 OUTPUTS = {"detections": (*RAW, *DETECTIONS), "raw": RAW, "rows": (ROWS, *RAW)}
 """What a graph may give, by what it is asked for; see `runtime.engine`. A `Detector` runs all of them."""

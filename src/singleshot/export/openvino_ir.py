@@ -41,7 +41,7 @@ def to_openvino(network: SSD, *, outputs: str = "detections") -> openvino.Model:
     model = openvino.convert_model(decoder)
     _name_layers(model, decoder.pt_module.graph)
     model.reshape([-1, *network.spec.input_size_hw, 3])
-    model.inputs[0].set_names({INPUT})
+    model.inputs[0].set_names({INPUT, "pictures"})  # the second is the name that graphs had before
     computed = (result.get_node().input_value(0) for result in model.outputs)
     values = dict(zip(outputs_of_network(outputs), computed, strict=True))
     values[RAW[2]] = opset9.constant(network.default_boxes.numpy()).output(0)
