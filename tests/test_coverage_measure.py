@@ -29,8 +29,8 @@ def test_by_hand() -> None:
     assert coverage.positives.tolist() == pytest.approx([0, 2 / 3])
     assert coverage.ground_truth_by_size.tolist() == [2, 0, 0, 1, 1]
     assert coverage.covered_by_size.tolist() == [0, 0, 0, 1, 1]
-    assert coverage.size_lines()[0] == "0% to 5% of the image's side: 0% of 2 ground-truth boxes"
-    assert coverage.size_lines()[-1] == "above 40% of the image's side: 100% of 1 ground-truth boxes"
+    assert coverage.size_lines()[0] == "0% to 5% of the image's side: 0% of 2 objects"
+    assert coverage.size_lines()[-1] == "above 40% of the image's side: 100% of 1 objects"
 
 
 def test_the_threshold_is_a_parameter() -> None:
@@ -105,4 +105,4 @@ def test_of_many_classes_those_covered_least_are_named() -> None:
     assert all(
         f"class{i:02}: 0% of 1 ground-truth box has a default box of IoU >= 0.5" in lines for i in range(1, 30, 2)
     )
-    assert lines[-1] == "the other 10 classes: at least 100% of their ground-truth boxes"
+    assert lines[-1] == "the other 10 classes: at least 100% of their objects"

@@ -93,14 +93,14 @@ def test_images_without_a_word_are_reported(tmp_path, ground_truth, found):
     assert len(notes) == 1  # our JSON lists images without detections
 
 
-@pytest.mark.parametrize("file", ["pictures/001.jpg", "/somewhere/else/pictures/001.jpg", "001.jpg", "c:\\x\\001.jpg"])
+@pytest.mark.parametrize("file", ["images/001.jpg", "/somewhere/else/images/001.jpg", "001.jpg", "c:\\x\\001.jpg"])
 def test_images_are_found_by_the_end_of_their_path(file, ground_truth):
     assert ImageNames(ground_truth).by_file(file) == 1
 
 
 def test_ambiguous_names_name_nothing(ground_truth):
     twice = ground_truth.subset([0, 0])
-    assert ImageNames(twice).by_file("pictures/000.jpg") is None
+    assert ImageNames(twice).by_file("images/000.jpg") is None
     assert ImageNames(twice).by_id("000012") is None
 
 

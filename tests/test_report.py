@@ -220,8 +220,8 @@ def test_a_image_that_cannot_be_read_is_named_and_the_page_is_written(tmp_path):
 
 
 def test_the_default_reader_reads_files(tmp_path):
-    (tmp_path / "pictures").mkdir()
-    Image.new("RGB", (200, 200), (10, 20, 30)).save(tmp_path / "pictures/000.jpg")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (200, 200), (10, 20, 30)).save(tmp_path / "images/000.jpg")
     ground_truth = annotations([[(0, 0, 50, 50, 0)]], root=tmp_path)
     found = [detections([(0, 0, 50, 50, 0, 0.9)])]
     page = render(

@@ -323,12 +323,12 @@ def test_distortion(what: str) -> None:
         image = rgb(golden[key])
         distorted = (photometric.distort(image, generator, settings) for _ in range(runs))
         ours = np.array([colour_features(result[..., ::-1]) for result in distorted])
-        for column, theirs in enumerate(golden[f"{image}_{what}_sample"].T):
+        for column, theirs in enumerate(golden[f"{key}_{what}_sample"].T):
             # Their sums are float32: equal images must count as ties.
-            assert_same_distribution(ours[:, column], theirs, f"{image} {what} feature {column}", tolerance=2e-3)
+            assert_same_distribution(ours[:, column], theirs, f"{key} {what} feature {column}", tolerance=2e-3)
         unchanged = int((np.abs(ours - colour_features(golden[key])).max(axis=1) < 1e-9).sum())
-        their_share = (int(golden[f"{image}_{what}_unchanged"]), int(golden["runs"]))
-        assert_same_share(unchanged, runs, *their_share, f"{image} {what} unchanged")
+        their_share = (int(golden[f"{key}_{what}_unchanged"]), int(golden["runs"]))
+        assert_same_share(unchanged, runs, *their_share, f"{key} {what} unchanged")
 
 
 def scene_sample(golden: dict[str, np.ndarray]) -> Sample:
