@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_fixtures import coco, coco_content, voc, xml
-from singleshot.data.bad_boxes import VERDICTS, count_bad_boxes, judge_boxes, usable
 from singleshot.data.recognise import open_data
 from singleshot.data.sample import ground_truth_to_learn
 from singleshot.decode import decode_image
+from singleshot.degenerate_boxes import BOX_FAULTS, box_faults, count_box_faults, usable_boxes
 from singleshot.errors import ImageError
 from singleshot.types import Sample
 
@@ -70,23 +70,29 @@ def test_fractions_grouped_by_label_in_order_of_first_appearance(tmp_path: Path)
 
 def test_the_rule_about_bad_boxes(tmp_path: Path) -> None:
     found = open_data(voc(tmp_path / "v", {"a": BAD}))
-    verdicts = judge_boxes(found.boxes_xyxy, width=40, height=30)
-    assert [VERDICTS[verdict] for verdict in verdicts] == EXPECTED
-    assert count_bad_boxes(found) == {"not finite": 2, "inverted": 2, "zero area": 1, "outside": 2, "partly outside": 1}
+    faults = box_faults(found.boxes_xyxy, width=40, height=30)
+    assert [BOX_FAULTS[fault] for fault in faults] == EXPECTED
+    assert count_box_faults(found) == {
+        "not finite": 2,
+        "inverted": 2,
+        "zero area": 1,
+        "outside": 2,
+        "partly outside": 1,
+    }
     sample = to_sample(found, 0)
     np.testing.assert_allclose(sample.boxes_xyxy, [[1 / 40, 2 / 30, 11 / 40, 22 / 30], [0, 1 / 30, 1, 1]], rtol=1e-6)
 
 
 def test_a_hair_beyond_the_edge_is_no_fault_but_clipped(tmp_path: Path) -> None:
     found = open_data(voc(tmp_path / "v", {"a": [("cat", (0, 0, 40.001, 30))]}))
-    assert count_bad_boxes(found) == {}
+    assert count_box_faults(found) == {}
     assert to_sample(found, 0).boxes_xyxy.max() == 1
 
 
 def test_unknown_size_knows_no_outside() -> None:
     boxes = np.float32([[5, 5, 9000, 9], [-5, 1, 9, 9], [5, 5, 5, 9]])
-    verdicts = judge_boxes(boxes, width=np.inf, height=np.inf)
-    assert [VERDICTS[verdict] for verdict in verdicts] == ["good", "partly outside", "zero area"]
+    faults = box_faults(boxes, width=np.inf, height=np.inf)
+    assert [BOX_FAULTS[fault] for fault in faults] == ["good", "partly outside", "zero area"]
 
 
 def test_crowd_is_never_learnt(tmp_path: Path) -> None:
@@ -115,7 +121,7 @@ coordinate = st.one_of(
 @given(st.lists(st.tuples(*[coordinate] * 4), max_size=6), st.integers(1, 60), st.integers(1, 60))
 def test_kept_boxes_lie_inside_and_have_an_area(boxes: list[tuple[float, ...]], width: int, height: int) -> None:
     array = np.array(boxes, np.float32).reshape(-1, 4)
-    keep = usable(judge_boxes(array, width=width, height=height))
+    keep = usable_boxes(array, width=width, height=height)
     for box, kept in zip(array, keep, strict=True):  # the slow and obvious reference
         left, right = (min(max(float(box[i]), 0), width) if np.isfinite(box[i]) else np.nan for i in (0, 2))
         top, bottom = (min(max(float(box[i]), 0), height) if np.isfinite(box[i]) else np.nan for i in (1, 3))

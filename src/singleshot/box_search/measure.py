@@ -11,7 +11,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from singleshot.boxes import area, pairwise_iou
+from singleshot.boxes import area, clip_boxes, pairwise_iou
+from singleshot.degenerate_boxes import usable_in_set
 from singleshot.shapes import Float, Float32, Int64
 from singleshot.types import Annotations
 
@@ -133,16 +134,14 @@ def measurable(annotations: Annotations) -> MeasuredGroundTruth:
     """A data set's objects as fractions of their images, without those that nobody can learn (crowds among them)."""
     sizes_wh = np.repeat(annotations.sizes_wh, np.diff(annotations.starts), axis=0).reshape(-1, 2)
     sized = np.all(sizes_wh > 0, axis=1)
-    wanted = ~annotations.crowd
-    scale = np.where(sized[:, None], sizes_wh, 1).astype(np.float32)
-    boxes = annotations.boxes_xyxy / np.concatenate([scale, scale], axis=1)
-    proper = np.isfinite(boxes).all(axis=1) & np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
-    keep = np.flatnonzero(wanted & sized & proper)
+    wanted, usable = ~annotations.crowd, usable_in_set(annotations)
+    keep = np.flatnonzero(wanted & sized & usable)
+    boxes = annotations.boxes_xyxy[keep] / np.tile(sizes_wh[keep], 2).astype(np.float32)
     return MeasuredGroundTruth(
-        boxes[keep].astype(np.float32),
+        clip_boxes(boxes, width=1, height=1).astype(np.float32),
         annotations.labels[keep],
-        degenerate=int(np.count_nonzero(wanted & ~proper)),
-        unsized=int(np.count_nonzero(wanted & proper & ~sized)),
+        degenerate=int(np.count_nonzero(wanted & ~usable)),
+        unsized=int(np.count_nonzero(wanted & usable & ~sized)),
     )
 
 

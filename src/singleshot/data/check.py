@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from singleshot.data.bad_boxes import GOOD, VERDICTS, judge_boxes
 from singleshot.data.faults import Fault, Reading
 from singleshot.data.headers import size_fault, without_path
 from singleshot.data.recognise import read_splits
+from singleshot.degenerate_boxes import BOX_FAULTS, GOOD, box_faults
 from singleshot.errors import DataError, ImageError
 from singleshot.preprocess import decode_image
 from singleshot.types import Annotations
@@ -187,15 +187,15 @@ def _box_faults(reading: Reading, seen: dict[str, _Image]) -> Iterator[Fault]:
     sizes = np.where(real > 0, real, annotations.sizes_wh)
     counts = np.diff(annotations.starts)
     limits = np.where(sizes > 0, sizes, np.inf).repeat(counts, axis=0)
-    verdicts = judge_boxes(annotations.boxes_xyxy, width=limits[:, 0], height=limits[:, 1])
+    found = box_faults(annotations.boxes_xyxy, width=limits[:, 0], height=limits[:, 1])
     images = np.arange(len(annotations)).repeat(counts)
-    for row in np.flatnonzero(verdicts != GOOD):
+    for row in np.flatnonzero(found != GOOD):
         image = images[row]
         name = annotations.class_names[annotations.labels[row]]
         box = ", ".join(f"{value:g}" for value in annotations.boxes_xyxy[row])
         width, height = sizes[image]
         detail = f"{name} [{box}]" + (f" in an image of {width}x{height}" if width else "")
-        yield Fault(VERDICTS[verdicts[row]], annotations.files[image], detail, int(reading.numbers[row]))
+        yield Fault(BOX_FAULTS[found[row]], annotations.files[image], detail, int(reading.numbers[row]))
 
 
 def _class_faults(reading: Reading, class_names: Sequence[str] | None) -> Iterator[Fault]:

@@ -15,7 +15,7 @@ from singleshot.types import Annotations
 
 SHOWN = 20  # of each kind
 
-# The one place where the rule about bad boxes is written down: `bad_boxes.py` carries it out.
+# Of boxes: `degenerate_boxes.py` is the rule.
 CLIPPED = "training clips the box to the image"
 DROPPED = "training drops the box"
 FIRST_FRAME = "training takes the first frame"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from singleshot.boxes import clip_boxes
-from singleshot.data.bad_boxes import judge_boxes, usable
+from singleshot.degenerate_boxes import usable_boxes
 from singleshot.shapes import Int64
 from singleshot.types import GroundTruth
 
@@ -15,12 +15,12 @@ def ground_truth_to_learn(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes as fractions, labels and difficult flags, grouped by label in the order of first appearance.
 
-    Bad boxes are dropped or clipped (`bad_boxes`), crowd regions never learnt; difficult objects are, if
-    `keep_difficult` (VOC does, COCO and ILSVRC do not).
+    Degenerate boxes are dropped and those that stick out clipped (see `degenerate_boxes`). Crowd regions are never
+    learnt; difficult objects are with `keep_difficult` (VOC does, COCO and ILSVRC do not).
     Coordinates are divided by the size with no -1, in float32 (Caffe io.cpp, ReadXMLToAnnotatedDatum). The order is the
     one that Caffe's matcher sees: its AnnotatedDatum holds one group a label.
     """
-    keep = usable(judge_boxes(ground_truth.boxes_xyxy, width=width, height=height)) & ~ground_truth.crowd
+    keep = usable_boxes(ground_truth.boxes_xyxy, width=width, height=height) & ~ground_truth.crowd
     if not keep_difficult:
         keep &= ~ground_truth.difficult
     rows = _grouped(ground_truth.labels, np.flatnonzero(keep))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from singleshot.data.bad_boxes import count_bad_boxes, judge_set, usable
+from singleshot.degenerate_boxes import count_box_faults, usable_in_set
 from singleshot.errors import RequestError
 from singleshot.files import write_whole
 from singleshot.types import Annotations
@@ -19,7 +19,7 @@ WRITTEN = ("classes.png", "boxes.png", "contact_sheet.png", "stats.json")
 
 def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
     """Widths and heights in pixels of the boxes that training keeps, and their images' sizes, both (m, 2)."""
-    keep = usable(judge_set(annotations)) & ~annotations.crowd
+    keep = usable_in_set(annotations) & ~annotations.crowd
     boxes = annotations.boxes_xyxy[keep]
     sizes = annotations.sizes_wh.repeat(np.diff(annotations.starts), axis=0)[keep]
     return boxes[:, 2:] - boxes[:, :2], sizes
@@ -46,7 +46,7 @@ def stats(annotations: Annotations) -> dict[str, Any]:
         "background_pictures": int((per_image == 0).sum()),
         "difficult": int((annotations.difficult & ~annotations.crowd).sum()),
         "crowd": int(annotations.crowd.sum()),
-        "bad_boxes": count_bad_boxes(annotations),
+        "bad_boxes": count_box_faults(annotations),
         "classes": {
             name: {"boxes": int(boxes), "pictures": int(images)}
             for name, boxes, images in zip(annotations.class_names, boxes_of_class, images_of_class, strict=True)

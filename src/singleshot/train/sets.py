@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from singleshot.data.bad_boxes import count_bad_boxes, judge_set, usable
 from singleshot.data.classes import join, only_classes, with_classes
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import hold_out
+from singleshot.degenerate_boxes import count_box_faults, usable_in_set
 from singleshot.errors import DataError, RequestError, UnknownNameError
 from singleshot.spec import OBJECT
 from singleshot.train.options import TrainOptions
@@ -42,10 +42,10 @@ def read_sets(
     if class_agnostic:
         merged = [f"objects of {len(train_set.class_names)} classes are learnt as one: {OBJECT}"]
         train_set, val_sets = train_set.as_one_class(OBJECT), [val.as_one_class(OBJECT) for val in val_sets]
-    if not usable(judge_set(train_set)).any():
+    if not usable_in_set(train_set).any():
         raise DataError(f"not one of the {len(train_set.labels)} boxes can be learnt from: ssd data check names why")
     notes = [f"training on {len(train_set)} images with {len(train_set.labels)} objects", *merged]
-    bad = count_bad_boxes(train_set)
+    bad = count_box_faults(train_set)
     if bad:
         counts = ", ".join(f"{count} {kind}" for kind, count in bad.items())
         notes.append(
