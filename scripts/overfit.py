@@ -77,7 +77,11 @@ def main() -> None:
     model = SSD(spec, seed=given.seed).to(device).to(memory_format=torch.channels_last).train()
     start_as_he(model)
     recipe = replace(
-        CAFFE, learning_rate=given.learning_rate, warmup_steps=given.warmup, clip_norm=10.0, batch_size=given.batch_size
+        CAFFE,
+        learning_rate=given.learning_rate,
+        warmup_steps=given.warmup,
+        grad_clip_norm=10.0,
+        batch_size=given.batch_size,
     )
     solver = CaffeSGD(parameter_groups(model, recipe), learning_rate=recipe.learning_rate)
     samples = TrainingSet(

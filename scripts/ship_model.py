@@ -22,6 +22,7 @@ from singleshot.evaluate.protocols import Evaluation, evaluate
 from singleshot.runtime.backends import load_engine
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.torch_backend import TorchBackend
+from singleshot.train.recipe import migrate_recipe
 from singleshot.types import Annotations
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import keep_classes
@@ -73,7 +74,7 @@ def main() -> None:
 
 def training(provenance: Mapping[str, Any]) -> list[str]:
     """What the weights learnt from, in lines for the card."""
-    recipe = provenance["recipe"]
+    recipe = migrate_recipe(provenance["recipe"])
     epochs = provenance["updates"] * recipe["batch_size"] / provenance["pictures"]
     sets = ", ".join(dict.fromkeys(Path(path).name for path in provenance["data"]))
     others = (
@@ -85,8 +86,9 @@ def training(provenance: Mapping[str, Any]) -> list[str]:
         f"Data: {provenance['pictures']} images with {sum(provenance['objects'].values())} objects of {sets} "
         f"(splits: {provenance['train_split']}). {others}",
         f"Recipe: losses and augmentation of `{recipe['name']}`, {epochs:.3g} epochs, batch {recipe['batch_size']}, "
-        f"learning rate {recipe['learning_rate']:g} (base {recipe['backbone_rate']:g} of it), {recipe['schedule']}, "
-        f"gradients clipped to {recipe['clip_norm']:g}, {provenance['precision']}, seed {provenance['seed']}.",
+        f"learning rate {recipe['learning_rate']:g} (backbone {recipe['backbone_lr_factor']:g} of it), "
+        f"{recipe['schedule']}, "
+        f"gradients clipped to {recipe['grad_clip_norm']:g}, {provenance['precision']}, seed {provenance['seed']}.",
     ]
 
 

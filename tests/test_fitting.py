@@ -34,7 +34,7 @@ def test_what_the_data_asks_for_is_said_and_what_the_user_chose_stays() -> None:
     data = ground_truth_set(boxes, [0] * 40)
     well, badly = (measure(data, default / 320, threshold=0.5) for default in (boxes, boxes[:20]))
     recipe, notes = fitted(MODERN, data, well)
-    assert recipe.overlap_threshold == 0.5
+    assert recipe.iou_threshold == 0.5
     assert recipe.augment.expand_probability == 0
     assert [note.partition(":")[0].partition(", as")[0] for note in notes] == [
         "default boxes learn from an overlap of 0.5, not 0.35",
@@ -43,8 +43,8 @@ def test_what_the_data_asks_for_is_said_and_what_the_user_chose_stays() -> None:
     ]
     wide = ground_truth_set(np.concatenate([boxes, squares(40, 200, seed=1)]), [0] * 80)
     assert fitted(MODERN, wide, well)[0].augment == MODERN.augment
-    assert fitted(MODERN, data, badly)[0].overlap_threshold == MODERN.overlap_threshold
-    given = ["overlap_threshold", "augment.max_expand_ratio", "batch_size"]
+    assert fitted(MODERN, data, badly)[0].iou_threshold == MODERN.iou_threshold
+    given = ["iou_threshold", "augment.max_expand_ratio", "batch_size"]
     kept, notes = fitted(MODERN, data, well, given=given)
     assert len(notes) == 1
     assert kept.augment.samplers == recipe.augment.samplers

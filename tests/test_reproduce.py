@@ -91,7 +91,7 @@ def test_expansion_doubles_the_updates_and_coco_keeps_its_boxes() -> None:
     after = rows["ssd300-after-coco-expanded"]
     assert after.before is not None
     assert after.before.updates == 400_000
-    assert after.before.recipe.drops == (0.7, 0.9)
+    assert after.before.recipe.lr_milestones == (0.7, 0.9)
     assert after.spec.boxes.maps[0].min_sizes == (21.0,)
     assert rows["ssd512-coco"].paper == {"AP": 26.8, "AP50": 46.5, "AP75": 27.8}
     assert rows["ssd300-voc12"].protocol == "voc12"
@@ -140,7 +140,7 @@ def test_a_budget_changes_the_cost_and_not_the_comparison() -> None:
         small = budget("small").recipe(row.schooling)
         assert small.boundary_boxes == row.schooling.recipe.boundary_boxes
         assert small.augment.samplers == row.schooling.recipe.augment.samplers
-        assert small.overlap_threshold == row.schooling.recipe.overlap_threshold
+        assert small.iou_threshold == row.schooling.recipe.iou_threshold
         assert budget("full").recipe(row.schooling) is row.schooling.recipe
         assert budget("small").network(row.spec).boxes == row.spec.boxes
     fused = rows_of("relatives")["ssd300-top-down"].spec

@@ -18,7 +18,7 @@ from singleshot.train.step import Normaliser, update
 @pytest.mark.parametrize("boundary_boxes", [True, False])
 def test_boxes_that_reach_outside_the_image_learn_only_where_they_take_part(boundary_boxes: bool) -> None:
     model = SSD(replace(SSD300_VGG16, width=1 / 64, class_names=("thing",)), seed=0).train()
-    recipe = replace(CAFFE, boundary_boxes=boundary_boxes, overlap_threshold=0.3, negative_ratio=1e6)
+    recipe = replace(CAFFE, boundary_boxes=boundary_boxes, iou_threshold=0.3, negative_ratio=1e6)
     solver = solver_for(model, recipe, model.backbone)
     solver.learning_rate = 1e-3
     batch = Batch(

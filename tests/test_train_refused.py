@@ -70,7 +70,7 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_images(data: Path, tmp_p
         (["DATA", "--precision", "fp8"], "auto, fp32 or bf16"),
         (["DATA", "--boxes", "fit"], "unknown choice of --boxes"),
         (["DATA", "--init", "missing.npz"], "missing.npz"),
-        (["DATA", "--batch-size", "0"], "batch size and parts are 1 or more"),
+        (["DATA", "--batch-size", "0"], "batch_size"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_writes_nothing(

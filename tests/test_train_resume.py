@@ -169,7 +169,7 @@ def test_a_run_begun_before_a_setting_existed_is_resumed(
         assert found is not None
         del found[0].settings["recipe"]["label_smoothing"], found[0].settings["parts"]
         del found[0].settings["recipe"]["mining"], found[0].settings["model"]["class_agnostic"]
-        del found[0].settings["recipe"]["drops"], found[0].settings["model"]["grid_head"]
+        del found[0].settings["recipe"]["lr_milestones"], found[0].settings["model"]["grid_head"]
         return found
 
     monkeypatch.setattr(checkpoint, "load_latest", older)

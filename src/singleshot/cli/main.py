@@ -13,6 +13,7 @@ from importlib import metadata
 
 from cyclopts import App, CycloptsError
 
+from singleshot.cli.renamed_flags import with_new_names
 from singleshot.console import printable
 from singleshot.errors import SingleshotError, UnknownNameError
 
@@ -64,7 +65,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         if arguments and not arguments[0].startswith("-") and arguments[0] not in VERBS:
             raise UnknownNameError("command", arguments[0], VERBS)
-        result = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+        arguments, notes = with_new_names(arguments)
+        for note in notes:
+            print(f"ssd: {note}", file=sys.stderr)
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()), 2)
     except SingleshotError as error:

@@ -12,6 +12,7 @@ from singleshot.errors import DataError, RequestError
 from singleshot.explain.page import write_explanation
 from singleshot.explain.trace import Explanation, explain, ground_truth_in_numbering
 from singleshot.runtime.detector import find_model
+from singleshot.train.recipe import migrate_recipe
 from singleshot.types import Annotations
 from singleshot.weights.build import load_network
 from singleshot.weights.folder import WEIGHTS, read_configuration
@@ -53,9 +54,10 @@ def explain_image(image: Path, *, model: str | None, data: str | None, score: fl
         rows, numbers = ground_truth_in_numbering(labels, annotations.class_names, network.spec.class_names)
         learnt = {"ground_truth_xyxy": boxes[rows], "labels": numbers}
     recipe = read_configuration(folder).provenance.get("recipe", {})
-    for name in ("overlap_threshold", "negative_ratio"):
-        if isinstance(recipe, dict) and isinstance(recipe.get(name), float):
-            learnt[name] = recipe[name]
+    recipe = migrate_recipe(recipe) if isinstance(recipe, dict) else {}
+    for argument, name in (("overlap_threshold", "iou_threshold"), ("negative_ratio", "negative_ratio")):
+        if isinstance(recipe.get(name), float):
+            learnt[argument] = recipe[name]
     found = explain(network, pixels, score=score, **learnt)
     write_explanation(page, f"{image.name} by {model or folder.name}", pixels, found)
     return found

@@ -7,18 +7,21 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from singleshot.spec import ModelSpec
-from singleshot.train.recipe import Recipe
+from singleshot.train.recipe import Recipe, migrate_recipe
 
+OLD_KEYS = {"pictures": "images"}
 LONGEST = 40
 """Characters of a value in a message."""
 
 
 def completed(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings, where parts of `model` and `recipe` that came later have the value that they stand for there."""
+    """Settings of any version under today's names; fields of `model` and `recipe` that came later have defaults."""
     usual = {field.name: field.default for field in fields(ModelSpec) if field.default is not MISSING}
     later = {"model": usual, "recipe": asdict(Recipe())}
+    if isinstance(settings.get("recipe"), dict):
+        settings = settings | {"recipe": migrate_recipe(settings["recipe"])}
     return {
-        name: later[name] | value if name in later and isinstance(value, dict) else value
+        OLD_KEYS.get(name, name): later[name] | value if name in later and isinstance(value, dict) else value
         for name, value in settings.items()
     }
 

@@ -40,12 +40,12 @@ def fitted(
         given: settings that the user chose, which stay.
     """
     notes = []
-    if "overlap_threshold" not in given and recipe.overlap_threshold < THRESHOLD and least_covered(coverage) >= ENOUGH:
+    if "iou_threshold" not in given and recipe.iou_threshold < THRESHOLD and least_covered(coverage) >= ENOUGH:
         notes.append(
-            f"default boxes learn from an overlap of {THRESHOLD}, not {recipe.overlap_threshold}: so much have "
+            f"default boxes learn from an overlap of {THRESHOLD}, not {recipe.iou_threshold}: so much have "
             f"{ENOUGH:.0%} of every class"
         )
-        recipe = replace(recipe, overlap_threshold=THRESHOLD)
+        recipe = replace(recipe, iou_threshold=THRESHOLD)
     spread = size_spread(train_set)
     if spread is not None and spread < NARROW:
         expands = bool({"augment.expand_probability", "augment.max_expand_ratio"} & set(given))

@@ -39,9 +39,9 @@ class TrainOptions:
         batch_size: images an update; left out: the recipe's, and fewer on small sets.
         find_rate: only search for the learning rate: a hundred updates whose rate rises until the loss does.
         accumulate: parts an update is cut into when memory is short, overrides the recipe's.
-        backbone_rate: factor on the learning rate of the pretrained base, overrides the recipe's.
-        clip_norm: length to which the gradients of the base and of the new layers are each shortened, overrides the
-            recipe's; 0 leaves them.
+        backbone_lr_factor: factor on the learning rate of the pretrained base, overrides the recipe's.
+        grad_clip_norm: greatest norm of the gradients of the backbone and of the new layers each, overrides the
+            recipe's; 0 disables.
         input_size: `WxH` of the network input.
         backbone: `timm:NAME`: a feature extractor of timm (`pip install 'singleshot[backbones]'`) in place of the
             model's base; `--init` then takes weights of timm's classifier of that name, as safetensors.
@@ -78,8 +78,8 @@ class TrainOptions:
     batch_size: int | None = None
     find_rate: Annotated[bool, Parameter(negative=())] = False
     accumulate: int | None = None
-    backbone_rate: float | None = None
-    clip_norm: float | None = None
+    backbone_lr_factor: float | None = None
+    grad_clip_norm: float | None = None
     input_size: str | None = None
     backbone: str | None = None
     fusion: str | None = None

@@ -116,9 +116,9 @@ class Plan:
         return {
             "data": ", ".join(self.data),
             "started from": self.options.init or self.options.model or "the default",
-            "pictures": len(self.train_set),
+            "images": len(self.train_set),
             "objects": len(self.train_set.labels),
-            "updates": self.steps,
+            "steps": self.steps,
             "seed": self.options.seed,
             "device": self.device.type,
             "precision": self.precision,
@@ -134,7 +134,7 @@ class Plan:
         return {
             "model": asdict(self.model.spec),
             "recipe": asdict(self.recipe),
-            "pictures": len(self.train_set),
+            "images": len(self.train_set),
             "data": self.train_set.fingerprint(),
             "validation": None if self.val_set is None else self.val_set.fingerprint(),
             "precision": self.precision,
@@ -207,7 +207,7 @@ def prepare(
     spec, covered, coverage = with_fitting_boxes(
         base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source
     )
-    if recipe.fits_data:
+    if recipe.adapt_to_data:
         given = [assignment.partition("=")[0].strip() for assignment in options.settings]
         given += ["batch_size"] if options.batch_size is not None else []
         recipe, reasons = fitted(recipe, train_set, covered, given=given)
@@ -242,7 +242,7 @@ def prepare(
         val_set=val_set,
         model=model,
         solver=solver_for(model, recipe, model.backbone),
-        average=WeightAverage(model, recipe.average) if recipe.average else None,
+        average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
         recipe=recipe,
         augmentation=CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, recipe.augment),
         device=device,
@@ -268,15 +268,15 @@ def default_workers(processes: int = 1) -> int:
 def _recipe(options: TrainOptions, recipe: Recipe, train_set: Annotations, *, pretrained: bool) -> Recipe:
     """The recipe as the data and the user change it."""
     if not pretrained:  # nothing to be careful with
-        recipe = replace(recipe, backbone_rate=1.0)
+        recipe = replace(recipe, backbone_lr_factor=1.0)
     overrides = {
         "learning_rate": options.learning_rate,
         "schedule": options.schedule,
         "warmup_steps": options.warmup,
         "batch_size": options.batch_size,
         "accumulate": options.accumulate,
-        "backbone_rate": options.backbone_rate,
-        "clip_norm": options.clip_norm,
+        "backbone_lr_factor": options.backbone_lr_factor,
+        "grad_clip_norm": options.grad_clip_norm,
     }
     if train_set.layout in {"coco", "ilsvrc"}:  # the authors leave difficult objects out there
         recipe = replace(recipe, augment=replace(recipe.augment, keep_difficult=False))

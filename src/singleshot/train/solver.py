@@ -89,16 +89,16 @@ Solver: TypeAlias = CaffeSGD | AdamW
 def solver_for(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> Solver:
     """The recipe's solver on the model's parameters."""
     groups = parameter_groups(model, recipe, backbone)
-    if recipe.solver == "adamw":
+    if recipe.optimizer == "adamw":
         return AdamW(groups, learning_rate=recipe.learning_rate, betas=(recipe.momentum, 0.999))
     return CaffeSGD(groups, learning_rate=recipe.learning_rate, momentum=recipe.momentum)
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> list[dict[str, Any]]:
-    """Parameters by rate and decay: biases learn at `bias_rate` without decay; the L2 norm's scale is decayed (Caffe).
+    """Parameters by rate and decay: biases have `bias_lr_factor` and no decay; the L2 norm's scale is decayed (Caffe).
 
     Normalisation by batches, layers or groups is not decayed: it would only change the rate of the weights before it.
-    Parameters of `backbone` learn at `backbone_rate` times the rate.
+    Parameters of `backbone` learn at `backbone_lr_factor` times the rate.
     """
     of_backbone = {id(p) for p in backbone.parameters()} if backbone is not None else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -108,9 +108,9 @@ def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | Non
                 continue
             norm = isinstance(module, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm)
             bias = name == "bias" and not norm
-            rate = recipe.bias_rate if bias else 1.0
+            rate = recipe.bias_lr_factor if bias else 1.0
             decay = 0.0 if bias or norm else recipe.weight_decay
-            factor = rate * (recipe.backbone_rate if id(parameter) in of_backbone else 1.0)
+            factor = rate * (recipe.backbone_lr_factor if id(parameter) in of_backbone else 1.0)
             groups.setdefault((factor, decay), []).append(parameter)
     return [{"params": found, "rate_factor": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
 
@@ -136,13 +136,13 @@ def clip_gradients(model: nn.Module, backbone: nn.Module, longest: float) -> boo
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
     """The rate of update `step` (from 0) of a run of `steps` updates.
 
-    `step` schedule: the base rate, divided by 10 at each of `recipe.drops`, shares of the run. `cosine`: half a cosine
-    to 0. Both begin with a linear warm-up over `warmup_steps`.
+    `step` schedule: the base rate, divided by 10 at each of `recipe.lr_milestones`, fractions of the run. `cosine`:
+    half a cosine to 0. Both begin with a linear warm-up over `warmup_steps`.
     """
     rate = recipe.learning_rate
     if step < recipe.warmup_steps:
         rate *= (step + 1) / recipe.warmup_steps
     if recipe.schedule == "cosine":
         return rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-    drops = sum(step >= drop * steps - ROUNDING for drop in recipe.drops)
-    return float(rate * 0.1**drops)
+    milestones = sum(step >= milestone * steps - ROUNDING for milestone in recipe.lr_milestones)
+    return float(rate * 0.1**milestones)

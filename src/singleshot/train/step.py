@@ -91,7 +91,7 @@ def update(
             batch.boxes_xyxy,
             batch.classes,
             model.spec.boxes.variances,
-            overlap_threshold=recipe.overlap_threshold,
+            overlap_threshold=recipe.iou_threshold,
             ignore_cross_boundary=not recipe.boundary_boxes,
         )
         loss = multibox_loss(
@@ -112,7 +112,7 @@ def update(
         _require_finite(seen, batch.names, step)
         (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
         figures.append(seen)
-    if not clip_gradients(model, model.backbone, recipe.clip_norm):
+    if not clip_gradients(model, model.backbone, recipe.grad_clip_norm):
         names = [name for part in parts for name in part.names]
         raise NonFiniteLossError(_not_finite(step, "the gradient", names))
     solver.step()

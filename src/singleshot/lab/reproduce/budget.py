@@ -48,15 +48,15 @@ class Budget:
             return recipe
         return replace(
             recipe,
-            solver="adamw",
+            optimizer="adamw",
             learning_rate=3e-3,
-            bias_rate=1.0,
+            bias_lr_factor=1.0,
             weight_decay=0.05,
             schedule="cosine",
             warmup_steps=50,
-            clip_norm=10.0,
+            grad_clip_norm=10.0,
             batch_size=8,
-            average=0.99,
+            ema_decay=0.99,
             augment=replace(recipe.augment, pixels="fast"),
         )
 

@@ -17,11 +17,11 @@ SSD512 = replace(SSD300, key="ssd512", label="SSD512", spec=SSD512_VGG16, boxes=
 
 # COCO: 160k, 40k, 40k updates (section 3.4); with expansion the authors' ssd_coco.py: drops at 280k and 360k of 400k.
 ON_COCO = Schooling(PLAIN, 240_000)
-EXPANDED_ON_COCO = Schooling(replace(CAFFE, drops=(0.7, 0.9)), 400_000)
+EXPANDED_ON_COCO = Schooling(replace(CAFFE, lr_milestones=(0.7, 0.9)), 400_000)
 # VOC2012: 60k, 20k updates (section 3.3).
-ON_VOC12 = Schooling(replace(PLAIN, drops=(0.75,)), 80_000, ALL_AND_TESTS)
+ON_VOC12 = Schooling(replace(PLAIN, lr_milestones=(0.75,)), 80_000, ALL_AND_TESTS)
 # ILSVRC DET: 320k, 80k, 40k updates (section 3.5).
-ON_ILSVRC = Schooling(replace(PLAIN, drops=(320 / 440, 400 / 440)), 440_000)
+ON_ILSVRC = Schooling(replace(PLAIN, lr_milestones=(320 / 440, 400 / 440)), 440_000)
 
 
 def with_expansion(row: Row) -> Row:
