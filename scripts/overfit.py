@@ -18,8 +18,7 @@ from singleshot.data.loader import TrainingSet, VisitOrder, training_loader
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.runtime.detector import Detector
-from singleshot.runtime.over_set import detect_in_set
+from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend, choose_device
 from singleshot.spec import variant
 from singleshot.train.recipe import CAFFE

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from singleshot.export.detection_graph import detection_graph
-from singleshot.runtime.quiet_openvino import core
+from singleshot.runtime.openvino_core import core
 from singleshot.spec import SSD300_VGG16, Postprocess
 from singleshot.ssd.detection import postprocess
 

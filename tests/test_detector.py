@@ -14,8 +14,9 @@ from singleshot.commands.detect import detect_files, image_files
 from singleshot.errors import ImageError, ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
-from singleshot.runtime import detector as detector_module
-from singleshot.runtime.detector import Detector, as_array, find_model
+from singleshot.runtime import find_model as find_model_module
+from singleshot.runtime.detector import Detector, as_array
+from singleshot.runtime.find_model import find_model
 from singleshot.spec import SSDLITE320_MOBILENETV2, ModelSpec
 from singleshot.ssd.detection import Found
 from singleshot.weights.build import save_network
@@ -158,7 +159,7 @@ def test_patterns_are_files_and_addresses_are_refused(tmp_path: Path) -> None:
 
 
 def test_models_are_found_by_folder_and_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detector_module, "shipped_models", lambda: {"cars": model})
+    monkeypatch.setattr(find_model_module, "shipped_models", lambda: {"cars": model})
     assert find_model(None) == find_model("cars") == find_model(model) == model
     with pytest.raises(RequestError, match="architecture without weights"):
         find_model("ssd300-vgg16")
@@ -166,7 +167,7 @@ def test_models_are_found_by_folder_and_name(model: Path, tmp_path: Path, monkey
         find_model("carz")
     with pytest.raises(RequestError, match="no model folder"):
         find_model(tmp_path / "runs/none")
-    monkeypatch.setattr(detector_module, "shipped_models", dict)
+    monkeypatch.setattr(find_model_module, "shipped_models", dict)
     with pytest.raises(RequestError, match="--model FOLDER"):
         find_model(None)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation_examples import annotations, detections
-from singleshot.report.draw import Mark, class_colour, draw, draw_marks
+from singleshot.draw import Mark, class_colour, draw_marks
 from singleshot.types import Detections
 
 
@@ -33,7 +33,7 @@ def test_the_line_lies_on_the_box_and_the_input_is_untouched():
 
 def test_detections_have_the_colour_of_their_class_and_a_caption():
     found = detections([(10, 40, 100, 90, 0, 0.9), (120, 40, 190, 90, 1, 0.8)])
-    after = draw(grey(100, 200), found)
+    after = found.draw(grey(100, 200))
     for label, columns in ((0, slice(0, 110)), (1, slice(110, 200))):
         mine = coloured(after, class_colour(label))
         assert mine[:, columns].any()
@@ -44,7 +44,7 @@ def test_detections_have_the_colour_of_their_class_and_a_caption():
 
 def test_ground_truth_are_dashed_white():
     ground_truth = annotations([[(20, 20, 180, 180, 0)]]).ground_truth(0)
-    after = draw(grey(200, 200), detections([]), ground_truth=ground_truth)
+    after = detections([]).draw(grey(200, 200), ground_truth=ground_truth)
     along = coloured(after, (255, 255, 255))[20, 20:181]
     assert 0.3 < along.mean() < 0.7
 
@@ -52,7 +52,7 @@ def test_ground_truth_are_dashed_white():
 @pytest.mark.parametrize("side", [200, 4000])
 def test_lines_and_captions_scale_with_the_image(side):
     box = (0.25 * side, 0.25 * side, 0.75 * side, 0.75 * side)
-    after = draw(grey(side, side), detections([(*box, 0, 0.5)]))
+    after = detections([(*box, 0, 0.5)]).draw(grey(side, side))
     share = (after != 127).any(-1).mean()
     assert 0.01 < share < 0.06
 
@@ -66,7 +66,7 @@ def test_captions_of_equal_boxes_do_not_cover_each_other():
 
 @pytest.mark.parametrize("box", [(-50, -50, 500, 500), (0, 0, 0, 0), (90, 90, 10, 10), (300, 300, 400, 400)])
 def test_boxes_that_stick_out_or_are_degenerate(box):
-    assert draw(grey(100, 100), detections([(*box, 0, 0.9)])).shape == (100, 100, 3)
+    assert detections([(*box, 0, 0.9)]).draw(grey(100, 100)).shape == (100, 100, 3)
 
 
 def test_boxes_that_are_not_finite_are_left_out():
@@ -77,7 +77,7 @@ def test_boxes_that_are_not_finite_are_left_out():
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (5, 5)])
 def test_tiny_images(shape):
     found = detections([(0, 0, shape[1], shape[0], 0, 0.9)])
-    assert draw(grey(*shape), found).shape == (*shape, 3)
+    assert found.draw(grey(*shape)).shape == (*shape, 3)
 
 
 def test_many_detections_and_odd_names():
@@ -86,7 +86,7 @@ def test_many_detections_and_odd_names():
     names = ("<b>", "Größe", "車", "a\nb", "")
     found = Detections(np.hstack([corner, corner + 20]), random.random(200).astype(np.float32),
                        random.integers(0, 5, 200), names)  # fmt: skip
-    assert draw(grey(150, 150), found).shape == (150, 150, 3)
+    assert found.draw(grey(150, 150)).shape == (150, 150, 3)
 
 
 def test_class_colours_differ():
@@ -99,4 +99,4 @@ def test_class_colours_differ():
 def test_read_only_and_sliced_images_can_be_drawn_on():
     image = grey(100, 100)[::-1, ::-1]
     image.flags.writeable = False
-    assert draw(image, detections([(10, 10, 50, 50, 0, 0.9)])).shape == (100, 100, 3)
+    assert detections([(10, 10, 50, 50, 0, 0.9)]).draw(image).shape == (100, 100, 3)

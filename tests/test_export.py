@@ -23,7 +23,7 @@ from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
 from singleshot.runtime.backends import load_engine
 from singleshot.runtime.detector import Detector
-from singleshot.runtime.quiet_openvino import core
+from singleshot.runtime.openvino_core import core
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.spec import (
     MULTIBOX_MOBILENETV2,

@@ -21,7 +21,7 @@ from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.backends import load_engine
 from singleshot.runtime.detector import Detector
-from singleshot.runtime.quiet_openvino import core, opset9
+from singleshot.runtime.openvino_core import core, opset9
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train.classic import ClassicRows
 from singleshot.weights.build import load_network

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singleshot.runtime.quiet_openvino import core, openvino, opset9
+from singleshot.runtime.openvino_core import core, openvino, opset9
 from singleshot.runtime.winograd import FILTERS, INPUTS, OUTPUTS, with_winograd
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}

@@ -178,6 +178,30 @@ class Detections:
         """The same boxes and scores, all of one class of this name."""
         return Detections(self.boxes, self.scores, np.zeros_like(self.labels), (name,))
 
+    def draw(
+        self, image: UInt8[np.ndarray, "H W 3"], *, ground_truth: GroundTruth | None = None
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """A copy of the image with every box in its class's colour, with name and score.
+
+        Args:
+            image: RGB, the one that was searched.
+            ground_truth: the right boxes, drawn in dashed white below the detections.
+        """
+        from singleshot.draw import (
+            GROUND_TRUTH,
+            Mark,
+            class_colour,
+            draw_marks,
+        )  # late: Pillow takes a tenth of a second
+
+        expected = ground_truth.boxes_xyxy.tolist() if ground_truth is not None else []
+        marks = [Mark(box, GROUND_TRUTH, dashed=True) for box in expected]
+        for row in np.argsort(self.scores, kind="stable"):  # the best is drawn last, on top
+            label = int(self.labels[row])
+            caption = f"{self.class_names[label]} {100 * self.scores[row]:.0f}%"
+            marks.append(Mark(self.boxes[row].tolist(), class_colour(label), caption))
+        return draw_marks(image, marks)
+
     def to_dicts(self) -> list[dict[str, Any]]:
         """Plain values, as `ssd detect --json` writes them: box, label, score."""
         return [

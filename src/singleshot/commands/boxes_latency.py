@@ -9,7 +9,7 @@ import numpy as np
 
 from singleshot.export.openvino_ir import serialised, to_openvino
 from singleshot.models.ssd import SSD
-from singleshot.runtime.cores import usable_cores
+from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.spec import ModelSpec
 

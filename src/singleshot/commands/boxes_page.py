@@ -13,9 +13,9 @@ import numpy as np
 from singleshot.box_search.measure import SIZE_BINS
 from singleshot.commands.boxes_study import Study
 from singleshot.commands.boxes_tiling import SHAPE_BINS, Tiling
+from singleshot.draw import Mark, class_colour, draw_marks
 from singleshot.files import write_whole
 from singleshot.report.chart import Series, line_chart
-from singleshot.report.draw import Mark, class_colour, draw_marks
 from singleshot.report.gallery import LONGEST_SIDE, shown_as_it_is
 from singleshot.report.grid import with_grid
 from singleshot.report.page import HEAD, section

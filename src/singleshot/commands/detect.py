@@ -16,7 +16,6 @@ from PIL import Image
 
 from singleshot.errors import ImageError, RequestError
 from singleshot.files import write_whole
-from singleshot.report.draw import draw
 from singleshot.runtime.detector import Detector
 from singleshot.types import Detections
 
@@ -139,7 +138,7 @@ def _write_copy(image: np.ndarray, detections: Detections, source: Path, out: Pa
         place = out / f"{source.stem}-{number}.jpg"
     taken.add(place)
     buffer = io.BytesIO()
-    Image.fromarray(draw(image, detections)).save(buffer, "JPEG", quality=92, comment=MARK)
+    Image.fromarray(detections.draw(image)).save(buffer, "JPEG", quality=92, comment=MARK)
     write_whole(place, buffer.getvalue())
     return place
 

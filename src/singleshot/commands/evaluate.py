@@ -15,8 +15,8 @@ from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
 from singleshot.evaluate.protocols import PROPOSALS, Evaluation, evaluate
 from singleshot.report.page import ReportContent, write_report
-from singleshot.runtime.detector import Detector, find_model
-from singleshot.runtime.over_set import detect_in_set
+from singleshot.runtime.detector import Detector, detect_in_set
+from singleshot.runtime.find_model import find_model
 from singleshot.types import Annotations, Detections
 from singleshot.weights.folder import read_spec
 

@@ -11,7 +11,7 @@ from singleshot.decode import decode_image
 from singleshot.errors import DataError, RequestError
 from singleshot.explain.page import write_explanation
 from singleshot.explain.trace import Explanation, explain, ground_truth_in_numbering
-from singleshot.runtime.detector import find_model
+from singleshot.runtime.find_model import find_model
 from singleshot.train.recipe import migrate_recipe
 from singleshot.types import Annotations
 from singleshot.weights.build import load_network

@@ -20,7 +20,7 @@ from singleshot.export.torch_package import program_outputs
 from singleshot.export.verify import Differences, images_to_verify_on, verify
 from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINES, start_engine
-from singleshot.runtime.detector import find_model
+from singleshot.runtime.find_model import find_model
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.spec import VARIANTS, variant
 from singleshot.weights.build import load_network

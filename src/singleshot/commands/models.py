@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from singleshot.runtime.detector import find_model
-from singleshot.runtime.shipped import shipped_models
+from singleshot.runtime.find_model import find_model, shipped_models
 from singleshot.spec import VARIANTS, ModelSpec
 from singleshot.weights.folder import read_spec
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from singleshot.draw import Mark, class_colour, draw_marks
 from singleshot.explain.trace import Explanation
 from singleshot.files import write_whole
-from singleshot.report.draw import Mark, class_colour, draw_marks
 from singleshot.report.gallery import LONGEST_SIDE, shown_as_it_is
 from singleshot.report.grid import with_grid
 from singleshot.report.page import HEAD, section

@@ -17,10 +17,9 @@ from singleshot.data.splitting import split as hold_out
 from singleshot.decode import decode_image
 from singleshot.errors import DataError, VerificationError
 from singleshot.evaluate.protocols import evaluate
-from singleshot.runtime.detector import Detector
+from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.engine import Backend, resize_into
-from singleshot.runtime.over_set import detect_in_set
-from singleshot.runtime.quiet_openvino import openvino
+from singleshot.runtime.openvino_core import openvino
 from singleshot.shapes import UInt8
 from singleshot.spec import ModelSpec
 from singleshot.types import Annotations

@@ -11,7 +11,7 @@ from singleshot.export.calibrate import Calibration, Judgement, quantised
 from singleshot.export.openvino_ir import halve_weights, in_full_precision, layer_names, serialised
 from singleshot.export.sparing import spare
 from singleshot.runtime.openvino_backend import OpenVINOBackend
-from singleshot.runtime.quiet_openvino import openvino
+from singleshot.runtime.openvino_core import openvino
 from singleshot.spec import ModelSpec
 
 RANKING_IMAGES = 16

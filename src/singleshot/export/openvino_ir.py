@@ -19,7 +19,7 @@ from singleshot.export.engine_graph import INPUT, exported_program, outputs_of_n
 from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINE_FILES
 from singleshot.runtime.engine import DETECTIONS, RAW
-from singleshot.runtime.quiet_openvino import core, openvino, opset9
+from singleshot.runtime.openvino_core import core, openvino, opset9
 
 FILES = ENGINE_FILES["openvino"]
 CONVOLUTIONS = ("Convolution", "GroupConvolution")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from singleshot.draw import Mark, draw_marks
 from singleshot.errors import SingleshotError
 from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
-from singleshot.report.draw import Mark, draw_marks
 from singleshot.report.gallery import FOUND, RIGHT, WRONG, shown_as_it_is
 from singleshot.shapes import UInt8
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from singleshot.draw import Mark, draw_marks
 from singleshot.errors import SingleshotError
 from singleshot.evaluate.images import ImageResult, Images
 from singleshot.report.content import ReportContent
-from singleshot.report.draw import Mark, draw_marks
 from singleshot.shapes import UInt8
 from singleshot.types import Annotations, Detections, GroundTruth
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import overload
@@ -10,16 +10,14 @@ from typing import overload
 import numpy as np
 import PIL.Image
 
-from singleshot.errors import ImageError, RequestError, offer
+from singleshot.errors import ImageError
 from singleshot.preprocess import decode_image, image_pixels
 from singleshot.runtime.backends import load_backend
 from singleshot.runtime.engine import Backend
-from singleshot.runtime.shipped import shipped_models
+from singleshot.runtime.find_model import find_model
 from singleshot.runtime.streaming import stream
-from singleshot.spec import VARIANTS
 from singleshot.ssd.detection import Found, to_detections
-from singleshot.types import Detections
-from singleshot.weights.folder import CONFIG, read_configuration
+from singleshot.types import Annotations, Detections
 
 ImageSource = str | Path | PIL.Image.Image | np.ndarray
 
@@ -123,42 +121,29 @@ def as_array(image: ImageSource) -> np.ndarray:
     return image_pixels(image)
 
 
-def find_model(model: str | Path | None) -> Path:
-    """The folder of a model given by path or shipped name; None is the default model.
+def detect_in_set(
+    detector: Detector,
+    annotations: Annotations,
+    *,
+    batch_size: int = 8,
+    on_image: Callable[[int], None] = lambda _done: None,
+) -> list[Detections]:
+    """Detections of every image, in the set's order.
+
+    Args:
+        detector: any detector; its classes need not be those of the set.
+        annotations: the set.
+        batch_size: images a forward.
+        on_image: called with the number of images done.
 
     Raises:
-        RequestError: an architecture without weights, no such folder, or no such name; the nearest is offered.
+        ImageError: an image of the set cannot be used; evaluation of a part would be another figure.
     """
-    shipped = shipped_models()
-    if model is None:
-        if not shipped:
-            raise RequestError("no model is shipped with this installation; give one with --model FOLDER")
-        return next(iter(shipped.values()))
-    path = Path(model)
-    if path.is_dir():
-        return path
-    if path.suffix in {".xml", ".onnx"} and path.is_file() and _is_export(path):
-        return path.parent
-    if path.exists():
-        raise RequestError(
-            f"{model} is no model by itself: give the whole folder of a model or of an export, in which config.json "
-            "tells classes and thresholds"
-        )
-    if str(model) in shipped:
-        return shipped[str(model)]
-    if str(model) in VARIANTS:
-        raise RequestError(
-            f"{model} is an architecture without weights here; train it first: ssd train DATA --model {model}"
-        )
-    if path.parent != Path():
-        raise RequestError(f"there is no model folder {model}")
-    names = [*shipped, *VARIANTS]
-    raise RequestError(f"there is no folder {model}, and no model of that name; {offer(str(model), names)}")
-
-
-def _is_export(path: Path) -> bool:
-    """Whether an engine's file lies in a folder that was exported with it."""
-    if not (path.parent / CONFIG).is_file():
-        return False
-    export = read_configuration(path.parent).export
-    return export is not None and path.name == export.files[0]
+    paths = (annotations.path(i) for i in range(len(annotations)))
+    results: list[Detections] = []
+    for item in detector.stream(paths, batch_size=batch_size):
+        if isinstance(item, ImageError):
+            raise item
+        results.append(item[2])
+        on_image(len(results))
+    return results

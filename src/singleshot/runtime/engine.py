@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -94,3 +95,8 @@ def found_in(
         postprocess(of_one, scores, default_boxes, variances, settings, sums_to_one=True)
         for of_one, scores in zip(offsets, probabilities, strict=True)
     ]
+
+
+def usable_cores() -> int:
+    """How many cores this process may use, at least 1; containers and taskset may leave fewer than the machine has."""
+    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from singleshot.errors import ModelError, RequestError
-from singleshot.runtime.cores import usable_cores
-from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into
+from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into, usable_cores
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import Found

@@ -9,9 +9,8 @@ from threading import Lock
 import numpy as np
 
 from singleshot.errors import ModelError
-from singleshot.runtime.cores import usable_cores
-from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into
-from singleshot.runtime.quiet_openvino import core, openvino
+from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into, usable_cores
+from singleshot.runtime.openvino_core import core, openvino
 from singleshot.runtime.winograd import with_winograd
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from singleshot.runtime.quiet_openvino import openvino, opset9
+from singleshot.runtime.openvino_core import openvino, opset9
 from singleshot.shapes import Float32
 
 TILE, WINDOW = 4, 6

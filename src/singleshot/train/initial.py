@@ -9,7 +9,7 @@ from singleshot.errors import RequestError
 from singleshot.models.initialise import favour_background
 from singleshot.models.ssd import SSD
 from singleshot.models.timm_base import timm_preprocess
-from singleshot.runtime.shipped import shipped_models
+from singleshot.runtime.find_model import shipped_models
 from singleshot.spec import VARIANTS, ModelSpec, variant
 from singleshot.weights.build import start_from_file
 from singleshot.weights.folder import read_spec

@@ -15,10 +15,8 @@ from singleshot.data.loader import TrainingSet, VisitOrder
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, ImageLostError, WorkerLostError
 from singleshot.evaluate.protocols import Evaluation, evaluate
-from singleshot.report.draw import draw
-from singleshot.runtime.cores import usable_cores
-from singleshot.runtime.detector import Detector
-from singleshot.runtime.over_set import detect_in_set
+from singleshot.runtime.detector import Detector, detect_in_set
+from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.ssd.tensors import Batch
 from singleshot.train import checkpoint
@@ -216,10 +214,10 @@ def validate(plan: Plan, journal: Journal, step: int, *, alive: Callable[[], Non
     name, figure = result.figure
     journal.row({"step": step, "epoch": round(epoch, 3), name: figure, "per_class": dict(result.per_class)})
     for number in range(min(SHOWN, len(plan.val_set))):
-        seen = draw(
-            decode_image(plan.val_set.path(number)),
-            detections[number].above(SHOWN_SCORE),
-            ground_truth=plan.val_set.ground_truth(number),
+        seen = (
+            detections[number]
+            .above(SHOWN_SCORE)
+            .draw(decode_image(plan.val_set.path(number)), ground_truth=plan.val_set.ground_truth(number))
         )
         journal.image(f"val/{plan.val_set.files[number]}", seen, step)
     found = "no ground-truth boxes" if figure is None else f"{100 * figure:.1f}%"

@@ -15,7 +15,7 @@ from singleshot.data.loader import Share
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.protocols import PROPOSALS
 from singleshot.models.ssd import SSD
-from singleshot.runtime.cores import usable_cores
+from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
 from singleshot.train.average import WeightAverage

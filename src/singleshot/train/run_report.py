@@ -6,8 +6,7 @@ from pathlib import Path
 
 from singleshot.evaluate.protocols import Evaluation
 from singleshot.report.page import ReportContent, write_report
-from singleshot.runtime.detector import Detector
-from singleshot.runtime.over_set import detect_in_set
+from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.train.journal import read_history
 from singleshot.train.plan import Plan
 from singleshot.train.rate_finder import read_search

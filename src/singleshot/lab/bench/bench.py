@@ -19,8 +19,7 @@ from singleshot.lab.bench.machine import other_load, processor, require_quiet
 from singleshot.lab.bench.ours import PRECISIONS, ours
 from singleshot.lab.bench.peers import FAMILIES, peers, require_known
 from singleshot.lab.bench.stages import stage_milliseconds
-from singleshot.runtime.detector import Detector
-from singleshot.runtime.over_set import detect_in_set
+from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.spec import VARIANTS
 
 DEFAULT_MODELS = ("ssd300-vgg16", "ssdlite320-mobilenetv2")

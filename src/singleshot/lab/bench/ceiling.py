@@ -10,7 +10,7 @@ from torch import nn
 
 from singleshot.export.calibrate import quantised
 from singleshot.runtime.openvino_backend import HINTS
-from singleshot.runtime.quiet_openvino import core, openvino
+from singleshot.runtime.openvino_core import core, openvino
 
 CHANNELS, SIDE, LAYERS = 256, 48, 6
 

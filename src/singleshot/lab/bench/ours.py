@@ -17,8 +17,9 @@ from singleshot.models.ssd import SSD
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.backends import load_engine
-from singleshot.runtime.detector import Detector, find_model
+from singleshot.runtime.detector import Detector
 from singleshot.runtime.engine import found_in, resize_into
+from singleshot.runtime.find_model import find_model
 from singleshot.runtime.onnx_backend import OnnxBackend
 from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.spec import VARIANTS, ModelSpec, variant

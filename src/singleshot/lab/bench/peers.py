@@ -95,8 +95,8 @@ def opencv(name: str, *, threads: int) -> Iterator[Contestant]:
 
 def openvino(name: str, *, threads: int) -> Iterator[Contestant]:
     """Its network converted by OpenVINO and called as its manual says: what ours has to be faster than."""
-    from singleshot.runtime.quiet_openvino import core
-    from singleshot.runtime.quiet_openvino import openvino as library
+    from singleshot.runtime.openvino_core import core
+    from singleshot.runtime.openvino_core import openvino as library
 
     peer = _Peer(name)
     with tempfile.TemporaryDirectory() as folder:

@@ -20,8 +20,7 @@ from singleshot.evaluate.protocols import Evaluation, evaluate
 from singleshot.lab.demo.drawn_set import SPLITS_DRAWN, Split, draw_set
 from singleshot.photographs import TO_DETECT
 from singleshot.report.page import ReportContent, write_report
-from singleshot.runtime.detector import Detector
-from singleshot.runtime.over_set import detect_in_set
+from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train.journal import read_history
 from singleshot.train.options import TrainOptions

@@ -18,7 +18,7 @@ from singleshot.lab.reproduce.rows import Row, Table
 from singleshot.lab.reproduce.sources import LackingError, Source
 from singleshot.lab.reproduce.training import Workshop
 from singleshot.models.ssd import SSD
-from singleshot.runtime.detector import find_model
+from singleshot.runtime.find_model import find_model
 from singleshot.train.clock import in_words
 from singleshot.weights.folder import read_spec
 

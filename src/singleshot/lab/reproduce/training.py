@@ -16,8 +16,7 @@ from singleshot.files import parse_json, read_regular, write_whole
 from singleshot.lab.reproduce.budget import Budget
 from singleshot.lab.reproduce.rows import Row, Schooling
 from singleshot.lab.reproduce.sources import Given, Source
-from singleshot.runtime.detector import Detector
-from singleshot.runtime.over_set import detect_in_set
+from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.spec import ModelSpec
 from singleshot.train.begun import completed, differences
 from singleshot.train.options import TrainOptions

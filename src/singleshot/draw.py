@@ -15,7 +15,6 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from singleshot.shapes import UInt8
-from singleshot.types import Detections, GroundTruth
 
 Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
@@ -49,27 +48,6 @@ def class_colour(label: int) -> Colour:
     lightness = (0.60, 0.52, 0.68)[label // 8 % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def draw(
-    image: UInt8[np.ndarray, "H W 3"], detections: Detections, *, ground_truth: GroundTruth | None = None
-) -> UInt8[np.ndarray, "H W 3"]:
-    """A copy of the image with every detection in its class's colour, with name and score; objects are dashed white.
-
-    Args:
-        image: RGB.
-        detections: boxes in pixels of this image; the best is drawn last, on top.
-        ground_truth: what should have been found.
-    """
-    marks = [
-        Mark(box, GROUND_TRUTH, dashed=True)
-        for box in (ground_truth.boxes_xyxy.tolist() if ground_truth is not None else [])
-    ]
-    for row in np.argsort(detections.scores, kind="stable"):
-        label = int(detections.labels[row])
-        caption = f"{detections.class_names[label]} {100 * detections.scores[row]:.0f}%"
-        marks.append(Mark(detections.boxes[row].tolist(), class_colour(label), caption))
-    return draw_marks(image, marks)
 
 
 def draw_marks(
