@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What a set-up depends on: when one of these changes, the packages are installed anew.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test check bench bench-gpu
+.PHONY: install demo test mutate check bench bench-gpu
 
 install: $(STAMP)
 
@@ -20,6 +20,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+# Single lines of src are changed, one at a time; a named test must fail. `make mutate ONLY=data` runs one room's list.
+mutate: install
+	$(BIN)/python scripts/mutate.py $(addprefix --only ,$(ONLY))
 
 check: install
 	$(BIN)/ruff format --check src tests scripts benchmarks

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from typing import TYPE_CHECKING
+import resource
+import signal
+import stat
+from pathlib import Path
 
 import pytest
 
 from singleshot.errors import MachineError, RequestError
 from singleshot.files import read_regular, require_output, write_whole
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_only_ordinary_files_up_to_the_limit_are_read(tmp_path: Path) -> None:
@@ -26,7 +27,7 @@ def test_only_ordinary_files_up_to_the_limit_are_read(tmp_path: Path) -> None:
             read_regular(tmp_path / name, 10)
 
 
-def test_a_file_is_written_whole_and_a_link_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_written_whole_and_a_link_replaced(tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("precious")
     (tmp_path / "link").symlink_to(tmp_path / "outside")
     write_whole(tmp_path / "link", "new")
@@ -34,15 +35,58 @@ def test_a_file_is_written_whole_and_a_link_replaced(tmp_path: Path, monkeypatch
     assert (tmp_path / "outside").read_text() == "precious"
     assert (tmp_path / "link").read_text() == "new"
 
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    with pytest.raises(MachineError, match="no space left"):
-        write_whole(tmp_path / "link", "newer")
-    monkeypatch.undo()
-    assert (tmp_path / "link").read_text() == "new"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "new", "outside"]
+def test_a_disk_that_fills_up_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_whole(tmp_path / "a", "old")
+    written = []
+
+    def full(descriptor: int) -> None:
+        written.append(os.fstat(descriptor).st_size)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(MachineError, match=str(tmp_path / "a")):
+        write_whole(tmp_path / "a", "much newer")
+    assert written == [len("much newer")]
+    assert (tmp_path / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_half_a_file_is_never_left(tmp_path: Path) -> None:
+    """The kernel stops the write after 1000 bytes, as a disk that fills up does."""
+    write_whole(tmp_path / "a", "old")
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            write_whole(tmp_path / "a", b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert caught.value.filename == str(tmp_path / "a")
+    assert (tmp_path / "a").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_we_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order that survives a power cut: content flushed, renamed, folder flushed."""
+    steps = []
+    replace = Path.replace
+
+    def fsync(descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        steps.append("flush folder" if stat.S_ISDIR(found.st_mode) else f"flush {found.st_size} bytes")
+
+    def renamed(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return replace(self, target)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr(Path, "replace", renamed)
+    write_whole(tmp_path / "a", "content")
+    assert steps == ["flush 7 bytes", "rename", "flush folder"]
 
 
 def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:

@@ -35,9 +35,10 @@ def read_lines(path: Path, limit: int) -> list[str]:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write beside the place, then rename: there is never half a file, and a link is replaced, not followed.
+    """Write a temporary file beside `path`, flush it to the disk, then rename it: there is never half a file.
 
-    A device or pipe (`/dev/stdout`) is written to, not replaced.
+    The folder is flushed, too, so that the new file is there after a power cut. A symbolic link is replaced, not
+    followed. A device or pipe (`/dev/stdout`) is written to, not replaced.
 
     Raises:
         MachineError: no space left on the disk; an older file is unchanged.
@@ -50,15 +51,30 @@ def write_whole(path: Path, content: str | bytes) -> None:
             with path.open("ab") as device:
                 device.write(data)
         else:
-            beside.write_bytes(data)
+            with beside.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             beside.replace(path)
+            sync(path.parent)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise MachineError(f"no space left on the disk for {path}") from error
-        error.filename = str(path)  # not the one beside it, of which nobody knows
+        error.filename = str(path)  # not the temporary one, which the user does not know
         raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk; a rename can be lost in a power cut without the latter."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows cannot flush a folder
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -> None:

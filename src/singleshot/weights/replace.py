@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from singleshot.errors import MachineError, RequestError
+from singleshot.files import sync
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux fcntl.h, fs.h
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM}
@@ -124,14 +125,3 @@ def _exchange(first: Path, second: Path) -> bool:
     if renameat2 is None:
         return False
     return bool(renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0)
-
-
-def sync(path: Path) -> None:
-    """Make a file or folder reach the disk."""
-    if os.name == "nt" and path.is_dir():
-        return  # Windows cannot sync a folder
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
