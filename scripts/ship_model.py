@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from singleshot.commands.evaluate import detect_with_progress
-from singleshot.commands.export import export_model
+from singleshot.commands.export import ExportOptions, export_model
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import Evaluation, evaluate
@@ -56,7 +56,7 @@ def main() -> None:
     backends = {"torch, fp32": TorchBackend(load_network(folder), torch.device("cpu"))}
     for precision in ENGINE_PRECISIONS:
         engine = folder / f"openvino-{precision}"
-        export_model(str(folder), engine, precision=precision, calibrate=given.data)
+        export_model(ExportOptions(out=engine, model=str(folder), precision=precision, calibrate=given.data))
         warn_of_training_images(engine)
         backends[f"OpenVINO, {precision}"] = load_engine(engine)
     figures = {

@@ -43,19 +43,19 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from singleshot.commands.export import export_model
+    from singleshot.commands.export import ExportOptions, export_model
 
     folder = tmp_path_factory.mktemp("exported") / "lite"
-    export_model(str(source), folder)
+    export_model(ExportOptions(out=folder, model=str(source)))
     return folder
 
 
 @pytest.fixture(scope="session")
 def onnx_exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from singleshot.commands.export import export_model
+    from singleshot.commands.export import ExportOptions, export_model
 
     folder = tmp_path_factory.mktemp("exported") / "lite-onnx"
-    export_model(str(source), folder, engine="onnx")
+    export_model(ExportOptions(out=folder, model=str(source), format="onnx"))
     return folder
 
 

@@ -13,7 +13,7 @@ import torch
 from export_fixtures import SMALL
 from singleshot.cli.main import run
 from singleshot.commands import export
-from singleshot.commands.export import export_model
+from singleshot.commands.export import ExportOptions, export_model
 from singleshot.errors import VerificationError
 from singleshot.export import engine_graph
 from singleshot.export.openvino_ir import to_openvino
@@ -100,8 +100,12 @@ def test_the_first_result_is_classic_rows_of_the_network(
 def test_boxes_and_variances_keep_all_digits_at_a_lower_precision(
     source: Path, labelled: Path, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "MOST_LOST", 1.0)  # of an untrained network on two images
-    export_model(str(source), tmp_path / "out", precision=precision, calibrate=str(labelled), outputs="rows")
+    monkeypatch.setattr(export, "MAX_MAP_DROP", 1.0)  # of an untrained network on two images
+    export_model(
+        ExportOptions(
+            out=tmp_path / "out", model=str(source), precision=precision, calibrate=str(labelled), outputs="rows"
+        )
+    )
     results = load_engine(tmp_path / "out").outputs(IMAGES)
     rows = results["rows"]
     np.testing.assert_array_equal(rows[0, :, C + 4 : C + 8], load_network(source).default_boxes.numpy())
@@ -124,7 +128,7 @@ def test_rows_that_say_something_else_are_not_left_behind(
 ) -> None:
     monkeypatch.setattr(export, "to_openvino", with_offsets_first)
     with pytest.raises(VerificationError, match=r"the rows of the export hold other numbers .*; it was not kept"):
-        export_model(str(source), tmp_path / "out", outputs="rows")
+        export_model(ExportOptions(out=tmp_path / "out", model=str(source), outputs="rows"))
     assert not (tmp_path / "out").exists()
 
 
@@ -138,7 +142,7 @@ def test_rows_with_other_variances_are_not_left_behind(
 
     monkeypatch.setattr(engine_graph, "EngineGraph", Shifted)
     with pytest.raises(VerificationError, match="the rows of the export hold other numbers"):
-        export_model(str(source), tmp_path / "out", engine="onnx", outputs="rows")
+        export_model(ExportOptions(out=tmp_path / "out", model=str(source), format="onnx", outputs="rows"))
     assert not (tmp_path / "out").exists()
 
 

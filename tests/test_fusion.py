@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from data_fixtures import voc
 from singleshot.cli.main import run
-from singleshot.commands.export import export_model
+from singleshot.commands.export import ExportOptions, export_model
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.models.fusion import FeatureFusion, TopDown
 from singleshot.models.ssd import SSD
@@ -94,7 +94,9 @@ def test_a_folder_keeps_it(tmp_path: Path, kind: str) -> None:
 @pytest.mark.parametrize(("base", "kind"), [(THIN, "concat"), (LITE, "sum"), (LITE, "top-down")])
 def test_an_export_says_the_same(tmp_path: Path, base: object, kind: str) -> None:
     save_network(tmp_path / "m", SSD(base.with_fusion(kind), seed=0), card="")  # type: ignore[attr-defined]
-    export_model(str(tmp_path / "m"), tmp_path / "out")  # refuses to leave a graph that says something else
+    export_model(
+        ExportOptions(out=tmp_path / "out", model=str(tmp_path / "m"))
+    )  # refuses to leave a graph that says something else
     assert (tmp_path / "out/model.xml").is_file()
 
 

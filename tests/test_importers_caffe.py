@@ -237,3 +237,27 @@ def test_a_caffe_detector_becomes_a_model_folder(thin: SSD, tmp_path: Path) -> N
     line = import_files([caffemodel], tmp_path / "base")
     assert line.startswith("30 tensors of a base")
     assert len(start_from_file(SSD(THIN), tmp_path / "base" / "base.safetensors").kept) == 30
+
+
+def test_batch_normalisation_of_a_mobilenet_file_is_folded(tmp_path: Path) -> None:
+    """Equal to Caffe's three layers one after the other: convolution, BatchNorm with its counted sums, Scale."""
+    random = np.random.default_rng(0)
+    weight, (mean, gamma, beta) = random.normal(size=(4, 3, 3, 3)), random.normal(size=(3, 4))
+    variance, counted = random.uniform(0.5, 2, 4), 3.0
+    layers = {
+        "conv0": [weight],
+        "conv0/bn": [mean * counted, variance * counted, np.array([counted])],
+        "conv0/scale": [gamma, beta],
+    }
+    path = tmp_path / "mobilenet.caffemodel"
+    path.write_bytes(
+        b"".join(new_layer(n, *(blob(b.reshape(-1).tolist(), list(b.shape)) for b in bs)) for n, bs in layers.items())
+    )
+    base = read_base(path)
+    place = next(name for name in base if name.endswith(".weight")).removesuffix(".weight")
+    image = torch.from_numpy(random.normal(size=(1, 3, 5, 5)).astype(np.float32))
+    folded = torch.nn.functional.conv2d(image, base[f"{place}.weight"], base[f"{place}.bias"])
+    plain = torch.nn.functional.conv2d(image.double(), torch.from_numpy(weight))
+    columns = [torch.from_numpy(value).view(1, -1, 1, 1) for value in (mean, variance, gamma, beta)]
+    expected = (plain - columns[0]) / (columns[1] + 1e-5).sqrt() * columns[2] + columns[3]
+    torch.testing.assert_close(folded.double(), expected, rtol=1e-5, atol=1e-5)

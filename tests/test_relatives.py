@@ -16,7 +16,7 @@ from ground_truth_sets import ground_truth_set, squares
 from singleshot.box_search.adapt import ENOUGH, adapt
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.cli.main import run
-from singleshot.commands.export import export_model
+from singleshot.commands.export import ExportOptions, export_model
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.describe import describe
 from singleshot.models.grid_head import GridMap
@@ -139,7 +139,9 @@ def test_a_folder_keeps_it(tmp_path: Path, spec: ModelSpec) -> None:
 )
 def test_an_export_says_the_same(tmp_path: Path, spec: ModelSpec, engine: str) -> None:
     save_network(tmp_path / "m", SSD(spec), card="")
-    export_model(str(tmp_path / "m"), tmp_path / "out", engine=engine)  # refuses to leave a graph that says otherwise
+    export_model(
+        ExportOptions(out=tmp_path / "out", model=str(tmp_path / "m"), format=engine)
+    )  # refuses to leave a graph that says otherwise
     assert read_spec(tmp_path / "out") == spec
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from data_fixtures import image, voc
 from singleshot.cli.main import run
-from singleshot.commands.export import export_model
+from singleshot.commands.export import ExportOptions, export_model
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.export.engine_graph import EngineGraph
 from singleshot.models.describe import describe
@@ -296,7 +296,9 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 
 def test_an_export_detects_without_torch_and_timm(tmp_path: Path) -> None:
     save_network(tmp_path / "m", SSD(lite(), seed=0), card="")
-    export_model(str(tmp_path / "m"), tmp_path / "out")  # refuses to leave a graph that says something else
+    export_model(
+        ExportOptions(out=tmp_path / "out", model=str(tmp_path / "m"))
+    )  # refuses to leave a graph that says something else
     image(tmp_path / "a.png")
     code = (
         "import sys; sys.modules |= {'torch': None, 'timm': None}\n"

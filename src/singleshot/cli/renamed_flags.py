@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 RENAMED: dict[str, dict[str, str]] = {
+    "export": {"--most-lost": "--max-map-drop"},
     "train": {"--backbone-rate": "--backbone-lr-factor", "--clip-norm": "--grad-clip-norm"},
 }
 """Verb to old flag to new flag; `data check` is a verb of two words."""

@@ -1,21 +1,21 @@
-"""From a trained model to a verified folder that an engine runs."""
+"""`ssd export`: from a trained model to a verified folder that an engine runs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal
 
 import torch
 
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.export import torch_package
-from singleshot.export.calibrate import Calibration, Judgement
+from singleshot.export.calibration import AccuracyDrop, CalibrationData
 from singleshot.export.card import export_card
 from singleshot.export.engine_graph import OUTPUTS
-from singleshot.export.lowering import Lowering
 from singleshot.export.openvino_ir import to_openvino
+from singleshot.export.quantizer import Quantizer
 from singleshot.export.torch_package import program_outputs
 from singleshot.export.verify import Differences, images_to_verify_on, verify
 from singleshot.models.ssd import SSD
@@ -27,11 +27,69 @@ from singleshot.weights.build import load_network
 from singleshot.weights.folder import WEIGHTS, Export, Precision, read_configuration, save_export, weights_hash
 from singleshot.weights.replace import require_replaceable
 
-PRECISIONS = {"openvino": ("fp32", "bf16", "int8"), "onnx": ("fp32",), "torch": ("fp32",), "aotinductor": ("fp32",)}
+Format = Literal["openvino", "onnx", "torch", "aotinductor"]
+Outputs = Literal["detections", "raw", "rows"]
+
+PRECISIONS: dict[str, tuple[Precision, ...]] = {
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnx": ("fp32",),
+    "torch": ("fp32",),
+    "aotinductor": ("fp32",),
+}
 """By format. `openvino` and `onnx` run in a `Detector`; the others are for programs of one's own."""
 
-MOST_LOST = 0.02
-"""mAP that an export may lose on the user's images before it is refused."""
+MAX_MAP_DROP = 0.02
+"""mAP that an export may lose on the user's images before it is refused, where no other limit is given."""
+
+OnStage = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to export, and how.
+
+    Attributes:
+        model: a model folder, a shipped model's name (None: the default), or an architecture (seeded weights).
+        out: folder to write; an earlier export in its place is replaced.
+        format: a key of `PRECISIONS`.
+        precision: `fp32`; `bf16`: weights stored in 16 bits, computed in bf16 where the processor can; `int8`.
+        calibrate: a labelled data set: `int8` measures activation ranges on it; mAP before and after is told of it.
+        max_map_drop: mAP that may be lost on that data, 0..1: layers that hurt stay at a higher precision (`bf16`:
+            fp32; `int8`: bf16, or fp32 where the processor has none). None: the limit is 0.02, and no
+            layer stays.
+        outputs: a key of `OUTPUTS`: `detections`; `raw`: without decoding and NMS, for engines that have their own, as
+            `Detector` has; `rows`: raw behind one array of C + 4 + 8 numbers a default box. `torch` and `aotinductor`
+            never have NMS inside.
+
+    Raises:
+        RequestError, UnknownNameError: options that contradict each other.
+    """
+
+    out: Path
+    model: str | None = None
+    format: Format = "openvino"
+    precision: Precision = "fp32"
+    calibrate: str | None = None
+    max_map_drop: float | None = None
+    outputs: Outputs = "detections"
+
+    def __post_init__(self) -> None:
+        for kind, name, known in (
+            ("export format", self.format, PRECISIONS),
+            (f"precision of {self.format}", self.precision, PRECISIONS.get(self.format, ())),
+            ("outputs", self.outputs, OUTPUTS),
+        ):
+            if name not in known:
+                raise UnknownNameError(kind, name, known)
+        if self.precision == "int8" and self.calibrate is None:
+            raise RequestError("int8 measures its scales on your images: give a labelled set with --calibrate DATA")
+        if self.max_map_drop is not None:
+            if self.calibrate is None or self.precision == "fp32":
+                raise RequestError("--max-map-drop needs a lower --precision, and --calibrate DATA to measure mAP on")
+            if not 0 <= self.max_map_drop <= 1:
+                raise RequestError(f"--max-map-drop is 0 to 100 points, got {100 * self.max_map_drop:g}")
+        if self.calibrate is not None and self.format not in ENGINES:
+            raise RequestError(f"--calibrate evaluates the export, which a Detector cannot do for {self.format}")
 
 
 @dataclass(frozen=True)
@@ -39,136 +97,118 @@ class Exported:
     """What was written.
 
     Attributes:
-        folder: where.
+        options: what was asked for.
         size: bytes of the engine's files.
         trained: whether the source had weights; an architecture alone gets seeded ones, good for timing only.
         differences: from the source.
-        judgement: mAP before and after, where there were images to judge by.
+        accuracy_drop: mAP before and after, where there were labelled images.
     """
 
-    folder: Path
+    options: ExportOptions
     size: int
     trained: bool
     differences: Differences
-    judgement: Judgement | None
+    accuracy_drop: AccuracyDrop | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for `--json`."""
+        options, drop = self.options, self.accuracy_drop
+        values: dict[str, Any] = {
+            "folder": str(options.out),
+            "format": options.format,
+            "precision": options.precision,
+            "outputs": options.outputs,
+            "bytes": self.size,
+            **asdict(self.differences),
+        }
+        if drop is not None:
+            layers = list(drop.high_precision)
+            values |= {"mAP_before": drop.before, "mAP_after": drop.after, "mAP_images": drop.images}
+            values |= {"mAP_split": drop.split, "high_precision_layers": layers}
+            values |= {"spared": layers, "mAP_pictures": drop.images}  # their names before
+        return values
 
 
-def export_model(
-    model: str | None,
-    out: Path,
-    *,
-    engine: str = "openvino",
-    precision: str = "fp32",
-    calibrate: str | None = None,
-    most_lost: float | None = None,
-    outputs: str = "detections",
-    on_stage: Callable[[str], None] = lambda _stage: None,
-) -> Exported:
+def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: None) -> Exported:
     """Export a model, verify what was made, and only then write it.
 
     Args:
-        model: a model folder, a shipped model's name (None: the default), or an architecture (seeded weights).
-        out: folder to write; an earlier export in its place is replaced.
-        engine: a key of `PRECISIONS`.
-        precision: `fp32`; `bf16`: weights stored in 16 bits, computed in bf16 where the processor can; `int8`.
-        calibrate: a labelled data set: `int8` measures its scales on it, and the mAP before and after is judged by it.
-        most_lost: mAP that may be lost on that data, 0..1: layers that hurt stay at a higher precision (`bf16`: fp32;
-            `int8`: bf16, or fp32 where the processor has none). None: an export that loses more than 0.02 is refused.
-        outputs: a key of `OUTPUTS`: `detections`; `raw`: without decoding and NMS, for engines that have their own, as
-            `Detector` has; `rows`: raw behind one array of C + 4 + 8 numbers a default box. `torch` and `aotinductor`
-            never have NMS inside.
+        options: what to export, and how.
         on_stage: called with a few words at the beginning of each stage.
 
     Raises:
-        RequestError, UnknownNameError: no such model, engine, precision or outputs; int8 without data.
+        RequestError: no such model, or a folder that may not be replaced.
         DataError: data that cannot be used.
         VerificationError: the export differs from its source; nothing was written.
     """
-    _require_sensible(out, engine, precision, outputs, calibrate, most_lost)
-    network, provenance, source = _source(model)
-    spec = network.spec
-    calibration = None if calibrate is None else Calibration.open(calibrate, spec)
-    before = None
-    if calibration is not None:
+    if (options.out / WEIGHTS).exists():
+        raise RequestError(f"{options.out} holds a model, which the export would replace: give another --out")
+    require_replaceable(options.out)
+    network, provenance, source = _source(options.model)
+    data = None if options.calibrate is None else CalibrationData.open(options.calibrate, network.spec)
+    map_before = None
+    if data is not None:
         on_stage("evaluating the source")
-        before = calibration.mean_ap(TorchBackend(network, torch.device("cpu")))
+        map_before = data.mean_ap(TorchBackend(network, torch.device("cpu")))
+    files, drop = _engine_files(network, options, data, map_before, on_stage)
+    differences, drop = _verified(network, files, options, data, map_before, drop, on_stage)
+    against_source = "; ".join(str(part) for part in (differences, drop) if part)
+    card = export_card(network.spec, options.format, options.precision, against_source, outputs=options.outputs)
+    export = Export(options.format, options.precision, tuple(files), source)
+    save_export(options.out, network.spec, files, export=export, card=card, provenance=provenance)
+    return Exported(options, sum(map(len, files.values())), options.model not in VARIANTS, differences, drop)
+
+
+def _engine_files(
+    network: SSD, options: ExportOptions, data: CalibrationData | None, map_before: float | None, on_stage: OnStage
+) -> tuple[dict[str, bytes], AccuracyDrop | None]:
+    """The engine's files by name, the one to open first; and their drop of mAP where it was measured on the way."""
     on_stage("building the graph")
-    judgement = None
-    if most_lost is not None:
-        assert calibration is not None
-        assert before is not None
-        lowering = Lowering(spec, to_openvino(network, outputs=outputs), precision, calibration)
-        files, judgement = lowering.files_that_lose_at_most(most_lost, before, on_stage)
-    else:
-        files = _files(network, engine, precision, calibration, outputs=outputs, on_stage=on_stage)
-    on_stage("comparing with the source")
-    if engine in ENGINES:
-        backend = start_engine(engine, spec, files, precision=precision, origin="the export")
-        differences = verify(backend.outputs, network, images_to_verify_on(), precision)
-        if calibration is not None and before is not None and judgement is None:
-            on_stage("evaluating the export")
-            judgement = calibration.judgement(before, calibration.mean_ap(backend))
-            judgement.require_at_most(MOST_LOST)
-    else:
-        run = program_outputs(spec, next(iter(files.values())), outputs, compiled=engine == "aotinductor")
-        differences = verify(run, network, images_to_verify_on(), precision)
-    against_source = "; ".join(str(part) for part in (differences, judgement) if part)
-    card = export_card(spec, engine, precision, against_source, outputs=outputs)
-    export = Export(engine, cast("Precision", precision), tuple(files), source)
-    save_export(out, spec, files, export=export, card=card, provenance=provenance)
-    return Exported(out, sum(map(len, files.values())), model not in VARIANTS, differences, judgement)
-
-
-def _require_sensible(
-    out: Path, engine: str, precision: str, outputs: str, calibrate: str | None, most_lost: float | None
-) -> None:
-    """Refuse what could not end well, before anything costs time."""
-    for kind, name, known in (
-        ("export format", engine, PRECISIONS),
-        (f"precision of {engine}", precision, PRECISIONS.get(engine, ())),
-        ("outputs", outputs, OUTPUTS),
-    ):
-        if name not in known:
-            raise UnknownNameError(kind, name, known)
-    if (out / WEIGHTS).exists():
-        raise RequestError(f"{out} holds a model, which the export would replace: give another --out")
-    require_replaceable(out)
-    if precision == "int8" and calibrate is None:
-        raise RequestError("int8 measures its scales on your images: give a labelled set with --calibrate DATA")
-    if most_lost is not None:
-        if calibrate is None or precision == "fp32":
-            raise RequestError("--most-lost needs a lower --precision, and --calibrate DATA to judge it by")
-        if not 0 <= most_lost <= 1:
-            raise RequestError(f"--most-lost is 0 to 100 points, got {100 * most_lost:g}")
-    if calibrate is not None and engine not in ENGINES:
-        raise RequestError(f"--calibrate evaluates the export, which a Detector cannot do for {engine}")
-
-
-def _files(
-    network: SSD,
-    engine: str,
-    precision: str,
-    calibration: Calibration | None,
-    *,
-    outputs: str,
-    on_stage: Callable[[str], None],
-) -> dict[str, bytes]:
-    """The engine's files by name, the one to open first."""
-    if engine == "onnx":
+    if options.format == "onnx":
         from singleshot.export import onnx_graph
 
-        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, outputs=outputs)}
-    if engine == "torch":
-        return {torch_package.FILES[0]: torch_package.to_program(network, outputs)}
-    if engine == "aotinductor":
-        return {torch_package.FILES[0]: torch_package.to_machine_code(network, outputs)}
-    if precision == "int8":
+        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, outputs=options.outputs)}, None
+    if options.format == "torch":
+        return {torch_package.FILES[0]: torch_package.to_program(network, options.outputs)}, None
+    if options.format == "aotinductor":
+        return {torch_package.FILES[0]: torch_package.to_machine_code(network, options.outputs)}, None
+    graph = to_openvino(network, outputs=options.outputs)
+    quantizer = Quantizer(network.spec, graph, options.precision, data)
+    if options.max_map_drop is not None:
+        assert map_before is not None
+        return quantizer.mixed_precision_files(options.max_map_drop, map_before, on_stage)
+    if options.precision == "int8":
         on_stage("measuring the range of activations")
-    return Lowering(network.spec, to_openvino(network, outputs=outputs), precision, calibration).files()
+    return quantizer.files(), None
+
+
+def _verified(
+    network: SSD,
+    files: Mapping[str, bytes],
+    options: ExportOptions,
+    data: CalibrationData | None,
+    map_before: float | None,
+    drop: AccuracyDrop | None,
+    on_stage: OnStage,
+) -> tuple[Differences, AccuracyDrop | None]:
+    """The export read back and compared with its source; its drop of mAP, where there are labelled images."""
+    on_stage("comparing with the source")
+    spec = network.spec
+    if options.format not in ENGINES:
+        package = next(iter(files.values()))
+        run = program_outputs(spec, package, options.outputs, compiled=options.format == "aotinductor")
+        return verify(run, network, images_to_verify_on(), options.precision), None
+    backend = start_engine(options.format, spec, files, precision=options.precision, origin="the export")
+    differences = verify(backend.outputs, network, images_to_verify_on(), options.precision)
+    if data is not None and map_before is not None and drop is None:
+        on_stage("evaluating the export")
+        drop = data.accuracy_drop(map_before, data.mean_ap(backend))
+        drop.require_at_most(MAX_MAP_DROP)
+    return differences, drop
 
 
 def _source(model: str | None) -> tuple[SSD, Mapping[str, Any], str]:
-    """The network, where it comes from, and the hash of its weights."""
+    """The network, its provenance, and the hash of its weights."""
     if model in VARIANTS:
         assert model is not None
         return SSD(variant(model)).eval(), {"weights": "seed 0, not trained"}, ""

@@ -60,16 +60,16 @@ def layer_names(model: openvino.Model) -> list[str]:
     return [layer.get_friendly_name() for layer in model.get_ordered_ops() if layer.get_type_name() in CONVOLUTIONS]
 
 
-def halve_weights(model: openvino.Model, *, only_exact: bool, spared: Collection[str] = ()) -> None:
+def halve_weights(model: openvino.Model, *, only_exact: bool, high_precision: Collection[str] = ()) -> None:
     """Store filters as float16; everything else, the default boxes above all, stays as it is.
 
     Args:
         model: is changed.
         only_exact: leave filters that would lose digits (those of a model stored in half precision do not).
-        spared: layers to leave, by name.
+        high_precision: layers to leave, by name.
     """
     for layer in model.get_ops():
-        if layer.get_type_name() not in CONVOLUTIONS or layer.get_friendly_name() in spared:
+        if layer.get_type_name() not in CONVOLUTIONS or layer.get_friendly_name() in high_precision:
             continue
         source = layer.input_value(1)
         while source.get_node().get_type_name() == "Reshape":
@@ -104,26 +104,26 @@ def in_full_precision(quantised: openvino.Model, names: Collection[str], *, as_i
     return model
 
 
-def serialised(model: openvino.Model, *, spared: Collection[str] = ()) -> dict[str, bytes]:
+def serialised(model: openvino.Model, *, high_precision: Collection[str] = ()) -> dict[str, bytes]:
     """The files of the graph, by name.
 
     Args:
         model: the graph.
-        spared: layers that the engine computes in fp32 whatever its precision hint says.
+        high_precision: layers that the engine computes in fp32 whatever its precision hint says.
     """
     with tempfile.TemporaryDirectory() as folder:
         openvino.save_model(model, str(Path(folder) / FILES[0]), compress_to_fp16=False)
         files = {name: (Path(folder) / name).read_bytes() for name in FILES}
-    if spared:
-        files[FILES[0]] = _marked(files[FILES[0]], _with_sums(model, spared))
+    if high_precision:
+        files[FILES[0]] = _marked(files[FILES[0]], _with_sums(model, high_precision))
     return files
 
 
-def _with_sums(model: openvino.Model, spared: Collection[str]) -> set[str]:
+def _with_sums(model: openvino.Model, high_precision: Collection[str]) -> set[str]:
     """These layers and the sums behind them: of a bias, and of a residual block, into which the engine fuses both."""
     found: set[str] = set()
     for layer in model.get_ops():
-        if layer.get_type_name() in CONVOLUTIONS and layer.get_friendly_name() in spared:
+        if layer.get_type_name() in CONVOLUTIONS and layer.get_friendly_name() in high_precision:
             behind = [layer]
             for _ in range(3):
                 found.update(one.get_friendly_name() for one in behind)

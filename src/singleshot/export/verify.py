@@ -1,14 +1,16 @@
-"""Whether an exported model says what its source says, box by box before NMS, and row by row after it."""
+"""Compare an exported model with its source: every default box before NMS, and every detection after it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from singleshot.boxes import pairwise_iou
 from singleshot.errors import VerificationError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import ASTRONAUT, CAMERA, CHELSEA, COFFEE
@@ -20,6 +22,8 @@ from singleshot.ssd.detection import Found
 
 Image = UInt8[np.ndarray, "H W 3"]
 Outputs = Callable[[Sequence[Image]], Mapping[str, np.ndarray]]
+RawOutputs = tuple[np.ndarray, np.ndarray]
+"""Offsets (B, K, 4) and probabilities (B, K, C)."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +37,25 @@ class Limits:
 LIMITS = {"fp32": Limits(1.0, 1e-3), "bf16": Limits(32.0, 0.2), "int8": Limits(math.inf, 0.9)}
 """bf16 keeps three decimal digits in every layer, int8 two: single boxes move, and the mAP on the user's images tells
 what it costs; here, only gross faults show."""
+MATCHED_IOU = 0.5
+"""From which two detections of one class are the same."""
 ROW_TOLERANCE = 1e-4
 """Of scores and of fractions of the image, between NMS inside the graph and ours on the same predictions."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    """How far an export lies from its source, over all default boxes that may be detected in some images.
+    """How far an export lies from its source on some images.
 
     Attributes:
         images: how many were compared.
-        pixels: the largest distance of two sides of a box, pixels of the image.
+        pixels: the largest distance of two sides of a default box's two decoded boxes, pixels of the image.
         score: the largest distance of two scores.
-        boxes: default boxes whose score is high enough to be detected, by either.
+        boxes: default boxes whose score is high enough to be detected, by either; `pixels` is taken over them.
         exact: whether the export computes as its source does, in fp32; a lower precision moves single boxes.
+        detections: detections of the source.
+        matched: those that the export detects as well: same class, IoU of at least 0.5.
+        matched_pixels: median over the matched of the largest distance of two sides; 0 where none is matched.
     """
 
     images: int
@@ -54,14 +63,21 @@ class Differences:
     score: float
     boxes: int
     exact: bool
+    detections: int = 0
+    matched: int = 0
+    matched_pixels: float = 0.0
 
     def __str__(self) -> str:
         """A line for people."""
-        furthest = f"{self.pixels:.2g} pixels, {self.score:.2g} of score"
-        on = f"on {self.images} photographs, {self.boxes} boxes that may be detected"
         if self.exact:
-            return f"equal to its source {on}: the furthest differ by {furthest}"
-        return f"single boxes differ, as lower precision rounds: at worst by {furthest} ({on}); the mAP tells the cost"
+            return (
+                f"equal to its source on {self.images} photographs, {self.boxes} boxes that may be detected: the "
+                f"furthest differ by {self.pixels:.2g} pixels, {self.score:.2g} of score"
+            )
+        return (
+            f"on {self.images} photographs it finds {self.matched} of its source's {self.detections} detections (low "
+            f"scores among them), {self.matched_pixels:.2g} pixels apart in the median; the mAP tells the cost"
+        )
 
 
 def images_to_verify_on() -> list[Image]:
@@ -80,38 +96,73 @@ def verify(outputs: Outputs, network: SSD, images: Sequence[Image], precision: s
 
     Raises:
         VerificationError: it differs by more than `LIMITS`, its default boxes are others, its classic rows hold other
-            numbers than its other results, or its own NMS finds other things than ours.
+            numbers than its other results, or its own NMS finds other boxes than ours.
     """
     spec = network.spec
     results = outputs(images)
     default_boxes = network.default_boxes.numpy()
     if RAW[2] in results and not np.array_equal(results[RAW[2]], default_boxes):
         raise VerificationError("the export holds other default boxes than its source; it was not kept")
+    raw = results[RAW[0]], results[RAW[1]]
+    expected = _source_outputs(network, images)
+    differences = replace(
+        _raw_differences(network, images, raw, expected, precision),
+        **_matched_detections(network, images, raw, expected),
+    )
+    if ROWS in results:
+        _require_classic_rows(results, default_boxes, spec.boxes.variances)
+    if DETECTIONS[0] in results:
+        detections = found_in(spec, default_boxes, *raw)
+        _compare_detections(results[DETECTIONS[0]], results[DETECTIONS[1]], detections)
+    return differences
+
+
+def _raw_differences(
+    network: SSD, images: Sequence[Image], raw: RawOutputs, expected: RawOutputs, precision: str
+) -> Differences:
+    """Differences default box by default box, within the limits of the precision."""
+    spec, default_boxes = network.spec, network.default_boxes.numpy()
     pixels = score = 0.0
     boxes = 0
-    for image, offsets, scores in zip(images, results[RAW[0]], results[RAW[1]], strict=True):
-        expected_offsets, expected_scores = _source(network, image)
-        wanted = np.maximum(scores, expected_scores)[:, 1:].max(axis=1) > spec.postprocess.score_threshold
+    for image, offsets, scores, expected_offsets, expected_scores in zip(images, *raw, *expected, strict=True):
+        detectable = np.maximum(scores, expected_scores)[:, 1:].max(axis=1) > spec.postprocess.score_threshold
         size = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
-        here, there = (
-            decode(codes[wanted], default_boxes[wanted], spec.boxes.variances) * size
+        decoded, expected_decoded = (
+            decode(codes[detectable], default_boxes[detectable], spec.boxes.variances) * size
             for codes in (offsets, expected_offsets)
         )
-        pixels = max(pixels, _largest(here - there))
+        pixels = max(pixels, _largest(decoded - expected_decoded))
         score = max(score, _largest(scores - expected_scores))
-        boxes += int(wanted.sum())
+        boxes += int(detectable.sum())
     limits = LIMITS[precision]
     if not (pixels <= limits.pixels and score <= limits.score):
         raise VerificationError(
             f"the export differs from its source: boxes by {pixels:.3g} pixels (limit {limits.pixels:g}), scores by "
             f"{score:.3g} (limit {limits.score:g}); it was not kept"
         )
-    if ROWS in results:
-        _require_classic_rows(results, default_boxes, spec.boxes.variances)
-    if DETECTIONS[0] in results:
-        found = found_in(spec, default_boxes, results[RAW[0]], results[RAW[1]])
-        _compare_detections(results[DETECTIONS[0]], results[DETECTIONS[1]], found)
     return Differences(len(images), pixels, score, boxes, exact=precision == "fp32")
+
+
+def _matched_detections(network: SSD, images: Sequence[Image], raw: RawOutputs, expected: RawOutputs) -> dict[str, Any]:
+    """How many of the source's detections the export has, too, and how far they lie apart."""
+    spec, default_boxes = network.spec, network.default_boxes.numpy()
+    distances: list[float] = []
+    count = 0
+    for image, exported, source in zip(
+        images, found_in(spec, default_boxes, *raw), found_in(spec, default_boxes, *expected), strict=True
+    ):
+        count += len(source)
+        if not len(exported) or not len(source):
+            continue
+        ious = pairwise_iou(source.boxes_xyxy, exported.boxes_xyxy)
+        ious *= source.labels[:, None] == exported.labels[None]
+        nearest = ious.argmax(axis=1)
+        matched = ious.max(axis=1) >= MATCHED_IOU
+        size = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
+        apart = np.abs(source.boxes_xyxy - exported.boxes_xyxy[nearest]) * size
+        distances += apart[matched].max(axis=1).tolist()
+    median = float(np.median(distances)) if distances else 0.0
+    return {"detections": count, "matched": len(distances), "matched_pixels": median}
 
 
 def _require_classic_rows(
@@ -129,23 +180,26 @@ def _require_classic_rows(
         )
 
 
-def _compare_detections(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, found: Sequence[Found]) -> None:
-    """The graph's own detections with ours from the same predictions.
+def _compare_detections(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, expected: Sequence[Found]) -> None:
+    """The graph's own detections with those of our post-processing, from the same predictions.
 
     Rows of equal score may change places, and at the lowest score, where the list was cut, be others.
     """
-    if counts.tolist() != [len(one) for one in found]:
+    expected_counts = [len(detections) for detections in expected]
+    if counts.tolist() != expected_counts:
         raise VerificationError(
-            f"NMS in the export keeps {counts.tolist()} boxes of the images, ours {[len(one) for one in found]}; it "
-            "was not kept"
+            f"NMS in the export keeps {counts.tolist()} boxes of the images, ours {expected_counts}; it was not kept"
         )
-    for number, (its_rows, one) in enumerate(zip(np.split(rows, np.cumsum(counts)[:-1]), found, strict=True)):
-        if not len(one):
+    for number, (image_rows, detections) in enumerate(
+        zip(np.split(rows, np.cumsum(counts)[:-1]), expected, strict=True)
+    ):
+        if not len(detections):
             continue
-        ours = np.column_stack([one.labels, one.scores, one.boxes_xyxy])
-        above_cut = ours[:, 1] > ours[-1, 1] + ROW_TOLERANCE
-        distances = np.abs(ours[above_cut, None] - its_rows[None]).max(axis=2).min(axis=1)
-        furthest = max(_largest(distances), _largest(np.sort(its_rows[:, 1]) - np.sort(ours[:, 1])))
+        expected_rows = np.column_stack([detections.labels, detections.scores, detections.boxes_xyxy])
+        above_cut = expected_rows[:, 1] > expected_rows[-1, 1] + ROW_TOLERANCE
+        distances = np.abs(expected_rows[above_cut, None] - image_rows[None]).max(axis=2).min(axis=1)
+        scores = np.sort(image_rows[:, 1]) - np.sort(expected_rows[:, 1])
+        furthest = max(_largest(distances), _largest(scores))
         if furthest > ROW_TOLERANCE:
             raise VerificationError(
                 f"NMS in the export finds other boxes than ours in image {number}: by {furthest:.3g} (limit "
@@ -154,16 +208,20 @@ def _compare_detections(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, fo
 
 
 @torch.inference_mode()
-def _source(network: SSD, image: Image) -> tuple[np.ndarray, np.ndarray]:
+def _source_outputs(network: SSD, images: Sequence[Image]) -> RawOutputs:
     network.eval()
     spec = network.spec
-    inputs = torch.from_numpy(to_network_input(image, spec.input_size_hw, spec.preprocess))[None]
-    predictions = network(inputs)
-    return predictions.offsets[0].numpy(), predictions.logits[0].softmax(dim=-1).numpy()
+    offsets, probabilities = [], []
+    for image in images:
+        inputs = torch.from_numpy(to_network_input(image, spec.input_size_hw, spec.preprocess))[None]
+        predictions = network(inputs)
+        offsets.append(predictions.offsets[0].numpy())
+        probabilities.append(predictions.logits[0].softmax(dim=-1).numpy())
+    return np.stack(offsets), np.stack(probabilities)
 
 
 def _largest(differences: np.ndarray) -> float:
-    """NaN counts as infinitely far."""
+    """The largest absolute difference; NaN counts as infinite."""
     if not differences.size:
         return 0.0
     return float(np.nan_to_num(np.abs(differences), nan=np.inf).max())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from singleshot.export.calibrate import quantised
+from singleshot.export.quantizer import quantize_graph
 from singleshot.runtime.openvino_backend import HINTS
 from singleshot.runtime.openvino_core import core, openvino
 
@@ -23,7 +23,7 @@ def convolution_rate(precision: str, *, threads: int, times: int = 30) -> float:
     with torch.no_grad():
         model = openvino.convert_model(torch.export.export(nn.Sequential(*layers).eval(), (image,)))
     if precision == "int8":
-        model = quantised(model, [image.numpy()], quietly=True)
+        model = quantize_graph(model, [image.numpy()], quietly=True)
     options = {
         "INFERENCE_PRECISION_HINT": HINTS[precision], "INFERENCE_NUM_THREADS": threads, "PERFORMANCE_HINT": "LATENCY",
     }  # fmt: skip

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from singleshot.errors import RequestError
-from singleshot.export.calibrate import quantised
 from singleshot.export.openvino_ir import halve_weights, serialised, to_openvino
+from singleshot.export.quantizer import quantize_graph
 from singleshot.lab.bench.contest import Contestant
 from singleshot.lab.bench.scenes import image, resemble_trained
 from singleshot.models.ssd import SSD
@@ -53,7 +53,7 @@ def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBack
     for precision in PRECISIONS:
         of_its_own = graph.clone()
         if precision == "int8":
-            of_its_own = quantised(of_its_own, _inputs(network), quietly=True)
+            of_its_own = quantize_graph(of_its_own, _inputs(network), quietly=True)
         halve_weights(of_its_own, only_exact=precision != "bf16")
         engine = OpenVINOBackend(
             network.spec, serialised(of_its_own), precision=precision, origin=model, threads=threads

@@ -1,4 +1,4 @@
-"""Layers that lose too much at a low precision stay at a higher one."""
+"""Mixed precision: the layers that cost the most accuracy stay at a higher precision."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from data_fixtures import voc
 from singleshot.cli.main import run
 from singleshot.errors import VerificationError
-from singleshot.export import calibrate, lowering
+from singleshot.export import calibration, quantizer
+from singleshot.export.mixed_precision import choose_high_precision, layers_by_block
 from singleshot.export.openvino_ir import layer_names, serialised, to_openvino
-from singleshot.export.sparing import blocks, spare
 from singleshot.models.ssd import SSD
 from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.spec import SSDLITE320_MOBILENETV2
@@ -34,7 +34,7 @@ def network() -> SSD:
 
 def test_a_block_is_all_its_convolutions() -> None:
     names = ["backbone.stem", "backbone.block2.expand", "backbone.block2.depthwise", "heads.location.last.pointwise"]
-    assert blocks(names) == {
+    assert layers_by_block(names) == {
         "backbone.stem": ("backbone.stem",),
         "backbone.block2": ("backbone.block2.expand", "backbone.block2.depthwise"),
         "heads.location.last": ("heads.location.last.pointwise",),
@@ -48,17 +48,17 @@ class Harm:
         self.harm = harm
         self.built: list[tuple[str, ...]] = []
 
-    def error(self, spared: Sequence[str]) -> float:
-        return sum(harm for name, harm in self.harm.items() if name not in spared)
+    def error(self, high_precision: Sequence[str]) -> float:
+        return sum(harm for name, harm in self.harm.items() if name not in high_precision)
 
-    def build(self, spared: Sequence[str]) -> dict[str, bytes]:
-        self.built.append(tuple(spared))
-        return {"mAP": json.dumps(0.9 - self.error(spared)).encode()}
+    def build(self, high_precision: Sequence[str]) -> dict[str, bytes]:
+        self.built.append(tuple(high_precision))
+        return {"mAP": json.dumps(0.9 - self.error(high_precision)).encode()}
 
-    def spared(self, least: float) -> tuple[str, ...]:
-        return spare(
+    def high_precision(self, min_map: float) -> tuple[str, ...]:
+        return choose_high_precision(
             list(self.harm),
-            least=least,
+            min_map=min_map,
             build=self.build,
             error=self.error,
             mean_ap=lambda files: float(json.loads(files["mAP"])),
@@ -66,22 +66,22 @@ class Harm:
         ).blocks
 
 
-def test_nothing_is_spared_where_little_is_lost() -> None:
+def test_all_layers_are_lowered_where_little_is_lost() -> None:
     harm = Harm(a=0.001, b=0.002)
-    assert harm.spared(0.89) == ()
+    assert harm.high_precision(0.89) == ()
     assert harm.built == [()]
 
 
-def test_the_most_harmful_are_spared_twice_as_many_each_time() -> None:
+def test_the_most_harmful_blocks_come_first_twice_as_many_each_time() -> None:
     harm = Harm(a=0.001, b=0.05, c=0.002, d=0.03, e=0.04)
-    assert harm.spared(0.86) == ("b", "e")
+    assert harm.high_precision(0.86) == ("b", "e")
     assert harm.built == [(), ("b",), ("b", "e")]
 
 
-def test_what_loses_too_much_with_half_of_it_spared_is_refused() -> None:
+def test_a_drop_that_half_of_the_blocks_cannot_mend_is_refused() -> None:
     harm = Harm(a=0.1, b=0.1, c=0.1, d=0.1)
-    with pytest.raises(VerificationError, match="with 2 of 4 blocks spared"):
-        harm.spared(0.75)
+    with pytest.raises(VerificationError, match="2 of 4 blocks"):
+        harm.high_precision(0.75)
     assert len(harm.built) == 3
 
 
@@ -97,27 +97,27 @@ def test_layers_bear_the_networks_own_names(network: SSD) -> None:
         assert np.prod(layers[name].input_value(1).get_shape()) == module.weight.numel()
 
 
-def test_spared_layers_compute_in_fp32(network: SSD) -> None:
+def test_high_precision_layers_compute_in_fp32(network: SSD) -> None:
     """Every block alone: the engine fuses sums of residual blocks into convolutions, which must agree with them."""
     graph = to_openvino(network)
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
 
-    def offsets(precision: str, spared: Sequence[str]) -> np.ndarray:
-        files = serialised(graph, spared=spared)
+    def offsets(precision: str, high_precision: Sequence[str]) -> np.ndarray:
+        files = serialised(graph, high_precision=high_precision)
         backend = OpenVINOBackend(SPEC, files, precision=precision, origin="a test")
         return backend.predict([image])[0].copy()
 
     exact, half = offsets("fp32", ()), offsets("bf16", ())
     if np.array_equal(exact, half):
         pytest.skip("this processor has no bf16")
-    for layers in blocks(layer_names(graph)).values():
+    for layers in layers_by_block(layer_names(graph)).values():
         assert np.isfinite(offsets("bf16", layers)).all()
     everything = offsets("bf16", layer_names(graph))
     assert np.abs(everything - exact).max() < 0.1 * np.abs(half - exact).max()
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
-def test_the_command_spares_until_it_holds(
+def test_the_command_raises_precision_until_the_drop_is_small_enough(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: SSD, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """mAP of an untrained network is 0 whatever is done to it, so its errors stand in for it."""
@@ -125,23 +125,25 @@ def test_the_command_spares_until_it_holds(
     data = voc(tmp_path / "set", images, {"train": ["a"], "val": ["b"]})
     save_network(tmp_path / "model", network, card="")
     figures = iter([0.9, 0.7, 0.8, 0.88])
-    monkeypatch.setattr(calibrate.Calibration, "mean_ap", lambda _self, _backend: next(figures))
-    monkeypatch.setattr(lowering, "_distance", lambda results, exact: -float(np.abs(results[0] - exact[0]).max()))
+    monkeypatch.setattr(calibration.CalibrationData, "mean_ap", lambda _self, _backend: next(figures))
+    monkeypatch.setattr(
+        quantizer, "_relative_error", lambda results, exact: -float(np.abs(results[0] - exact[0]).max())
+    )
     command = ["export", str(tmp_path / "model"), "--precision", precision, "--calibrate", str(data)]
     out = tmp_path / "out"
-    assert run([*command, "--most-lost", "5", "--out", str(out), "--json", str(tmp_path / "x.json")]) == 0
+    assert run([*command, "--max-map-drop", "5", "--out", str(out), "--json", str(tmp_path / "x.json")]) == 0
     told = json.loads((tmp_path / "x.json").read_text())
     assert told["mAP_after"] == 0.88
-    assert len(told["spared"]) == 2
+    assert len(told["high_precision_layers"]) == 2
     assert "at a higher precision: " in (out / "README.md").read_text()
-    assert f"at a higher precision: {told['spared'][0]}" in " ".join(capsys.readouterr().out.split())
+    assert f"at a higher precision: {told['high_precision_layers'][0]}" in " ".join(capsys.readouterr().out.split())
     assert run(["detect", str(data / "JPEGImages/a.png"), "--model", str(out)]) in (0, 2)
 
 
 def test_what_may_be_lost_is_points_of_something_that_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["export", "ssdlite320-mobilenetv2", "--out", str(tmp_path / "out"), "--most-lost", "0.5"]
+    command = ["export", "ssdlite320-mobilenetv2", "--out", str(tmp_path / "out"), "--max-map-drop", "0.5"]
     assert run([*command, "--precision", "bf16"]) == 2
     assert "--calibrate DATA" in capsys.readouterr().err
     assert run([*command[:-1], "-3", "--precision", "bf16", "--calibrate", str(tmp_path)]) == 2
