@@ -13,6 +13,7 @@ from data_fixtures import voc
 from singleshot.cli.main import run
 from singleshot.errors import VerificationError
 from singleshot.export import calibration, quantizer
+from singleshot.export.calibration import AccuracyDrop
 from singleshot.export.mixed_precision import choose_high_precision, layers_by_block
 from singleshot.export.openvino_ir import layer_names, serialised, to_openvino
 from singleshot.models.ssd import SSD
@@ -148,3 +149,18 @@ def test_what_may_be_lost_is_points_of_something_that_is_measured(
     assert "--calibrate DATA" in capsys.readouterr().err
     assert run([*command[:-1], "-3", "--precision", "bf16", "--calibrate", str(tmp_path)]) == 2
     assert "0 to 100 points" in capsys.readouterr().err
+
+
+def test_a_drop_counts_in_one_direction_only() -> None:
+    AccuracyDrop(0.80, 0.90, 10, "split val").require_at_most(0.02)
+    AccuracyDrop(0.50, 0.25, 10, "split val").require_at_most(0.25)
+    with pytest.raises(VerificationError, match="max-map-drop"):
+        AccuracyDrop(0.90, 0.80, 10, "split val").require_at_most(0.02)
+
+
+def test_the_old_name_of_the_limit_still_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["export", "ssdlite320-mobilenetv2", "--out", str(tmp_path / "out"), "--precision", "bf16"]
+    assert run([*command, "--most-lost", "0.5"]) == 2
+    note, error = capsys.readouterr().err.splitlines()
+    assert "--max-map-drop" in note
+    assert "--calibrate" in error
