@@ -28,9 +28,9 @@ from singleshot.lab.bench.scenes import image, resemble_trained
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.torch_backend import TorchBackend
-from singleshot.spec import variant
 from singleshot.ssd.detection import postprocess
 from singleshot.ssd.detection_torch import postprocess_on_device
+from singleshot.variants import variant
 
 Work = Callable[[], object]
 

@@ -23,10 +23,10 @@ from singleshot.data.recognise import open_data
 from singleshot.lab.demo.drawn_set import draw_set
 from singleshot.models.ssd import SSD
 from singleshot.runtime.detector import Detector
-from singleshot.spec import SSDLITE320_MOBILENETV2
 from singleshot.ssd.loss import multibox_loss
 from singleshot.ssd.matching import assign
 from singleshot.ssd.tensors import Predictions
+from singleshot.variants import SSDLITE320_MOBILENETV2
 
 RUNS = 15
 

@@ -27,7 +27,6 @@ from singleshot.data.loader import TrainingSet, collate
 from singleshot.data.recognise import open_data
 from singleshot.lab.bench.augmentation import torchvision_samples
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_VGG16
 from singleshot.ssd.loss import multibox_loss
 from singleshot.ssd.matching import assign
 from singleshot.train.memory import keep_freed_memory
@@ -35,6 +34,7 @@ from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import CaffeSGD, parameter_groups
 from singleshot.train.step import Normaliser, update
 from singleshot.types import Annotations
+from singleshot.variants import SSD300_VGG16
 
 WHO = ("torchvision", "ours fp32", "ours bf16")
 WARM_UP, STEPS = 1, 3

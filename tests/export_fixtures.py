@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from singleshot.spec import SSD300_VGG16, MapBoxes
+from singleshot.spec import MapBoxes
+from singleshot.variants import SSD300_VGG16
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from singleshot.lab.bench.contest import Contestant, Row, compete, ratio
 from singleshot.lab.bench.cost import cost
 from singleshot.lab.bench.scenes import PASSING, SPREAD, image, resemble_trained
 from singleshot.lab.bench.stages import stage_milliseconds
-from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
+from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
 
 if TYPE_CHECKING:
     from pathlib import Path

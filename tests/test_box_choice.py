@@ -10,8 +10,9 @@ import pytest
 from ground_truth_sets import ground_truth_set, squares
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec
+from singleshot.spec import MapBoxes, ModelSpec
 from singleshot.train.box_choice import on_paper_scales, with_fitting_boxes
+from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from singleshot.errors import RequestError
-from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2, MapBoxes
+from singleshot.spec import MapBoxes
 from singleshot.train.box_file import with_boxes_of
+from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_MOBILENETV1, SSD300_VGG16, SSD512_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec
+from singleshot.spec import MapBoxes, ModelSpec
+from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD512_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import load_network, save_network, start_from, start_from_file
 from singleshot.weights.folder import read_folder, save_folder
 

@@ -10,11 +10,11 @@ import torch
 
 from singleshot.errors import ModelError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_VGG16
 from singleshot.ssd.coder import decode
 from singleshot.ssd.detection import postprocess
 from singleshot.train.classic import ClassicRows
 from singleshot.types import Sample
+from singleshot.variants import SSD300_VGG16
 
 NETWORK = SSD(replace(SSD300_VGG16, class_names=("a", "b", "c"), width=1 / 16), seed=0).eval()
 ROWS = ClassicRows(NETWORK)

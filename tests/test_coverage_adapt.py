@@ -14,14 +14,8 @@ from ground_truth_sets import ground_truth_set, squares, voc_set
 from singleshot.box_search import adapt as adapting
 from singleshot.box_search.adapt import ENOUGH, FINER_SOURCES, adapt
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.spec import (
-    SSD300_MOBILENETV1,
-    SSD300_VGG16,
-    SSD300_VGG16_FULL,
-    SSDLITE320_MOBILENETV2,
-    VARIANTS,
-    ModelSpec,
-)
+from singleshot.spec import ModelSpec
+from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2, VARIANTS
 
 if TYPE_CHECKING:
     from singleshot.types import Annotations

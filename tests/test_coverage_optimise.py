@@ -16,7 +16,8 @@ from singleshot.box_search.nearest import grid
 from singleshot.box_search.optimise import ABSENT, EQUAL, Designer, rising
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2, MapBoxes, ModelSpec
+from singleshot.spec import MapBoxes, ModelSpec
+from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
 
 if TYPE_CHECKING:
     from singleshot.types import Annotations

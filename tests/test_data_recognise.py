@@ -12,7 +12,7 @@ from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
 from singleshot.data.recognise import DefaultSplits, default_splits, open_data, recognise, splits
 from singleshot.data.splitting import split
 from singleshot.errors import DataError, RequestError
-from singleshot.spec import VOC_CLASSES
+from singleshot.variants import VOC_CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,16 +10,7 @@ from hypothesis import strategies as st
 
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.errors import RequestError
-from singleshot.spec import (
-    BOXES_300_COCO,
-    BOXES_300_MOBILENETV1,
-    BOXES_300_VOC,
-    BOXES_320_LITE,
-    BOXES_512_COCO,
-    BOXES_512_VOC,
-    BoxSpec,
-    MapBoxes,
-)
+from singleshot.spec import BoxSpec, MapBoxes
 from singleshot.ssd.default_boxes import (
     caffe_default_boxes,
     cell_sizes,
@@ -27,6 +18,14 @@ from singleshot.ssd.default_boxes import (
     paper_default_boxes,
     paper_ratios,
     paper_scales,
+)
+from singleshot.variants import (
+    BOXES_300_COCO,
+    BOXES_300_MOBILENETV1,
+    BOXES_300_VOC,
+    BOXES_320_LITE,
+    BOXES_512_COCO,
+    BOXES_512_VOC,
 )
 
 MAPS_300 = [(38, 38), (19, 19), (10, 10), (5, 5), (3, 3), (1, 1)]

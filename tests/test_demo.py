@@ -19,8 +19,8 @@ from singleshot.lab.demo.run import TRAINING, DemoSettings, run_demo, training_c
 from singleshot.lab.demo.scene import HEIGHT, MOST_HIDDEN, VISIBLE, WIDTH, blend, draw_scene, free_place, visible_box
 from singleshot.models.ssd import SSD
 from singleshot.photographs import BEHIND_TEST, BEHIND_TRAINING, FOLDER, PHOTOGRAPHS, ROCKET
-from singleshot.spec import SSDLITE320_MOBILENETV2
 from singleshot.train.options import TrainOptions
+from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from singleshot.commands.boxes_tiling import measured
 from singleshot.data.classes import join
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2
+from singleshot.variants import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:

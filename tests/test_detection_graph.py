@@ -11,8 +11,9 @@ import pytest
 
 from singleshot.export.detection_graph import detection_graph
 from singleshot.runtime.openvino_core import core
-from singleshot.spec import SSD300_VGG16, Postprocess
+from singleshot.spec import Postprocess
 from singleshot.ssd.detection import postprocess
+from singleshot.variants import SSD300_VGG16
 
 if TYPE_CHECKING:
     from collections.abc import Callable

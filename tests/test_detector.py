@@ -17,8 +17,9 @@ from singleshot.photographs import CHELSEA
 from singleshot.runtime import find_model as find_model_module
 from singleshot.runtime.detector import Detector, as_array
 from singleshot.runtime.find_model import find_model
-from singleshot.spec import SSDLITE320_MOBILENETV2, ModelSpec
+from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import Found
+from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from singleshot.evaluate.diagnosis.sensitivity import sensitivities
 from singleshot.evaluate.diagnosis.similar import COCO_GROUPS, VOC_GROUPS, groups_of, parse_groups, similarity
 from singleshot.evaluate.protocols import evaluate
 from singleshot.report.diagnosis import render
-from singleshot.spec import VOC_CLASSES
+from singleshot.variants import VOC_CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from singleshot.runtime.engine import found_in, resize_into
-from singleshot.spec import SSD300_VGG16, Postprocess
+from singleshot.spec import Postprocess
 from singleshot.ssd import detection as module
 from singleshot.ssd.detection import postprocess
+from singleshot.variants import SSD300_VGG16
 
 
 def predictions(seed: int, background: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from singleshot.errors import DataError
 from singleshot.evaluate.proposals import COUNTS, THRESHOLDS, best_overlaps
 from singleshot.evaluate.protocols import evaluate
 from singleshot.models.ssd import SSD
-from singleshot.spec import MULTIBOX_MOBILENETV2, SSDLITE320_MOBILENETV2
+from singleshot.variants import MULTIBOX_MOBILENETV2, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

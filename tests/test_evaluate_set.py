@@ -11,9 +11,9 @@ from singleshot.cli.main import run
 from singleshot.commands.evaluate import held_out
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSDLITE320_MOBILENETV2
 from singleshot.train.options import TrainOptions
 from singleshot.train.sets import read_sets
+from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from singleshot.cli.main import run
 from singleshot.explain.page import render
 from singleshot.explain.trace import explain
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2
+from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

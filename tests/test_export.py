@@ -30,14 +30,8 @@ from singleshot.runtime.detector import Detector
 from singleshot.runtime.engine import RAW
 from singleshot.runtime.openvino_core import core
 from singleshot.runtime.torch_backend import TorchBackend
-from singleshot.spec import (
-    MULTIBOX_MOBILENETV2,
-    SSD300_MOBILENETV1,
-    SSD300_VGG16,
-    SSDLITE320_MOBILENETV2,
-    ModelSpec,
-    Postprocess,
-)
+from singleshot.spec import ModelSpec, Postprocess
+from singleshot.variants import MULTIBOX_MOBILENETV2, SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import load_network, save_network
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from singleshot.commands.export import ExportOptions, export_model
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.models.fusion import FeatureFusion, TopDown
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS, Fusion
+from singleshot.spec import Fusion
+from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.folder import read_spec
 

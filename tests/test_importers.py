@@ -19,7 +19,7 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import STAGES
 from singleshot.preprocess import decode_image, to_network_input
-from singleshot.spec import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
+from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import start_from, start_from_file
 from singleshot.weights.importers import tensorflow
 from singleshot.weights.importers.tensorflow import read_mobilenetv2

@@ -15,7 +15,7 @@ from caffe_fixtures import blob, field, floats, new_layer, varint
 from singleshot.commands.import_weights import import_files
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_VGG16
+from singleshot.variants import SSD300_VGG16
 from singleshot.weights.build import fill, load_network, start_from_file
 from singleshot.weights.importers.caffe import from_description, import_caffe, read_base
 

@@ -18,7 +18,7 @@ from singleshot.export.mixed_precision import choose_high_precision, layers_by_b
 from singleshot.export.openvino_ir import layer_names, serialised, to_openvino
 from singleshot.models.ssd import SSD
 from singleshot.runtime.openvino_backend import OpenVINOBackend
-from singleshot.spec import SSDLITE320_MOBILENETV2
+from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

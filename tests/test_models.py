@@ -16,7 +16,8 @@ from singleshot.models.describe import describe
 from singleshot.models.initialise import initialise
 from singleshot.models.layers import ConvBlock, L2Norm, MaxPool, same_padding, scaled
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.spec import (
+from singleshot.spec import MapBoxes, ModelSpec
+from singleshot.variants import (
     MULTIBOX_MOBILENETV2,
     SSD300_MOBILENETV1,
     SSD300_VGG16,
@@ -24,8 +25,6 @@ from singleshot.spec import (
     SSD512_VGG16,
     SSDLITE320_MOBILENETV2,
     VARIANTS,
-    MapBoxes,
-    ModelSpec,
 )
 
 # COCO's variants differ from VOC's in their box sizes only.

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.spec import SSDLITE320_MOBILENETV2
 from singleshot.ssd.coder import decode
 from singleshot.ssd.loss import GREATEST_LOSS, focal_loss, giou_loss, multibox_loss, softmax_loss
 from singleshot.ssd.tensors import Predictions, Targets
 from singleshot.train.initial import initial_network
+from singleshot.variants import SSDLITE320_MOBILENETV2
 
 
 def targets_of(classes: list, overlaps: list | None = None, offsets: torch.Tensor | None = None) -> Targets:

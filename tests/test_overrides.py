@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.spec import variant
 from singleshot.train.overrides import overridden
 from singleshot.train.recipe import Recipe, migrate_recipe, recipe_for
+from singleshot.variants import variant
 
 BEFORE = Path(__file__).parent / "fixtures/before"
 

@@ -28,12 +28,12 @@ from singleshot.data.loader import Share, VisitOrder
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_VGG16
 from singleshot.ssd.tensors import Batch
 from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import CaffeSGD, parameter_groups
 from singleshot.train.step import Normaliser, update
+from singleshot.variants import SSD300_VGG16
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,7 +21,8 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.models.describe import describe
 from singleshot.models.grid_head import GridMap
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.spec import OVERFEAT_LIKE_VGG16, SSD300_VGG16, YOLO_LIKE_VGG16, BoxSpec, GridHead, MapBoxes, ModelSpec
+from singleshot.spec import BoxSpec, GridHead, MapBoxes, ModelSpec
+from singleshot.variants import OVERFEAT_LIKE_VGG16, SSD300_VGG16, YOLO_LIKE_VGG16
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import load_network, save_network, start_from_file
 from singleshot.weights.folder import read_spec

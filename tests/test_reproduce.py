@@ -22,9 +22,9 @@ from singleshot.lab.reproduce.page import columns
 from singleshot.lab.reproduce.sources import Given, LackingError, Source
 from singleshot.lab.reproduce.tables import TABLES, table
 from singleshot.models.ssd import grid_sizes
-from singleshot.spec import VOC_CLASSES
 from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.train.signals import Stopped
+from singleshot.variants import VOC_CLASSES
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_VGG16
 from singleshot.ssd.tensors import Batch
 from singleshot.train.recipe import CAFFE
 from singleshot.train.solver import solver_for
 from singleshot.train.step import Normaliser, update
+from singleshot.variants import SSD300_VGG16
 
 
 @pytest.mark.parametrize("boundary_boxes", [True, False])

@@ -24,15 +24,10 @@ from singleshot.models.describe import describe
 from singleshot.models.initialise import initialise
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.models.timm_base import timm_preprocess
-from singleshot.spec import (
-    SSD300_VGG16,
-    SSDLITE320_MOBILENETV2,
-    VARIANTS,
-    ModelSpec,
-    Preprocess,
-)
+from singleshot.spec import ModelSpec, Preprocess
 from singleshot.train.recipe import Recipe
 from singleshot.train.solver import parameter_groups
+from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS
 from singleshot.weights.build import load_network, save_network, start_from_file
 from singleshot.weights.folder import read_folder, read_spec
 
@@ -379,7 +374,7 @@ def test_no_other_base_imports_timm() -> None:
     code = (
         "import sys\n"
         "from singleshot.models.ssd import SSD\n"
-        "from singleshot.spec import SSDLITE320_MOBILENETV2\n"
+        "from singleshot.variants import SSDLITE320_MOBILENETV2\n"
         "import singleshot.weights.build\n"
         "SSD(SSDLITE320_MOBILENETV2)\n"
         "sys.exit('timm' in sys.modules)"

@@ -11,7 +11,7 @@ from singleshot.errors import UnknownNameError
 from singleshot.models.ssd import SSD
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.torch_backend import TorchBackend
-from singleshot.spec import SSDLITE320_MOBILENETV2
+from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import torch
 from data_fixtures import image, voc
 from singleshot.commands.train import train_command
 from singleshot.runtime.detector import Detector
-from singleshot.spec import VARIANTS
 from singleshot.ssd.loss import multibox_loss
 from singleshot.train import loop, step
 from singleshot.train.checkpoint import checkpoints
@@ -19,6 +18,7 @@ from singleshot.train.initial import initial_network
 from singleshot.train.journal import read_history
 from singleshot.train.plan import prepare
 from singleshot.train.sets import read_sets
+from singleshot.variants import VARIANTS
 from train_fixtures import OPTIONS, assert_same_weights
 
 if TYPE_CHECKING:

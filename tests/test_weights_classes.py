@@ -7,7 +7,8 @@ import torch
 
 from singleshot.errors import UnknownNameError
 from singleshot.models.ssd import SSD
-from singleshot.spec import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2, ModelSpec
+from singleshot.spec import ModelSpec
+from singleshot.variants import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2
 from singleshot.weights.classes import keep_classes
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from singleshot.errors import HashError, MachineError, ModelError, RequestError
-from singleshot.spec import SSD300_VGG16, VARIANTS, BoxSpec, MapBoxes, Postprocess
+from singleshot.spec import BoxSpec, MapBoxes, Postprocess
+from singleshot.variants import SSD300_VGG16, VARIANTS
 from singleshot.weights import folder
 from singleshot.weights import replace as replacing
 from singleshot.weights.bounds import require_bounds

@@ -21,7 +21,8 @@ from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.runtime.detector import Detector
-from singleshot.spec import VOC_CLASSES, ModelSpec
+from singleshot.spec import ModelSpec
+from singleshot.variants import VOC_CLASSES
 from singleshot.weights.build import fill, load_network
 from singleshot.weights.classes import COCO_GAPS, names_for
 from singleshot.weights.folder import read_spec

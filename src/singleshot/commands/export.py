@@ -22,7 +22,7 @@ from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINES, start_engine
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.torch_backend import TorchBackend
-from singleshot.spec import VARIANTS, variant
+from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
 from singleshot.weights.folder import WEIGHTS, Export, Precision, read_configuration, save_export, weights_hash
 from singleshot.weights.replace import require_replaceable

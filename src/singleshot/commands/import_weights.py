@@ -12,7 +12,8 @@ from torch import Tensor
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import FULL
-from singleshot.spec import SSD300_VGG16, SSDLITE320_MOBILENETV2, ModelSpec
+from singleshot.spec import ModelSpec
+from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import fill, save_network
 from singleshot.weights.classes import cut

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from singleshot.runtime.find_model import find_model, shipped_models
-from singleshot.spec import VARIANTS, ModelSpec
+from singleshot.spec import ModelSpec
+from singleshot.variants import VARIANTS
 from singleshot.weights.folder import read_spec
 
 

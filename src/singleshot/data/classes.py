@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from singleshot.errors import DataError
-from singleshot.spec import VOC_CLASSES
 from singleshot.types import Annotations
+from singleshot.variants import VOC_CLASSES
 
 
 def class_order(names: Collection[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from singleshot.errors import RequestError, offer
-from singleshot.spec import VARIANTS
+from singleshot.variants import VARIANTS
 from singleshot.weights.folder import CONFIG, read_configuration
 
 

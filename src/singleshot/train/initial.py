@@ -10,7 +10,8 @@ from singleshot.models.initialise import favour_background
 from singleshot.models.ssd import SSD
 from singleshot.models.timm_base import timm_preprocess
 from singleshot.runtime.find_model import shipped_models
-from singleshot.spec import VARIANTS, ModelSpec, variant
+from singleshot.spec import ModelSpec
+from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import start_from_file
 from singleshot.weights.folder import read_spec
 

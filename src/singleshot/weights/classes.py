@@ -10,7 +10,7 @@ import torch
 from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
-from singleshot.spec import VOC_CLASSES
+from singleshot.variants import VOC_CLASSES
 
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
 """Of COCO's 1 .. 90, the numbers of no class."""

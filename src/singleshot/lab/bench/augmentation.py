@@ -17,8 +17,8 @@ from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import PIXELS, AugmentSettings
 from singleshot.data.loader import TrainingSet
 from singleshot.data.recognise import open_data
-from singleshot.spec import SSD300_VGG16
 from singleshot.types import Annotations
+from singleshot.variants import SSD300_VGG16
 
 AT_ONCE = 24  # images of a turn
 

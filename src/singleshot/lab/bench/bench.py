@@ -20,7 +20,7 @@ from singleshot.lab.bench.ours import PRECISIONS, ours
 from singleshot.lab.bench.peers import FAMILIES, peers, require_known
 from singleshot.lab.bench.stages import stage_milliseconds
 from singleshot.runtime.detector import Detector, detect_in_set
-from singleshot.spec import VARIANTS
+from singleshot.variants import VARIANTS
 
 DEFAULT_MODELS = ("ssd300-vgg16", "ssdlite320-mobilenetv2")
 FOLDER_IMAGES = 400

@@ -22,7 +22,8 @@ from singleshot.runtime.engine import found_in, resize_into
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.onnx_backend import OnnxBackend
 from singleshot.runtime.openvino_backend import OpenVINOBackend
-from singleshot.spec import VARIANTS, ModelSpec, variant
+from singleshot.spec import ModelSpec
+from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
 from singleshot.weights.folder import read_configuration
 

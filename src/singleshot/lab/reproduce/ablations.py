@@ -8,8 +8,9 @@ from typing import NamedTuple
 from singleshot.augment.settings import BatchSampler
 from singleshot.lab.reproduce.paper import printed
 from singleshot.lab.reproduce.rows import Row, Schooling, Table
-from singleshot.spec import SSD300_VGG16, SSD300_VGG16_FULL, MapBoxes, ModelSpec
+from singleshot.spec import MapBoxes, ModelSpec
 from singleshot.train.recipe import CAFFE
+from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL
 
 PLAIN = replace(CAFFE, augment=replace(CAFFE.augment, expand_probability=0.0))
 """The paper's training before the expansion of section 3.6 came: all of `caffe` but that."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from singleshot.lab.reproduce.ablations import SSD300
 from singleshot.lab.reproduce.rows import Row, Table
-from singleshot.spec import variant
+from singleshot.variants import variant
 
 FOCAL = replace(SSD300.schooling, recipe=replace(SSD300.schooling.recipe, confidence_loss="focal"))
 

@@ -10,8 +10,9 @@ from singleshot.lab.reproduce.ablations import PLAIN, SSD300, table2, table3
 from singleshot.lab.reproduce.paper import PER_CLASS, expansion, method, printed
 from singleshot.lab.reproduce.relatives import relatives
 from singleshot.lab.reproduce.rows import ALL_AND_TESTS, FIRST, Row, Schooling, Table
-from singleshot.spec import SSD512_VGG16, ModelSpec, variant
+from singleshot.spec import ModelSpec
 from singleshot.train.recipe import CAFFE
+from singleshot.variants import SSD512_VGG16, variant
 
 SSD512 = replace(SSD300, key="ssd512", label="SSD512", spec=SSD512_VGG16, boxes=24564)
 

@@ -9,17 +9,8 @@ from singleshot.errors import ModelError, SingleshotError
 from singleshot.models.layers import scaled
 from singleshot.models.mobilenetv1 import PAIRS
 from singleshot.models.vgg import LAYERS
-from singleshot.spec import (
-    SSD300_MOBILENETV1,
-    SSD300_VGG16,
-    VARIANTS,
-    BoxSpec,
-    ExtraBlock,
-    MapBoxes,
-    ModelSpec,
-    Postprocess,
-    Preprocess,
-)
+from singleshot.spec import BoxSpec, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
+from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, VARIANTS
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.classes import names_for
 from singleshot.weights.importers.caffe_graph import Graph, Layer, geometry

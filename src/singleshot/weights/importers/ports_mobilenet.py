@@ -11,17 +11,8 @@ from singleshot.errors import ModelError
 from singleshot.models import mobilenetv2, mobilenetv3
 from singleshot.models.extras import LITE_NORM_EPSILON
 from singleshot.models.mobilenetv1 import PAIRS
-from singleshot.spec import (
-    SSD300_MOBILENETV1,
-    SSDLITE320_MOBILENETV2,
-    SSDLITE320_MOBILENETV3,
-    BoxSpec,
-    ExtraBlock,
-    MapBoxes,
-    ModelSpec,
-    Postprocess,
-    Preprocess,
-)
+from singleshot.spec import BoxSpec, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
+from singleshot.variants import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2, SSDLITE320_MOBILENETV3
 from singleshot.weights.classes import names_for
 from singleshot.weights.importers.port import Port
 

@@ -13,18 +13,8 @@ from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.vgg import LAYERS
-from singleshot.spec import (
-    BOXES_300_COCO,
-    BOXES_300_VOC,
-    BOXES_512_COCO,
-    BOXES_512_VOC,
-    SSD300_VGG16,
-    SSD512_VGG16,
-    BoxSpec,
-    ModelSpec,
-    Postprocess,
-    Preprocess,
-)
+from singleshot.spec import BoxSpec, ModelSpec, Postprocess, Preprocess
+from singleshot.variants import BOXES_300_COCO, BOXES_300_VOC, BOXES_512_COCO, BOXES_512_VOC, SSD300_VGG16, SSD512_VGG16
 from singleshot.weights.classes import COCO_COUNTS, names_for
 from singleshot.weights.importers.port import Port
 from singleshot.weights.importers.torchvision import vgg16_positions
