@@ -24,7 +24,7 @@ from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
 from singleshot.data.coco import read_coco
 from singleshot.data.kept import FOLDER, Kept
-from singleshot.data.loader import TrainingSet
+from singleshot.data.loader import TrainingDataset
 
 
 def write(folder: Path, images: int, boxes: int) -> None:
@@ -68,7 +68,7 @@ def measure(folder: Path) -> None:
         annotations = read_coco(folder, split="train2017").annotations
         kept.store(annotations)
     opened = time.perf_counter() - started
-    samples = TrainingSet(annotations, CaffeAugmentation((300, 300), (123, 117, 104), AugmentSettings()), seed=0)
+    samples = TrainingDataset(annotations, CaffeAugmentation((300, 300), (123, 117, 104), AugmentSettings()), seed=0)
     del annotations
     sent = len(ForkingPickler.dumps(samples))
     shared = resident() - before

@@ -18,7 +18,7 @@ import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
-from singleshot.data.loader import TrainingSet, collate
+from singleshot.data.loader import TrainingDataset, collate
 from singleshot.data.recognise import open_data
 from singleshot.lab.demo.drawn_set import draw_set
 from singleshot.models.ssd import SSD
@@ -56,7 +56,7 @@ def main() -> None:
         annotations = open_data(data)
         spec = SSDLITE320_MOBILENETV2
         augmentation = CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, AugmentSettings())
-        samples = TrainingSet(annotations, augmentation, seed=0)
+        samples = TrainingDataset(annotations, augmentation, seed=0)
         count = min(32, len(samples))
         prepare = milliseconds(lambda: [samples[(0, i)] for i in range(count)]) / count
         print(f"decode and augment one image          {prepare:8.2f} ms  ({1000 / prepare:.0f} images/s, one core)")

@@ -23,16 +23,15 @@ import torchvision
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
-from singleshot.data.loader import TrainingSet, collate
+from singleshot.data.loader import TrainingDataset, collate
 from singleshot.data.recognise import open_data
 from singleshot.lab.bench.augmentation import torchvision_samples
 from singleshot.models.ssd import SSD
 from singleshot.ssd.loss import multibox_loss
 from singleshot.ssd.matching import assign
-from singleshot.train.memory import keep_freed_memory
+from singleshot.train.optimizer import CaffeSGD, parameter_groups
 from singleshot.train.recipe import CAFFE
-from singleshot.train.solver import CaffeSGD, parameter_groups
-from singleshot.train.step import Normaliser, update
+from singleshot.train.step import Normaliser, keep_freed_memory, train_step
 from singleshot.types import Annotations
 from singleshot.variants import SSD300_VGG16
 
@@ -48,17 +47,17 @@ def ours(
     keep_freed_memory()
     spec = replace(SSD300_VGG16, class_names=annotations.class_names)
     model = SSD(spec).to(memory_format=torch.channels_last).train()
-    solver = CaffeSGD(parameter_groups(model, CAFFE), learning_rate=RATE)
+    optimizer = CaffeSGD(parameter_groups(model, CAFFE), learning_rate=RATE)
     normalise = Normaliser(model, torch.device("cpu"))
     settings = AugmentSettings(pixels="fast")
-    samples = TrainingSet(
+    samples = TrainingDataset(
         annotations, CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, settings), seed=0
     )
 
     def step(number: int) -> None:
         first = number * batch_size
         batch = collate([samples[(0, (first + i) % len(samples))] for i in range(batch_size)])
-        update(model, solver, [batch], recipe=CAFFE, normalise=normalise, autocast=autocast, step=number)
+        train_step(model, optimizer, [batch], recipe=CAFFE, normalise=normalise, autocast=autocast, step=number)
 
     batch = collate([samples[(0, i)] for i in range(batch_size)])
     with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):
@@ -76,7 +75,7 @@ def torchvisions(annotations: Annotations, batch_size: int) -> tuple[Callable[[i
     """A step; its loss is not timed apart."""
     classes = len(annotations.class_names) + 1
     model = torchvision.models.detection.ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes).train()
-    solver = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9, weight_decay=5e-4)
     sample = torchvision_samples(annotations, SSD300_VGG16.input_size_hw, SSD300_VGG16.preprocess.mean_rgb)
 
     def step(number: int) -> None:
@@ -84,9 +83,9 @@ def torchvisions(annotations: Annotations, batch_size: int) -> tuple[Callable[[i
         pairs = [sample((first + i) % len(annotations)) for i in range(batch_size)]
         images = [pixels.float() / 255 for pixels, _ in pairs]
         ground_truth = [{"boxes": one["boxes"].float(), "labels": one["labels"] + 1} for _, one in pairs]
-        solver.zero_grad()
+        optimizer.zero_grad()
         sum(model(images, ground_truth).values()).backward()
-        solver.step()
+        optimizer.step()
 
     return step, 0.0
 

@@ -14,16 +14,16 @@ import torch
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
 from singleshot.box_search.adapt import adapt
-from singleshot.data.loader import TrainingSet, VisitOrder, training_loader
+from singleshot.data.loader import BatchSampler, TrainingDataset, training_loader
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend, choose_device
-from singleshot.train.recipe import CAFFE
-from singleshot.train.solver import CaffeSGD, learning_rate, parameter_groups
-from singleshot.train.step import Normaliser, update
 from singleshot.variants import variant
+from singleshot.train.optimizer import CaffeSGD, learning_rate, parameter_groups
+from singleshot.train.recipe import CAFFE
+from singleshot.train.step import Normaliser, train_step
 
 PLAIN = AugmentSettings(
     brightness_probability=0,
@@ -82,16 +82,18 @@ def main() -> None:
         grad_clip_norm=10.0,
         batch_size=given.batch_size,
     )
-    solver = CaffeSGD(parameter_groups(model, recipe), learning_rate=recipe.learning_rate)
-    samples = TrainingSet(
+    optimizer = CaffeSGD(parameter_groups(model, recipe), learning_rate=recipe.learning_rate)
+    samples = TrainingDataset(
         annotations, CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, PLAIN), seed=given.seed
     )
-    order = VisitOrder(len(annotations), recipe.batch_size, given.seed, 0, given.steps)
+    order = BatchSampler(len(annotations), recipe.batch_size, given.seed, 0, given.steps)
     autocast = torch.bfloat16 if given.precision == "bf16" else None
     normalise, started = Normaliser(model, device), time.monotonic()
     for step, batch in enumerate(training_loader(samples, order, workers=0)):
-        solver.learning_rate = learning_rate(step, given.steps, recipe)
-        figures = update(model, solver, [batch], recipe=recipe, normalise=normalise, autocast=autocast, step=step)
+        optimizer.learning_rate = learning_rate(step, given.steps, recipe)
+        figures = train_step(
+            model, optimizer, [batch], recipe=recipe, normalise=normalise, autocast=autocast, step=step
+        )
         done = step + 1
         if done % given.every and done != given.steps:
             continue

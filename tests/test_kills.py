@@ -20,7 +20,7 @@ from torch import nn
 
 from data_fixtures import voc
 from singleshot.train import checkpoint
-from singleshot.train.solver import CaffeSGD
+from singleshot.train.optimizer import CaffeSGD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,42 +29,42 @@ KILLS = int(os.environ.get("SINGLESHOT_KILLS", "20"))
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def save_for_ever(model: nn.Module, solver: CaffeSGD, folder: Path, step: int) -> None:
+def save_for_ever(model: nn.Module, optimizer: CaffeSGD, folder: Path, step: int) -> None:
     """Checkpoint after checkpoint; all weights of each are its number."""
     torch.set_num_threads(1)  # the parent's threads are not in a forked child
     while True:
         step += 1
         for parameter in model.parameters():
             nn.init.constant_(parameter, step)
-            solver.state[parameter]["velocity"] = torch.full_like(parameter, -step)
-        checkpoint.save(folder, checkpoint.RunState(step, {}), model, solver)
+            optimizer.state[parameter]["velocity"] = torch.full_like(parameter, -step)
+        checkpoint.save(folder, checkpoint.RunState(step, {}), model, optimizer)
 
 
 def test_a_kill_while_saving_leaves_the_checkpoint_before(tmp_path: Path) -> None:
     generator = random.Random(0)
     last = 0
     model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 64, 3))
-    solver = CaffeSGD([{"params": list(model.parameters()), "rate_factor": 1.0}], learning_rate=0.1)
+    optimizer = CaffeSGD([{"params": list(model.parameters()), "rate_factor": 1.0}], learning_rate=0.1)
     for _ in range(KILLS):
         child = os.fork()
         if child == 0:
             try:
-                save_for_ever(model, solver, tmp_path, last)
+                save_for_ever(model, optimizer, tmp_path, last)
             finally:
                 os._exit(1)
         time.sleep(generator.uniform(0.02, 0.5))
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
         assert os.WIFSIGNALED(status)
-        found = checkpoint.load_latest(tmp_path)
-        if found is None:
+        latest = checkpoint.load_latest(tmp_path)
+        if latest is None:
             assert last == 0
             continue
-        state, tensors, solver_tensors, notes = found
-        assert notes == []  # nothing half written stands where a checkpoint is looked for
+        state = latest.state
+        assert latest.damaged == ()  # nothing half written stands where a checkpoint is looked for
         assert state.step >= last
-        assert all(bool((tensor == state.step).all()) for tensor in tensors.values())
-        assert all(bool((tensor == -state.step).all()) for tensor in solver_tensors.values())
+        assert all(bool((tensor == state.step).all()) for tensor in latest.model.values())
+        assert all(bool((tensor == -state.step).all()) for tensor in latest.optimizer.values())
         last = state.step
     assert last > 0
 

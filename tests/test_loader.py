@@ -10,8 +10,7 @@ from PIL import Image
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
-from singleshot.data.batches import batches
-from singleshot.data.loader import TrainingSet, VisitOrder, collate, training_loader
+from singleshot.data.loader import BatchSampler, TrainingDataset, batches, collate, training_loader
 from singleshot.errors import DataError
 from singleshot.types import Annotations, Sample
 
@@ -45,30 +44,30 @@ def make_set(folder: Path, images: int = 5) -> Annotations:
     )
 
 
-def training_set(folder: Path, seed: int = 0) -> TrainingSet:
-    return TrainingSet(make_set(folder), CaffeAugmentation((32, 32), (123, 117, 104), AugmentSettings()), seed=seed)
+def training_set(folder: Path, seed: int = 0) -> TrainingDataset:
+    return TrainingDataset(make_set(folder), CaffeAugmentation((32, 32), (123, 117, 104), AugmentSettings()), seed=seed)
 
 
 def test_every_image_is_visited_once_an_epoch_across_batches() -> None:
     visits = [
-        visit for step in VisitOrder(images=5, batch_size=3, seed=1, first_step=0, last_step=10) for visit in step
+        visit for step in BatchSampler(images=5, batch_size=3, seed=1, first_step=0, last_step=10) for visit in step
     ]
     assert Counter(visits) == {(epoch, image): 1 for epoch in range(6) for image in range(5)}
 
 
 def test_order_from_a_later_step_is_the_rest_of_the_order() -> None:
-    whole = list(VisitOrder(7, 4, 3, 0, 12))
-    assert list(VisitOrder(7, 4, 3, 5, 12)) == whole[5:]
+    whole = list(BatchSampler(7, 4, 3, 0, 12))
+    assert list(BatchSampler(7, 4, 3, 5, 12)) == whole[5:]
 
 
 def test_a_batch_larger_than_the_set_repeats_images() -> None:
-    (step,) = VisitOrder(2, 5, 0, 0, 1)
+    (step,) = BatchSampler(2, 5, 0, 0, 1)
     assert [epoch for epoch, _ in step] == [0, 0, 1, 1, 2]
 
 
 def test_epochs_and_seeds_differ() -> None:
-    first, second = ([p for _, p in step] for step in VisitOrder(50, 50, 0, 0, 2))
-    (other,) = VisitOrder(50, 50, 1, 0, 1)
+    first, second = ([p for _, p in step] for step in BatchSampler(50, 50, 0, 0, 2))
+    (other,) = BatchSampler(50, 50, 1, 0, 1)
     assert first != second
     assert first != [p for _, p in other]
 
@@ -94,10 +93,10 @@ def test_collate_keeps_one_row_when_no_image_has_an_object() -> None:
 
 def test_workers_and_restarts_change_nothing(tmp_path: Path) -> None:
     samples = training_set(tmp_path)
-    order = VisitOrder(5, 2, 0, 0, 4)
+    order = BatchSampler(5, 2, 0, 0, 4)
     alone = list(training_loader(samples, order, workers=0))
     helped = list(batches(samples, order, workers=2))
-    late = list(training_loader(samples, VisitOrder(5, 2, 0, 2, 4), workers=0))
+    late = list(training_loader(samples, BatchSampler(5, 2, 0, 2, 4), workers=0))
     for one, other in zip(alone, helped, strict=True):
         assert torch.equal(one.images, other.images)
         assert torch.equal(one.boxes_xyxy, other.boxes_xyxy)
@@ -113,6 +112,6 @@ def test_the_same_image_differs_between_epochs(tmp_path: Path) -> None:
 
 
 def test_an_empty_set_is_refused(tmp_path: Path) -> None:
-    samples = TrainingSet(make_set(tmp_path, 0), lambda sample, _generator: sample, seed=0)
+    samples = TrainingDataset(make_set(tmp_path, 0), lambda sample, _generator: sample, seed=0)
     with pytest.raises(DataError, match="no images"):
-        training_loader(samples, VisitOrder(1, 1, 0, 0, 1), workers=0)
+        training_loader(samples, BatchSampler(1, 1, 0, 0, 1), workers=0)

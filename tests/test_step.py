@@ -9,18 +9,18 @@ import torch
 
 from singleshot.models.ssd import SSD
 from singleshot.ssd.tensors import Batch
+from singleshot.train.optimizer import build_optimizer
 from singleshot.train.recipe import CAFFE
-from singleshot.train.solver import solver_for
-from singleshot.train.step import Normaliser, update
 from singleshot.variants import SSD300_VGG16
+from singleshot.train.step import Normaliser, train_step
 
 
 @pytest.mark.parametrize("boundary_boxes", [True, False])
 def test_boxes_that_reach_outside_the_image_learn_only_where_they_take_part(boundary_boxes: bool) -> None:
     model = SSD(replace(SSD300_VGG16, width=1 / 64, class_names=("thing",)), seed=0).train()
     recipe = replace(CAFFE, boundary_boxes=boundary_boxes, iou_threshold=0.3, negative_ratio=1e6)
-    solver = solver_for(model, recipe, model.backbone)
-    solver.learning_rate = 1e-3
+    optimizer = build_optimizer(model, recipe, model.backbone)
+    optimizer.learning_rate = 1e-3
     batch = Batch(
         torch.full((2, 3, 300, 300), 90, dtype=torch.uint8),
         torch.tensor([[0.02, 0.02, 0.98, 0.98]]).expand(2, 1, 4),
@@ -28,7 +28,7 @@ def test_boxes_that_reach_outside_the_image_learn_only_where_they_take_part(boun
         ("a", "b"),
     )
     normalise = Normaliser(model, torch.device("cpu"))
-    figures = update(model, solver, [batch], recipe=recipe, normalise=normalise, autocast=None, step=0)
+    figures = train_step(model, optimizer, [batch], recipe=recipe, normalise=normalise, autocast=None, step=0)
     assert figures.matched > 0
     # Of the last map's one cell the squares of 264 and 288 pixels lie inside; those of ratio 2 and 1/2 do not.
     last = model.heads.confidence["conv11_2"].bias.view(4, 2)  # biases start at 0 and do not decay

@@ -15,8 +15,8 @@ from singleshot.ssd.loss import multibox_loss
 from singleshot.train import loop, step
 from singleshot.train.checkpoint import checkpoints
 from singleshot.train.initial import initial_network
-from singleshot.train.journal import read_history
 from singleshot.train.plan import prepare
+from singleshot.train.run_log import read_metrics
 from singleshot.train.sets import read_sets
 from singleshot.variants import VARIANTS
 from train_fixtures import OPTIONS, assert_same_weights
@@ -36,7 +36,7 @@ def test_a_run_leaves_models_checkpoints_figures_and_a_page(finished: Path) -> N
     assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == ["step-00000002", "step-00000004"]
     (events,) = (finished / "tensorboard").iterdir()
     assert b"val/JPEGImages/p0.png" in events.read_bytes()
-    rows = read_history(finished / "metrics.jsonl")
+    rows = read_metrics(finished / "metrics.jsonl")
     assert {"step", "epoch", "loss", "loss_location", "loss_confidence", "learning_rate"} <= rows[0].keys()
     assert any("mAP" in row for row in rows)
     assert "<html" in (finished / "report.html").read_text()
@@ -172,7 +172,7 @@ def test_a_class_agnostic_model_learns_objects_of_all_classes_as_one(
     assert "Protocol proposals" in card
     assert "average recall" in card
     assert "         1,420" in card
-    figures = [row for row in read_history(out / "metrics.jsonl") if "AR100" in row]
+    figures = [row for row in read_metrics(out / "metrics.jsonl") if "AR100" in row]
     assert len(figures) == 1
     page = (out / "report.html").read_text()
     assert "Validation AR100" in page

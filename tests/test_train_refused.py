@@ -17,8 +17,8 @@ from singleshot.commands.train import train_command
 from singleshot.errors import DataError, ImageError, NonFiniteLossError, RequestError
 from singleshot.train import loop
 from singleshot.train.checkpoint import RunState
-from singleshot.train.journal import Journal
 from singleshot.train.plan import prepare
+from singleshot.train.run_log import RunLog
 from train_fixtures import OPTIONS
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_images(data: Path, tmp_p
         plan.model.get_parameter("backbone.stem.convolution.weight").fill_(float("nan"))
     start = loop.checkpoint.RunState(0, plan.settings())
     with (
-        Journal(tmp_path, steps=plan.steps, console=Console(quiet=True)) as journal,
+        RunLog(tmp_path, steps=plan.steps, console=Console(quiet=True)) as log,
         pytest.raises(NonFiniteLossError, match=r"step 0: .*confidence = nan.*p\d") as error,
     ):
-        loop.run(plan, journal, start)
+        loop.run(plan, log, start)
     assert error.value.exit_code == 5
     assert not (tmp_path / "checkpoints").exists()
 
@@ -104,10 +104,10 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(data: Pat
     next(plan.model.backbone.parameters()).register_hook(lambda gradient: gradient * torch.nan)
     state = RunState(0, plan.settings())
     with (
-        Journal(tmp_path, steps=plan.steps, console=Console(quiet=True)) as journal,
+        RunLog(tmp_path, steps=plan.steps, console=Console(quiet=True)) as log,
         pytest.raises(NonFiniteLossError, match=r"step 0: the gradient is not finite on .*p\d"),
     ):
-        loop.run(plan, journal, state)
+        loop.run(plan, log, state)
     assert all(torch.equal(tensor, plan.model.state_dict()[name]) for name, tensor in before.items())
 
 

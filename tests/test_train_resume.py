@@ -17,8 +17,8 @@ from singleshot.data import loader
 from singleshot.errors import ImageLostError, RequestError, SingleshotError, WorkerLostError
 from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
-from singleshot.train.journal import Journal, read_history
 from singleshot.train.plan import prepare
+from singleshot.train.run_log import RunLog, read_metrics
 from train_fixtures import OPTIONS, assert_same_weights
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def test_a_terminated_run_resumes_to_the_same_weights(
     finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, out=tmp_path / "cut")
-    original = loop.update
+    original = loop.train_step
 
     def update_then_signal(*arguments: Any, step: int, **named: Any) -> Any:
         figures = original(*arguments, step=step, **named)
@@ -37,7 +37,7 @@ def test_a_terminated_run_resumes_to_the_same_weights(
             os.kill(os.getpid(), signal.SIGTERM)
         return figures
 
-    monkeypatch.setattr(loop, "update", update_then_signal)
+    monkeypatch.setattr(loop, "train_step", update_then_signal)
     with pytest.raises(SingleshotError, match="SIGTERM after step 1; go on with --resume") as stop:
         train_command([str(data)], options)
     assert stop.value.exit_code == 143
@@ -56,14 +56,14 @@ def test_a_run_cut_after_every_update_ends_with_the_same_weights(
     """Twenty cuts, with other numbers of workers each time."""
     modern = replace(OPTIONS, recipe="modern", iterations=21, checkpoint_every=40, validate_every=100)
     assert train_command([str(data)], replace(modern, out=tmp_path / "whole")) == 0
-    original = loop.update
+    original = loop.train_step
 
     def update_then_signal(*arguments: Any, **named: Any) -> Any:
         figures = original(*arguments, **named)
         os.kill(os.getpid(), signal.SIGTERM)
         return figures
 
-    monkeypatch.setattr(loop, "update", update_then_signal)
+    monkeypatch.setattr(loop, "train_step", update_then_signal)
     for cut in range(20):
         options = replace(modern, out=tmp_path / "cut", resume=cut > 0, workers={5: 1, 12: 2}.get(cut, 0))
         with pytest.raises(SingleshotError, match=f"SIGTERM after step {cut + 1}; go on with --resume"):
@@ -81,7 +81,7 @@ def kill_workers() -> None:
 def test_a_lost_worker_is_replaced_and_changes_nothing(
     finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original = loop.update
+    original = loop.train_step
 
     def update_then_kill(*arguments: Any, step: int, **named: Any) -> Any:
         figures = original(*arguments, step=step, **named)
@@ -89,7 +89,7 @@ def test_a_lost_worker_is_replaced_and_changes_nothing(
             kill_workers()
         return figures
 
-    monkeypatch.setattr(loop, "update", update_then_kill)
+    monkeypatch.setattr(loop, "train_step", update_then_kill)
     monkeypatch.setattr(loader, "PREFETCHED", 2)  # else all of the run is made before the kill
     options = replace(OPTIONS, out=tmp_path, workers=1)
     assert train_command([str(data)], options) == 0
@@ -144,13 +144,13 @@ def test_resuming_nothing_starts_afresh_and_says_so(
 def test_history_with_a_line_cut_by_a_crash_is_read_and_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(b'{"step": 1}\n{"step": 2, "lo\xff')
-    assert read_history(path) == [{"step": 1}]
-    with Journal(tmp_path, steps=4, done=2, console=Console(quiet=True)) as journal:
-        journal.row({"step": 3})
-    assert read_history(path) == [{"step": 1}, {"step": 3}]
-    with Journal(tmp_path, steps=4, console=Console(quiet=True)):
+    assert read_metrics(path) == [{"step": 1}]
+    with RunLog(tmp_path, steps=4, done=2, console=Console(quiet=True)) as log:
+        log.row({"step": 3})
+    assert read_metrics(path) == [{"step": 1}, {"step": 3}]
+    with RunLog(tmp_path, steps=4, console=Console(quiet=True)):
         pass
-    assert read_history(path) == []
+    assert read_metrics(path) == []
 
 
 def test_a_finished_run_resumes_to_the_same_card(finished_copy: Path, data: Path) -> None:
@@ -167,9 +167,9 @@ def test_a_run_begun_before_a_setting_existed_is_resumed(
     def older(folder: Path) -> Any:
         found = original(folder)
         assert found is not None
-        del found[0].settings["recipe"]["label_smoothing"], found[0].settings["parts"]
-        del found[0].settings["recipe"]["mining"], found[0].settings["model"]["class_agnostic"]
-        del found[0].settings["recipe"]["lr_milestones"], found[0].settings["model"]["grid_head"]
+        del found.state.settings["recipe"]["label_smoothing"], found.state.settings["parts"]
+        del found.state.settings["recipe"]["mining"], found.state.settings["model"]["class_agnostic"]
+        del found.state.settings["recipe"]["lr_milestones"], found.state.settings["model"]["grid_head"]
         return found
 
     monkeypatch.setattr(checkpoint, "load_latest", older)
@@ -192,25 +192,25 @@ def test_a_image_lost_during_a_run_costs_nothing(
     own = shutil.copytree(data, tmp_path / "set")
     options = replace(OPTIONS, out=tmp_path / "run", checkpoint_every=1000, workers=workers, iterations=12)
     plan = prepare([str(own)], options)
-    learn = loop.update
+    learn = loop.train_step
 
     def lose(*arguments: Any, step: int, **options: Any) -> Any:
         if step == 1:
             (own / "JPEGImages/p5.png").rename(tmp_path / "p5.png")
         return learn(*arguments, step=step, **options)
 
-    monkeypatch.setattr(loop, "update", lose)
+    monkeypatch.setattr(loop, "train_step", lose)
     plan.folder.mkdir()
     with (
-        Journal(plan.folder, steps=plan.steps, console=Console(quiet=True)) as journal,
+        RunLog(plan.folder, steps=plan.steps, console=Console(quiet=True)) as log,
         pytest.raises(
             ImageLostError, match=r"p5\.png.*stopped after step \d+; mend it and go on with --resume"
         ) as lost,
     ):
-        loop.run(plan, journal, RunState(0, plan.settings()))
+        loop.run(plan, log, RunState(0, plan.settings()))
     assert lost.value.exit_code == 4
     assert len(checkpoints(plan.folder / "checkpoints")) == 1
-    monkeypatch.setattr(loop, "update", learn)
+    monkeypatch.setattr(loop, "train_step", learn)
     (tmp_path / "p5.png").rename(own / "JPEGImages/p5.png")
     assert train_command([str(own)], replace(options, resume=True)) == 0
     undisturbed = replace(options, out=tmp_path / "other")
@@ -226,13 +226,13 @@ def test_a_validation_image_lost_during_a_run_costs_nothing(data: Path, tmp_path
     (own / "JPEGImages/p1.png").unlink()
     plan.folder.mkdir()
     with (
-        Journal(plan.folder, steps=plan.steps, console=Console(quiet=True)) as journal,
+        RunLog(plan.folder, steps=plan.steps, console=Console(quiet=True)) as log,
         pytest.raises(ImageLostError, match=r"p1\.png"),
     ):
-        loop.run(plan, journal, RunState(0, plan.settings()))
+        loop.run(plan, log, RunState(0, plan.settings()))
     assert len(checkpoints(plan.folder / "checkpoints")) == 1
 
 
 def test_a_line_too_deep_to_read_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text('{"step": 1}\n' + "[" * 200_000 + "\n")
-    assert read_history(tmp_path / "m.jsonl") == [{"step": 1}]
+    assert read_metrics(tmp_path / "m.jsonl") == [{"step": 1}]

@@ -1,4 +1,4 @@
-"""Golden 9: iterations of Caffe's SGDSolver on a reduced SSD300, by our network, loss and solver.
+"""Golden 9: iterations of Caffe's SGDSolver on a reduced SSD300, by our network, loss and optimizer.
 
 Losses of the first three iterations agree to 1e-5 (relative). Later, one mined negative or one maximum that flips moves
 them by 7e-3 between two BLAS kernels of Caffe itself, final weights by 3e-4 of their maximum (conv1_1: 2e-2).
@@ -19,8 +19,8 @@ from golden_training import batch as golden_batch
 from golden_training import by_caffe_name, facts, initial_model, thinned
 from singleshot.ssd.loss import multibox_loss
 from singleshot.ssd.matching import assign
+from singleshot.train.optimizer import CaffeSGD, parameter_groups
 from singleshot.train.recipe import CAFFE
-from singleshot.train.solver import CaffeSGD, parameter_groups
 
 pytestmark = [
     needs_golden,
@@ -38,16 +38,16 @@ def trained() -> tuple[list[float], list[float], dict[str, np.ndarray]]:
     model = initial_model()
     recipe = replace(CAFFE, weight_decay=solver_value("weight_decay")[0])
     (rate,), (gamma,), (momentum,) = (solver_value(name) for name in ("base_lr", "gamma", "momentum"))
-    solver = CaffeSGD(parameter_groups(model, recipe), learning_rate=rate, momentum=momentum)
+    optimizer = CaffeSGD(parameter_groups(model, recipe), learning_rate=rate, momentum=momentum)
     losses, norms = [], []
     for iteration in range(facts()["iterations"]):
-        solver.learning_rate = rate * gamma ** sum(step <= iteration for step in solver_value("stepvalue"))
+        optimizer.learning_rate = rate * gamma ** sum(step <= iteration for step in solver_value("stepvalue"))
         images, boxes, classes = golden_batch(iteration % 2)
         targets = assign(model.default_boxes, boxes, classes, model.spec.boxes.variances)
         loss = multibox_loss(model(images), targets)
-        solver.zero_grad()
+        optimizer.zero_grad()
         loss.total.backward()
-        solver.step()
+        optimizer.step()
         losses.append(float(loss.total.detach()))
         norms.append(float(torch.cat([p.detach().flatten() for p in model.parameters()]).double().norm()))
     return losses, norms, {name: thinned(p.detach().numpy()) for name, p in by_caffe_name(model).items()}

@@ -7,8 +7,9 @@ often, and a run can go on from any step without replaying what came before.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.data.sample import ground_truth_to_learn
-from singleshot.data.shared import share
+from singleshot.data.shared import to_shared_memory
 from singleshot.decode import EncodedImage
-from singleshot.errors import DataError, ImageError
+from singleshot.errors import DataError, ImageError, WorkerLostError
 from singleshot.ssd.tensors import Batch
 from singleshot.types import Annotations, Sample
 
@@ -27,10 +28,11 @@ Visit = tuple[int, int]  # epoch, image
 POLL = 2.0  # seconds between two looks whether the workers live
 PREFETCHED = 4  # batches that each worker makes in advance
 MOST_WORKERS = 256  # whose images are known by name
+PATIENCE = 300.0  # seconds after which a worker that makes a batch is given up
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """Which of the images of each step are this process's.
 
     Attributes:
@@ -47,10 +49,10 @@ class Share:
 
 
 @dataclass(frozen=True)
-class VisitOrder:
+class BatchSampler:
     """Which images each step takes: shuffles of `images` one behind the other, `batch_size` at a time.
 
-    >>> [len(step) for step in VisitOrder(images=5, batch_size=2, seed=0, first_step=0, last_step=3)]
+    >>> [len(step) for step in BatchSampler(images=5, batch_size=2, seed=0, first_step=0, last_step=3)]
     [2, 2, 2]
 
     Of several processes each takes its share of every step: together they see what one would. Parts of the set are
@@ -62,13 +64,13 @@ class VisitOrder:
     seed: int
     first_step: int
     last_step: int
-    share: Share = Share()
+    shard: Shard = Shard()
 
     def __len__(self) -> int:
         return self.last_step - self.first_step
 
     def __iter__(self) -> Iterator[list[Visit]]:
-        mine = self.share
+        mine = self.shard
         held = np.arange(mine.part, self.images, mine.parts)
         of_part = self.batch_size // mine.parts
         count = of_part // mine.world
@@ -84,7 +86,7 @@ class VisitOrder:
             yield visits
 
 
-class TrainingSet(Dataset["tuple[Sample, str] | ImageError"]):
+class TrainingDataset(Dataset["tuple[Sample, str] | ImageError"]):
     """Augmented samples of a data set, by (epoch, image).
 
     Attributes:
@@ -99,7 +101,7 @@ class TrainingSet(Dataset["tuple[Sample, str] | ImageError"]):
         *,
         seed: int,
     ) -> None:
-        self._shared = share(annotations)
+        self._shared = to_shared_memory(annotations)
         self.annotations = self._shared.annotations()
         self.augmentation = augmentation
         self.seed = seed
@@ -181,7 +183,7 @@ class _Loader(DataLoader["Batch | ImageError"]):
 
 
 def training_loader(
-    samples: TrainingSet, order: VisitOrder, *, workers: int, pin: bool = False
+    samples: TrainingDataset, order: BatchSampler, *, workers: int, pin: bool = False
 ) -> DataLoader[Batch | ImageError]:
     """Batches in the given order, made by `workers` processes (0: in this one); an error stands where one failed.
 
@@ -203,3 +205,80 @@ def training_loader(
         pin_memory=pin,
         timeout=POLL if workers else 0,
     )
+
+
+def batches(
+    samples: TrainingDataset,
+    order: BatchSampler,
+    *,
+    workers: int,
+    pin: bool = False,
+    patience: float = PATIENCE,
+    on_retry: Callable[[str], None] = lambda _line: None,
+) -> Iterator[Batch]:
+    """All batches of the order.
+
+    Args:
+        samples: what they are made of.
+        order: which.
+        workers: processes that make them; 0: this one.
+        pin: into memory that a GPU reads directly.
+        patience: seconds.
+        on_retry: told in a line when processes are replaced.
+
+    Raises:
+        DataError: the set has no images; ImageError: one cannot be read.
+        WorkerLostError: a process died or hung twice at one batch; the images that were in work are named.
+    """
+    lost_at = None
+    while True:
+        try:
+            for batch in _by_these_processes(samples, order, workers=workers, pin=pin, patience=patience):
+                order = replace(order, first_step=order.first_step + 1)
+                yield batch
+        except WorkerLostError as error:
+            if order.first_step == lost_at:
+                raise
+            lost_at = order.first_step
+            on_retry(f"{error}; replaced, going on")
+        else:
+            return
+
+
+def _by_these_processes(
+    samples: TrainingDataset, order: BatchSampler, *, workers: int, pin: bool, patience: float
+) -> Iterator[Batch]:
+    samples.in_work.fill_(-1)
+    iterator = _started(training_loader(samples, order, workers=workers, pin=pin))
+    waiting_since = time.monotonic()
+    while True:
+        try:
+            batch = next(iterator)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if "timed out" in str(error):
+                if time.monotonic() - waiting_since < patience:
+                    continue
+                raise WorkerLostError(f"a process that prepares images hangs{_images_in(samples)}") from error
+            if "DataLoader worker" in str(error):
+                raise WorkerLostError(f"a process that prepares images died{_images_in(samples)}") from error
+            raise
+        if isinstance(batch, ImageError):
+            raise batch
+        yield batch
+        waiting_since = time.monotonic()
+
+
+def _started(loader: DataLoader[Batch | ImageError]) -> Iterator[Batch | ImageError]:
+    """Its iterator, without torch's handler: a lost process is noticed in `next`, not by a signal amid an update."""
+    handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
+    iterator = iter(loader)
+    if handler is not None:
+        signal.signal(signal.SIGCHLD, handler)
+    return iterator
+
+
+def _images_in(samples: TrainingDataset) -> str:
+    names = [samples.annotations.files[number] for number in samples.in_work.tolist() if number >= 0]
+    return f"; in work: {', '.join(names)}" if names else ""

@@ -14,7 +14,7 @@ from singleshot.shapes import Int64, UInt8
 from singleshot.types import ARRAYS, TEXTS, Annotations
 
 
-class Texts(Sequence[str]):
+class PackedStrings(Sequence[str]):
     """Many short texts in two arrays: a hundred thousand Python strings take three times the memory."""
 
     def __init__(self, content: UInt8[np.ndarray, " bytes"], ends: Int64[np.ndarray, " n"]) -> None:
@@ -37,7 +37,7 @@ class Texts(Sequence[str]):
 
 
 @dataclass(frozen=True, eq=False)
-class SharedSet:
+class SharedAnnotations:
     """What `Annotations` hold, as tensors in shared memory; pickled for another process, only handles go there.
 
     Attributes:
@@ -51,12 +51,12 @@ class SharedSet:
     def annotations(self) -> Annotations:
         """The set, its arrays and texts being views of the shared memory."""
         arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
-        content: dict[str, Any] = {name: Texts(arrays[name], arrays[f"{name}_ends"]) for name in TEXTS}
+        content: dict[str, Any] = {name: PackedStrings(arrays[name], arrays[f"{name}_ends"]) for name in TEXTS}
         content |= {name: arrays[name] for name in ARRAYS}
         return replace(self.rest, **content)
 
 
-def share(annotations: Annotations) -> SharedSet:
+def to_shared_memory(annotations: Annotations) -> SharedAnnotations:
     """Move a set into shared memory."""
     arrays = {name: getattr(annotations, name) for name in ARRAYS}
     for name in TEXTS:
@@ -68,4 +68,4 @@ def share(annotations: Annotations) -> SharedSet:
         for name, array in arrays.items()
     }
     nothing: dict[str, Any] = {name: np.zeros(0) for name in ARRAYS} | dict.fromkeys(TEXTS, ())
-    return SharedSet(tensors, replace(annotations, **nothing))
+    return SharedAnnotations(tensors, replace(annotations, **nothing))

@@ -1,1 +1,1 @@
-"""Training: recipe, solver, loop, checkpoints."""
+"""Training: recipe, optimizer, loop, checkpoints."""

@@ -16,13 +16,19 @@ from safetensors.torch import save as format_tensors
 from torch import nn
 
 from singleshot.errors import HashError, ModelError
-from singleshot.train.average import WeightAverage
-from singleshot.train.solver import Solver
+from singleshot.train.ema import ModelEMA
+from singleshot.train.optimizer import Optimizer
 from singleshot.weights.replace import replaced_folder
 
 KEPT = 2
-_MEAN = "mean"
-_MODEL, _SOLVER, _STATE, _SUMS = "model.safetensors", "solver.safetensors", "state.json", "SHA256SUMS"
+"""Checkpoints kept in a run's folder."""
+MODEL, OPTIMIZER, STATE, SUMS = "model.safetensors", "optimizer.safetensors", "state.json", "SHA256SUMS"
+_EMA = "mean"
+"""Prefix of the EMA's tensors in the optimizer's file."""
+_OLD_NAMES = {"solver.safetensors": OPTIMIZER}
+"""Files of checkpoints of version 0.1.0."""
+_OLD_KEYS = {"worse": "validations_since_best"}
+"""Keys of their `state.json`."""
 
 
 @dataclass(frozen=True)
@@ -30,19 +36,36 @@ class RunState:
     """Where a run stands.
 
     Attributes:
-        step: updates done.
-        settings: what must be equal for a run to go on (data, model, recipe, seed, length), as plain values.
+        step: steps done.
+        settings: what must be equal for a run to be resumed (data, model, recipe, seed, length), as plain values.
         best_map: best validation mAP so far, None before the first.
-        worse: validations since then.
+        validations_since_best: validations in a row that were no better.
     """
 
     step: int
     settings: dict[str, Any]
     best_map: float | None = None
-    worse: int = 0
+    validations_since_best: int = 0
 
 
-def save(folder: Path, state: RunState, model: nn.Module, solver: Solver, average: WeightAverage | None = None) -> Path:
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A checkpoint as read from disk.
+
+    Attributes:
+        state: where the run stood.
+        model: the model's state dict.
+        optimizer: tensors of optimizer and EMA by `kind/parameter`, as `velocity/heads.location.fc7.weight`.
+        damaged: a line on each newer checkpoint that was damaged and passed over.
+    """
+
+    state: RunState
+    model: dict[str, torch.Tensor]
+    optimizer: dict[str, torch.Tensor]
+    damaged: tuple[str, ...] = ()
+
+
+def save(folder: Path, state: RunState, model: nn.Module, optimizer: Optimizer, ema: ModelEMA | None = None) -> Path:
     """Write checkpoint `step-N` into the folder and remove all but the newest `KEPT`.
 
     Raises:
@@ -50,15 +73,15 @@ def save(folder: Path, state: RunState, model: nn.Module, solver: Solver, averag
     """
     target = folder / f"step-{state.step:08d}"
     files = {
-        _MODEL: format_tensors({name: tensor.contiguous() for name, tensor in model.state_dict().items()}),
-        _SOLVER: format_tensors(_solver_tensors(model, solver) | _mean_tensors(average)),
-        _STATE: json.dumps(asdict(state), indent=1).encode(),
+        MODEL: format_tensors({name: tensor.contiguous() for name, tensor in model.state_dict().items()}),
+        OPTIMIZER: format_tensors(_optimizer_tensors(model, optimizer, ema)),
+        STATE: json.dumps(asdict(state), indent=1).encode(),
     }
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
     for abandoned in folder.glob(".step-*"):  # by a process that was killed while it wrote
         shutil.rmtree(abandoned, ignore_errors=True)
     with replaced_folder(target) as beside:
-        for name, content in (*files.items(), (_SUMS, sums.encode())):
+        for name, content in (*files.items(), (SUMS, sums.encode())):
             (beside / name).write_bytes(content)
     for old in checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
@@ -70,83 +93,78 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("step-*") if path.is_dir())
 
 
-def load_latest(folder: Path) -> tuple[RunState, dict[str, torch.Tensor], dict[str, torch.Tensor], list[str]] | None:
-    """The newest checkpoint whose hashes hold: state, tensors of model and solver, notes on damaged ones passed over.
-
-    None where the folder has no checkpoint at all.
+def load_latest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint whose hashes hold; None where the folder has no checkpoint at all.
 
     Raises:
         HashError: there are checkpoints, but every one is damaged.
     """
-    notes: list[str] = []
+    damaged: list[str] = []
     for path in reversed(checkpoints(folder)):
         try:
-            _verify(path)
-            state = RunState(**json.loads((path / _STATE).read_bytes()))
-            if not isinstance(state.settings, dict):
-                raise HashError(f"{path / _STATE} is damaged: it holds no settings")
-            return state, load_file(path / _MODEL), load_file(path / _SOLVER), notes
+            files = _verified(path)
+            state = _read_state(files[STATE])
+            return Checkpoint(state, load_file(files[MODEL]), load_file(files[OPTIMIZER]), tuple(damaged))
         except HashError as error:
-            notes.append(str(error))
+            damaged.append(str(error))
         except (OSError, ValueError, TypeError, SafetensorError) as error:
-            notes.append(f"{path} is damaged: {str(error).splitlines()[0]}")
-    if notes:
-        raise HashError(f"no checkpoint in {folder} is whole: {'; '.join(notes)}")
+            damaged.append(f"{path} is damaged: {str(error).splitlines()[0]}")
+    if damaged:
+        raise HashError(f"no checkpoint in {folder} is whole: {'; '.join(damaged)}")
     return None
 
 
-def restore(
-    model: nn.Module,
-    solver: Solver,
-    tensors: dict[str, torch.Tensor],
-    solver_tensors: dict[str, torch.Tensor],
-    average: WeightAverage | None = None,
-) -> None:
-    """Put a checkpoint's tensors into model, solver and average.
+def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, ema: ModelEMA | None = None) -> None:
+    """Put a checkpoint's tensors into model, optimizer and EMA.
 
     Raises:
         ModelError: the checkpoint is of another architecture.
     """
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(checkpoint.model)
     except RuntimeError as error:
         raise ModelError(f"the checkpoint does not fit the model: {str(error).splitlines()[-1].strip()}") from error
     parameters = dict(model.named_parameters())
-    mean = {}
-    for key, tensor in solver_tensors.items():
+    averaged = {}
+    for key, tensor in checkpoint.optimizer.items():
         kind, _, name = key.partition("/")
-        if kind == _MEAN:
-            mean[name] = tensor
+        if kind == _EMA:
+            averaged[name] = tensor
         else:
-            # A scalar counts steps and stays where it is; the others lie in memory as their parameter does.
+            # A scalar counts steps and stays where it is; the others get their parameter's memory layout.
             like = parameters[name] if tensor.dim() else tensor
-            solver.state[parameters[name]][kind] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
-    if average is not None:
-        average.restore(mean)
+            optimizer.state[parameters[name]][kind] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+    if ema is not None:
+        ema.restore(averaged)
 
 
-def _solver_tensors(model: nn.Module, solver: Solver) -> dict[str, torch.Tensor]:
-    """By `kind/parameter`, as `velocity/heads.location.fc7.weight`."""
-    return {
+def _optimizer_tensors(model: nn.Module, optimizer: Optimizer, ema: ModelEMA | None) -> dict[str, torch.Tensor]:
+    tensors = {
         f"{kind}/{name}": tensor.contiguous()
         for name, parameter in model.named_parameters()
-        for kind, tensor in solver.state.get(parameter, {}).items()
+        for kind, tensor in optimizer.state.get(parameter, {}).items()
     }
+    if ema is not None:
+        tensors |= {f"{_EMA}/{name}": tensor.contiguous() for name, tensor in ema.weights.items()}
+    return tensors
 
 
-def _mean_tensors(average: WeightAverage | None) -> dict[str, torch.Tensor]:
-    return {} if average is None else {f"{_MEAN}/{name}": tensor.contiguous() for name, tensor in average.mean.items()}
+def _read_state(path: Path) -> RunState:
+    fields = {_OLD_KEYS.get(key, key): value for key, value in json.loads(path.read_bytes()).items()}
+    state = RunState(**fields)
+    if not isinstance(state.settings, dict):
+        raise HashError(f"{path} is damaged: it holds no settings")
+    return state
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _verify(path: Path) -> None:
-    sums = dict(line.split("  ", 1)[::-1] for line in (path / _SUMS).read_text(encoding="utf-8").splitlines())
-    if set(sums) != {_MODEL, _SOLVER, _STATE}:
-        raise HashError(f"{path / _SUMS} is damaged: it does not list the checkpoint's files")
+def _verified(path: Path) -> dict[str, Path]:
+    """The checkpoint's files by their present names, after their hashes were compared."""
+    sums = dict(line.split("  ", 1)[::-1] for line in (path / SUMS).read_text(encoding="utf-8").splitlines())
+    files = {_OLD_NAMES.get(name, name): path / name for name in sums}
+    if set(files) != {MODEL, OPTIMIZER, STATE}:
+        raise HashError(f"{path / SUMS} is damaged: it does not list the checkpoint's files")
     for name, digest in sums.items():
-        if _digest(path / name) != digest:
-            raise HashError(f"{path / name} is damaged: its SHA-256 is not the one in {_SUMS}")
+        with (path / name).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
+                raise HashError(f"{path / name} is damaged: its SHA-256 is not the one in {SUMS}")
+    return files

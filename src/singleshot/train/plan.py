@@ -11,24 +11,24 @@ from typing import Any
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
-from singleshot.data.loader import Share
+from singleshot.data.loader import Shard
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.protocols import PROPOSALS
 from singleshot.models.ssd import SSD
 from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
-from singleshot.train.average import WeightAverage
 from singleshot.train.box_choice import with_fitting_boxes
+from singleshot.train.distributed import Ranks
+from singleshot.train.ema import ModelEMA
 from singleshot.train.fitting import fitted
 from singleshot.train.initial import base_spec, initial_network, source_of_weights
 from singleshot.train.length import MOST, length
+from singleshot.train.optimizer import Optimizer, build_optimizer
 from singleshot.train.options import TrainOptions
 from singleshot.train.overrides import overridden
-from singleshot.train.ranks import Ranks
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
-from singleshot.train.solver import Solver, solver_for
 from singleshot.types import Annotations
 from singleshot.weights.bounds import fault_of_name
 
@@ -49,14 +49,14 @@ class Plan:
         train_set: images to learn from.
         val_set: images to validate on, or None.
         model: the network with its initial weights.
-        solver: the recipe's, on the model's parameters.
-        average: the running mean of the weights, where the recipe has one.
+        optimizer: the recipe's, on the model's parameters.
+        ema: exponential moving average of the weights, where the recipe has one.
         recipe: with the user's overrides.
         augmentation: (sample, generator) -> sample of the input size.
         device: where the network runs.
         autocast: compute type of the network, None for float32.
         ranks: the processes that learn together.
-        share: which images of each update are this process's.
+        shard: which images of each update are this process's.
         workers: loader processes of each.
         steps: updates of the whole run.
         validate_every: updates between two validations.
@@ -72,14 +72,14 @@ class Plan:
     train_set: Annotations
     val_set: Annotations | None
     model: SSD
-    solver: Solver
-    average: WeightAverage | None
+    optimizer: Optimizer
+    ema: ModelEMA | None
     recipe: Recipe
     augmentation: CaffeAugmentation
     device: torch.device
     autocast: torch.dtype | None
     ranks: Ranks
-    share: Share
+    shard: Shard
     workers: int
     steps: int
     validate_every: int
@@ -94,9 +94,9 @@ class Plan:
         """The run's folder."""
         return self.options.out
 
-    def judged_weights(self) -> AbstractContextManager[None]:
+    def ema_weights(self) -> AbstractContextManager[None]:
         """The model meanwhile holds what is validated and kept: the mean of its weights, where there is one."""
-        return nullcontext() if self.average is None else self.average.in_place()
+        return nullcontext() if self.ema is None else self.ema.applied()
 
     def validates_after(self, step: int) -> bool:
         """Whether to validate after this update: regularly, but not just before the last, and after the last."""
@@ -140,7 +140,7 @@ class Plan:
             "precision": self.precision,
             "steps": self.steps,
             "seed": self.options.seed,
-            "parts": self.share.parts,
+            "parts": self.shard.parts,
         }
 
 
@@ -169,7 +169,7 @@ def prepare(
     base: ModelSpec | None = None,
     recipe: Recipe | None = None,
 ) -> Plan:
-    """Read the data, choose the default boxes, build the network and its solver.
+    """Read the data, choose the default boxes, build the network and its optimizer.
 
     Args:
         data: sets to train on.
@@ -191,7 +191,7 @@ def prepare(
         raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every:g}")
     if not 0 <= options.seed < 2**63:
         raise RequestError(f"--seed is between 0 and {2**63 - 1}, got {options.seed}")
-    share = ranks.share(options.part)
+    shard = ranks.shard(options.part)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device)
@@ -225,8 +225,8 @@ def prepare(
             "parts (--accumulate x processes): give a --batch-size that can"
         )
     _require_normalisable(model, recipe.batch_size // (recipe.accumulate * ranks.world))
-    if len(train_set) < share.parts:
-        raise RequestError(f"{len(train_set)} images cannot be cut into {share.parts} parts")
+    if len(train_set) < shard.parts:
+        raise RequestError(f"{len(train_set)} images cannot be cut into {shard.parts} parts")
     per_epoch = len(train_set) / recipe.batch_size
     autocast = _precision(options.precision, device)
     notes += [
@@ -241,14 +241,14 @@ def prepare(
         train_set=train_set,
         val_set=val_set,
         model=model,
-        solver=solver_for(model, recipe, model.backbone),
-        average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
+        optimizer=build_optimizer(model, recipe, model.backbone),
+        ema=ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None,
         recipe=recipe,
         augmentation=CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, recipe.augment),
         device=device,
         autocast=autocast,
         ranks=ranks,
-        share=share,
+        shard=shard,
         workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
         steps=steps,
         validate_every=max(1, round(per_epoch * (options.validate_every or max(1, steps / per_epoch / VALIDATIONS)))),

@@ -1,14 +1,19 @@
-"""What a run leaves behind: model folders with an honest card."""
+"""What a run leaves behind: model folders with their cards, and the report."""
 
 from __future__ import annotations
 
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from singleshot.evaluate.protocols import Evaluation
+from singleshot.evaluate.protocols import Evaluation, evaluate
+from singleshot.report.page import ReportContent, write_report
+from singleshot.runtime.detector import Detector, detect_in_set
+from singleshot.train.lr_finder import read_rate_search
 from singleshot.train.plan import Plan
+from singleshot.train.run_log import METRICS, read_metrics
 from singleshot.weights.build import save_network
 
 
@@ -67,3 +72,28 @@ def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
     lines += [f"| {name} | {'-' if ap is None else f'{ap:.3f}'} |" for name, ap in validation.per_class.items()]
     lines.append(f"| **mean** | {'-' if validation.mean_ap is None else f'{validation.mean_ap:.3f}'} |")
     return "\n".join(lines) + "\n"
+
+
+def write_run_report(plan: Plan, validation: Evaluation | None, *, command: str) -> Path:
+    """Write `report.html`: what was learnt, how it went, and how the best model does on the validation set."""
+    path = plan.folder / "report.html"
+    detections = None
+    if plan.val_set is not None and (plan.folder / "best").is_dir():
+        detections = detect_in_set(Detector.load(plan.folder / "best", device=str(plan.device)), plan.val_set)
+        validation = evaluate(plan.val_set, detections, protocol=plan.protocol)
+    write_report(
+        path,
+        ReportContent(
+            title=f"{plan.model.spec.name} on {', '.join(plan.data)}",
+            command=command,
+            notes=plan.notes,
+            coverage=plan.coverage,
+            configuration={**plan.circumstances(), **plan.settings()["recipe"]},
+            rate_search=read_rate_search(plan.folder),
+            history=read_metrics(plan.folder / METRICS),
+            evaluation=validation,
+            annotations=plan.val_set,
+            detections=detections,
+        ),
+    )
+    return path

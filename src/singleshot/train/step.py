@@ -1,7 +1,9 @@
-"""One update of the weights: forward, match, loss, backward, solver."""
+"""One update of the weights: forward, match, loss, backward, optimizer."""
 
 from __future__ import annotations
 
+import ctypes
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,15 +16,18 @@ from singleshot.models.ssd import SSD
 from singleshot.ssd.loss import multibox_loss
 from singleshot.ssd.matching import assign
 from singleshot.ssd.tensors import Batch, Targets
-from singleshot.train.ranks import Ranks
+from singleshot.train.distributed import Ranks
+from singleshot.train.optimizer import Optimizer, clip_gradients
 from singleshot.train.recipe import Recipe
-from singleshot.train.solver import Solver, clip_gradients
 
 ALONE = Ranks()
+# <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_NEVER = 2**31 - 1
 
 
 @dataclass(frozen=True)
-class StepFigures:
+class StepLosses:
     """What one update saw: the losses (already divided by the matched boxes, Caffe's VALID) and its positives."""
 
     loss: float
@@ -49,9 +54,9 @@ class Normaliser:
         return values.sub_(self.mean).mul_(self.scale)
 
 
-def update(
+def train_step(
     model: SSD,
-    solver: Solver,
+    optimizer: Optimizer,
     parts: Sequence[Batch],
     *,
     recipe: Recipe,
@@ -60,24 +65,24 @@ def update(
     step: int,
     ranks: Ranks = ALONE,
     sharing: nn.Module | None = None,
-) -> StepFigures:
+) -> StepLosses:
     """One update from the gradients of all parts of a batch, averaged (Caffe's iter_size).
 
     Args:
         model: in training mode, on the parts' device.
-        solver: its `learning_rate` already set for this step.
+        optimizer: its `learning_rate` already set for this step.
         parts: batches of raw images.
         recipe: loss and matching settings.
         normalise: pixels to network input.
         autocast: compute type of the network, None for float32; matching and loss are always float32.
         step: for messages.
         ranks: the processes that learn together.
-        sharing: the model as `Ranks.sharing_gradients` gives it; None: the model itself.
+        sharing: the model as `Ranks.ddp_model` gives it; None: the model itself.
 
     Raises:
         NonFiniteLossError: loss or gradient; names step, terms and images. The weights have not been touched.
     """
-    solver.zero_grad(set_to_none=True)
+    optimizer.zero_grad(set_to_none=True)
     device = model.default_boxes.device
     figures = []
     for number, part in enumerate(parts, 1):
@@ -108,16 +113,16 @@ def update(
         )
         terms = (loss.total, loss.location, loss.confidence)
         total, location, confidence = torch.stack(terms).detach().tolist()
-        seen = StepFigures(total, location, confidence, int(loss.num_matched))
+        seen = StepLosses(total, location, confidence, int(loss.num_matched))
         _require_finite(seen, batch.names, step)
         (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
         figures.append(seen)
     if not clip_gradients(model, model.backbone, recipe.grad_clip_norm):
         names = [name for part in parts for name in part.names]
         raise NonFiniteLossError(_not_finite(step, "the gradient", names))
-    solver.step()
+    optimizer.step()
     count = len(figures)
-    return StepFigures(
+    return StepLosses(
         sum(f.loss for f in figures) / count,
         sum(f.location for f in figures) / count,
         sum(f.confidence for f in figures) / count,
@@ -132,7 +137,7 @@ def _over_all(ranks: Ranks, targets: Targets) -> torch.Tensor | None:
     return ranks.total(targets.matched.sum().float()).clip(min=1) / ranks.world
 
 
-def _require_finite(figures: StepFigures, names: Sequence[str], step: int) -> None:
+def _require_finite(figures: StepLosses, names: Sequence[str], step: int) -> None:
     terms = {"location": figures.location, "confidence": figures.confidence}
     bad = [f"{name} = {value}" for name, value in terms.items() if not torch.isfinite(torch.tensor(value))]
     if bad or not torch.isfinite(torch.tensor(figures.loss)):
@@ -144,3 +149,17 @@ def _not_finite(step: int, what: str, names: Sequence[str]) -> str:
         f"step {step}: {what} is not finite on {', '.join(names)}; the last good checkpoint is kept. "
         "Check the data (ssd data check) or lower --learning-rate"
     )
+
+
+def keep_freed_memory() -> None:
+    """Stop glibc from handing large freed blocks back to the kernel; nothing where the C library is another one.
+
+    A step on the CPU allocates and frees the same activations, up to 80 MB each, again and again. glibc maps and unmaps
+    each, and the kernel fills some 150,000 pages with zeros every step: a quarter to a third of an SSDLite step. The
+    process then keeps its peak, which is no higher than before.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_M_MMAP_THRESHOLD, _NEVER)
+    library.mallopt(_M_TRIM_THRESHOLD, _NEVER)

@@ -18,7 +18,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux fcntl.h, fs.h
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM}
 
 _EVERYWHERE = ("SHA256SUMS", "config.json", "README.md")
-_TENSORS = ("model.safetensors", "base.safetensors", "solver.safetensors", "state.json")
+_TENSORS = ("model.safetensors", "base.safetensors", "optimizer.safetensors", "solver.safetensors", "state.json")
 _ENGINES = ("model.xml", "model.bin", "model.onnx", "model.pt2")
 OURS = frozenset((*_EVERYWHERE, *_TENSORS, *_ENGINES))
 """Names of the files that we write into folders of ours."""

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import PIXELS, AugmentSettings
-from singleshot.data.loader import TrainingSet
+from singleshot.data.loader import TrainingDataset
 from singleshot.data.recognise import open_data
 from singleshot.types import Annotations
 from singleshot.variants import SSD300_VGG16
@@ -79,9 +79,9 @@ def augmentation_rates(data: str, *, rounds: int, on_round: Callable[[int], None
 def _runners(annotations: Annotations) -> dict[str, Callable[[int, int], object]]:
     spec = SSD300_VGG16
 
-    def samples(settings: AugmentSettings) -> TrainingSet:
+    def samples(settings: AugmentSettings) -> TrainingDataset:
         augmentation = CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, settings)
-        return TrainingSet(annotations, augmentation, seed=0)
+        return TrainingDataset(annotations, augmentation, seed=0)
 
     sets = {pixels: samples(AugmentSettings(pixels=pixels)) for pixels in PIXELS}
     whole = AugmentSettings(

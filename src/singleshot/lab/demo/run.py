@@ -22,9 +22,9 @@ from singleshot.photographs import TO_DETECT
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend
-from singleshot.train.journal import read_history
 from singleshot.train.options import TrainOptions
 from singleshot.train.plan import prepare
+from singleshot.train.run_log import read_metrics
 from singleshot.train.signals import Stopped
 from singleshot.types import Annotations, Detections
 
@@ -99,7 +99,7 @@ def run_demo(out: Path, settings: DemoSettings | None = None) -> Path:
         showcase=showcase,
         coverage=plan.coverage,
         configuration=plan.settings(),
-        history=read_history(out / TUNED / "metrics.jsonl"),
+        history=read_metrics(out / TUNED / "metrics.jsonl"),
         evaluation=after,
         before=before,
         annotations=test_set,

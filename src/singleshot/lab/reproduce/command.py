@@ -19,7 +19,7 @@ from singleshot.lab.reproduce.sources import LackingError, Source
 from singleshot.lab.reproduce.training import Workshop
 from singleshot.models.ssd import SSD
 from singleshot.runtime.find_model import find_model
-from singleshot.train.clock import in_words
+from singleshot.train.timer import format_duration
 from singleshot.weights.folder import read_spec
 
 BORNE_OUT = "no two rows' intervals part: no ordering is claimed"
@@ -167,7 +167,10 @@ def _results(
     started, trained = time.monotonic(), 0
     for number, (seed, row) in enumerate(jobs):
         left = (time.monotonic() - started) / trained * (len(jobs) - number) if trained else None
-        stage(f"{number + 1} of {len(jobs)}: {row.label}, seed {seed}" + (f"; {in_words(left)} left" if left else ""))
+        stage(
+            f"{number + 1} of {len(jobs)}: {row.label}, seed {seed}"
+            + (f"; {format_duration(left)} left" if left else "")
+        )
         found_there = (workshop.folder(row, seed) / "last").is_dir()
         model = workshop.train(row, seed)
         figures = workshop.judge(model, row, kept=workshop.folder(row, seed))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from singleshot.commands.train import MOST_SHOWN, train_command
+from singleshot.commands.train import train_command
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
 from singleshot.evaluate.protocols import evaluate
@@ -18,8 +18,8 @@ from singleshot.lab.reproduce.rows import Row, Schooling
 from singleshot.lab.reproduce.sources import Given, Source
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.spec import ModelSpec
-from singleshot.train.begun import completed, differences
 from singleshot.train.options import TrainOptions
+from singleshot.train.resume_check import MOST_SHOWN, completed, differences
 from singleshot.train.signals import Stopped
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import cut

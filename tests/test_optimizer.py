@@ -8,44 +8,46 @@ from torch import nn
 
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.layers import L2Norm
-from singleshot.train.recipe import CAFFE, recipe_for
-from singleshot.train.solver import CaffeSGD, clip_gradients, learning_rate, parameter_groups
 from singleshot.variants import SSD300_VGG16
+from singleshot.train.optimizer import CaffeSGD, clip_gradients, learning_rate, parameter_groups
+from singleshot.train.recipe import CAFFE, recipe_for
 
 
 def test_one_update_by_hand() -> None:
     weight = nn.Parameter(torch.tensor([2.0]))
-    solver = CaffeSGD([{"params": [weight], "rate_factor": 2.0, "weight_decay": 0.5}], learning_rate=0.1, momentum=0.9)
+    optimizer = CaffeSGD(
+        [{"params": [weight], "rate_factor": 2.0, "weight_decay": 0.5}], learning_rate=0.1, momentum=0.9
+    )
     weight.grad = torch.tensor([1.0])
-    solver.step()  # g = 1 + 0.5 * 2 = 2; v = 0.1 * 2 * 2 = 0.4
+    optimizer.step()  # g = 1 + 0.5 * 2 = 2; v = 0.1 * 2 * 2 = 0.4
     assert weight.item() == pytest.approx(1.6)
     weight.grad = torch.tensor([0.0])
-    solver.learning_rate = 0.01
-    solver.step()  # g = 0.8; v = 0.9 * 0.4 + 0.01 * 2 * 0.8 = 0.376: the old rate lives on in the velocity
+    optimizer.learning_rate = 0.01
+    optimizer.step()  # g = 0.8; v = 0.9 * 0.4 + 0.01 * 2 * 0.8 = 0.376: the old rate lives on in the velocity
     assert weight.item() == pytest.approx(1.6 - 0.376)
 
 
 def test_equals_torch_while_the_rate_stays_and_differs_after_a_drop() -> None:
     ours, theirs = (nn.Parameter(torch.tensor([1.0, -2.0, 3.0])) for _ in range(2))
-    solver = CaffeSGD([{"params": [ours], "rate_factor": 1.0, "weight_decay": 0.01}], learning_rate=0.1)
+    optimizer = CaffeSGD([{"params": [ours], "rate_factor": 1.0, "weight_decay": 0.01}], learning_rate=0.1)
     other = torch.optim.SGD([theirs], lr=0.1, momentum=0.9, weight_decay=0.01)
     for step in range(8):
         if step == 5:
             torch.testing.assert_close(ours, theirs)
-            solver.learning_rate = 0.01
+            optimizer.learning_rate = 0.01
             other.param_groups[0]["lr"] = 0.01
         ours.grad = torch.sin(ours.detach())
         theirs.grad = torch.sin(theirs.detach())
-        solver.step()
+        optimizer.step()
         other.step()
     assert not torch.allclose(ours, theirs)
 
 
 def test_parameters_without_gradient_are_left_alone() -> None:
     used, unused = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
-    solver = CaffeSGD([{"params": [used, unused], "rate_factor": 1.0, "weight_decay": 0.1}], learning_rate=0.1)
+    optimizer = CaffeSGD([{"params": [used, unused], "rate_factor": 1.0, "weight_decay": 0.1}], learning_rate=0.1)
     used.grad = torch.ones(2)
-    solver.step()
+    optimizer.step()
     assert torch.equal(unused.detach(), torch.ones(2))
     assert not torch.equal(used.detach(), torch.ones(2))
 

@@ -12,9 +12,9 @@ import pytest
 from data_fixtures import voc
 from singleshot.cli.main import run
 from singleshot.errors import RequestError
-from singleshot.train import rate_finder
-from singleshot.train.rate_finder import RESULT, _search, read_search
-from singleshot.train.step import update
+from singleshot.train import lr_finder
+from singleshot.train.lr_finder import RESULT, _search, read_rate_search
+from singleshot.train.step import train_step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def test_the_search_leaves_the_folder_free_for_a_run_whose_report_shows_it(
     assert run([*command, "--find-rate"]) == 0
     assert "suggested: --learning-rate" in " ".join(capsys.readouterr().err.split())
     assert "Search for the learning rate" in (tmp_path / "run/learning-rate.html").read_text()
-    found = read_search(tmp_path / "run")
+    found = read_rate_search(tmp_path / "run")
     assert found is not None
     assert found.rates[0] < found.suggested < found.rates[-1]
     assert run([*command, "--iterations", "2"]) == 0
@@ -71,9 +71,9 @@ def test_the_search_leaves_the_folder_free_for_a_run_whose_report_shows_it(
     ],
 )
 def test_what_is_no_search_is_passed_over(tmp_path: Path, content: str) -> None:
-    assert read_search(tmp_path) is None
+    assert read_rate_search(tmp_path) is None
     (tmp_path / RESULT).write_text(content)
-    assert read_search(tmp_path) is None
+    assert read_rate_search(tmp_path) is None
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
@@ -86,9 +86,9 @@ def test_a_signal_ends_the_search_in_one_line(
 
     def send(*arguments: Any, **options: Any) -> Any:
         os.kill(os.getpid(), stop)
-        return update(*arguments, **options)
+        return train_step(*arguments, **options)
 
-    monkeypatch.setattr(rate_finder, "update", send)
+    monkeypatch.setattr(lr_finder, "train_step", send)
     code = run(["train", str(data), "--out", str(tmp_path / "run"), "--find-rate", *settings.split()])
     assert code == 128 + stop
     last = capsys.readouterr().err.strip().splitlines()[-1]

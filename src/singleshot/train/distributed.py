@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from singleshot.data.loader import Share
+from singleshot.data.loader import Shard
 from singleshot.errors import MachineError, RequestError
 
 PATIENCE = 50.0
@@ -51,7 +51,7 @@ class Ranks:
         """Whether this one writes."""
         return self.rank == 0
 
-    def share(self, part: str | None) -> Share:
+    def shard(self, part: str | None) -> Shard:
         """Which images of each update this process takes.
 
         Args:
@@ -61,7 +61,7 @@ class Ranks:
             RequestError: another number of machines than parts, or nothing of this form.
         """
         if part is None:
-            return Share(self.rank, self.world)
+            return Shard(self.rank, self.world)
         numbers = [int(text) if text.isdecimal() else 0 for text in part.split("/")]
         if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
             raise RequestError(f"--part is such as 2/4, the second of four, got {part!r}")
@@ -69,9 +69,9 @@ class Ranks:
             raise RequestError(
                 f"--part {part} is for {numbers[1]} machines; this run has {self.world // self.local_world}"
             )
-        return Share(self.local_rank, self.local_world, numbers[0] - 1, numbers[1])
+        return Shard(self.local_rank, self.local_world, numbers[0] - 1, numbers[1])
 
-    def sharing_gradients(self, model: nn.Module) -> nn.Module:
+    def ddp_model(self, model: nn.Module) -> nn.Module:
         """The model, whose gradients are averaged over all ranks while they are computed."""
         if self.world == 1:
             return model
@@ -83,7 +83,7 @@ class Ranks:
         """The sum over all ranks."""
         if self.world > 1:
             value = value.clone()
-            with losing_ranks():
+            with lost_rank_errors():
                 dist.all_reduce(value)
         return value
 
@@ -95,7 +95,7 @@ class Ranks:
             value > 0 for value in self.total(torch.tensor(flags, dtype=torch.float32, device=device)).tolist()
         )
 
-    def while_first(self, work: Callable[[Callable[[], None]], None]) -> None:
+    def on_rank_zero(self, work: Callable[[Callable[[], None]], None]) -> None:
         """Rank 0 works and calls what it is given now and then; the others wait, so long as it does.
 
         Raises:
@@ -104,7 +104,7 @@ class Ranks:
         if self.world == 1:
             work(lambda: None)
             return
-        with losing_ranks():
+        with lost_rank_errors():
             self._while_first(work)
 
     def _while_first(self, work: Callable[[Callable[[], None]], None]) -> None:
@@ -128,7 +128,7 @@ class Ranks:
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Ranks]:
+def distributed_context(device: str) -> Iterator[Ranks]:
     """This process's place in its run; alone where `torchrun` did not start it.
 
     Raises:
@@ -151,14 +151,14 @@ def joined(device: str) -> Iterator[Ranks]:
         torch.cuda.set_device(ranks.local_rank)
     dist.init_process_group("nccl" if on_gpu else "gloo", timeout=timedelta(seconds=PATIENCE))
     try:
-        with losing_ranks():
+        with lost_rank_errors():
             yield ranks
     finally:
         dist.destroy_process_group()
 
 
 @contextmanager
-def losing_ranks() -> Iterator[None]:
+def lost_rank_errors() -> Iterator[None]:
     """Torch's many ways to say that another process is gone, as one error.
 
     Raises:

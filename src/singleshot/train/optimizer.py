@@ -83,11 +83,11 @@ class AdamW(torch.optim.AdamW):
         super().step(closure)
 
 
-Solver: TypeAlias = CaffeSGD | AdamW
+Optimizer: TypeAlias = CaffeSGD | AdamW
 
 
-def solver_for(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> Solver:
-    """The recipe's solver on the model's parameters."""
+def build_optimizer(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> Optimizer:
+    """The recipe's optimizer on the model's parameters."""
     groups = parameter_groups(model, recipe, backbone)
     if recipe.optimizer == "adamw":
         return AdamW(groups, learning_rate=recipe.learning_rate, betas=(recipe.momentum, 0.999))

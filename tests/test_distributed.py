@@ -24,16 +24,16 @@ from safetensors.torch import load_file
 from torch import multiprocessing
 
 from data_fixtures import voc
-from singleshot.data.loader import Share, VisitOrder
+from singleshot.data.loader import BatchSampler, Shard
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.ssd.tensors import Batch
-from singleshot.train.ranks import Ranks
+from singleshot.train.distributed import Ranks
+from singleshot.train.optimizer import CaffeSGD, parameter_groups
 from singleshot.train.recipe import CAFFE
-from singleshot.train.solver import CaffeSGD, parameter_groups
-from singleshot.train.step import Normaliser, update
 from singleshot.variants import SSD300_VGG16
+from singleshot.train.step import Normaliser, train_step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,11 +58,19 @@ def batch_of_16() -> Batch:
 
 def gradients(batch: Batch, ranks: Ranks) -> list[torch.Tensor]:
     model = SSD(SMALL, seed=0).train()
-    solver = CaffeSGD(parameter_groups(model, GLOBAL), learning_rate=0.0)
-    sharing = ranks.sharing_gradients(model)
+    optimizer = CaffeSGD(parameter_groups(model, GLOBAL), learning_rate=0.0)
+    sharing = ranks.ddp_model(model)
     normalise = Normaliser(model, torch.device("cpu"))
-    update(
-        model, solver, [batch], recipe=GLOBAL, normalise=normalise, autocast=None, step=0, ranks=ranks, sharing=sharing
+    train_step(
+        model,
+        optimizer,
+        [batch],
+        recipe=GLOBAL,
+        normalise=normalise,
+        autocast=None,
+        step=0,
+        ranks=ranks,
+        sharing=sharing,
     )
     return [parameter.grad.clone() for parameter in model.parameters()]
 
@@ -87,8 +95,8 @@ def test_gradients_of_two_processes_of_eight_equal_those_of_one_of_sixteen(tmp_p
 
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_shares_of_all_processes_are_what_one_would_see(world: int) -> None:
-    alone = list(VisitOrder(11, 8, 5, 3, 9))
-    shares = [list(VisitOrder(11, 8, 5, 3, 9, Share(rank, world))) for rank in range(world)]
+    alone = list(BatchSampler(11, 8, 5, 3, 9))
+    shares = [list(BatchSampler(11, 8, 5, 3, 9, Shard(rank, world))) for rank in range(world)]
     assert [functools.reduce(operator.iadd, parts, []) for parts in zip(*shares, strict=True)] == alone
 
 
@@ -97,7 +105,7 @@ def test_machines_that_hold_parts_see_only_these_and_together_all() -> None:
     seen: list[list[int]] = [[], []]
     for rank in range(4):
         ranks = Ranks(rank, 4, rank % 2, 2)
-        for step in VisitOrder(10, 8, seed=5, first_step=0, last_step=5, share=ranks.share(f"{rank // 2 + 1}/2")):
+        for step in BatchSampler(10, 8, seed=5, first_step=0, last_step=5, shard=ranks.shard(f"{rank // 2 + 1}/2")):
             assert len(step) == 2
             seen[rank // 2] += [image for _, image in step]
     assert [sorted(part) for part in seen] == [sorted([*range(first, 10, 2)] * 4) for first in (0, 1)]
@@ -115,7 +123,7 @@ def test_machines_that_hold_parts_see_only_these_and_together_all() -> None:
 )
 def test_parts_that_cannot_be_are_refused(part: str, message: str) -> None:
     with pytest.raises(RequestError, match=message):
-        Ranks(0, 4, 0, 2).share(part)
+        Ranks(0, 4, 0, 2).shard(part)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from singleshot.train.clock import Clock
+from singleshot.train.timer import StepTimer
 
 
 class Time:
@@ -15,38 +15,40 @@ class Time:
         return self.seconds
 
 
-def run(time: Time, clock: Clock, *, waits: float, works: float, validates: float, every: int, until: int) -> None:
+def run(time: Time, timer: StepTimer, *, waits: float, works: float, validates: float, every: int, until: int) -> None:
     def groups():
         while True:
             time.seconds += waits
             yield []
 
-    for done, _ in enumerate(clock.waiting(groups()), 1):
+    for done, _ in enumerate(timer.waiting(groups()), 1):
         time.seconds += works * (20 if done <= 3 else 1)  # the first ones are slow
         if done % every == 0:
             time.seconds += validates
-            clock.validated(validates)
+            timer.validated(validates)
         if done > until:
             return
 
 
-def clock_of(time: Time, every: int) -> Clock:
-    return Clock(1000, lambda step: 1000 // every - step // every, images_a_step=16, images_a_validation=480, now=time)
+def timer_of(time: Time, every: int) -> StepTimer:
+    return StepTimer(
+        1000, lambda step: 1000 // every - step // every, images_a_step=16, images_a_validation=480, now=time
+    )
 
 
 def test_what_is_left_is_right_after_the_first_epoch() -> None:
     time = Time()
-    clock = clock_of(time, 50)
-    assert clock.seconds_left(0) is None
-    run(time, clock, waits=0.1, works=0.9, validates=20, every=50, until=50)
-    assert clock.seconds_left(50) == pytest.approx(950 * 1.0 + 19 * 20)
+    timer = timer_of(time, 50)
+    assert timer.seconds_left(0) is None
+    run(time, timer, waits=0.1, works=0.9, validates=20, every=50, until=50)
+    assert timer.seconds_left(50) == pytest.approx(950 * 1.0 + 19 * 20)
 
 
 def test_before_a_validation_its_time_is_estimated() -> None:
     time = Time()
-    clock = clock_of(time, 50)
-    run(time, clock, waits=0, works=1, validates=0, every=1000, until=20)
-    assert clock.seconds_left(20) == pytest.approx(980 + 20 * 30 / 3)
+    timer = timer_of(time, 50)
+    run(time, timer, waits=0, works=1, validates=0, every=1000, until=20)
+    assert timer.seconds_left(20) == pytest.approx(980 + 20 * 30 / 3)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,6 @@ def test_before_a_validation_its_time_is_estimated() -> None:
 )
 def test_what_limits_the_speed_is_told(waits: float, workers: int, text: str) -> None:
     time = Time()
-    clock = clock_of(time, 50)
-    run(time, clock, waits=waits, works=1, validates=0, every=1000, until=30)
-    assert text in clock.verdict(workers=workers, cores=4)
+    timer = timer_of(time, 50)
+    run(time, timer, waits=waits, works=1, validates=0, every=1000, until=30)
+    assert text in timer.bottleneck(workers=workers, cores=4)

@@ -19,7 +19,7 @@ from singleshot.shapes import UInt8
 METRICS = "metrics.jsonl"
 
 
-class Journal:
+class RunLog:
     """One run's record; a context manager. Lines are whole even if the run is killed: each is written at once.
 
     Args:
@@ -109,7 +109,7 @@ class _Records:
         self.events.close()
 
 
-def read_history(path: Path) -> list[dict[str, Any]]:
+def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`; a line cut by a crash is left out."""
     if not path.is_file():
         return []

@@ -15,7 +15,7 @@ FORWARD_SHARE = 1 / 3  # of an update's time, until a validation was timed
 MUCH_WAITING = 0.15  # of the time; from here on the images limit the speed
 
 
-class Clock:
+class StepTimer:
     """Told how long updates and validations took, it says how long the rest will take.
 
     Args:
@@ -79,7 +79,7 @@ class Clock:
             validation = step * FORWARD_SHARE * of_validation / of_step
         return (self._steps - done) * step + self._validations_after(done) * validation
 
-    def verdict(self, *, workers: int, cores: int) -> str:
+    def bottleneck(self, *, workers: int, cores: int) -> str:
         """What limits the speed, and what would help."""
         share = self._waited / max(self._waited + self._worked, 1e-9)
         if share < MUCH_WAITING:
@@ -92,10 +92,10 @@ class Clock:
         return f"preparing images limits the speed: {share:.0%} of the time went to waiting for them; {more}"
 
 
-def in_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """A time as people say it.
 
-    >>> in_words(50), in_words(150), in_words(5400)
+    >>> format_duration(50), format_duration(150), format_duration(5400)
     ('1 min', '3 min', '1 h 30 min')
     """
     minutes = max(1, round(seconds / 60))

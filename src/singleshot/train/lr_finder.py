@@ -15,8 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from singleshot.data.batches import batches
-from singleshot.data.loader import TrainingSet, VisitOrder
+from singleshot.data.loader import BatchSampler, TrainingDataset, batches
 from singleshot.errors import NonFiniteLossError, RequestError, WorkerLostError
 from singleshot.files import write_whole
 from singleshot.report.chart import smoothed
@@ -24,7 +23,7 @@ from singleshot.report.content import RateSearch
 from singleshot.ssd.tensors import Batch
 from singleshot.train.plan import Plan
 from singleshot.train.signals import Stopped, catch_signals
-from singleshot.train.step import Normaliser, update
+from singleshot.train.step import Normaliser, train_step
 
 UPDATES = 100
 LOWEST, HIGHEST = 1e-3, 30.0
@@ -36,7 +35,7 @@ RESULT = "learning-rate.json"
 KEPT = "the search has to begin anew"
 
 
-def find_rate(plan: Plan, console: Console) -> RateSearch:
+def find_learning_rate(plan: Plan, console: Console) -> RateSearch:
     """Try rising rates on the plan's network, which is spoilt by it, and write what was found into the plan's folder.
 
     Raises:
@@ -68,7 +67,7 @@ def find_rate(plan: Plan, console: Console) -> RateSearch:
     return found
 
 
-def read_search(folder: Path) -> RateSearch | None:
+def read_rate_search(folder: Path) -> RateSearch | None:
     """What an earlier search in this folder found; None where there was none."""
     try:
         found = RateSearch(**json.loads((folder / RESULT).read_text()))
@@ -107,11 +106,11 @@ def _losses(plan: Plan, rates: np.ndarray, console: Console) -> Generator[float]
     normalise = Normaliser(model, plan.device)
     groups = _groups(plan)
     for step, rate in enumerate(track(rates.tolist(), "trying rates", console=console, transient=True)):
-        plan.solver.learning_rate = rate
+        plan.optimizer.learning_rate = rate
         try:
-            yield update(
+            yield train_step(
                 model,
-                plan.solver,
+                plan.optimizer,
                 list(islice(groups, plan.recipe.accumulate)),
                 recipe=plan.recipe,
                 normalise=normalise,
@@ -125,6 +124,6 @@ def _losses(plan: Plan, rates: np.ndarray, console: Console) -> Generator[float]
 def _groups(plan: Plan) -> Iterator[Batch]:
     parts = plan.recipe.accumulate
     size = plan.recipe.batch_size // parts
-    order = VisitOrder(len(plan.train_set), size, plan.options.seed, 0, UPDATES * parts)
-    samples = TrainingSet(plan.train_set, plan.augmentation, seed=plan.options.seed)
+    order = BatchSampler(len(plan.train_set), size, plan.options.seed, 0, UPDATES * parts)
+    samples = TrainingDataset(plan.train_set, plan.augmentation, seed=plan.options.seed)
     return batches(samples, order, workers=plan.workers, pin=plan.device.type == "cuda")

@@ -13,15 +13,14 @@ import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
-from singleshot.data.batches import batches
-from singleshot.data.loader import TrainingSet, VisitOrder
+from singleshot.data.loader import BatchSampler, TrainingDataset, batches
 from singleshot.errors import WorkerLostError
 from test_loader import make_set
 
 if TYPE_CHECKING:
     from singleshot.types import Sample
 
-ORDER = VisitOrder(5, 2, 0, 0, 4)
+ORDER = BatchSampler(5, 2, 0, 0, 4)
 
 
 class Trap(CaffeAugmentation):
@@ -37,14 +36,14 @@ class Trap(CaffeAugmentation):
         return super().apply(sample, choices)
 
 
-def trapped(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> TrainingSet:
+def trapped(folder: Path, monkeypatch: pytest.MonkeyPatch, kind: str, times: int) -> TrainingDataset:
     (folder / "traps").mkdir()
     (folder / "set").mkdir()
     for number in range(times):
         (folder / "traps" / str(number)).touch()
     monkeypatch.setenv("TRAP_FOLDER", str(folder / "traps"))
     monkeypatch.setenv("TRAP_KIND", kind)
-    return TrainingSet(make_set(folder / "set"), Trap((32, 32), (123, 117, 104), AugmentSettings()), seed=0)
+    return TrainingDataset(make_set(folder / "set"), Trap((32, 32), (123, 117, 104), AugmentSettings()), seed=0)
 
 
 @pytest.mark.parametrize("kind", ["die", "hang"])
