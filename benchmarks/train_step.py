@@ -17,8 +17,8 @@ import torch
 
 from singleshot.models import layers
 from singleshot.models.ssd import SSD
-from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.train.step import keep_freed_memory
+from singleshot.variants import SSDLITE320_MOBILENETV2
 
 VARIANTS = ("plain", "memory", "memory+gradient")
 STEPS = 6

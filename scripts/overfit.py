@@ -20,10 +20,10 @@ from singleshot.evaluate.protocols import evaluate
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend, choose_device
-from singleshot.variants import variant
 from singleshot.train.optimizer import CaffeSGD, learning_rate, parameter_groups
 from singleshot.train.recipe import CAFFE
 from singleshot.train.step import Normaliser, train_step
+from singleshot.variants import variant
 
 PLAIN = AugmentSettings(
     brightness_probability=0,

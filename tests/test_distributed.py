@@ -32,8 +32,8 @@ from singleshot.ssd.tensors import Batch
 from singleshot.train.distributed import Ranks
 from singleshot.train.optimizer import CaffeSGD, parameter_groups
 from singleshot.train.recipe import CAFFE
-from singleshot.variants import SSD300_VGG16
 from singleshot.train.step import Normaliser, train_step
+from singleshot.variants import SSD300_VGG16
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,9 +8,9 @@ from torch import nn
 
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.layers import L2Norm
-from singleshot.variants import SSD300_VGG16
 from singleshot.train.optimizer import CaffeSGD, clip_gradients, learning_rate, parameter_groups
 from singleshot.train.recipe import CAFFE, recipe_for
+from singleshot.variants import SSD300_VGG16
 
 
 def test_one_update_by_hand() -> None:

@@ -11,8 +11,8 @@ from singleshot.models.ssd import SSD
 from singleshot.ssd.tensors import Batch
 from singleshot.train.optimizer import build_optimizer
 from singleshot.train.recipe import CAFFE
-from singleshot.variants import SSD300_VGG16
 from singleshot.train.step import Normaliser, train_step
+from singleshot.variants import SSD300_VGG16
 
 
 @pytest.mark.parametrize("boundary_boxes", [True, False])

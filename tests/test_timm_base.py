@@ -25,15 +25,9 @@ from singleshot.models.initialise import initialise
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.models.timm_base import timm_preprocess
 from singleshot.spec import ModelSpec, Preprocess
-from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS
-    SSD300_VGG16,
-    SSDLITE320_MOBILENETV2,
-    VARIANTS,
-    ModelSpec,
-    Preprocess,
-)
 from singleshot.train.optimizer import parameter_groups
 from singleshot.train.recipe import Recipe
+from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS
 from singleshot.weights.build import load_network, save_network, start_from_file
 from singleshot.weights.folder import read_folder, read_spec
 
