@@ -26,7 +26,7 @@ from singleshot.train.recipe import migrate_recipe
 from singleshot.types import Annotations
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import keep_classes
-from singleshot.weights.folder import CARD, read_configuration, read_export, save_export
+from singleshot.weights.folder import CARD, read_folder, save_export
 
 LEAST_OBJECTS = 100
 LARGEST = 18_000_000  # bytes
@@ -44,13 +44,13 @@ def main() -> None:
     parser.add_argument("--test-split", required=True)
     parser.add_argument("--note", action="append", default=[], help="a line for the card")
     given = parser.parse_args()
-    configuration = read_configuration(given.model)
-    counts = configuration.provenance["objects"]
+    trained = read_folder(given.model)
+    counts = trained.provenance["objects"]
     names = [name for name, count in counts.items() if count >= LEAST_OBJECTS]
-    network = keep_classes(load_network(given.model), names)
+    network = keep_classes(load_network(trained), names)
     network.spec = replace(network.spec, name=given.name)
     folder = SHIPPED / given.name
-    provenance = {**configuration.provenance, "data": [Path(path).name for path in configuration.provenance["data"]]}
+    provenance = {**trained.provenance, "data": [Path(path).name for path in trained.provenance["data"]]}
     save_network(folder, network, card="", provenance=provenance, half=True)
     test_set = open_data(given.data, split=given.test_split)
     backends = {"torch, fp32": TorchBackend(load_network(folder), torch.device("cpu"))}
@@ -94,17 +94,17 @@ def training(provenance: Mapping[str, Any]) -> list[str]:
 
 def warn_of_training_images(engine: Path) -> None:
     """Say in an engine's card that the mAP beside it is of images that the model was trained on."""
-    configuration, files = read_export(engine)
+    folder = read_folder(engine)
     text = (engine / CARD).read_text(encoding="utf-8").replace(f" {WARNING}", "")
     line = next(line for line in text.splitlines() if line.startswith("Against its source: "))
-    assert configuration.export is not None
+    assert folder.export is not None
     save_export(
         engine,
-        configuration.model,
-        files,
-        export=configuration.export,
+        folder.spec,
+        folder.engine_files(),
+        export=folder.export,
         card=text.replace(line, f"{line} {WARNING}"),
-        provenance=configuration.provenance,
+        provenance=folder.provenance,
     )
 
 

@@ -59,7 +59,7 @@ def test_half_precision_costs_half_and_little_accuracy(tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_their_configuration_name_both_sides(tmp_path: Path) -> None:
     model = SSD(VGG)
     save_network(tmp_path / "m", model, card="")
-    tensors = read_folder(tmp_path / "m").tensors
+    tensors = read_folder(tmp_path / "m").tensors()
     save_folder(tmp_path / "classes", replace(VGG, class_names=("a",)), tensors, card="")
     with pytest.raises(
         ModelError, match=r"heads\.confidence\.conv4_3\.weight as \(84, 32, 3, 3\).*needs \(8, 32, 3, 3\)"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
 from singleshot.runtime import find_model as find_model_module
 from singleshot.runtime.detector import Detector, as_array
-from singleshot.runtime.find_model import find_model
+from singleshot.runtime.find_model import find_model, shipped_models
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import Found
 from singleshot.variants import SSDLITE320_MOBILENETV2
@@ -24,7 +26,6 @@ from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 SMALL = SSDLITE320_MOBILENETV2.with_input_size(64, 64)
 
@@ -34,10 +35,10 @@ class OneBox:
 
     spec: ModelSpec = SMALL
 
-    def lanes(self) -> tuple[()]:
+    def workers(self) -> tuple[()]:
         return ()
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
+    def __call__(self, images: Sequence[np.ndarray], **_: object) -> list[Found]:
         boxes = np.array([[-0.1, 0, 0.5, 1], [0.5, 0, 1.2, 1]], np.float32)
         return [Found(boxes, np.array([0.9, 0.2], np.float32), np.array([6, 7])) for _ in images]
 
@@ -52,6 +53,65 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "small"
     save_network(folder, SSD(SMALL), card="# small\n")
     return folder
+
+
+class BySide:
+    """A backend that finds one box in each image, as wide a share of it as its first pixel says.
+
+    With workers it detects image by image, else in batches.
+    """
+
+    spec: ModelSpec = SMALL
+
+    def __init__(self, *, with_workers: bool) -> None:
+        self.with_workers = with_workers
+
+    def workers(self) -> list[Any]:
+        return [self._detect, self._detect] if self.with_workers else []
+
+    def _detect(self, image: np.ndarray, **_: object) -> Found:
+        box = np.array([[0, 0, image[0, 0, 0] / 100, 1]], np.float32)
+        return Found(box, np.array([0.9], np.float32), np.array([0]))
+
+    def __call__(self, images: Sequence[np.ndarray], **_: object) -> list[Found]:
+        return [self._detect(image) for image in images]
+
+
+@pytest.mark.parametrize("with_workers", [True, False])
+def test_a_bad_file_does_not_shift_the_detections_of_later_images(tmp_path: Path, with_workers: bool) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(10)]
+    for number, path in enumerate(paths):
+        Image.fromarray(np.full((10, 100, 3), 10 * number, np.uint8)).save(path)
+    for number in (0, 3, 4, 9):
+        paths[number].write_bytes(b"no image")
+    items = list(Detector(BySide(with_workers=with_workers), name="by side").stream(paths, batch_size=3))
+    assert [number for number, item in enumerate(items) if isinstance(item, ImageError)] == [0, 3, 4, 9]
+    for number in (1, 2, 5, 6, 7, 8):
+        item = items[number]
+        assert not isinstance(item, ImageError)
+        path, pixels, detections = item
+        assert (path, pixels[0, 0, 0]) == (paths[number], 10 * number)
+        assert detections.boxes[0, 2] == pytest.approx(10 * number)
+
+
+def test_what_scores_exactly_the_score_is_kept() -> None:
+    pixels = CHELSEA.pixels()
+    everything = Detector.load()(pixels)
+    score = float(everything.scores[1])
+    expected = int((everything.scores >= everything.scores[1]).sum())
+    assert len(Detector.load(score=score)(pixels)) == expected
+    assert len(everything.above(score)) == expected
+
+
+def test_a_score_that_is_none_is_refused() -> None:
+    for wrong in (float("nan"), -0.1, 1.5):
+        with pytest.raises(RequestError, match=str(wrong)):
+            Detector(OneBox(), name="one box", score=wrong)
+
+
+def test_a_backend_is_not_changed_by_the_score_of_a_detector() -> None:
+    detector = Detector.load(score=0.9)
+    assert len(Detector(detector.backend, name="all")(CHELSEA.path)) > len(detector(CHELSEA.path))
 
 
 @pytest.mark.parametrize("score", [0.0, 0.01, 0.3])
@@ -159,9 +219,36 @@ def test_patterns_are_files_and_addresses_are_refused(tmp_path: Path) -> None:
         image_files([str(tmp_path / "empty")])
 
 
+OPENED: list[str] | None = None
+
+
+def note_opened(event: str, arguments: tuple[Any, ...]) -> None:
+    if OPENED is not None and event == "open":
+        OPENED.append(str(arguments[0]))
+
+
+sys.addaudithook(note_opened)  # for ever; silent while OPENED is None
+
+
+def test_loading_a_model_reads_each_of_its_files_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "OPENED", [])
+    shipped = next(iter(shipped_models().values()))
+    Detector.load()
+    assert OPENED is not None
+    read = [str(Path(name).relative_to(shipped)) for name in OPENED if name.startswith(str(shipped))]
+    engines = sorted(path.name for path in shipped.iterdir() if path.is_dir())
+    of_engines = [f"{engine}/{name}" for engine in engines for name in ("SHA256SUMS", "config.json")]
+    chosen = [f"openvino-int8/{name}" for name in ("model.xml", "model.bin")]
+    assert sorted(read) == sorted(["SHA256SUMS", "config.json", *of_engines, *chosen])
+    monkeypatch.setattr(sys.modules[__name__], "OPENED", [])
+    Detector.load(precision="fp32")
+    read = [str(Path(name).relative_to(shipped)) for name in OPENED if name.startswith(str(shipped))]
+    assert read == ["SHA256SUMS", "config.json", "model.safetensors"]
+
+
 def test_models_are_found_by_folder_and_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find_model_module, "shipped_models", lambda: {"cars": model})
-    assert find_model(None) == find_model("cars") == find_model(model) == model
+    assert find_model(None).path == find_model("cars").path == find_model(model).path == model
     with pytest.raises(RequestError, match="architecture without weights"):
         find_model("ssd300-vgg16")
     with pytest.raises(RequestError, match="did you mean cars"):

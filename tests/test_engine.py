@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from singleshot.runtime.engine import found_in, resize_into
+from singleshot.runtime.engine import raw_detections, resize_into
 from singleshot.spec import Postprocess
 from singleshot.ssd import detection as module
 from singleshot.ssd.detection import postprocess
@@ -34,7 +34,7 @@ def test_boxes_that_are_surely_background_are_left_out_unseen(
         monkeypatch.setattr(module, "detection_output", None)
     spec = replace(SSD300_VGG16, postprocess=Postprocess(score_threshold=threshold))
     offsets, probabilities, boxes = predictions(1, background)
-    for number, found in enumerate(found_in(spec, boxes, offsets, probabilities)):
+    for number, found in enumerate(raw_detections(spec, boxes, offsets, probabilities)):
         all_of_them = postprocess(offsets[number], probabilities[number], boxes, spec.boxes.variances, spec.postprocess)
         np.testing.assert_array_equal(found.boxes_xyxy, all_of_them.boxes_xyxy)
         np.testing.assert_array_equal(found.labels, all_of_them.labels)
@@ -44,7 +44,7 @@ def test_boxes_that_are_surely_background_are_left_out_unseen(
 def test_a_sick_network_is_counted_not_hidden() -> None:
     offsets, probabilities, boxes = predictions(2, 9.0)
     probabilities[0, :7] = np.nan
-    healthy, sick = found_in(SSD300_VGG16, boxes, offsets[::-1], probabilities[::-1])
+    healthy, sick = raw_detections(SSD300_VGG16, boxes, offsets[::-1], probabilities[::-1])
     assert (healthy.dropped, sick.dropped) == (0, 7)
     assert np.isfinite(sick.scores).all()
 

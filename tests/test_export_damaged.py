@@ -18,7 +18,7 @@ from singleshot.runtime.backends import load_engine, start_engine
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.onnx_backend import OnnxBackend
 from singleshot.weights.build import load_network
-from singleshot.weights.folder import read_export
+from singleshot.weights.folder import read_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,11 +43,11 @@ def test_a_damaged_export_is_refused(exported: Path, source: Path, tmp_path: Pat
 
 
 def test_a_graph_that_is_not_what_its_configuration_says(engine_folder: Path) -> None:
-    configuration, files = read_export(engine_folder)
-    assert configuration.export is not None
+    folder = read_folder(engine_folder)
+    assert folder.export is not None
     for other in (replace(SMALL, class_names=("cat",)), replace(SMALL, input_size_hw=(40, 57))):
         with pytest.raises(ModelError, match=r"does not fit its config.json: expected images"):
-            start_engine(configuration.export.engine, other, files, precision="fp32", origin="it")
+            start_engine(folder.export.engine, other, folder.engine_files(), precision="fp32", origin="it")
 
 
 def test_a_graph_that_contradicts_itself_is_refused_and_not_run(exported: Path, tmp_path: Path) -> None:

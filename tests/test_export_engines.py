@@ -1,4 +1,4 @@
-"""Exported models on their engines: they detect what their source detects, in threads and lanes, without torch."""
+"""Exported models on their engines: they detect what their source detects, in threads and by workers, without torch."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from singleshot.runtime.detector import Detector
 from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.weights.build import load_network, save_network
+from singleshot.weights.folder import read_folder
 
 
 def test_an_export_detects_what_its_source_detects(source: Path, engine_folder: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_batch_gives_what_its_images_give(engine_folder: Path) -> None:
 def test_many_files_come_in_order_whatever_lane_they_took(engine_folder: Path, tmp_path: Path) -> None:
     paths = [photograph.path for photograph in PHOTOGRAPHS] * 2
     (tmp_path / "bad.jpg").write_bytes(b"no image")
-    detector = Detector(load_engine(engine_folder, threads=3), name="three lanes")
+    detector = Detector(load_engine(engine_folder, threads=3), name="three workers")
     found = list(detector.stream([*paths[:5], tmp_path / "bad.jpg", *paths[5:]]))
     assert isinstance(found.pop(5), ImageError)
     assert [item[0] for item in found if not isinstance(item, ImageError)] == paths
@@ -77,11 +78,11 @@ def test_the_engine_inside_a_model_folder_is_used_while_it_fits(source: Path, ex
     (tmp_path / "m/another").mkdir()
     (tmp_path / "m/another/config.json").write_text("{}")  # some other tool's
     shutil.copytree(exported, tmp_path / "m/openvino")
-    assert isinstance(load_backend(tmp_path / "m"), OpenVINOBackend)
-    assert isinstance(load_backend(tmp_path / "m", "cpu"), OpenVINOBackend)
+    assert isinstance(load_backend(read_folder(tmp_path / "m")), OpenVINOBackend)
+    assert isinstance(load_backend(read_folder(tmp_path / "m"), "cpu"), OpenVINOBackend)
     save_network(tmp_path / "m", SSD(SMALL, seed=9), card="")  # trained on; the engine stays behind
     assert (tmp_path / "m/openvino").is_dir()
-    assert isinstance(load_backend(tmp_path / "m"), TorchBackend)
+    assert isinstance(load_backend(read_folder(tmp_path / "m")), TorchBackend)
 
 
 def test_detection_with_an_exported_model_loads_no_torch(exported: Path, tmp_path: Path) -> None:

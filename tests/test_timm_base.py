@@ -225,7 +225,7 @@ def test_a_folder_keeps_it(tmp_path: Path) -> None:
     with torch.inference_mode():
         assert torch.equal(load_network(tmp_path / "m")(x).logits, model(x).logits)
     save_network(tmp_path / "half", model, card="", half=True)
-    halved = read_folder(tmp_path / "half").tensors
+    halved = read_folder(tmp_path / "half").tensors()
     for name, tensor in model.state_dict().items():
         if name.endswith(("running_mean", "running_var")):
             assert torch.equal(torch.from_numpy(halved[name]), tensor)
@@ -319,7 +319,7 @@ def test_training_ends_the_same_where_it_was_interrupted(tmp_path: Path, capsys:
     spec = read_spec(tmp_path / "run/last")
     assert (spec.backbone, spec.batch_norm) == ("timm:test_efficientnet", True)
     assert spec.preprocess == timm_preprocess("timm:test_efficientnet")
-    whole = read_folder(tmp_path / "run/last").tensors
+    whole = read_folder(tmp_path / "run/last").tensors()
     last = max((tmp_path / "run/checkpoints").iterdir(), key=lambda path: path.name)
     for path in sorted(last.rglob("*"), reverse=True):
         path.unlink()
@@ -328,7 +328,7 @@ def test_training_ends_the_same_where_it_was_interrupted(tmp_path: Path, capsys:
         (tmp_path / "run" / name).rename(tmp_path / f"first-{name}")
     assert run([*given, "--out", str(tmp_path / "run"), "--resume"]) == 0
     assert "going on after step 3 of 4" in capsys.readouterr().err
-    again = read_folder(tmp_path / "run/last").tensors
+    again = read_folder(tmp_path / "run/last").tensors()
     assert all((whole[name] == again[name]).all() for name in whole)
 
 

@@ -46,10 +46,10 @@ def test_round_trip(tmp_path: Path, spec: Any) -> None:
     assert found.spec == spec
     assert folder.read_spec(tmp_path / "m") == spec
     assert found.provenance == {"mAP": None, "rates": [0.1, 2], "note": "ü"}
-    assert found.tensors.keys() == TENSORS.keys()
+    assert found.tensors().keys() == TENSORS.keys()
     for name, array in TENSORS.items():
-        np.testing.assert_array_equal(found.tensors[name], array, strict=True)
-    folder.verify(tmp_path / "m")
+        np.testing.assert_array_equal(found.tensors()[name], array, strict=True)
+    folder.read_folder(tmp_path / "m").verify()
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [
         "README.md",
         "SHA256SUMS",
@@ -62,13 +62,13 @@ def test_round_trip(tmp_path: Path, spec: Any) -> None:
 def test_transposed_arrays_keep_their_values(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.float32).reshape(2, 3).T
     folder.save_folder(tmp_path / "m", SSD300_VGG16, {"a": array}, card="")
-    np.testing.assert_array_equal(folder.read_folder(tmp_path / "m").tensors["a"], array)
+    np.testing.assert_array_equal(folder.read_folder(tmp_path / "m").tensors()["a"], array)
 
 
 def test_half_precision_halves_weights_but_not_statistics(tmp_path: Path) -> None:
     huge = {"heads.x.weight": np.array([1e6, 1], np.float32)}
     folder.save_folder(tmp_path / "m", SSD300_VGG16, {**TENSORS, **huge}, card="", half=True)
-    found = folder.read_folder(tmp_path / "m").tensors
+    found = folder.read_folder(tmp_path / "m").tensors()
     weight = TENSORS["backbone.conv.weight"]
     assert found["backbone.conv.weight"].dtype == np.float32
     np.testing.assert_array_equal(found["backbone.conv.weight"], weight.astype(np.float16).astype(np.float32))
@@ -86,25 +86,25 @@ def test_every_flipped_bit_is_refused_and_its_file_named(stored: Path) -> None:
             damaged[position // 8] ^= 1 << (position % 8)
             path.write_bytes(damaged)
             with pytest.raises((HashError, ModelError), match=r"\.json|\.safetensors|\.md|SHA256SUMS") as caught:
-                folder.verify(stored)
+                folder.read_folder(stored).verify()
             if name != "SHA256SUMS":
                 assert name in str(caught.value)
                 assert isinstance(caught.value, HashError)
         path.write_bytes(content)
-    folder.verify(stored)
+    folder.read_folder(stored).verify()
 
 
 def test_a_cut_file_is_refused(stored: Path) -> None:
     path = stored / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(HashError, match=r"model\.safetensors is damaged"):
-        folder.read_folder(stored)
+        folder.read_folder(stored).tensors()
 
 
 def test_missing_files_are_named(stored: Path, tmp_path: Path) -> None:
     (stored / "model.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model\.safetensors cannot be read"):
-        folder.read_folder(stored)
+        folder.read_folder(stored).tensors()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="is no model folder"):
         folder.read_spec(tmp_path / "empty")
@@ -167,7 +167,7 @@ def test_what_is_no_configuration_is_refused(stored: Path, text: str) -> None:
 def test_sums_cannot_point_outside_the_folder(stored: Path, name: str) -> None:
     (stored / "SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")
     with pytest.raises(HashError, match="SHA256SUMS is damaged"):
-        folder.verify(stored)
+        folder.read_folder(stored).verify()
 
 
 def test_a_full_disk_leaves_the_old_folder(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_the_folder_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: pytes
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     folder.save_folder(tmp_path / "m", SSD300_VGG16, {"a": np.array([1, np.nan], np.float32)}, card="")
     with pytest.raises(ModelError, match="a holds values that are not finite"):
-        folder.read_folder(tmp_path / "m")
+        folder.read_folder(tmp_path / "m").tensors()
 
 
 def boxes_of(first: MapBoxes) -> BoxSpec:

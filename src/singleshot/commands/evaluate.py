@@ -18,7 +18,6 @@ from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.find_model import find_model
 from singleshot.types import Annotations, Detections
-from singleshot.weights.folder import read_spec
 
 HELD_OUT = "held-out"
 
@@ -41,7 +40,7 @@ def evaluate_set(
         RequestError: both a model and detections were given; proposals cannot be compared.
         DataError: the split is empty, or the model knows none of its classes.
     """
-    if protocol is None and detections_file is None and read_spec(find_model(model)).class_agnostic:
+    if protocol is None and detections_file is None and find_model(model).spec.class_agnostic:
         protocol = PROPOSALS
     proposes = protocol == PROPOSALS
     if proposes and against is not None:

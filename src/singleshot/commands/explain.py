@@ -15,7 +15,6 @@ from singleshot.runtime.find_model import find_model
 from singleshot.train.recipe import migrate_recipe
 from singleshot.types import Annotations
 from singleshot.weights.build import load_network
-from singleshot.weights.folder import WEIGHTS, read_configuration
 
 
 def explain_image(image: Path, *, model: str | None, data: str | None, score: float, page: Path) -> Explanation:
@@ -36,8 +35,10 @@ def explain_image(image: Path, *, model: str | None, data: str | None, score: fl
     if not 0 <= score <= 1:
         raise RequestError(f"--score is between 0 and 1, got {score:g}")
     folder = find_model(model)
-    if not (folder / WEIGHTS).is_file():
-        raise RequestError(f"{folder} is an export: its weights cannot be followed; give the model folder it came from")
+    if not folder.weights_hash:
+        raise RequestError(
+            f"{folder.path} is an export: its weights cannot be followed; give the model folder it came from"
+        )
     pixels = decode_image(image)
     network = load_network(folder)
     learnt: dict[str, Any] = {}
@@ -48,18 +49,18 @@ def explain_image(image: Path, *, model: str | None, data: str | None, score: fl
         boxes, labels, _ = ground_truth_to_learn(ground_truth, width=width, height=height)
         if not set(annotations.class_names) & set(network.spec.class_names):
             raise DataError(
-                f"{model or folder.name} detects {', '.join(network.spec.class_names[:5])}; {data} has "
+                f"{model or folder.path.name} detects {', '.join(network.spec.class_names[:5])}; {data} has "
                 f"{', '.join(annotations.class_names[:5])}: no class in common"
             )
         rows, numbers = ground_truth_in_numbering(labels, annotations.class_names, network.spec.class_names)
         learnt = {"ground_truth_xyxy": boxes[rows], "labels": numbers}
-    recipe = read_configuration(folder).provenance.get("recipe", {})
+    recipe = folder.provenance.get("recipe", {})
     recipe = migrate_recipe(recipe) if isinstance(recipe, dict) else {}
     for argument, name in (("overlap_threshold", "iou_threshold"), ("negative_ratio", "negative_ratio")):
         if isinstance(recipe.get(name), float):
             learnt[argument] = recipe[name]
     found = explain(network, pixels, score=score, **learnt)
-    write_explanation(page, f"{image.name} by {model or folder.name}", pixels, found)
+    write_explanation(page, f"{image.name} by {model or folder.path.name}", pixels, found)
     return found
 
 

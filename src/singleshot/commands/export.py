@@ -24,7 +24,7 @@ from singleshot.runtime.find_model import find_model
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
-from singleshot.weights.folder import WEIGHTS, Export, Precision, read_configuration, save_export, weights_hash
+from singleshot.weights.folder import WEIGHTS, Export, Precision, save_export
 from singleshot.weights.replace import require_replaceable
 
 Format = Literal["openvino", "onnx", "torch", "aotinductor"]
@@ -214,6 +214,6 @@ def _source(model: str | None) -> tuple[SSD, Mapping[str, Any], str]:
         return SSD(variant(model)).eval(), {"weights": "seed 0, not trained"}, ""
     folder = find_model(model)
     network = load_network(folder)
-    name = Path(model).name if model is not None else folder.name
+    name = Path(model).name if model is not None else folder.path.name
     network.spec = replace(network.spec, name=name if name in VARIANTS else network.spec.name)
-    return network, read_configuration(folder).provenance, weights_hash(folder)
+    return network, folder.provenance, folder.weights_hash

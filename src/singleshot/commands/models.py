@@ -21,7 +21,7 @@ def layers(name: str) -> list[dict[str, Any]]:
     """The layer table of an architecture, a shipped model or a model folder (needs torch)."""
     from singleshot.models.describe import describe
 
-    return describe(VARIANTS[name] if name in VARIANTS else read_spec(find_model(name)))
+    return describe(VARIANTS[name] if name in VARIANTS else find_model(name).spec)
 
 
 def _row(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from singleshot.errors import VerificationError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import ASTRONAUT, CAMERA, CHELSEA, COFFEE
 from singleshot.preprocess import to_network_input
-from singleshot.runtime.engine import DETECTIONS, RAW, ROWS, found_in
+from singleshot.runtime.engine import DETECTIONS, RAW, ROWS, raw_detections
 from singleshot.shapes import Float32, UInt8
 from singleshot.ssd.coder import decode
 from singleshot.ssd.detection import Found
@@ -112,7 +112,7 @@ def verify(outputs: Outputs, network: SSD, images: Sequence[Image], precision: s
     if ROWS in results:
         _require_classic_rows(results, default_boxes, spec.boxes.variances)
     if DETECTIONS[0] in results:
-        detections = found_in(spec, default_boxes, *raw)
+        detections = raw_detections(spec, default_boxes, *raw)
         _compare_detections(results[DETECTIONS[0]], results[DETECTIONS[1]], detections)
     return differences
 
@@ -149,7 +149,7 @@ def _matched_detections(network: SSD, images: Sequence[Image], raw: RawOutputs, 
     distances: list[float] = []
     count = 0
     for image, exported, source in zip(
-        images, found_in(spec, default_boxes, *raw), found_in(spec, default_boxes, *expected), strict=True
+        images, raw_detections(spec, default_boxes, *raw), raw_detections(spec, default_boxes, *expected), strict=True
     ):
         count += len(source)
         if not len(exported) or not len(source):

@@ -10,7 +10,7 @@ from singleshot.runtime.engine import Backend
 from singleshot.runtime.onnx_backend import OnnxBackend
 from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.spec import ModelSpec
-from singleshot.weights.folder import SUMS, read_configuration, read_export, weights_hash
+from singleshot.weights.folder import SUMS, ModelFolder, read_folder
 
 ENGINES = ("openvino", "onnx")
 """Formats of `ssd export` that a Detector runs, the faster one first."""
@@ -19,7 +19,7 @@ FASTEST_FIRST = ("int8", "bf16", "fp32")
 
 
 def load_backend(
-    folder: Path, device: str = "auto", *, precision: str | None = None, compiled: bool = False
+    folder: ModelFolder, device: str = "auto", *, precision: str | None = None, compiled: bool = False
 ) -> Backend:
     """An exported model on its engine, or a model folder on the engine inside it, else on torch.
 
@@ -37,16 +37,16 @@ def load_backend(
         ModelError, HashError: the folder is not whole; the message says why.
     """
     on_cpu = device in {"auto", "cpu"}
-    if read_configuration(folder).export is not None:
+    if folder.export is not None:
         if not on_cpu:
-            raise RequestError(f"{folder} is exported for the processor; give the model it came from for {device}")
+            raise RequestError(f"{folder.path} is exported for the processor; give the model it came from for {device}")
         if precision is not None or compiled:
             raise RequestError(
-                f"{folder} is exported, its precision is settled; give the model it came from, or export it anew: "
+                f"{folder.path} is exported, its precision is settled; give the model it came from, or export it anew: "
                 "ssd export --precision"
             )
         return load_engine(folder)
-    engine = _inside(folder) if on_cpu and precision is None and not compiled else None
+    engine = engine_inside(folder) if on_cpu and precision is None and not compiled else None
     if engine is not None:
         return load_engine(engine)
     try:
@@ -55,22 +55,35 @@ def load_backend(
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise RequestError(f"{folder} needs torch, which is not installed: pip install 'singleshot[train]'") from error
+        raise RequestError(
+            f"{folder.path} needs torch, which is not installed: pip install 'singleshot[train]'"
+        ) from error
     return TorchBackend(load_network(folder), choose_device(device), precision=precision or "fp32", compiled=compiled)
 
 
-def load_engine(folder: Path, *, threads: int | None = None) -> OpenVINOBackend | OnnxBackend:
+def load_engine(source: Path | ModelFolder, *, threads: int | None = None) -> OpenVINOBackend | OnnxBackend:
     """An exported model's folder on its engine.
 
     Raises:
         RequestError, ModelError, HashError: as `load_backend`.
     """
-    configuration, files = read_export(folder)
-    export = configuration.export
+    folder = read_folder(source)
+    files, export = folder.engine_files(), folder.export
     assert export is not None
     return start_engine(
-        export.engine, configuration.model, files, precision=export.precision, origin=str(folder), threads=threads
+        export.engine, folder.spec, files, precision=export.precision, origin=str(folder.path), threads=threads
     )
+
+
+def engine_inside(folder: ModelFolder) -> ModelFolder | None:
+    """An export that lies in a model folder and was made from its weights as they are now; the fastest of several."""
+    exports: dict[tuple[int, int], ModelFolder] = {}
+    for sums in sorted(folder.path.glob(f"*/{SUMS}")):
+        inside = read_folder(sums.parent)
+        export = inside.export
+        if export is not None and export.engine in ENGINES and export.source == folder.weights_hash:
+            exports.setdefault((ENGINES.index(export.engine), FASTEST_FIRST.index(export.precision)), inside)
+    return exports[min(exports)] if exports else None
 
 
 def start_engine(
@@ -99,14 +112,3 @@ def start_engine(
 
         return OnnxBackend(spec, next(iter(files.values())), origin=origin, threads=threads)
     raise ModelError(f"{origin} is exported as {engine}, which is not run here; these are: {', '.join(ENGINES)}")
-
-
-def _inside(folder: Path) -> Path | None:
-    """An export that lies in a model folder and was made from its weights as they are now; the fastest of several."""
-    source = weights_hash(folder)
-    found: dict[tuple[int, int], Path] = {}
-    for sums in sorted(folder.glob(f"*/{SUMS}")):
-        export = read_configuration(sums.parent).export
-        if export is not None and export.engine in ENGINES and export.source == source:
-            found.setdefault((ENGINES.index(export.engine), FASTEST_FIRST.index(export.precision)), sums.parent)
-    return found[min(found)] if found else None

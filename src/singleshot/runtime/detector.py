@@ -1,16 +1,15 @@
-"""The detector as people use it: load once, call with images."""
+"""The detector as people use it: load it once, call it with images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
 import numpy as np
 import PIL.Image
 
-from singleshot.errors import ImageError
+from singleshot.errors import ImageError, RequestError
 from singleshot.preprocess import decode_image, image_pixels
 from singleshot.runtime.backends import load_backend
 from singleshot.runtime.engine import Backend
@@ -18,6 +17,7 @@ from singleshot.runtime.find_model import find_model
 from singleshot.runtime.streaming import stream
 from singleshot.ssd.detection import Found, to_detections
 from singleshot.types import Annotations, Detections
+from singleshot.weights.folder import ModelFolder
 
 ImageSource = str | Path | PIL.Image.Image | np.ndarray
 
@@ -30,15 +30,19 @@ class Detector:
     ['RBC', 'RBC', 'WBC']
     """
 
-    def __init__(self, backend: Backend, *, name: str) -> None:
+    def __init__(self, backend: Backend, *, name: str, score: float = 0.0) -> None:
+        if not 0 <= score <= 1:
+            raise RequestError(f"a score lies between 0 and 1, got {score}")
         self.backend = backend
         self.spec = backend.spec
         self.name = name
+        just_below = float(np.nextafter(np.float32(score), np.float32(-1)))  # backends' thresholds are exclusive
+        self._score_threshold = max(self.spec.postprocess.score_threshold, just_below)
 
     @classmethod
     def load(
         cls,
-        model: str | Path | None = None,
+        model: str | Path | ModelFolder | None = None,
         *,
         device: str = "auto",
         score: float = 0.0,
@@ -50,23 +54,20 @@ class Detector:
         Args:
             model: which one.
             device: `auto`, `cpu`, or a name of torch's.
-            score: do not look for what scores less. The detections are those of `.above(score)`, some milliseconds a
-                image sooner: thousands of unlikely boxes need no suppression.
+            score: leave out detections below this, 0 to 1, but keep those that score exactly this. The result equals
+                that of `.above(score)` and takes some milliseconds less: thousands of unlikely boxes need no NMS.
             precision: of torch, `fp32` or `bf16`; None: that of the export, else fp32.
             compiled: with torch, compile the network at the first call (with CUDA graphs on CUDA), which takes a
                 minute; worth it for many images.
 
         Raises:
-            RequestError: there is no such model.
+            RequestError: there is no such model, or the score is none.
             ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
         backend = load_backend(folder, device, precision=precision, compiled=compiled)
-        settings = backend.spec.postprocess
-        just_below = float(np.nextafter(np.float32(score), np.float32(-1)))  # thresholds are exclusive
-        if just_below > settings.score_threshold:
-            backend.spec = replace(backend.spec, postprocess=replace(settings, score_threshold=just_below))
-        return cls(backend, name=str(model or folder.name))
+        name = str(model) if isinstance(model, str | Path) else folder.path.name
+        return cls(backend, name=name, score=score)
 
     @overload
     def __call__(self, images: ImageSource) -> Detections: ...
@@ -91,17 +92,22 @@ class Detector:
 
         Yields, in order, path, decoded image and detections; or the error of a file that cannot be used.
         """
-        for item in stream(self.backend, paths, batch_size=batch_size):
-            yield item if isinstance(item, ImageError) else (*item[:2], self._in_pixels(item[2], item[1]))
+        for item in stream(self.backend, paths, batch_size=batch_size, score_threshold=self._score_threshold):
+            if isinstance(item, ImageError):
+                yield item
+            else:
+                path, image, raw = item
+                yield path, image, self._in_pixels(raw, image)
 
     def _detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
         if not images:
             return []
-        return [self._in_pixels(*pair) for pair in zip(self.backend(images), images, strict=True)]
+        results = self.backend(images, score_threshold=self._score_threshold)
+        return [self._in_pixels(raw, image) for raw, image in zip(results, images, strict=True)]
 
-    def _in_pixels(self, found: Found, image: np.ndarray) -> Detections:
+    def _in_pixels(self, raw: Found, image: np.ndarray) -> Detections:
         height, width = image.shape[:2]
-        return to_detections(found, width=width, height=height, class_names=self.spec.class_names)
+        return to_detections(raw, width=width, height=height, class_names=self.spec.class_names)
 
 
 def as_array(image: ImageSource) -> np.ndarray:

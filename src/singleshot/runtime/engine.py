@@ -1,9 +1,10 @@
-"""What every engine's graph takes and gives, and the way from an image into it and from its results out."""
+"""What every engine has in common: its graph's input and results, and the way from images to detections."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import cv2
@@ -11,7 +12,7 @@ import numpy as np
 
 from singleshot.errors import ModelError
 from singleshot.shapes import Float32, UInt8
-from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec, Postprocess
 from singleshot.ssd.detection import Found, postprocess
 
 RAW = ("offsets", "probabilities", "default_boxes")
@@ -28,27 +29,29 @@ ROWS = "rows"
 Shape = list[int | str | None]
 
 
-class Lane(Protocol):
-    """What one thread detects with, an image at a time, while others use theirs."""
+class InferenceWorker(Protocol):
+    """Detects for one thread, an image at a time, while other threads use their own."""
 
-    def __call__(self, image: np.ndarray) -> Found:
-        """What the network finds in an image."""
+    def __call__(self, image: np.ndarray, *, score_threshold: float | None = None) -> Found:
+        """The detections of an image, see `Backend`."""
 
 
 class Backend(Protocol):
-    """An engine that runs one network: decoded RGB images in, boxes as fractions out."""
+    """An engine that runs one network: decoded RGB images in, boxes as fractions of the image out."""
 
-    spec: ModelSpec
+    @property
+    def spec(self) -> ModelSpec:
+        """What the network is; never changed."""
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Found]:
-        """What the network finds in each image."""
+    def __call__(self, images: Sequence[np.ndarray], *, score_threshold: float | None = None) -> list[Found]:
+        """The detections of each image that score more than the threshold; None takes the specification's."""
 
-    def lanes(self) -> Sequence[Lane]:
-        """One lane a core for the engine's best throughput; none where batches are better."""
+    def workers(self) -> Sequence[InferenceWorker]:
+        """One worker a core for the engine's best throughput; none where batches are faster."""
 
 
 def require_fit(spec: ModelSpec, input_shapes: Sequence[Shape], results: Mapping[str, Shape], origin: str) -> None:
-    """Whether a graph is one of ours, and what its folder says.
+    """Refuse a graph that is none of ours or not what its folder's configuration says.
 
     Args:
         spec: of the folder.
@@ -63,16 +66,16 @@ def require_fit(spec: ModelSpec, input_shapes: Sequence[Shape], results: Mapping
         raise ModelError(f"{origin} gives {', '.join(results)}: it is no graph of ours, which gives {', '.join(RAW)}")
     boxes = results[RAW[2]][0] if results[RAW[2]] else None
     expected = ([[*spec.input_size_hw, 3]], [boxes, 4], [boxes, spec.num_classes], [boxes, 4])
-    found = (
+    actual = (
         [list(shape[1:]) for shape in input_shapes],
         *(list(results[name][1:]) for name in RAW[:2]),
         results[RAW[2]],
     )
-    if list(found) != list(expected):
+    if list(actual) != list(expected):
         raise ModelError(
             f"{origin} does not fit its config.json: expected images {expected[0][0]} and {spec.num_classes} classes "
-            f"with background, its graph takes {found[0]} and gives offsets {found[1]}, probabilities {found[2]} and "
-            f"default boxes {found[3]}"
+            f"with background, its graph takes {actual[0]} and gives offsets {actual[1]}, probabilities {actual[2]} "
+            f"and default boxes {actual[3]}"
         )
 
 
@@ -83,18 +86,25 @@ def resize_into(buffer: UInt8[np.ndarray, "B h w 3"], images: Sequence[UInt8[np.
         cv2.resize(image, (width, height), dst=place, interpolation=cv2.INTER_LINEAR)
 
 
-def found_in(
+def raw_detections(
     spec: ModelSpec,
     default_boxes: Float32[np.ndarray, "K 4"],
     offsets: Float32[np.ndarray, "B K 4"],
     probabilities: Float32[np.ndarray, "B K C"],
+    *,
+    score_threshold: float | None = None,
 ) -> list[Found]:
-    """Our own post-processing of what a graph gave: the same on every engine, and it drops what is not finite."""
-    settings, variances = spec.postprocess, spec.boxes.variances
+    """Our post-processing of a graph's raw results: the same on every engine; it drops what is not finite."""
+    settings, variances = with_threshold(spec.postprocess, score_threshold), spec.boxes.variances
     return [
-        postprocess(of_one, scores, default_boxes, variances, settings, sums_to_one=True)
-        for of_one, scores in zip(offsets, probabilities, strict=True)
+        postprocess(image_offsets, image_scores, default_boxes, variances, settings, sums_to_one=True)
+        for image_offsets, image_scores in zip(offsets, probabilities, strict=True)
     ]
+
+
+def with_threshold(settings: Postprocess, score_threshold: float | None) -> Postprocess:
+    """The settings with another score threshold; None leaves them as they are."""
+    return settings if score_threshold is None else replace(settings, score_threshold=score_threshold)
 
 
 def usable_cores() -> int:

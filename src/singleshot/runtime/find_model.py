@@ -1,4 +1,4 @@
-"""Which folder a model's path or name means; the models that come with the package."""
+"""Which model folder a path or a name means; the models that come with the package."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from singleshot.errors import RequestError, offer
 from singleshot.variants import VARIANTS
-from singleshot.weights.folder import CONFIG, read_configuration
+from singleshot.weights.folder import CONFIG, ModelFolder, read_folder
 
 
 def shipped_models() -> dict[str, Path]:
@@ -16,29 +16,27 @@ def shipped_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
 
 
-def find_model(model: str | Path | None) -> Path:
-    """The folder of a model given by path or shipped name; None is the default model.
+def find_model(model: str | Path | ModelFolder | None) -> ModelFolder:
+    """The folder of a model given by path or shipped name, read; None is the default model.
 
     Raises:
         RequestError: an architecture without weights, no such folder, or no such name; the nearest is offered.
+        ModelError, HashError: the folder is not whole; the message says why.
     """
+    if isinstance(model, ModelFolder):
+        return model
     shipped = shipped_models()
     if model is None:
         if not shipped:
             raise RequestError("no model is shipped with this installation; give one with --model FOLDER")
-        return next(iter(shipped.values()))
+        return read_folder(next(iter(shipped.values())))
     path = Path(model)
     if path.is_dir():
-        return path
-    if path.suffix in {".xml", ".onnx"} and path.is_file() and _is_export(path):
-        return path.parent
+        return read_folder(path)
     if path.exists():
-        raise RequestError(
-            f"{model} is no model by itself: give the whole folder of a model or of an export, in which config.json "
-            "tells classes and thresholds"
-        )
+        return _folder_of_engine_file(path)
     if str(model) in shipped:
-        return shipped[str(model)]
+        return read_folder(shipped[str(model)])
     if str(model) in VARIANTS:
         raise RequestError(
             f"{model} is an architecture without weights here; train it first: ssd train DATA --model {model}"
@@ -49,9 +47,13 @@ def find_model(model: str | Path | None) -> Path:
     raise RequestError(f"there is no folder {model}, and no model of that name; {offer(str(model), names)}")
 
 
-def _is_export(path: Path) -> bool:
-    """Whether an engine's file lies in a folder that was exported with it."""
-    if not (path.parent / CONFIG).is_file():
-        return False
-    export = read_configuration(path.parent).export
-    return export is not None and path.name == export.files[0]
+def _folder_of_engine_file(path: Path) -> ModelFolder:
+    """The export that an engine's file, such as `model.xml`, is the main file of."""
+    if path.suffix in {".xml", ".onnx"} and path.is_file() and (path.parent / CONFIG).is_file():
+        folder = read_folder(path.parent)
+        if folder.export is not None and path.name == folder.export.files[0]:
+            return folder
+    raise RequestError(
+        f"{path} is no model by itself: give the whole folder of a model or of an export, in which config.json "
+        "tells classes and thresholds"
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from singleshot.errors import ModelError, RequestError
-from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into, usable_cores
+from singleshot.runtime.engine import RAW, raw_detections, require_fit, resize_into, usable_cores
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import Found
@@ -46,37 +46,43 @@ class OnnxBackend:
             raise ModelError(f"{origin} keeps weights in other files, which is not read: they may be anywhere")
         self._session = self._started(self._threads)
         inputs, results = self._session.get_inputs(), self._session.get_outputs()
-        require_fit(spec, [one.shape for one in inputs], {one.name: one.shape for one in results}, origin)
-        kinds = [one.type for one in (inputs[0], *results) if one.name in {inputs[0].name, *RAW}]
+        require_fit(spec, [port.shape for port in inputs], {port.name: port.shape for port in results}, origin)
+        kinds = [port.type for port in (inputs[0], *results) if port.name in {inputs[0].name, *RAW}]
         if kinds != ["tensor(uint8)", *["tensor(float)"] * 3]:
             raise ModelError(f"{origin} does not take 8-bit images or does not give float32: {', '.join(kinds)}")
-        self.default_boxes = self._run(self._session, RAW[2:], np.zeros((1, *spec.input_size_hw, 3), np.uint8))[0]
+        self.default_boxes = self.run(self._session, [np.zeros((*spec.input_size_hw, 3), np.uint8)], RAW[2:])[0]
 
-    def __call__(self, images: Images) -> list[Found]:
-        """Detections of each image, boxes as fractions of it.
+    def __call__(self, images: Images, *, score_threshold: float | None = None) -> list[Found]:
+        """Detections of each image, see `Backend`.
 
         One image after another: a processor gains nothing from batches.
         """
-        return [self.detect(self._session, image) for image in images]
+        worker = _Worker(self, self._session)
+        return [worker(image, score_threshold=score_threshold) for image in images]
 
     def predict(self, images: Images) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
         """Encoded boxes and probabilities."""
-        offsets, probabilities = self._run(self._session, RAW[:2], self._resized(images))
+        offsets, probabilities = self.run(self._session, images, RAW[:2])
         return offsets, probabilities
 
     def outputs(self, images: Images) -> dict[str, np.ndarray]:
         """All results of the graph, as somebody sees them who runs the file without us."""
-        names = [one.name for one in self._session.get_outputs()]
-        return dict(zip(names, self._run(self._session, names, self._resized(images)), strict=True))
+        names = [result.name for result in self._session.get_outputs()]
+        return dict(zip(names, self.run(self._session, images, names), strict=True))
 
-    def lanes(self) -> tuple[_Lane, ...]:
-        """One session's runs on one thread each; runs of a session may overlap."""
+    def workers(self) -> tuple[_Worker, ...]:
+        """A session whose runs take one thread each; they may overlap."""
         session = self._started(1)
-        return tuple(_Lane(self, session) for _ in range(self._threads))
+        return tuple(_Worker(self, session) for _ in range(self._threads))
 
-    def detect(self, session: onnxruntime.InferenceSession, image: UInt8[np.ndarray, "H W 3"]) -> Found:
-        """Detections of one image in another session of the same model."""
-        return found_in(self.spec, self.default_boxes, *self._run(session, RAW[:2], self._resized([image])))[0]
+    def run(self, session: onnxruntime.InferenceSession, images: Images, names: Sequence[str]) -> list[np.ndarray]:
+        """These results of the graph, computed by a session of it."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.only_execute_path_to_fetches = True  # NMS is not run where its results are not asked for
+        buffer = self._resized(images)
+        return session.run(list(names), {session.get_inputs()[0].name: buffer}, options)  # type: ignore[no-any-return]
 
     def _resized(self, images: Images) -> UInt8[np.ndarray, "B h w 3"]:
         buffer = np.empty((len(images), *self.spec.input_size_hw, 3), np.uint8)
@@ -99,20 +105,15 @@ class OnnxBackend:
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise ModelError(f"{self._origin} cannot be read by ONNX Runtime: {reason}") from error
 
-    def _run(
-        self, session: onnxruntime.InferenceSession, names: Sequence[str], buffer: UInt8[np.ndarray, "B h w 3"]
-    ) -> list[np.ndarray]:
-        import onnxruntime
 
-        options = onnxruntime.RunOptions()
-        options.only_execute_path_to_fetches = True  # NMS is not run where its results are not asked for
-        return session.run(list(names), {session.get_inputs()[0].name: buffer}, options)  # type: ignore[no-any-return]
+class _Worker:
+    """An `InferenceWorker` of a session."""
 
-
-class _Lane:
     def __init__(self, backend: OnnxBackend, session: onnxruntime.InferenceSession) -> None:
         self._backend, self._session = backend, session
 
-    def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Found:
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"], *, score_threshold: float | None = None) -> Found:
         """Detections of one image."""
-        return self._backend.detect(self._session, image)
+        backend = self._backend
+        results = backend.run(self._session, [image], RAW[:2])
+        return raw_detections(backend.spec, backend.default_boxes, *results, score_threshold=score_threshold)[0]

@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 
 from singleshot.errors import ModelError
-from singleshot.runtime.engine import RAW, found_in, require_fit, resize_into, usable_cores
+from singleshot.runtime.engine import RAW, raw_detections, require_fit, resize_into, usable_cores
 from singleshot.runtime.openvino_core import core, openvino
 from singleshot.runtime.winograd import with_winograd
 from singleshot.shapes import Float32, UInt8
@@ -43,7 +43,7 @@ class OpenVINOBackend:
         self.spec = spec
         self._model = _read(files, origin)
         results = {output.any_name: _lengths(output) for output in self._model.outputs if output.names}
-        require_fit(spec, [_lengths(one) for one in self._model.inputs], results, origin)
+        require_fit(spec, [_lengths(port) for port in self._model.inputs], results, origin)
         if self._model.inputs[0].element_type != openvino.Type.u8:
             raise ModelError(f"{origin} takes {self._model.inputs[0].element_type}, not 8-bit images")
         self.default_boxes = _constant(self._model, RAW[2], origin)
@@ -52,23 +52,19 @@ class OpenVINOBackend:
         self._precision = precision
         self._threads = threads
         self._requests: dict[int, _Request] = {}
-        self._lanes: tuple[_Request, ...] = ()
+        self._workers: tuple[_Request, ...] = ()
 
-    def __call__(self, images: Images) -> list[Found]:
-        """Detections of each image, boxes as fractions of it.
+    def __call__(self, images: Images, *, score_threshold: float | None = None) -> list[Found]:
+        """Detections of each image, see `Backend`.
 
         One image after another: a processor gains nothing from batches.
         """
-        with self._lock:  # several threads may share a detector, but a request holds one image at a time
-            return [self.found(*self.predict([image]))[0] for image in images]
+        request = self._request(1)
+        return [request(image, score_threshold=score_threshold) for image in images]
 
     def predict(self, images: Images) -> tuple[Float32[np.ndarray, "B K 4"], Float32[np.ndarray, "B K C"]]:
         """Encoded boxes and probabilities; overwritten by the next call for as many images."""
-        count = len(images)
-        if count not in self._requests:
-            hint = {"PERFORMANCE_HINT": "LATENCY"} | self._threads_option(self._threads)
-            self._requests[count] = _Request(self._compiled(count, hint, RAW[:2]), self)
-        return self._requests[count].predict(images)
+        return self._request(len(images)).predict(images)
 
     def outputs(self, images: Images) -> dict[str, np.ndarray]:
         """All results of the graph, as somebody sees them who runs the file without us."""
@@ -78,22 +74,23 @@ class OpenVINOBackend:
         results = self._compiled(len(images), {"PERFORMANCE_HINT": "LATENCY"}, names)(buffer)
         return {name: np.array(results[name]) for name in names}
 
-    def lanes(self) -> tuple[_Request, ...]:
+    def workers(self) -> tuple[_Request, ...]:
         """A graph of its own for each core: streams of one graph were slower, as their threads wait by spinning."""
-        if not self._lanes:
+        if not self._workers:
             options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
-            self._lanes = tuple(
+            self._workers = tuple(
                 _Request(self._compiled(1, options, RAW[:2]), self) for _ in range(self._threads or usable_cores())
             )
-        return self._lanes
+        return self._workers
 
-    def found(self, offsets: np.ndarray, probabilities: np.ndarray) -> list[Found]:
-        """Detections in what the graph gave."""
-        return found_in(self.spec, self.default_boxes, offsets, probabilities)
-
-    @staticmethod
-    def _threads_option(threads: int | None) -> dict[str, object]:
-        return {} if threads is None else {"INFERENCE_NUM_THREADS": threads}
+    def _request(self, count: int) -> _Request:
+        """The request for so many images at once, compiled when it is first needed."""
+        with self._lock:  # several threads may share a backend
+            if count not in self._requests:
+                threads = {} if self._threads is None else {"INFERENCE_NUM_THREADS": self._threads}
+                options = {"PERFORMANCE_HINT": "LATENCY"} | threads
+                self._requests[count] = _Request(self._compiled(count, options, RAW[:2]), self)
+            return self._requests[count]
 
     def _compiled(self, count: int, options: Mapping[str, object], names: Sequence[str]) -> openvino.CompiledModel:
         """The part of the graph that these results need."""
@@ -108,7 +105,7 @@ class OpenVINOBackend:
 
 
 class _Request:
-    """A compiled graph between arrays of our own; one thread at a time."""
+    """A compiled graph with its input and results in arrays of ours; an `InferenceWorker`."""
 
     def __init__(self, compiled: openvino.CompiledModel, backend: OpenVINOBackend) -> None:
         self._backend = backend
@@ -128,10 +125,11 @@ class _Request:
         offsets, probabilities = self._results
         return offsets, probabilities
 
-    def __call__(self, image: UInt8[np.ndarray, "H W 3"]) -> Found:
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"], *, score_threshold: float | None = None) -> Found:
         """Detections of one image."""
-        with self._lock:
-            return self._backend.found(*self.predict([image]))[0]
+        spec, default_boxes = self._backend.spec, self._backend.default_boxes
+        with self._lock:  # its buffers hold one image at a time
+            return raw_detections(spec, default_boxes, *self.predict([image]), score_threshold=score_threshold)[0]
 
 
 def _read(files: Mapping[str, bytes], origin: str) -> openvino.Model:
@@ -158,7 +156,7 @@ def _require_equal_sizes(model: openvino.Model, origin: str) -> None:
 
 def _lengths(port: openvino.Output) -> list[int | str | None]:
     shape = port.partial_shape
-    return [] if shape.rank.is_dynamic else [one.get_length() if one.is_static else None for one in shape]
+    return [] if shape.rank.is_dynamic else [side.get_length() if side.is_static else None for side in shape]
 
 
 def _constant(model: openvino.Model, name: str, origin: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Many files through a detector: decoding overlaps with inference, a bounded number of images lies in memory."""
+"""Detect in many files: decoding overlaps with inference, and a bounded number of images lies in memory."""
 
 from __future__ import annotations
 
@@ -14,79 +14,81 @@ import numpy as np
 
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError
-from singleshot.runtime.engine import Backend, Lane
+from singleshot.runtime.engine import Backend, InferenceWorker
 from singleshot.ssd.detection import Found
 
-Decoded = tuple[Path, np.ndarray, Found]
-
-
+Result = tuple[Path, np.ndarray, Found]
+"""A file, its decoded image and the detections in it."""
 Item = TypeVar("Item")
-Result = TypeVar("Result")
+Output = TypeVar("Output")
 
 DECODERS = 2
 AHEAD = 4
-"""Files in work or done for each thread."""
+"""Files for each thread that are in work, or done and not yet taken."""
 
 
-def stream(backend: Backend, paths: Iterable[Path], *, batch_size: int) -> Iterator[Decoded | ImageError]:
-    """Path, decoded image and what was found in it, in order; or the error of a file that cannot be used.
+def stream(
+    backend: Backend, paths: Iterable[Path], *, batch_size: int, score_threshold: float | None = None
+) -> Iterator[Result | ImageError]:
+    """Path, decoded image and detections of each file, in order; or the error of a file that cannot be used.
 
-    An engine with lanes gets an image a lane at a time, decoded by the same thread: no core waits for another, and
-    none is shared. Others get batches, decoded ahead. One or two files go the quickest way, one at a time.
+    An engine with workers gets an image a worker at a time, decoded by the same thread, so that no core waits for
+    another. Others get batches, decoded ahead. One or two files go one at a time, without workers to start.
     """
     remaining = iter(paths)
     first = list(islice(remaining, 3))
-    if len(first) < 3:
-        yield from _in_batches(backend, first, batch_size=1)
-        return
-    lanes = backend.lanes()
+    workers = backend.workers() if len(first) == 3 else ()
     everything = chain(first, remaining)
-    if lanes:
-        yield from _in_lanes(lanes, everything)
+    if workers:
+        yield from _by_workers(workers, everything, score_threshold)
     else:
-        yield from _in_batches(backend, everything, batch_size=batch_size)
+        yield from _in_batches(backend, everything, batch_size if len(first) == 3 else 1, score_threshold)
 
 
-def _in_lanes(lanes: Sequence[Lane], paths: Iterable[Path]) -> Iterator[Decoded | ImageError]:
-    free: SimpleQueue[Lane] = SimpleQueue()
-    for lane in lanes:
-        free.put(lane)
+def _by_workers(
+    workers: Sequence[InferenceWorker], paths: Iterable[Path], score_threshold: float | None
+) -> Iterator[Result | ImageError]:
+    free: SimpleQueue[InferenceWorker] = SimpleQueue()
+    for worker in workers:
+        free.put(worker)
 
-    def detect(path: Path) -> Decoded | ImageError:
+    def detect(path: Path) -> Result | ImageError:
+        decoded = _decoded(path)
+        if isinstance(decoded, ImageError):
+            return decoded
+        worker = free.get()
         try:
-            image = decode_image(path)
-        except ImageError as error:
-            return error
-        lane = free.get()
-        try:
-            return path, image, lane(image)
+            return (*decoded, worker(decoded[1], score_threshold=score_threshold))
         finally:
-            free.put(lane)
+            free.put(worker)
 
-    with ThreadPoolExecutor(len(lanes)) as pool:
-        yield from _ahead(pool, detect, paths, AHEAD * len(lanes))
+    with ThreadPoolExecutor(len(workers)) as pool:
+        yield from _ahead(pool, detect, paths, AHEAD * len(workers))
 
 
-def _in_batches(backend: Backend, paths: Iterable[Path], *, batch_size: int) -> Iterator[Decoded | ImageError]:
-    def decode(path: Path) -> tuple[Path, np.ndarray] | ImageError:
-        try:
-            return path, decode_image(path)
-        except ImageError as error:
-            return error
-
+def _in_batches(
+    backend: Backend, paths: Iterable[Path], batch_size: int, score_threshold: float | None
+) -> Iterator[Result | ImageError]:
     with ThreadPoolExecutor(DECODERS) as pool:
-        decoded = _ahead(pool, decode, paths, 2 * batch_size)
-        while batch := list(islice(decoded, batch_size)):
+        files = _ahead(pool, _decoded, paths, 2 * batch_size)
+        while batch := list(islice(files, batch_size)):
             images = [item[1] for item in batch if not isinstance(item, ImageError)]
-            found = iter(backend(images) if images else ())
+            detections = iter(backend(images, score_threshold=score_threshold) if images else ())
             for item in batch:
-                yield item if isinstance(item, ImageError) else (*item, next(found))
+                yield item if isinstance(item, ImageError) else (*item, next(detections))
+
+
+def _decoded(path: Path) -> tuple[Path, np.ndarray] | ImageError:
+    try:
+        return path, decode_image(path)
+    except ImageError as error:
+        return error
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iterable[Item], most: int
-) -> Iterator[Result]:
-    """`work` of each item, in order, at most so many begun and not yet taken."""
+    pool: ThreadPoolExecutor, work: Callable[[Item], Output], items: Iterable[Item], most: int
+) -> Iterator[Output]:
+    """`work` of each item, in order; at most `most` results are in work, or done and not yet taken."""
     waiting: deque = deque()  # type: ignore[type-arg]  # of futures
     remaining = iter(items)
     waiting.extend(pool.submit(work, item) for item in islice(remaining, most))

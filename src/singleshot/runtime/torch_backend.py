@@ -11,6 +11,7 @@ from torch import Tensor
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
+from singleshot.runtime.engine import with_threshold
 from singleshot.shapes import Float, UInt8
 from singleshot.ssd.detection import Found
 from singleshot.ssd.detection_torch import postprocess_batch
@@ -63,13 +64,15 @@ class TorchBackend:
         if compiled:
             self._forward = torch.compile(self.network, mode="reduce-overhead", dynamic=False)
 
-    def lanes(self) -> tuple[()]:
+    def workers(self) -> tuple[()]:
         """None: torch is fastest in batches."""
         return ()
 
     @torch.inference_mode()
-    def __call__(self, images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> list[Found]:
-        """Detections of each image, boxes as fractions of it."""
+    def __call__(
+        self, images: Sequence[UInt8[np.ndarray, "H W 3"]], *, score_threshold: float | None = None
+    ) -> list[Found]:
+        """Detections of each image, see `Backend`."""
         count = len(images)
         inputs = [to_network_input(p, self.spec.input_size_hw, self.spec.preprocess) for p in images]
         if self._compiled:  # a graph a size is too many: the next power of two, filled with the last image
@@ -79,7 +82,7 @@ class TorchBackend:
             Predictions(predictions.offsets[:count], predictions.logits[:count]),
             self.network.default_boxes,
             self.spec.boxes.variances,
-            self.spec.postprocess,
+            with_threshold(self.spec.postprocess, score_threshold),
         )
 
     @torch.inference_mode()

@@ -15,7 +15,7 @@ from torch import Tensor
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import TIMM
-from singleshot.weights.folder import read_folder, save_folder
+from singleshot.weights.folder import ModelFolder, read_folder, save_folder
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.timm_file import from_timm
 from singleshot.weights.importers.torchvision import from_torchvision
@@ -24,16 +24,16 @@ from singleshot.weights.transfer import Transfer, start_from
 __all__ = ["Transfer", "load_network", "save_network", "start_from", "start_from_file"]
 
 
-def load_network(path: Path) -> SSD:
+def load_network(source: Path | ModelFolder) -> SSD:
     """The network of a model folder, in evaluation mode.
 
     Raises:
         ModelError: no model folder, or weights that do not fit its configuration; HashError: a damaged file.
     """
-    stored = read_folder(path)
-    model = SSD(stored.spec)
-    state = {name: torch.from_numpy(array) for name, array in stored.tensors.items()}
-    fill(model, state, origin=str(path))
+    folder = read_folder(source)
+    tensors = folder.tensors()
+    model = SSD(folder.spec)
+    fill(model, {name: torch.from_numpy(array) for name, array in tensors.items()}, origin=str(folder.path))
     return model.eval()
 
 
@@ -77,9 +77,9 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
         ModelError: the weights are of another architecture.
     """
     if path.is_dir():
-        stored = read_folder(path)
-        source = {name: torch.from_numpy(array) for name, array in stored.tensors.items()}
-        return start_from(model, source, origin=str(path), source_classes=stored.spec.class_names)
+        folder = read_folder(path)
+        tensors = {name: torch.from_numpy(array) for name, array in folder.tensors().items()}
+        return start_from(model, tensors, origin=str(path), source_classes=folder.spec.class_names)
     if not path.is_file():
         raise RequestError(f"there are no weights at {path}")
     if path.suffix == ".npz":

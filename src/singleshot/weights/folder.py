@@ -40,11 +40,11 @@ Precision: TypeAlias = Literal["fp32", "bf16", "int8"]
 
 @dataclass(frozen=True)
 class Export:
-    """What an exported model is, in place of safetensors.
+    """What a folder says of the exported model in it.
 
     Attributes:
-        engine: `openvino`.
-        precision: what its arithmetic is.
+        engine: what runs it, such as `openvino`.
+        precision: what it computes in.
         files: the engine's own files; the first is the one to open.
         source: SHA-256 of the weights it was made from, `""` where they lay in no folder.
     """
@@ -62,7 +62,7 @@ class Configuration:
     """What `config.json` holds.
 
     Attributes:
-        format: version of this layout.
+        format: version of the folder's format.
         model: the whole architecture with class names, default boxes, pre- and post-processing.
         provenance: how the model came to be: recipe, data, command, figures. Plain values; nothing depends on them.
         export: set where the folder holds a model for an engine.
@@ -77,18 +77,70 @@ class Configuration:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredModel:
-    """A model folder in memory.
+class ModelFolder:
+    """A model folder whose SHA256SUMS and `config.json` were read and checked, once; see `read_folder`.
+
+    Weights and an engine's files are read, and compared with their hashes, when they are asked for.
 
     Attributes:
+        path: where it lies.
         spec: the architecture.
-        tensors: weights by name, float32 whatever precision they are stored in.
         provenance: see `Configuration`.
+        export: set where the folder holds a model for an engine in place of weights.
+        hashes: SHA-256 of each file by name, as SHA256SUMS states them.
     """
 
+    path: Path
     spec: ModelSpec
-    tensors: dict[str, np.ndarray]
     provenance: dict[str, Any]
+    export: Export | None
+    hashes: Mapping[str, str]
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights; `""` in an export, which has none."""
+        return self.hashes.get(WEIGHTS, "")
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The weights by name, float32 whatever precision they are stored in.
+
+        Raises:
+            ModelError: an export, which has none, or weights that are not valid; HashError: not the file written.
+        """
+        if self.export is not None:
+            raise ModelError(f"{self.path} is exported for {self.export.engine}; this needs the model it came from")
+        try:
+            tensors = parse_tensors(self._read(WEIGHTS))
+        except (SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise ModelError(f"{self.path / WEIGHTS} is no valid safetensors file: {error}") from error
+        for name, array in tensors.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ModelError(f"{self.path / WEIGHTS}: {name} holds values that are not finite; it detects nothing")
+        return {
+            name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in tensors.items()
+        }
+
+    def engine_files(self) -> dict[str, bytes]:
+        """The engine's own files of an export, by name.
+
+        Raises:
+            ModelError: no export, or a file is missing; HashError: a file is not the one written.
+        """
+        if self.export is None:
+            raise ModelError(f"{self.path} holds no exported model: ssd export {self.path} makes one")
+        return {name: self._read(name) for name in self.export.files}
+
+    def verify(self) -> None:
+        """Compare every file with its hash; weights (or an engine's files) and card must have one.
+
+        Raises:
+            HashError: names the file that differs; ModelError: a file is missing.
+        """
+        for name in {CARD, *(self.export.files if self.export else (WEIGHTS,)), *self.hashes}:
+            self._read(name)
+
+    def _read(self, name: str) -> bytes:
+        return _checked(self.path, name, self.hashes)
 
 
 def save_folder(
@@ -142,61 +194,22 @@ def _write(path: Path, configuration: Configuration, weights: Mapping[str, bytes
             (beside / name).write_bytes(content)
 
 
-def read_folder(path: Path) -> StoredModel:
-    """Read and check a whole model folder.
+def read_folder(source: Path | ModelFolder) -> ModelFolder:
+    """Read and check what a model folder says of itself; what was read before is handed on as it is.
 
     Raises:
-        ModelError: it is no model folder, or its content is not valid; HashError: a file is not the one written.
+        ModelError: it is no model folder, or its configuration is not valid; HashError: a file is not the one written.
     """
-    sums = _read_sums(path)
-    configuration = _parse_configuration(_checked(path, CONFIG, sums), path / CONFIG)
-    if configuration.export is not None:
-        raise ModelError(f"{path} is exported for {configuration.export.engine}; this needs the model it came from")
-    try:
-        tensors = parse_tensors(_checked(path, WEIGHTS, sums))
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ModelError(f"{path / WEIGHTS} is no valid safetensors file: {error}") from error
-    for name, array in tensors.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ModelError(f"{path / WEIGHTS}: {name} holds values that are not finite; it can detect nothing")
-    full = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in tensors.items()}
-    return StoredModel(configuration.model, full, configuration.provenance)
-
-
-def read_export(path: Path) -> tuple[Configuration, dict[str, bytes]]:
-    """The checked configuration and engine files of an exported model. Raises as `read_folder`."""
-    sums = _read_sums(path)
-    configuration = _parse_configuration(_checked(path, CONFIG, sums), path / CONFIG)
-    if configuration.export is None:
-        raise ModelError(f"{path} holds no exported model: ssd export {path} makes one")
-    return configuration, {name: _checked(path, name, sums) for name in configuration.export.files}
-
-
-def weights_hash(path: Path) -> str:
-    """SHA-256 of a model folder's weights, as its sums state it; `""` where it has none. Raises as `read_folder`."""
-    return _read_sums(path).get(WEIGHTS, "")
-
-
-def read_configuration(path: Path) -> Configuration:
-    """The checked configuration of a model folder, without its weights. Raises as `read_folder`."""
-    return _parse_configuration(_checked(path, CONFIG, _read_sums(path)), path / CONFIG)
+    if isinstance(source, ModelFolder):
+        return source
+    hashes = _read_sums(source)
+    content = _parse_configuration(_checked(source, CONFIG, hashes), source / CONFIG)
+    return ModelFolder(source, content.model, content.provenance, content.export, hashes)
 
 
 def read_spec(path: Path) -> ModelSpec:
     """The architecture of a model folder. Raises as `read_folder`."""
-    return read_configuration(path).model
-
-
-def verify(path: Path) -> None:
-    """Compare every file of the folder with its hash; config, weights (or an engine's files) and card must have one.
-
-    Raises:
-        HashError: names the file that differs; ModelError: it is no model folder, or a file is missing.
-    """
-    sums = _read_sums(path)
-    export = _parse_configuration(_checked(path, CONFIG, sums), path / CONFIG).export
-    for name in {CARD, *(export.files if export else (WEIGHTS,)), *sums}:
-        _checked(path, name, sums)
+    return read_folder(path).spec
 
 
 def _checked(path: Path, name: str, sums: Mapping[str, str]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +123,7 @@ def _with_data(
             found = detect_in_set(Detector(backend, name=name), known)
             measured.accuracy[name] = evaluate(known, found).mean_ap or 0.0
         on_stage(f"a folder of images through {name}")
-        settings_of = backend.spec.postprocess
-        backend.spec = replace(backend.spec, postprocess=replace(settings_of, score_threshold=SHOWN))
-        detector = Detector(backend, name=name)
+        detector = Detector(backend, name=name, score=SHOWN)
         measured.folders[name] = folders.images_a_second(folders.ours(detector, files))
     if "torchvision" in settings.against:
         for name, family in FAMILIES.items():

@@ -18,14 +18,13 @@ from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.backends import load_engine
 from singleshot.runtime.detector import Detector
-from singleshot.runtime.engine import found_in, resize_into
+from singleshot.runtime.engine import raw_detections, resize_into
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.onnx_backend import OnnxBackend
 from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.spec import ModelSpec
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
-from singleshot.weights.folder import read_configuration
 
 PRECISIONS = ("fp32", "bf16", "int8")
 
@@ -42,10 +41,9 @@ def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBack
     short = "/".join(Path(model).parts[-2:])
     if model not in VARIANTS:
         folder = find_model(model)
-        export = read_configuration(folder).export
-        if export is not None:
+        if folder.export is not None:
             backend = load_engine(folder, threads=threads)
-            yield _contestant(f"ours {short}, {export.precision}", backend), backend
+            yield _contestant(f"ours {short}, {folder.export.precision}", backend), backend
             return
         network = load_network(folder)
     else:
@@ -110,8 +108,8 @@ def _contestant(name: str, backend: OpenVINOBackend | OnnxBackend) -> Contestant
     works = {
         "whole": lambda: detector(scene),
         "network": lambda: backend.predict(list(resized)),
-        "post": lambda: found_in(spec, boxes, offsets, probabilities),
-        "post_worst": lambda: found_in(spec, boxes, offsets, crowded),
+        "post": lambda: raw_detections(spec, boxes, offsets, probabilities),
+        "post_worst": lambda: raw_detections(spec, boxes, offsets, crowded),
         "batch8": lambda: detector([scene] * 8),
     }
     height, width = spec.input_size_hw

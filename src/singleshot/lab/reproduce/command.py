@@ -20,7 +20,6 @@ from singleshot.lab.reproduce.training import Workshop
 from singleshot.models.ssd import SSD
 from singleshot.runtime.find_model import find_model
 from singleshot.train.timer import format_duration
-from singleshot.weights.folder import read_spec
 
 BORNE_OUT = "no two rows' intervals part: no ordering is claimed"
 ONE_SEED = "one seed has no interval: give --seeds 0,1,2 to learn which differences are more than chance"
@@ -147,7 +146,7 @@ def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], 
         reasons = "; ".join(f"{label}: {reason}" for label, reason in lacking)
         raise RequestError(f"{table.name}: no row can be made of what was given: {reasons}")
     for path in wish.given.values():
-        read_spec(find_model(path))
+        find_model(path)
     for source in sorted(needed, key=str):
         open_data(source.path, split=source.split)  # whatever is wrong with it is found before anything is learnt
     return possible, lacking
@@ -161,7 +160,7 @@ def _results(
     for row in rows:
         if (folder := wish.given.get(row.key)) is not None:
             stage(f"{row.label}: judging {folder}")
-            results[row.key].append(Result(None, workshop.judge(find_model(folder), row, kept=None), folder))
+            results[row.key].append(Result(None, workshop.judge(find_model(folder).path, row, kept=None), folder))
             say(_line(row, results[row.key][-1]))
     jobs = [(seed, row) for seed in wish.seeds for row in rows if row.key not in wish.given]
     started, trained = time.monotonic(), 0
@@ -192,7 +191,7 @@ def _outcome(
     judged = workshop.given.judged(row)
     given = row.key in wish.given
     names = tuple(results[0].figures["per_class"])
-    spec = read_spec(find_model(results[0].model)) if given else workshop.budget.network(row.spec)
+    spec = find_model(results[0].model).spec if given else workshop.budget.network(row.spec)
     network = SSD(spec if given else replace(spec, class_names=names))
     return Outcome(
         row=row,
