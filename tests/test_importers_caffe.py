@@ -235,7 +235,7 @@ def test_a_caffe_detector_becomes_a_model_folder(thin: SSD, tmp_path: Path) -> N
     assert "ssd300-vgg16, 300x300 input, 2 classes (a, b), 8732 boxes; from Caffe" in line
     assert load_network(tmp_path / "m").spec == THIN
     line = import_files([caffemodel], tmp_path / "base")
-    assert line.startswith("30 tensors of a base")
+    assert line.startswith("30 tensors")
     assert len(start_from_file(SSD(THIN), tmp_path / "base" / "base.safetensors").kept) == 30
 
 

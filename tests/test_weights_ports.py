@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -70,18 +71,21 @@ def ssd300() -> torch.nn.Module:
 
 @torch.inference_mode()
 def require_same_as_torchvision(network: Any, model: SSD) -> None:
+    """In float64: in float32, the order of additions (threads, processor) moves scores of a random network by 1e-4."""
+    network, model = copy.deepcopy(network).double(), copy.deepcopy(model).double()
     pixels = noise(model.spec)
-    images, _ = network.transform([pixels[0] / 255])
+    images, _ = network.transform([pixels[0].double() / 255])
     features = list(network.backbone(images.tensors).values())
-    found = network.head(features)
+    expected = network.head(features)
     boxes = network.anchor_generator(images, features)[0]
     height, width = model.spec.input_size_hw
-    assert torch.allclose(model.default_boxes * torch.tensor([width, height, width, height]), boxes, atol=1e-3)
-    ours = model(as_input(pixels, model.spec))
-    scale = found["bbox_regression"].abs().max()
-    assert torch.allclose(ours.offsets, found["bbox_regression"], atol=1e-4 * scale)
-    assert torch.allclose(F.softmax(ours.logits, -1), F.softmax(found["cls_logits"], -1), atol=1e-4)
-    assert F.softmax(ours.logits, -1).std() > 0.01, "scores that say something"
+    assert torch.allclose(model.default_boxes * torch.tensor([width, height, width, height]), boxes.double(), atol=1e-3)
+    predictions = model(as_input(pixels.double(), model.spec))
+    scale = expected["bbox_regression"].abs().max()
+    assert torch.allclose(predictions.offsets, expected["bbox_regression"], atol=1e-4 * scale)
+    scores = F.softmax(predictions.logits, -1)
+    assert torch.allclose(scores, F.softmax(expected["cls_logits"], -1), atol=1e-4)
+    assert scores.std() > 0.01, "scores that differ between boxes"
 
 
 def test_torchvision_ssd300(ssd300: torch.nn.Module) -> None:
@@ -315,7 +319,7 @@ def test_missing_and_left_over_layers_are_named() -> None:
 
 def test_a_base_takes_no_classes(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "w.pth")
-    with pytest.raises(RequestError, match="is no detector that is known, but a base"):
+    with pytest.raises(RequestError, match=r"w\.pth"):
         import_files([tmp_path / "w.pth"], tmp_path / "out", keep=["car"])
 
 

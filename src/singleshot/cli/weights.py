@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from singleshot.errors import RequestError
 
@@ -18,13 +19,13 @@ def import_(
     classes: str | None = None,
     size: str | None = None,
     keep: str | None = None,
-    whole: bool = False,
+    whole: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Turn foreign weights into a model folder, or into a base to start a training from.
+    """Turn foreign weights into a model folder, or into a backbone to start a training from.
 
     Detectors: Caffe's SSD, MobileNet-SSD and Ultra-Light-Face (.prototxt and .caffemodel); .pth files of torchvision,
-    ssd.pytorch, lufficc/SSD (on VGG-16), qfgaohao/pytorch-ssd and Ultra-Light-Face. Bases: a .caffemodel of VGG-16 or
-    MobileNet, a .pth of torchvision's VGG-16 or MobileNetV2, an .npz of MobileNetV2.
+    ssd.pytorch, lufficc/SSD (on VGG-16), qfgaohao/pytorch-ssd and Ultra-Light-Face. Backbones: a .caffemodel of VGG-16
+    or MobileNet, a .pth of torchvision's VGG-16 or MobileNetV2, an .npz of MobileNetV2.
 
     Args:
         file: the foreign files.

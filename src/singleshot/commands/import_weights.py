@@ -1,4 +1,4 @@
-"""`ssd weights import`: foreign files become a model folder, or a base to start a training from."""
+"""`ssd weights import`: foreign files become a model folder, or a backbone to start a training from."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def import_files(
     """Read foreign weights and write them to the folder `out`; returns a line that says what it is and how to use it.
 
     A `.prototxt` with its `.caffemodel`, or a `.pth` of a project that `detectors` knows, is a whole detector and
-    becomes a model folder. Another file alone is a base: a `.caffemodel` or `.pth` of a classifier, an `.npz` of
+    becomes a model folder. Another file alone is a backbone: a `.caffemodel` or `.pth` of a classifier, an `.npz` of
     MobileNetV2; it becomes `base.safetensors` for `ssd train --init`.
 
     Args:
@@ -48,28 +48,19 @@ def import_files(
         class_names: of a detector, in its order; left out, those that their number suggests.
         size_hw: input size of a detector whose files do not say.
         keep: the classes to keep of a detector, the others are cut off; see `classes.cut`.
-        whole: leave fc6 and fc7 of a VGG-16 classifier whole, for the base `vgg16-full`.
+        whole: leave fc6 and fc7 of a VGG-16 classifier whole, for the backbone `vgg16-full`.
 
     Raises:
         RequestError: files of another kind or number; the folder cannot be written to; nothing to cut.
         UnknownNameError: a class to keep that the detector does not have.
         ModelError: a file is damaged or holds another network; MachineError: the disk is full.
     """
-    by_kind = {file.suffix: file for file in files}
-    is_pair = len(files) == 2 and by_kind.keys() == {".prototxt", ".caffemodel"}
-    if len(files) != 1 and not is_pair:
-        names = ", ".join(file.name for file in files) or "nothing"
-        raise RequestError(f"give a .prototxt with its .caffemodel, or one other file; got {names}")
-    for file in files:
-        if not file.exists():
-            raise RequestError(f"there is no file {file}")
-        if not file.is_file():
-            raise RequestError(f"{file} is no ordinary file")
+    pair = _required_files(files)
     file, detector = files[0], None
     state: dict[str, Tensor] = {}
-    if is_pair:
-        files = by_kind[".prototxt"], by_kind[".caffemodel"]
-        detector = detector_of_caffe(*files, class_names, size_hw=size_hw)
+    if pair is not None:
+        files = pair
+        detector = detector_of_caffe(*pair, class_names, size_hw=size_hw)
     elif file.suffix in {".pth", ".pt"}:
         state = read_torch_file(file)
         detector = detector_of_state(state, class_names, size_hw=size_hw, origin=str(file))
@@ -78,16 +69,40 @@ def import_files(
             raise RequestError(f"{files[-1].name} is a detector; --whole is for a VGG-16 classifier's fc6 and fc7")
         return _write_detector(*detector, files, out, keep)
     if class_names or keep or size_hw:
-        raise RequestError(f"{file.name} is no detector that is known, but a base: it has neither classes nor a size")
-    base = _read_base(file, state, whole=whole)
-    fc6 = base.get("backbone.fc6.convolution.weight")
+        raise RequestError(f"{file.name} is a classifier's backbone: it has neither classes nor a size to choose")
+    return _write_backbone(file, state, out, whole=whole)
+
+
+def _required_files(files: Sequence[Path]) -> tuple[Path, Path] | None:
+    """Caffe's two files in their order, or None for one file of another kind.
+
+    Raises:
+        RequestError: another number of files, or one that is none.
+    """
+    by_suffix = {file.suffix: file for file in files}
+    is_pair = len(files) == 2 and by_suffix.keys() == {".prototxt", ".caffemodel"}
+    if len(files) != 1 and not is_pair:
+        names = ", ".join(file.name for file in files) or "nothing"
+        raise RequestError(f"give a .prototxt with its .caffemodel, or one other file; got {names}")
+    for file in files:
+        if not file.exists():
+            raise RequestError(f"there is no file {file}")
+        if not file.is_file():
+            raise RequestError(f"{file} is no ordinary file")
+    return (by_suffix[".prototxt"], by_suffix[".caffemodel"]) if is_pair else None
+
+
+def _write_backbone(file: Path, state: Mapping[str, Tensor], out: Path, *, whole: bool) -> str:
+    """`base.safetensors` in its folder; returns how to use it."""
+    backbone = _read_backbone(file, state, whole=whole)
+    fc6 = backbone.get("backbone.fc6.convolution.weight")
     if whole and (fc6 is None or fc6.shape[-1] != FULL.kernel):
         raise RequestError(f"{file.name} has no fc6 of 7x7; --whole is for a VGG-16 classifier's fc6 and fc7")
-    content = format_tensors({name: tensor.contiguous() for name, tensor in base.items()})
+    content = format_tensors({name: tensor.contiguous() for name, tensor in backbone.items()})
     with replaced_folder(out) as beside:
         (beside / BASE).write_bytes(content)
         (beside / "SHA256SUMS").write_text(f"{hashlib.sha256(content).hexdigest()}  {BASE}\n")
-    return f"{len(base)} tensors of a base from {file}; use them by: ssd train DATA --init {out / BASE}"
+    return f"{len(backbone)} tensors of a backbone from {file}; use them by: ssd train DATA --init {out / BASE}"
 
 
 def _write_detector(
@@ -113,7 +128,7 @@ def _write_detector(
     listed = "\n".join(f"- `{name}`, SHA-256 `{digest}`" for name, digest in sums.items())
     card = f"# {spec.name}\n\nImported from {project}: {what}.\n\n{listed}\n\nNot evaluated here.\n"
     save_network(out, model, card=card, provenance={"imported_from": sums, "project": project})
-    return f"{what}; from {project}, imported to {out}; try it by: ssd detect PICTURE --model {out}"
+    return f"{what}; from {project}, imported to {out}; try it by: ssd detect IMAGE --model {out}"
 
 
 def _classes(names: Sequence[str]) -> str:
@@ -122,7 +137,7 @@ def _classes(names: Sequence[str]) -> str:
     return f"{len(names)} class{'es' if len(names) > 1 else ''} ({shown}{', ...' if len(names) > 3 else ''})"
 
 
-def _read_base(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
+def _read_backbone(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
     if file.suffix == ".caffemodel":
         return read_base(file, whole=whole)
     if file.suffix == ".npz":

@@ -66,13 +66,13 @@ def from_description(
     _require_same_wiring(graph, model, names)
     _require_same_layers(graph, blobs, origin)
     state: dict[str, Tensor] = {}
-    for name, ours in names.items():
+    for name, target in names.items():
         layer = graph.layers[name]
         if layer.kind == "Normalize":
-            state[f"{ours}.scale"] = _norm_scale(layer, blobs[name], model.get_parameter(f"{ours}.scale"))
+            state[f"{target}.scale"] = _norm_scale(layer, blobs[name], model.get_parameter(f"{target}.scale"))
             continue
-        module = model.get_submodule(ours)
-        place = f"{ours}.convolution" if isinstance(module, ConvBlock) else ours
+        module = model.get_submodule(target)
+        place = f"{target}.convolution" if isinstance(module, ConvBlock) else target
         shape = tuple(model.get_parameter(f"{place}.weight").shape)
         weight, bias = _convolution(graph, layer, blobs, shape, origin)
         state[f"{place}.weight"], state[f"{place}.bias"] = weight, bias
@@ -113,16 +113,16 @@ _MOBILENET_LAYERS = {"conv0", *(f"conv{n}{part}" for n in range(1, len(PAIRS) + 
 def our_layers(graph: Graph, spec: ModelSpec, sources: Sequence[SourceLayers]) -> dict[str, str]:
     """Where each layer with weights stands in our network: module by Caffe name; BatchNorm and Scale have none."""
     names: dict[str, str] = {}
-    for one in sources:
-        names[one.location] = f"heads.location.{one.source}"
-        names[one.confidence] = f"heads.confidence.{one.source}"
-        if one.norm is not None:
-            names[one.norm] = f"norms.{one.source}"
+    for source in sources:
+        names[source.location] = f"heads.location.{source.source}"
+        names[source.confidence] = f"heads.confidence.{source.source}"
+        if source.norm is not None:
+            names[source.norm] = f"norms.{source.source}"
     extras = {f"{block.name}_{part}" for block in spec.extras for part in (1, 2)}
     for layer in graph.convolutions:
         if layer.name not in names:
-            ours = our_name(spec.backbone, layer.name)
-            names[layer.name] = f"extras.{ours}" if ours in extras else f"backbone.{ours}"
+            target = our_name(spec.backbone, layer.name)
+            names[layer.name] = f"extras.{target}" if target in extras else f"backbone.{target}"
     return names
 
 
@@ -142,7 +142,7 @@ def _require_same_layers(graph: Graph, blobs: Blobs, origin: str) -> None:
 
 def _require_same_wiring(graph: Graph, model: SSD, names: Mapping[str, str]) -> None:
     """Sizes, strides, ReLUs and order of the described layers must be those of our network."""
-    ours = {place: name for name, place in names.items()}
+    caffe_names = {place: name for name, place in names.items()}
     previous = _input_blob(graph)
     trunk = [
         name
@@ -151,7 +151,7 @@ def _require_same_wiring(graph: Graph, model: SSD, names: Mapping[str, str]) -> 
     ]
     for name in trunk:
         place = f"backbone.{name}" if name in dict(model.backbone.named_children()) else f"extras.{name}"
-        caffe_name = name if name.startswith("pool") else ours.get(place)
+        caffe_name = name if name.startswith("pool") else caffe_names.get(place)
         if caffe_name is None or caffe_name not in graph.layers:
             raise ModelError(f"{graph.origin} has no layer {name}, which a {model.spec.backbone} has")
         layer = graph.layers[caffe_name]
@@ -194,8 +194,8 @@ def require_same_settings(graph: Graph, layer: Layer, module: nn.Module) -> None
         if pool not in {"MAX", "0"}:
             raise ModelError(f"{graph.origin}: {layer.name} must be max pooling, got {pool}")
         expected = Geometry(0, convolution.kernel, convolution.stride, convolution.padding, dilation=1, group=1)
-    found = geometry(layer)
-    for name, value, wanted in zip(Geometry._fields, found, expected, strict=True):
+    actual = geometry(layer)
+    for name, value, wanted in zip(Geometry._fields, actual, expected, strict=True):
         if value != wanted:
             raise ModelError(f"{graph.origin}: {layer.name} has {name} {value}, expected {wanted}")
 

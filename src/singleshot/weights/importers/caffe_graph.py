@@ -68,10 +68,10 @@ def geometry(layer: Layer) -> Geometry:
 
     def side(name: str, usual: int) -> int:
         stem = name.removesuffix("_size")
-        found = settings.numbers(name) or [settings.number(f"{stem}_{axis}", usual) for axis in "hw"]
-        if len(set(found)) > 1:
-            raise ModelError(f"{layer.name} has {name} {found[0]:g} down and {found[1]:g} across, expected one number")
-        return int(found[0])
+        sizes = settings.numbers(name) or [settings.number(f"{stem}_{axis}", usual) for axis in "hw"]
+        if len(set(sizes)) > 1:
+            raise ModelError(f"{layer.name} has {name} {sizes[0]:g} down and {sizes[1]:g} across, expected one number")
+        return int(sizes[0])
 
     return Geometry(
         int(settings.number("num_output", 0)),
@@ -133,13 +133,13 @@ class Graph:
         Raises:
             ModelError: there is none, or more than one.
         """
-        found = self.of_kind("DetectionOutput") or self.of_kind("MultiBoxLoss")
-        if len(found) != 1 or len(found[0].bottoms) < 3:
+        layers = self.of_kind("DetectionOutput") or self.of_kind("MultiBoxLoss")
+        if len(layers) != 1 or len(layers[0].bottoms) < 3:
             raise ModelError(
                 f"{self.origin} must have one DetectionOutput (or MultiBoxLoss) layer with locations, confidences and "
-                f"default boxes; it has {[layer.name for layer in found]}"
+                f"default boxes; it has {[layer.name for layer in layers]}"
             )
-        return found[0]
+        return layers[0]
 
     def maker(self, blob: str) -> Layer:
         """The layer that makes a blob (not those that change it in place).
@@ -153,7 +153,7 @@ class Graph:
 
     def changes(self, blob: str, kind: str) -> Layer | None:
         """The layer of this kind that changes a blob in place, if any."""
-        return next((one for one in self.of_kind(kind) if one.in_place and one.bottoms[0] == blob), None)
+        return next((layer for layer in self.of_kind(kind) if layer.in_place and layer.bottoms[0] == blob), None)
 
     def source(self, blob: str) -> Layer:
         """The layer behind a blob, looking through layers that only rearrange or squash values."""

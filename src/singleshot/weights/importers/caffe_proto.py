@@ -56,12 +56,12 @@ class Message:
             ModelError: one is none.
         """
         try:
-            found = [float(text) for text in self.texts(name)]
+            numbers = [float(text) for text in self.texts(name)]
         except ValueError as error:
             raise ModelError(f"{name} must be a number: {error}") from error
-        if not all(math.isfinite(value) for value in found):
+        if not all(math.isfinite(value) for value in numbers):
             raise ModelError(f"{name} must be a finite number, got {self.texts(name)}")
-        return found
+        return numbers
 
     def flag(self, name: str, *, default: bool) -> bool:
         """The last value of a field as a ground-truth box."""
@@ -164,10 +164,10 @@ def read_caffemodel(path: Path) -> dict[str, StoredLayer]:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     except (_CutError, UnicodeDecodeError, struct.error, ValueError) as error:
         raise ModelError(f"{path} is no whole .caffemodel file: {error}") from error
-    found = {layer.name: layer for layer in layers if layer.blobs}
-    if not found:
+    stored = {layer.name: layer for layer in layers if layer.blobs}
+    if not stored:
         raise ModelError(f"{path} holds no layer with weights; is it a .caffemodel file?")
-    return found
+    return stored
 
 
 _LAYER_FIELDS = {100: (1, 7), 2: (4, 6)}  # in NetParameter: layer, layers -> their fields name and blobs
@@ -213,16 +213,16 @@ def _blob(content: memoryview) -> np.ndarray:
 
 def _dimensions(content: memoryview) -> list[int]:
     """BlobShape: dim = 1, packed or one by one."""
-    found: list[int] = []
+    dimensions: list[int] = []
     for number, wire, value in _fields(content):
         if number == 1 and wire == _VARINT:
-            found.append(_integer(value))
+            dimensions.append(_integer(value))
         elif number == 1 and wire == _DELIMITED:
             position = 0
             while position < len(value):
                 dimension, position = _varint(value, position)
-                found.append(dimension)
-    return found
+                dimensions.append(dimension)
+    return dimensions
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, int, memoryview]]:

@@ -53,7 +53,7 @@ def derive_spec(
     start = SSD300_VGG16 if backbone == "vgg16" else SSD300_MOBILENETV1
     sources = _sources(graph, backbone)
     width = _width(graph, backbone)
-    heads = {layer for one in sources for layer in (one.location, one.confidence)}
+    heads = {layer for source in sources for layer in (source.location, source.confidence)}
     size_hw = input_size(graph, size_hw)
     detector = graph.detector
     of_loss = detector.kind == "MultiBoxLoss"
@@ -68,13 +68,13 @@ def derive_spec(
             backbone=backbone,
             input_size_hw=size_hw,
             class_names=names_for(num_classes, class_names, graph.origin),
-            sources=tuple(one.source for one in sources),
+            sources=tuple(source.source for source in sources),
             boxes=_boxes(graph, sources),
             extras=_extras(graph, backbone, heads, width),
             preprocess=_preprocess(graph.net, start.preprocess),
             postprocess=start.postprocess if of_loss else _postprocess(settings, graph.origin),
             head_kernel=kernels.pop(),
-            normalised=tuple(one.source for one in sources if one.norm is not None),
+            normalised=tuple(source.source for source in sources if source.norm is not None),
             width=width,
         )
     except ModelError:
@@ -118,7 +118,7 @@ def _sources(graph: Graph, backbone: str) -> list[SourceLayers]:
             f"{graph.origin}: {len(locations)} location heads, {len(confidences)} confidence heads and {len(priors)} "
             "sets of default boxes; they must be as many"
         )
-    found = []
+    all_sources = []
     for location, confidence, prior in zip(locations, confidences, priors, strict=True):
         blobs = {location.bottoms[0], confidence.bottoms[0], prior.bottoms[0]}
         if len(blobs) != 1:
@@ -127,8 +127,8 @@ def _sources(graph: Graph, backbone: str) -> list[SourceLayers]:
         norm = maker if maker.kind == "Normalize" else None
         trunk = graph.maker(norm.bottoms[0]) if norm is not None else maker
         names = (location.name, confidence.name, prior.name)
-        found.append(SourceLayers(our_name(backbone, trunk.name), norm.name if norm else None, *names))
-    return found
+        all_sources.append(SourceLayers(our_name(backbone, trunk.name), norm.name if norm else None, *names))
+    return all_sources
 
 
 def _width(graph: Graph, backbone: str) -> float:
@@ -139,7 +139,7 @@ def _width(graph: Graph, backbone: str) -> float:
 
 def _extras(graph: Graph, backbone: str, heads: set[str], width: float) -> tuple[ExtraBlock, ...]:
     """Pairs of convolutions behind the base; `channels` are those of the full width."""
-    layers = [one for one in graph.convolutions if one.name not in _BASES[backbone] and one.name not in heads]
+    layers = [layer for layer in graph.convolutions if layer.name not in _BASES[backbone] and layer.name not in heads]
     names = [our_name(backbone, layer.name) for layer in layers]
     if len(layers) % 2:
         raise ModelError(f"{graph.origin}: extra maps are pairs of convolutions, there are {len(layers)}: {names}")
@@ -162,10 +162,10 @@ def _full(channels: int, width: float) -> int:
 
 def _convolution(layer: Layer) -> tuple[int, int, int, int]:
     """Outputs, kernel, stride and padding of a convolution."""
-    found = geometry(layer)
-    if not 1 <= found.num_output <= _MOST_CHANNELS:
-        raise ModelError(f"{layer.name}: num_output must lie in 1 .. {_MOST_CHANNELS}, got {found.num_output}")
-    return found.num_output, found.kernel_size, found.stride, found.pad
+    settings = geometry(layer)
+    if not 1 <= settings.num_output <= _MOST_CHANNELS:
+        raise ModelError(f"{layer.name}: num_output must lie in 1 .. {_MOST_CHANNELS}, got {settings.num_output}")
+    return settings.num_output, settings.kernel_size, settings.stride, settings.pad
 
 
 def input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
@@ -192,9 +192,12 @@ def input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
 
 def _boxes(graph: Graph, sources: Sequence[SourceLayers]) -> BoxSpec:
     """PriorBox layers as our default boxes (Caffe prior_box_layer.cpp, LayerSetUp, for the defaults)."""
-    settings = [graph.layers[one.prior].message.message("prior_box_param") for one in sources]
-    maps = tuple(_map_boxes(one, graph.origin) for one in settings)
-    common = {(tuple(_variances(one)), one.flag("clip", default=False), one.number("offset", 0.5)) for one in settings}
+    settings = [graph.layers[source.prior].message.message("prior_box_param") for source in sources]
+    maps = tuple(_map_boxes(setting, graph.origin) for setting in settings)
+    common = {
+        (tuple(_variances(setting)), setting.flag("clip", default=False), setting.number("offset", 0.5))
+        for setting in settings
+    }
     if len(common) != 1:
         raise ModelError(f"{graph.origin}: default boxes of all maps must share variances, clip and offset")
     variances, clip, offset = common.pop()
@@ -217,8 +220,8 @@ def _map_boxes(settings: Message, origin: str) -> MapBoxes:
 
 
 def _variances(settings: Message) -> list[float]:
-    found = settings.numbers("variance") or [0.1]
-    return found * 4 if len(found) == 1 else found[:4]
+    variances = settings.numbers("variance") or [0.1]
+    return variances * 4 if len(variances) == 1 else variances[:4]
 
 
 def _postprocess(output: Message, origin: str) -> Postprocess:

@@ -1,4 +1,4 @@
-"""Carry the tensors of another project's network over to ours, layer by layer, and account for each."""
+"""Carry the tensors of another project's network over to target, layer by layer, and account for each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
 
 
 class Port:
-    """Takes tensors by their foreign names and keeps them under ours.
+    """Takes tensors by their foreign names and keeps them under target.
 
     Attributes:
         state: what was carried over so far, under our names.
@@ -51,30 +51,30 @@ class Port:
             raise ModelError(f"{self.origin}: {name} holds NaN, infinite or impossible values")
         return tensor
 
-    def plain(self, ours: str, theirs: str) -> None:
+    def plain(self, target: str, original: str) -> None:
         """A convolution with bias that is one with us, too."""
-        self.state[f"{ours}.weight"] = self.take(f"{theirs}.weight")
-        self.state[f"{ours}.bias"] = self.take(f"{theirs}.bias")
+        self.state[f"{target}.weight"] = self.take(f"{original}.weight")
+        self.state[f"{target}.bias"] = self.take(f"{original}.bias")
 
-    def block(self, ours: str, theirs: str, norm: str | None = None, *, epsilon: float = 1e-5) -> None:
-        """A convolution that is a `ConvBlock` without normalisation here; theirs is folded in."""
-        weight, bias = self._folded(theirs, norm, epsilon)
-        self.state[f"{ours}.convolution.weight"], self.state[f"{ours}.convolution.bias"] = weight, bias
+    def block(self, target: str, original: str, norm: str | None = None, *, epsilon: float = 1e-5) -> None:
+        """A convolution that is a `ConvBlock` without normalisation here; original is folded in."""
+        weight, bias = self._folded(original, norm, epsilon)
+        self.state[f"{target}.convolution.weight"], self.state[f"{target}.convolution.bias"] = weight, bias
 
-    def lite(self, ours: str, theirs: str, norm: str | None = None, *, epsilon: float = LITE_NORM_EPSILON) -> None:
+    def lite(self, target: str, original: str, norm: str | None = None, *, epsilon: float = LITE_NORM_EPSILON) -> None:
         """A convolution that is one of SSDLite's normalised layers here.
 
-        Where theirs has none, another epsilon or a bias besides, all is folded and our normalisation changes nothing.
+        Where the original has none, another epsilon or a bias, all is folded and normalisation here is the identity.
         """
-        if norm is not None and epsilon == LITE_NORM_EPSILON and f"{theirs}.bias" not in self.source:
-            weight, parts = self.take(f"{theirs}.weight"), [self.take(f"{norm}.{part}") for part in _NORM]
+        if norm is not None and epsilon == LITE_NORM_EPSILON and f"{original}.bias" not in self.source:
+            weight, parts = self.take(f"{original}.weight"), [self.take(f"{norm}.{part}") for part in _NORM]
         else:
-            weight, bias = self._folded(theirs, norm, epsilon)
-            one, zero = torch.ones_like(bias), torch.zeros_like(bias)
-            parts = [one * (1 + LITE_NORM_EPSILON) ** 0.5, bias, zero, one]
-        self.state[f"{ours}.convolution.weight"] = weight
-        self.state |= {f"{ours}.norm.{part}": tensor for part, tensor in zip(_NORM, parts, strict=True)}
-        self.state[f"{ours}.norm.{_COUNTER}"] = torch.tensor(0)
+            weight, bias = self._folded(original, norm, epsilon)
+            ones, zeros = torch.ones_like(bias), torch.zeros_like(bias)
+            parts = [ones * (1 + LITE_NORM_EPSILON) ** 0.5, bias, zeros, ones]
+        self.state[f"{target}.convolution.weight"] = weight
+        self.state |= {f"{target}.norm.{part}": tensor for part, tensor in zip(_NORM, parts, strict=True)}
+        self.state[f"{target}.norm.{_COUNTER}"] = torch.tensor(0)
 
     def finished(self) -> dict[str, Tensor]:
         """Everything that was carried over.
@@ -89,12 +89,12 @@ class Port:
             )
         return self.state
 
-    def _folded(self, theirs: str, norm: str | None, epsilon: float) -> tuple[Tensor, Tensor]:
-        weight = self.take(f"{theirs}.weight")
-        bias = self.take(f"{theirs}.bias") if f"{theirs}.bias" in self.source else None
+    def _folded(self, original: str, norm: str | None, epsilon: float) -> tuple[Tensor, Tensor]:
+        weight = self.take(f"{original}.weight")
+        bias = self.take(f"{original}.bias") if f"{original}.bias" in self.source else None
         if norm is None:
             return weight, torch.zeros(len(weight)) if bias is None else bias
         parts = [self.take(f"{norm}.{part}") for part in _NORM]
         if any(part.shape != weight.shape[:1] for part in parts):
-            raise ModelError(f"{self.origin}: {theirs}.weight is {tuple(weight.shape)}, {norm} is of another size")
+            raise ModelError(f"{self.origin}: {original}.weight is {tuple(weight.shape)}, {norm} is of another size")
         return fold_norm(weight, bias, *parts, epsilon=epsilon)

@@ -45,8 +45,8 @@ def read_torchvision_lite(state: Mapping[str, Tensor], class_names: Sequence[str
     port = Port(state, origin=origin, what="torchvision's SSDLite")
     body = "backbone.features"
 
-    def fold(ours: str, theirs: str) -> None:
-        port.block(f"backbone.{ours}", f"{theirs}.0", f"{theirs}.1", epsilon=mobilenetv3.NORM_EPSILON)
+    def fold(target: str, original: str) -> None:
+        port.block(f"backbone.{target}", f"{original}.0", f"{original}.1", epsilon=mobilenetv3.NORM_EPSILON)
 
     fold("stem", f"{body}.0.0")
     split = 13  # the second half begins inside this block, behind its expansion, which is the first source map
@@ -60,19 +60,23 @@ def read_torchvision_lite(state: Mapping[str, Tensor], class_names: Sequence[str
         fold(f"block{number}.depthwise", f"{inside}.{part}")
         if shape.squeeze:
             part += 1
-            for ours, theirs in (("reduce", "fc1"), ("expand", "fc2")):
-                port.block(f"backbone.block{number}.squeeze.{ours}", f"{inside}.{part}.{theirs}")
+            for target, original in (("reduce", "fc1"), ("expand", "fc2")):
+                port.block(f"backbone.block{number}.squeeze.{target}", f"{inside}.{part}.{original}")
         fold(f"block{number}.project", f"{inside}.{part + 1}")
     fold("last", f"{body}.1.{len(mobilenetv3.BLOCKS) - split + 1}")
     for number, block in enumerate(SSDLITE320_MOBILENETV3.extras):
         place = f"backbone.extra.{number}"
-        for ours, part in ((f"{block.name}_1", 0), (f"{block.name}_2.depthwise", 1), (f"{block.name}_2.pointwise", 2)):
-            port.lite(f"extras.{ours}", f"{place}.{part}.0", f"{place}.{part}.1")
+        for target, part in (
+            (f"{block.name}_1", 0),
+            (f"{block.name}_2.depthwise", 1),
+            (f"{block.name}_2.pointwise", 2),
+        ):
+            port.lite(f"extras.{target}", f"{place}.{part}.0", f"{place}.{part}.1")
     for number, source in enumerate(SSDLITE320_MOBILENETV3.sources):
-        for ours, theirs in (("location", "regression_head"), ("confidence", "classification_head")):
-            place = f"head.{theirs}.module_list.{number}"
-            port.lite(f"heads.{ours}.{source}.depthwise", f"{place}.0.0", f"{place}.0.1", epsilon=LITE_NORM_EPSILON)
-            port.plain(f"heads.{ours}.{source}.pointwise", f"{place}.1")
+        for target, original in (("location", "regression_head"), ("confidence", "classification_head")):
+            place = f"head.{original}.module_list.{number}"
+            port.lite(f"heads.{target}.{source}.depthwise", f"{place}.0.0", f"{place}.0.1", epsilon=LITE_NORM_EPSILON)
+            port.plain(f"heads.{target}.{source}.pointwise", f"{place}.1")
     start = SSDLITE320_MOBILENETV3
     scores = len(port.state[f"heads.confidence.{start.sources[0]}.pointwise.bias"])
     spec = replace(
@@ -105,8 +109,8 @@ def read_qfgaohao(state: Mapping[str, Tensor], class_names: Sequence[str] | None
     start = SSDLITE320_MOBILENETV2 if second else SSD300_MOBILENETV1
     extras = tuple(_extra(port, block.name, number, lite=lite) for number, block in enumerate(start.extras))
     for number, source in enumerate(start.sources):
-        for ours, theirs in (("location", "regression_headers"), ("confidence", "classification_headers")):
-            _carry_head(port, f"heads.{ours}.{source}", f"{theirs}.{number}")
+        for target, original in (("location", "regression_headers"), ("confidence", "classification_headers")):
+            _carry_head(port, f"heads.{target}.{source}", f"{original}.{number}")
     last = start.sources[-1]
     scores = len(port.state[f"heads.confidence.{last}.bias"])
     if scores % _BOXES_A_CELL:
@@ -145,40 +149,40 @@ def _carry_mobilenetv2(port: Port) -> None:
     for number, (expansion, _, _) in enumerate(mobilenetv2.BLOCKS, 1):
         names = ("expand", "depthwise", "project") if expansion != 1 else ("depthwise", "project")
         for place, name in enumerate(names):
-            theirs = f"base_net.{number}.conv"
-            port.block(f"backbone.block{number}.{name}", f"{theirs}.{3 * place}", f"{theirs}.{3 * place + 1}")
+            original = f"base_net.{number}.conv"
+            port.block(f"backbone.block{number}.{name}", f"{original}.{3 * place}", f"{original}.{3 * place + 1}")
     last = len(mobilenetv2.BLOCKS) + 1
     port.block("backbone.last", f"base_net.{last}.0", f"base_net.{last}.1")
 
 
 def _extra(port: Port, name: str, number: int, *, lite: bool) -> ExtraBlock:
     """Carry one extra block over: plain, separable without activation behind it, or an inverted residual."""
-    place, ours = f"extras.{number}", f"extras.{name}"
+    place, target = f"extras.{number}", f"extras.{name}"
     if f"{place}.conv.0.weight" in port.source:  # inverted residual of MobileNet v2
-        port.lite(f"{ours}_1", f"{place}.conv.0", f"{place}.conv.1", epsilon=1e-5)
-        port.lite(f"{ours}_2.depthwise", f"{place}.conv.3", f"{place}.conv.4", epsilon=1e-5)
-        port.lite(f"{ours}_2.pointwise", f"{place}.conv.6", f"{place}.conv.7", epsilon=1e-5)
+        port.lite(f"{target}_1", f"{place}.conv.0", f"{place}.conv.1", epsilon=1e-5)
+        port.lite(f"{target}_2.depthwise", f"{place}.conv.3", f"{place}.conv.4", epsilon=1e-5)
+        port.lite(f"{target}_2.pointwise", f"{place}.conv.6", f"{place}.conv.7", epsilon=1e-5)
     elif lite:
-        port.lite(f"{ours}_1", f"{place}.0")
-        port.lite(f"{ours}_2.depthwise", f"{place}.2.0")
-        port.lite(f"{ours}_2.pointwise", f"{place}.2.2")
+        port.lite(f"{target}_1", f"{place}.0")
+        port.lite(f"{target}_2.depthwise", f"{place}.2.0")
+        port.lite(f"{target}_2.pointwise", f"{place}.2.2")
     else:
-        port.block(f"{ours}_1", f"{place}.0")
-        port.block(f"{ours}_2", f"{place}.2")
-    squeeze = len(port.state[f"{ours}_1.convolution.weight"])
-    channels = len(port.state[f"{ours}_2.{'pointwise.' if lite else ''}convolution.weight"])
+        port.block(f"{target}_1", f"{place}.0")
+        port.block(f"{target}_2", f"{place}.2")
+    squeeze = len(port.state[f"{target}_1.convolution.weight"])
+    channels = len(port.state[f"{target}_2.{'pointwise.' if lite else ''}convolution.weight"])
     return ExtraBlock(name, squeeze, channels, stride=2, padding=1, linear=lite)
 
 
-def _carry_head(port: Port, ours: str, theirs: str) -> None:
-    if f"{theirs}.weight" in port.source:
-        port.plain(ours, theirs)
-        weight = port.state[f"{ours}.weight"]
+def _carry_head(port: Port, target: str, original: str) -> None:
+    if f"{original}.weight" in port.source:
+        port.plain(target, original)
+        weight = port.state[f"{target}.weight"]
         if weight.shape[-1] == 1:
             middle = weight.new_zeros(*weight.shape[:2], 3, 3)
             middle[:, :, 1:2, 1:2] = weight
-            port.state[f"{ours}.weight"] = middle
+            port.state[f"{target}.weight"] = middle
         return
-    normalised = f"{theirs}.1.weight" in port.source
-    port.lite(f"{ours}.depthwise", f"{theirs}.0", f"{theirs}.1" if normalised else None, epsilon=1e-5)
-    port.plain(f"{ours}.pointwise", f"{theirs}.{3 if normalised else 2}")
+    normalised = f"{original}.1.weight" in port.source
+    port.lite(f"{target}.depthwise", f"{original}.0", f"{original}.1" if normalised else None, epsilon=1e-5)
+    port.plain(f"{target}.pointwise", f"{original}.{3 if normalised else 2}")

@@ -90,8 +90,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _pair(path: Path, arrays: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Tensor]:
-    found = [arrays.get(f"{layer}.{part}") for part in ("weight", "bias")]
-    weight, bias = found
+    parts = [arrays.get(f"{layer}.{part}") for part in ("weight", "bias")]
+    weight, bias = parts
     if weight is None or bias is None or weight.ndim != 4 or bias.ndim != 1:
         raise ModelError(f"{path}: {layer} must have a 4-dimensional weight and a bias")
     return torch.from_numpy(weight.astype(np.float32)), torch.from_numpy(bias.astype(np.float32))

@@ -36,12 +36,12 @@ def from_timm(state: Mapping[str, Tensor], model: SSD, *, origin: str) -> dict[s
     for name in state:
         if name not in known:
             raise ModelError(f"{origin} is of another network: it has {name}, which {base} has not")
-    ours = {_plain(name.removeprefix(_OURS)): name for name in model.state_dict() if name.startswith(_OURS)}
-    found = {ours.get(_plain(name), f"classifier.{name}"): tensor for name, tensor in state.items()}
-    for name in ours.values():
-        if name not in found and not name.endswith(_COUNTER):
+    our_names = {_plain(name.removeprefix(_OURS)): name for name in model.state_dict() if name.startswith(_OURS)}
+    renamed = {our_names.get(_plain(name), f"classifier.{name}"): tensor for name, tensor in state.items()}
+    for name in our_names.values():
+        if name not in renamed and not name.endswith(_COUNTER):
             raise ModelError(f"{origin} is of another network: it has no {name.removeprefix(_OURS)}, which {base} has")
-    return found
+    return renamed
 
 
 def _plain(name: str) -> str:

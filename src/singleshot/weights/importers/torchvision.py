@@ -129,11 +129,11 @@ def mobilenetv2_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, T
     """MobileNetV2 classifier to our base without batch normalisation, which is folded into the convolutions."""
     base: dict[str, Tensor] = {}
 
-    def fold(ours: str, convolution: str, norm: str) -> None:
+    def fold(target: str, convolution: str, norm: str) -> None:
         weight = _take(state, f"{convolution}.weight", origin)
         parts = [_take(state, f"{norm}.{part}", origin) for part in ("weight", "bias", "running_mean", "running_var")]
         folded = fold_norm(weight, None, *parts, epsilon=BASE_NORM_EPSILON)
-        base[f"backbone.{ours}.convolution.weight"], base[f"backbone.{ours}.convolution.bias"] = folded
+        base[f"backbone.{target}.convolution.weight"], base[f"backbone.{target}.convolution.bias"] = folded
 
     fold("stem", "features.0.0", "features.0.1")
     for number, (expansion, _, _) in enumerate(BLOCKS, 1):

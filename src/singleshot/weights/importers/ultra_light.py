@@ -71,7 +71,7 @@ def read(
 
 def carried(
     state: Mapping[str, Tensor],
-    found: Sequence[Place],
+    layer_places: Sequence[Place],
     class_names: Sequence[str] | None,
     spec: ModelSpec,
     *,
@@ -83,13 +83,13 @@ def carried(
         ModelError: a layer is missing or left over.
     """
     port = Port(state, origin=origin, what=f"Ultra-Light-Face's {spec.backbone.removeprefix('ultralight-')}")
-    for place in found:
-        if place.ours.startswith("backbone."):
-            port.block(place.ours, place.theirs, place.norm)
-        elif place.ours.startswith("heads.") and not place.ours.endswith(".depthwise"):
-            port.plain(place.ours, place.theirs)
+    for place in layer_places:
+        if place.target.startswith("backbone."):
+            port.block(place.target, place.original, place.norm)
+        elif place.target.startswith("heads.") and not place.target.endswith(".depthwise"):
+            port.plain(place.target, place.original)
         else:
-            port.lite(place.ours, place.theirs)
+            port.lite(place.target, place.original)
     scores = len(port.state[f"heads.confidence.{spec.sources[-1]}.bias"])
     num_classes = scores // spec.boxes.maps[-1].boxes_per_cell
     if num_classes == RFB320.num_classes and class_names is None:
@@ -100,54 +100,54 @@ def carried(
 class Place(NamedTuple):
     """Where a convolution stands with us and with them, where its normalisation stands, and what it sees."""
 
-    ours: str
-    theirs: str
+    target: str
+    original: str
     norm: str | None
     sees: tuple[str, ...]
 
 
 def places(*, field: bool) -> list[Place]:
     """Every convolution in the order of execution; `sees` are the convolutions whose outputs it takes together."""
-    found = [Place("backbone.conv0", "base_net.0.0", "base_net.0.1", ())]
+    layer_places = [Place("backbone.conv0", "base_net.0.0", "base_net.0.1", ())]
     seen: tuple[str, ...] = ("backbone.conv0",)
 
-    def follow(ours: str, theirs: str, norm: str | None = None) -> None:
+    def follow(target: str, original: str, norm: str | None = None) -> None:
         nonlocal seen
-        found.append(Place(ours, theirs, norm, seen))
-        seen = (ours,)
+        layer_places.append(Place(target, original, norm, seen))
+        seen = (target,)
 
     for number in range(1, len(PAIRS) + 1):
-        ours, theirs = f"backbone.conv{number}", f"base_net.{number}"
+        target, original = f"backbone.conv{number}", f"base_net.{number}"
         if field and number == FIELD:
-            found += _field_places(ours, theirs, seen)
-            seen = (f"{ours}.join", f"{ours}.shortcut")
+            layer_places += _field_places(target, original, seen)
+            seen = (f"{target}.join", f"{target}.shortcut")
         else:
-            follow(f"{ours}.depthwise", f"{theirs}.0", f"{theirs}.1")
-            follow(f"{ours}.pointwise", f"{theirs}.3", f"{theirs}.4")
+            follow(f"{target}.depthwise", f"{original}.0", f"{original}.1")
+            follow(f"{target}.pointwise", f"{original}.3", f"{original}.4")
         if f"conv{number}" in RFB320.sources:
             place = RFB320.sources.index(f"conv{number}")
             for kind, name in (("confidence", "classification"), ("location", "regression")):
-                head, theirs = f"heads.{kind}.conv{number}", f"{name}_headers.{place}"
-                found.append(Place(f"{head}.depthwise", f"{theirs}.0", None, seen))
-                found.append(Place(f"{head}.pointwise", f"{theirs}.2", None, (f"{head}.depthwise",)))
+                head, original = f"heads.{kind}.conv{number}", f"{name}_headers.{place}"
+                layer_places.append(Place(f"{head}.depthwise", f"{original}.0", None, seen))
+                layer_places.append(Place(f"{head}.pointwise", f"{original}.2", None, (f"{head}.depthwise",)))
     follow("extras.extra1_1", "extras.0.0")
     follow("extras.extra1_2.depthwise", "extras.0.2.0")
     follow("extras.extra1_2.pointwise", "extras.0.2.2")
-    found.append(Place("heads.confidence.extra1_2", "classification_headers.3", None, seen))
-    found.append(Place("heads.location.extra1_2", "regression_headers.3", None, seen))
-    return found
+    layer_places.append(Place("heads.confidence.extra1_2", "classification_headers.3", None, seen))
+    layer_places.append(Place("heads.location.extra1_2", "regression_headers.3", None, seen))
+    return layer_places
 
 
-def _field_places(ours: str, theirs: str, seen: tuple[str, ...]) -> list[Place]:
-    found: list[Place] = []
+def _field_places(target: str, original: str, seen: tuple[str, ...]) -> list[Place]:
+    layer_places: list[Place] = []
     ends: list[str] = []
     for number, (branch, count) in enumerate(_BRANCHES.items()):
         sees = seen
         for part in range(count):
-            place = f"{theirs}.branch{number}.{part}"
-            found.append(Place(f"{ours}.{branch}.{part}", f"{place}.conv", f"{place}.bn", sees))
-            sees = (f"{ours}.{branch}.{part}",)
+            place = f"{original}.branch{number}.{part}"
+            layer_places.append(Place(f"{target}.{branch}.{part}", f"{place}.conv", f"{place}.bn", sees))
+            sees = (f"{target}.{branch}.{part}",)
         ends += sees
     for end, name, sees in (("join", "ConvLinear", tuple(ends)), ("shortcut", "shortcut", seen)):
-        found.append(Place(f"{ours}.{end}", f"{theirs}.{name}.conv", f"{theirs}.{name}.bn", sees))
-    return found
+        layer_places.append(Place(f"{target}.{end}", f"{original}.{name}.conv", f"{original}.{name}.bn", sees))
+    return layer_places

@@ -50,8 +50,8 @@ def from_caffe(
     """
     convolutions = graph.convolutions
     field = len(convolutions) == len(places(field=True))
-    spec, found = spec_of(size_hw, field=field), places(field=field)
-    names = {layer.name: place.ours for layer, place in zip(convolutions, found, strict=True)}
+    spec, layer_places = spec_of(size_hw, field=field), places(field=field)
+    names = {layer.name: place.target for layer, place in zip(convolutions, layer_places, strict=True)}
     state: dict[str, Tensor] = {}
     for name, parts in blobs.items():
         state |= {
@@ -59,19 +59,21 @@ def from_caffe(
         }
         if f"{name}.bias" in state:
             state[f"{name}.bias"] = state[f"{name}.bias"].flatten()
-    here = [place._replace(theirs=layer.name, norm=None) for layer, place in zip(convolutions, found, strict=True)]
-    spec, ours = carried(state, here, class_names, spec, origin=origin)
+    here = [
+        place._replace(original=layer.name, norm=None) for layer, place in zip(convolutions, layer_places, strict=True)
+    ]
+    spec, state = carried(state, here, class_names, spec, origin=origin)
     model = SSD(spec)
-    for layer, place in zip(convolutions, found, strict=True):
-        module = model.get_submodule(place.ours)
+    for layer, place in zip(convolutions, layer_places, strict=True):
+        module = model.get_submodule(place.target)
         require_same_settings(graph, layer, module)
-        sees = tuple(names[one.name] for one in _seen(graph, layer.bottoms[0]))
+        sees = tuple(names[below.name] for below in _seen(graph, layer.bottoms[0]))
         if sees != place.sees:
             raise ModelError(f"{graph.origin}: {layer.name} sees {', '.join(sees)}, expected {', '.join(place.sees)}")
         activated = isinstance(module, ConvBlock) and module.activation == "relu"
         if activated != _activated(graph, layer):
             raise ModelError(f"{graph.origin}: {'no' if activated else 'a'} ReLU behind {layer.name}")
-    return spec, ours
+    return spec, state
 
 
 def _seen(graph: Graph, blob: str) -> list[Layer]:
@@ -82,9 +84,9 @@ def _seen(graph: Graph, blob: str) -> list[Layer]:
             break
         layer = graph.maker(layer.bottoms[0])
     if layer.kind in _JOINING:
-        return [one for bottom in layer.bottoms for one in _seen(graph, bottom)]
+        return [below for bottom in layer.bottoms for below in _seen(graph, bottom)]
     return [] if layer.kind == "Input" else [layer]
 
 
 def _activated(graph: Graph, layer: Layer) -> bool:
-    return any(one.bottoms[:1] == layer.tops[:1] for one in graph.of_kind("ReLU"))
+    return any(relu.bottoms[:1] == layer.tops[:1] for relu in graph.of_kind("ReLU"))
