@@ -1,4 +1,4 @@
-"""What flows through the house: an image with its objects, a whole set's ground-truth boxes, and what a detector found.
+"""The values that all rooms share: a training sample, the ground truth of an image and of a data set, detections.
 
 Labels are 0..L-1 everywhere outside the network; background has no number and no name. All arrays are numpy.
 """
@@ -6,13 +6,14 @@ Labels are 0..L-1 everywhere outside the network; background has no number and n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from singleshot.errors import RequestError
 from singleshot.shapes import Bool, Float32, Int64, UInt8
 
 ARRAYS = ("sizes_wh", "starts", "boxes_xyxy", "labels", "difficult", "crowd", "areas")
@@ -137,15 +138,42 @@ class Annotations:
         )
 
 
+class Detection(NamedTuple):
+    """One box of `Detections`.
+
+    Attributes:
+        box: left, top, right, bottom in pixels of the image as displayed.
+        score: in [0, 1].
+        label: 0..L-1.
+        name: the label's class name.
+    """
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: int
+    name: str
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """What a detector found in one image, best first.
+    """The detections of one image, best first as a detector gives them.
+
+    It is indexed as an array is: a number gives a `Detection`, a slice, a mask or an array of numbers gives
+    `Detections`; iteration gives each `Detection`.
+
+    >>> boxes = np.array([[0, 0, 10, 10], [5, 5, 20, 20]], np.float32)
+    >>> detections = Detections(boxes, np.array([0.9, 0.4], np.float32), np.array([1, 0]), ("cat", "dog"))
+    >>> detections[0].name, detections[detections.labels == 0].names, detections.above(0.5).names
+    ('dog', ['cat'], ['dog'])
 
     Attributes:
         boxes: (n, 4) float32 left, top, right, bottom in pixels of the image as displayed, inside it.
         scores: (n,) float32 in [0, 1].
         labels: (n,) int64, 0..L-1.
         class_names: the L names that labels refer to.
+
+    Raises:
+        RequestError: arrays of other shapes.
     """
 
     boxes: Float32[np.ndarray, "n 4"]
@@ -153,16 +181,58 @@ class Detections:
     labels: Int64[np.ndarray, " n"]
     class_names: tuple[str, ...]
 
+    def __post_init__(self) -> None:
+        shapes = (np.shape(self.boxes), np.shape(self.scores), np.shape(self.labels))
+        count = len(self.scores)
+        if shapes != ((count, 4), (count,), (count,)):
+            raise RequestError(
+                "boxes, scores and labels must be (n, 4), (n,) and (n,), got {}, {} and {}".format(*shapes)
+            )
+
     def __len__(self) -> int:
         return len(self.scores)
 
+    @overload
+    def __getitem__(self, index: int | np.integer[Any]) -> Detection: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | np.ndarray) -> Detections: ...
+    def __getitem__(self, index: int | np.integer[Any] | slice | Sequence[int] | np.ndarray) -> Detection | Detections:
+        rows = np.arange(len(self))[index]
+        if rows.ndim > 1:
+            raise IndexError(f"detections have one axis; expected a number, slice, mask or numbers, got {index!r}")
+        if rows.ndim == 1:
+            return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], self.class_names)
+        label = int(self.labels[rows])
+        return Detection(tuple(self.boxes[rows].tolist()), float(self.scores[rows]), label, self.class_names[label])
+
+    def __iter__(self) -> Iterator[Detection]:
+        columns = (self.boxes.tolist(), self.scores.tolist(), self.labels.tolist(), self.names)
+        return (Detection(tuple(box), score, label, name) for box, score, label, name in zip(*columns, strict=True))
+
     def __repr__(self) -> str:
         """How many there are, and the best three in words."""
-        best = [f"{name} {score:.2f} at {np.round(box).astype(int).tolist()}" for name, score, box in self._first(3)]
+        best = [f"{name} {score:.2f} at {np.round(box).astype(int).tolist()}" for box, score, _, name in self[:3]]
         return f"<{len(self)} detections{': ' * bool(best)}{', '.join(best)}{', ...' * (len(self) > len(best))}>"
 
-    def _first(self, count: int) -> Iterator[tuple[str, float, np.ndarray]]:
-        return zip(self.names[:count], self.scores[:count].tolist(), self.boxes[:count], strict=True)
+    @staticmethod
+    def concatenate(parts: Sequence[Detections]) -> Detections:
+        """The detections of several parts of an image, one after another; they are not sorted again.
+
+        Raises:
+            RequestError: no parts, or parts with other class names.
+        """
+        if not parts:
+            raise RequestError("there are no detections to concatenate: give at least one part")
+        class_names = parts[0].class_names
+        for part in parts:
+            if part.class_names != class_names:
+                raise RequestError(f"parts have other classes: {class_names} and {part.class_names}")
+        return Detections(
+            np.concatenate([part.boxes for part in parts]),
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.labels for part in parts]),
+            class_names,
+        )
 
     @property
     def names(self) -> list[str]:
@@ -170,9 +240,8 @@ class Detections:
         return [self.class_names[label] for label in self.labels]
 
     def above(self, score: float) -> Detections:
-        """Only what scores at least this much."""
-        keep = self.scores >= score
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], self.class_names)
+        """Those that score at least this much."""
+        return self[self.scores >= score]
 
     def as_one_class(self, name: str) -> Detections:
         """The same boxes and scores, all of one class of this name."""
@@ -187,19 +256,13 @@ class Detections:
             image: RGB, the one that was searched.
             ground_truth: the right boxes, drawn in dashed white below the detections.
         """
-        from singleshot.draw import (
-            GROUND_TRUTH,
-            Mark,
-            class_colour,
-            draw_marks,
-        )  # late: Pillow takes a tenth of a second
+        from singleshot.draw import GROUND_TRUTH, Mark, class_colour, draw_marks  # late: Pillow takes 0.1 s
 
         expected = ground_truth.boxes_xyxy.tolist() if ground_truth is not None else []
         marks = [Mark(box, GROUND_TRUTH, dashed=True) for box in expected]
-        for row in np.argsort(self.scores, kind="stable"):  # the best is drawn last, on top
-            label = int(self.labels[row])
-            caption = f"{self.class_names[label]} {100 * self.scores[row]:.0f}%"
-            marks.append(Mark(self.boxes[row].tolist(), class_colour(label), caption))
+        for detection in self[np.argsort(self.scores, kind="stable")]:  # the best is drawn last, on top
+            caption = f"{detection.name} {100 * detection.score:.0f}%"
+            marks.append(Mark(detection.box, class_colour(detection.label), caption))
         return draw_marks(image, marks)
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -208,3 +271,45 @@ class Detections:
             {"box": [round(float(v), 2) for v in box], "label": name, "score": round(float(score), 6)}
             for box, name, score in zip(self.boxes, self.names, self.scores, strict=True)
         ]
+
+    def to_coco(
+        self, image_id: int | str, category_ids: Mapping[str, int] | Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """COCO results of this image: image_id, category_id, bbox [left, top, width, height] in pixels, score.
+
+        Args:
+            image_id: the image's id in the data set.
+            category_ids: COCO's id of each class, by name or in the order of the labels; None counts from 1. Classes
+                that have none are left out.
+        """
+        if category_ids is None or not isinstance(category_ids, Mapping):
+            category_ids = dict(zip(self.class_names, category_ids or range(1, len(self.class_names) + 1), strict=True))
+        return [
+            {
+                "image_id": image_id,
+                "category_id": category_ids[detection.name],
+                "bbox": [*detection.box[:2], detection.box[2] - detection.box[0], detection.box[3] - detection.box[1]],
+                "score": detection.score,
+            }
+            for detection in self
+            if detection.name in category_ids
+        ]
+
+    def to_supervision(self) -> Any:
+        """The same as `supervision.Detections`, with names as `data["class_name"]`.
+
+        Raises:
+            RequestError: the package `supervision` is not installed.
+        """
+        try:
+            import supervision  # type: ignore[import-not-found,unused-ignore]
+        except ModuleNotFoundError as error:
+            if error.name != "supervision":
+                raise
+            raise RequestError("supervision is not installed: pip install supervision") from error
+        return supervision.Detections(
+            xyxy=self.boxes,
+            confidence=self.scores,
+            class_id=self.labels,
+            data={"class_name": np.array(self.names, dtype=str)},
+        )

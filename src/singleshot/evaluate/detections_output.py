@@ -16,17 +16,8 @@ def to_coco_results(annotations: Annotations, detections: Sequence[Detections]) 
     numbers stay text.
     """
     categories = dict(zip(annotations.class_names, annotations.category_ids, strict=True))
-    return [
-        {"image_id": identity, "category_id": categories[name], "bbox": _xywh(box), "score": float(score)}
-        for identity, found in zip(map(_number_or_text, annotations.ids), detections, strict=True)
-        for box, name, score in zip(found.boxes.tolist(), found.names, found.scores, strict=True)
-        if name in categories
-    ]
-
-
-def _xywh(box_xyxy: list[float]) -> list[float]:
-    left, top, right, bottom = box_xyxy
-    return [left, top, right - left, bottom - top]
+    ids = map(_number_or_text, annotations.ids)
+    return [row for image_id, found in zip(ids, detections, strict=True) for row in found.to_coco(image_id, categories)]
 
 
 def _number_or_text(identity: str) -> int | str:
