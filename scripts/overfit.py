@@ -13,7 +13,7 @@ import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
-from singleshot.box_search.adapt import adapt
+from singleshot.box_search.study import FULL_RECALL, LOW_RECALL, Goal, find_boxes
 from singleshot.data.loader import BatchSampler, TrainingDataset, training_loader
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
@@ -68,11 +68,11 @@ def main() -> None:
     device = choose_device(given.device)
     annotations = open_data(given.data, split=given.split)
     annotations = annotations.subset(range(given.images))
-    adaptation = adapt(
-        replace(variant(given.model), class_names=annotations.class_names), annotations, map_sizes_hw=grid_sizes
-    )
-    print(adaptation.reason)
-    spec = adaptation.spec
+    spec = replace(variant(given.model), class_names=annotations.class_names)
+    goal = Goal(kept_from=LOW_RECALL, least_recall=FULL_RECALL)
+    study = find_boxes(spec, annotations, goal, map_sizes_hw=grid_sizes)
+    print(*study.remarks, sep="\n")
+    spec = study.chosen.spec
     model = SSD(spec, seed=given.seed).to(device).to(memory_format=torch.channels_last).train()
     start_as_he(model)
     recipe = replace(

@@ -1,8 +1,12 @@
+"""The default boxes of a run: what each choice of `--boxes` gives, and files of `ssd boxes`."""
+
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,22 +14,17 @@ import pytest
 from ground_truth_sets import ground_truth_set, squares
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
-from singleshot.spec import MapBoxes, ModelSpec
-from singleshot.train.box_choice import on_paper_scales, with_fitting_boxes
+from singleshot.spec import BoxSpec, MapBoxes, ModelSpec
+from singleshot.train.box_choice import boxes_from_file, choose_boxes, on_paper_scales
 from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from singleshot.spec import BoxSpec
 
 LITE = replace(SSDLITE320_MOBILENETV2, class_names=("dot", "plate"))
 PAPER = (32, 64, 118, 173, 227, 282)
 
 
 def smallest(boxes: BoxSpec) -> tuple[float, ...]:
-    return tuple(one.min_sizes[0] for one in boxes.maps)
+    return tuple(entry.min_sizes[0] for entry in boxes.maps)
 
 
 def chosen(spec: ModelSpec, **options: object) -> tuple[ModelSpec, list[str]]:
@@ -33,14 +32,14 @@ def chosen(spec: ModelSpec, **options: object) -> tuple[ModelSpec, list[str]]:
     boxes = [(20 + i, 20, 240 + i, 240) for i in range(20)] + [(130 + i, 130, 194 + i, 194) for i in range(20)]
     data = ground_truth_set(boxes, [1] * 20 + [0] * 20)
     defaults = {"choice": "auto", "scales": "paper", "source": None}
-    spec, _, lines = with_fitting_boxes(spec, data, **{**defaults, **options})  # type: ignore[arg-type]
-    return spec, lines
+    boxes = choose_boxes(spec, data, **{**defaults, **options})  # type: ignore[arg-type]
+    return boxes.spec, list(boxes.lines)
 
 
 def test_the_papers_scales_are_those_of_the_authors_script() -> None:
     assert smallest(on_paper_scales(SSD300_VGG16)) == smallest(SSD300_VGG16.boxes)
     assert smallest(on_paper_scales(LITE)) == PAPER
-    lengths = [(one.max_sizes, one.boxes_per_cell) for one in on_paper_scales(LITE).maps]
+    lengths = [(entry.max_sizes, entry.boxes_per_cell) for entry in on_paper_scales(LITE).maps]
     assert lengths == [((high,), 6) for high in (*PAPER[1:], 320)]
     assert len(SSD(replace(LITE, boxes=on_paper_scales(LITE)), seed=0).default_boxes) == 3234
 
@@ -60,9 +59,10 @@ def test_boxes_that_fit_are_set_to_the_recipes_scales_and_said() -> None:
 
 def test_boxes_that_miss_a_class_are_fitted_instead() -> None:
     data = ground_truth_set([(10 + 9 * i, 10, 19 + 9 * i, 19) for i in range(30)], [0] * 30)
-    spec, _, lines = with_fitting_boxes(LITE, data, choice="auto", scales="paper", source=None)
-    assert smallest(spec.boxes)[0] < 32
-    assert any("default boxes adapted" in line for line in lines)
+    boxes = choose_boxes(LITE, data, choice="auto", scales="paper", source=None)
+    assert smallest(boxes.spec.boxes)[0] < 32
+    assert any("fitted to the data" in line for line in boxes.lines)
+    assert boxes.recall.num_default_boxes == len(SSD(boxes.spec, seed=0).default_boxes)
 
 
 def test_trained_heads_keep_the_boxes_they_know(tmp_path: Path) -> None:
@@ -77,20 +77,20 @@ def test_trained_heads_keep_the_boxes_they_know(tmp_path: Path) -> None:
     assert chosen(LITE, source=untouched)[0] == LITE
 
 
-def test_boxes_on_the_papers_scales_must_cover_more_than_the_architectures_own(tmp_path: Path) -> None:
+def test_boxes_on_the_papers_scales_must_fit_more_than_the_architectures_own(tmp_path: Path) -> None:
     def sizes(side: int, **options: object) -> tuple[float, ...]:
         boxes = np.concatenate([squares(100, side, seed=1), squares(100, 120, seed=2)])
         data = ground_truth_set(boxes, [0] * 100 + [1] * 100)
-        spec, _, lines = with_fitting_boxes(LITE, data, **{"choice": "auto", "source": None, **options})  # type: ignore[arg-type]
-        assert any("adapted" in line for line in lines) == (smallest(spec.boxes) not in (PAPER, smallest(LITE.boxes)))
-        return smallest(spec.boxes)
+        boxes = choose_boxes(LITE, data, **{"choice": "auto", "source": None, **options})  # type: ignore[arg-type]
+        sizes = smallest(boxes.spec.boxes)
+        assert any("fitted" in line for line in boxes.lines) == (sizes not in (PAPER, smallest(LITE.boxes)))
+        return sizes
 
     fitted = sizes(23, scales="paper")  # 31% of the dots
-    assert len(fitted) > len(PAPER)
-    assert fitted == sizes(23, scales="kept"), "derived from the architecture's own boxes, wherever one starts"
+    assert fitted[0] < 32
     assert sizes(24, scales="paper") == PAPER  # 48%
     save_network(tmp_path / "model", SSD(replace(LITE, boxes=on_paper_scales(LITE)), seed=0), card="")
-    assert sizes(23, scales="kept", source=tmp_path / "model") == fitted
+    assert sizes(23, scales="kept", source=tmp_path / "model")[0] == fitted[0]
     assert sizes(23, scales="kept", source=tmp_path / "model", choice="keep") == PAPER
 
 
@@ -117,7 +117,95 @@ def test_a_file_of_boxes_decides(tmp_path: Path) -> None:
 
 
 def test_another_choice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UnknownNameError, match="'always'; known: adapt, auto, keep"):
+    with pytest.raises(UnknownNameError, match="'always'"):
         chosen(LITE, choice="always")
-    with pytest.raises(RequestError, match="cannot be read: No such file"):
+    with pytest.raises(RequestError, match=r"none\.json"):
         chosen(LITE, choice=str(tmp_path / "none.json"))
+
+
+def test_boxes_are_kept_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("singleshot.box_search.study.BoxSearch", None)
+    data = ground_truth_set(squares(30, 10, seed=1), [0] * 30)
+    boxes = choose_boxes(LITE, data, choice="keep", scales="paper", source=None)
+    assert boxes.spec == LITE
+    assert boxes.recall.lowest == 0
+    assert "--boxes adapt" in boxes.lines[-1]
+
+
+DESIGNED = LITE.with_maps(("block7_expand", "last"), (MapBoxes((20,), (), (0.5,), flip=False), MapBoxes((90,), (180,))))
+
+
+def written(path: Path, content: Any) -> Path:
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def test_the_design_is_read_as_it_was_written(tmp_path: Path) -> None:
+    content = {"given": {"spec": asdict(LITE)}, "designed": {"spec": asdict(DESIGNED)}, "curve": []}
+    path = written(tmp_path / "boxes.json", content)
+    assert boxes_from_file(str(path), LITE) == DESIGNED
+    others = replace(LITE, class_names=("a", "b", "c"))
+    assert boxes_from_file(str(path), others) == replace(DESIGNED, class_names=others.class_names)
+    del content["designed"]
+    assert boxes_from_file(str(written(path, content)), LITE) == LITE
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        SSD300_VGG16,
+        LITE.with_input_size(300, 300),
+        replace(LITE, width=0.5),
+    ],
+)
+def test_boxes_of_another_detector_are_refused(tmp_path: Path, other: object) -> None:
+    path = written(tmp_path / "boxes.json", {"designed": {"spec": asdict(DESIGNED)}})
+    with pytest.raises(RequestError, match="ssdlite320-mobilenetv2 of 320x320"):
+        boxes_from_file(str(path), other)  # type: ignore[arg-type]
+
+
+def _without_sizes(spec: dict[str, Any]) -> None:
+    spec["boxes"]["maps"][0]["min_sizes"] = []
+
+
+def _unknown_field(spec: dict[str, Any]) -> None:
+    spec["more"] = 1
+
+
+def _too_many(spec: dict[str, Any]) -> None:
+    spec["boxes"]["maps"][0]["min_sizes"] = list(range(1, 1000))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(_without_sizes, "above 0"), (_unknown_field, "more"), (_too_many, "0 .. 100")]
+)
+def test_boxes_that_cannot_be_are_refused(tmp_path: Path, change: Callable[[dict[str, Any]], None], said: str) -> None:
+    spec = json.loads(json.dumps(asdict(DESIGNED)))
+    change(spec)
+    with pytest.raises(RequestError, match=said):
+        boxes_from_file(str(written(tmp_path / "boxes.json", {"designed": {"spec": spec}})), LITE)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "not JSON"),
+        ("[1]", "no default boxes"),
+        ('{"designed": 3}', "no default boxes"),
+        ('{"designed": {"boxes": 3}}', "no default boxes"),
+        ('{"designed": {"spec": 3}}', "not valid"),
+        ('{"designed": {"spec": {"width": NaN}}}', "NaN"),
+        ("[" * 100_000, "nested"),
+    ],
+)
+def test_other_files_are_refused_in_a_line(tmp_path: Path, content: str, said: str) -> None:
+    with pytest.raises(RequestError, match=said) as caught:
+        boxes_from_file(str(written(tmp_path / "boxes.json", content)), LITE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_boxes_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match=r"none\.json"):
+        boxes_from_file(str(tmp_path / "none.json"), LITE)
+    with pytest.raises(RequestError, match="ordinary"):
+        boxes_from_file(str(tmp_path), LITE)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation_examples import annotations, detections
-from singleshot.box_search.measure import measurable
+from singleshot.box_search.recall import learnable
 from singleshot.data.sample import ground_truth_to_learn
 from singleshot.data.stats import box_sides
 from singleshot.degenerate_boxes import (
@@ -74,7 +74,7 @@ def test_training_statistics_box_search_and_evaluation_agree(name):
     learnt, _, _ = ground_truth_to_learn(data.ground_truth(0), width=200, height=200)
     assert len(learnt) == usable
     assert len(box_sides(data)[0]) == usable
-    searched = measurable(data)
+    searched = learnable(data)
     assert len(searched.boxes_xyxy) == usable
     assert searched.degenerate == (not usable)
     np.testing.assert_allclose(searched.boxes_xyxy, learnt)  # clipped likewise

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ground_truth_sets import ground_truth_set, squares
-from singleshot.box_search.measure import measure
+from singleshot.box_search.recall import measure_recall
 from singleshot.train.fitting import fitted, narrowed, size_spread
 from singleshot.train.recipe import MODERN
 
@@ -32,7 +32,7 @@ def test_crops_enlarge_no_more_than_sizes_lie_from_their_middle_and_nothing_is_e
 def test_what_the_data_asks_for_is_said_and_what_the_user_chose_stays() -> None:
     boxes = squares(40, 60, seed=0)
     data = ground_truth_set(boxes, [0] * 40)
-    well, badly = (measure(data, default / 320, threshold=0.5) for default in (boxes, boxes[:20]))
+    well, badly = (measure_recall(data, default / 320, threshold=0.5) for default in (boxes, boxes[:20]))
     recipe, notes = fitted(MODERN, data, well)
     assert recipe.iou_threshold == 0.5
     assert recipe.augment.expand_probability == 0

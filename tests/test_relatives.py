@@ -13,7 +13,7 @@ import torch
 
 from data_fixtures import image, voc
 from ground_truth_sets import ground_truth_set, squares
-from singleshot.box_search.adapt import ENOUGH, adapt
+from singleshot.box_search.study import Goal, find_boxes
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.cli.main import run
 from singleshot.commands.export import ExportOptions, export_model
@@ -184,12 +184,13 @@ def test_wrong_grids_are_refused() -> None:
 def test_boxes_can_be_fitted(spec: ModelSpec) -> None:
     """Objects of 60 pixels of 320, too small for either; a grid head gets no second map in front."""
     data = ground_truth_set(squares(40, 60, seed=0), [0] * 40)
-    found = adapt(replace(spec, class_names=data.class_names), data, map_sizes_hw=grid_sizes, below=ENOUGH)
-    assert found.after.share > found.before.share
-    assert found.spec.sources[-1] == "fc7"
-    assert len(SSD(found.spec).default_boxes) == found.after.num_default_boxes
+    study = find_boxes(replace(spec, class_names=data.class_names), data, Goal(), map_sizes_hw=grid_sizes)
+    chosen = study.chosen
+    assert chosen.recall.total > study.given.recall.total
+    assert chosen.spec.sources[-1] == "fc7"
+    assert len(SSD(chosen.spec).default_boxes) == chosen.recall.num_default_boxes
     if spec.grid_head is not None:
-        assert found.spec.sources == ("fc7",)
+        assert chosen.spec.sources == ("fc7",)
 
 
 @BOTH

@@ -78,7 +78,7 @@ def content(seed=1, protocol="voc07", **changes):
         title="a run",
         command="ssd train images --epochs 3",
         notes=["a note"],
-        coverage=["cat: 98.0% covered"],
+        box_recall=["cat: 98.0% recall"],
         history=history(),
         evaluation=evaluate(ground_truth, found, protocol),
         annotations=ground_truth,
@@ -94,7 +94,7 @@ def test_the_page_has_every_part_and_needs_nothing_else(protocol, tmp_path):
     before = evaluate(*random_set(2), protocol)
     page = Page(render(content(protocol=protocol, before=before)))
     parts = ["a run", "Loss", "Validation mAP", "Learning rate", "Average precision by class", "Precision and recall"]
-    parts += ["went best", "went worst", "ssd train images --epochs 3", "a note", "98.0% covered", "solver.momentum"]
+    parts += ["went best", "went worst", "ssd train images --epochs 3", "a note", "98.0% recall", "solver.momentum"]
     for words in (*parts, "mAP before", "change"):
         assert words in page.text, words
     assert ("COCO's numbers" in page.text) == (protocol == "coco")
@@ -153,7 +153,13 @@ def test_markup_in_names_stays_text():
     found = [replace(one, class_names=names) for one in found]
     result = evaluate(ground_truth, found)
     everywhere = content(evaluation=result, before=result, annotations=ground_truth, detections=found)
-    words = {"title": EVIL, "command": EVIL, "notes": [EVIL], "coverage": [EVIL], "configuration": {EVIL: {EVIL: EVIL}}}
+    words = {
+        "title": EVIL,
+        "command": EVIL,
+        "notes": [EVIL],
+        "box_recall": [EVIL],
+        "configuration": {EVIL: {EVIL: EVIL}},
+    }
     page = Page(render(replace(everywhere, **words)))
     assert "script" not in page.tags
     assert not any(name.startswith("on") for name, _ in page.attributes)
@@ -177,7 +183,7 @@ def test_foreign_classes_are_named():
         {"evaluation": None},
         {"annotations": None},
         {"detections": None},
-        {"notes": [], "coverage": [], "configuration": {}, "command": ""},
+        {"notes": [], "box_recall": [], "configuration": {}, "command": ""},
     ],
 )
 def test_missing_parts_leave_the_rest(changes):

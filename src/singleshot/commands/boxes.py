@@ -1,63 +1,114 @@
-"""`ssd boxes`, behind the command line."""
+"""`ssd boxes`: measure a detector's default boxes on a data set, search better ones, and write a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
+from time import perf_counter
 
 import numpy as np
 
+from singleshot.box_search.study import BoxStudy, Goal, NetworkTimer, find_boxes
 from singleshot.commands.boxes_page import write_study
-from singleshot.commands.boxes_study import Study, study
 from singleshot.data.recognise import default_splits, join, open_data
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, RequestError
-from singleshot.spec import OBJECT
-from singleshot.train.initial import base_spec
+from singleshot.models.ssd import SSD, grid_sizes
+from singleshot.runtime.engine import usable_cores
+from singleshot.spec import OBJECT, ModelSpec
+from singleshot.train.box_choice import starting_boxes
+from singleshot.train.initial import base_spec, source_of_weights
+from singleshot.train.recipe import recipe_for
+
+ROUNDS, RUNS = 8, 10
+"""A network's time is the least of 8 medians of 10 runs: other programs only ever add to it."""
 
 
-def boxes_for(
-    data: Sequence[str],
-    *,
-    model: str | None,
-    split: str | None,
-    input_size: str | None,
-    most: int | None,
-    latency: float | None,
-    page: Path,
-) -> Study:
-    """Measure a detector's default boxes, design better ones, and write the page.
+@dataclass(frozen=True)
+class BoxesOptions:
+    """What the user asked for.
 
-    Args:
+    Attributes:
         data: sets, joined.
         model: an architecture's name or a model folder; None is the default architecture.
-        split: of each; None takes what training would learn from, so that no test image decides.
+        split: of each set; None is the one that training learns from, so that no test image decides.
         input_size: `WxH` of the network input.
-        most: default boxes there may be.
-        latency: milliseconds that the network may take.
-        page: where to write.
+        most: limit on the number of default boxes.
+        latency: limit on the network's time, milliseconds.
+        page: HTML file to write.
+    """
+
+    data: tuple[str, ...]
+    model: str | None = None
+    split: str | None = None
+    input_size: str | None = None
+    most: int | None = None
+    latency: float | None = None
+    page: Path = Path("boxes.html")
+
+
+def search_boxes(options: BoxesOptions, progress: Callable[[str], None] = lambda _line: None) -> BoxStudy:
+    """Measure the default boxes that `ssd train` would start from, search better ones, and write the page.
+
+    Args:
+        options: what the user asked for.
+        progress: called with a line before each long step.
 
     Raises:
-        RequestError, DataError: no such set, split, model or size, or a budget that nothing can be within.
+        RequestError, DataError: no such set, split, model or size, or limits that no boxes can keep.
     """
-    if not data:
+    if not options.data:
         raise RequestError("which data? Give a folder or file: ssd boxes DATA")
-    sets = [open_data(path, split=split or default_splits(path).train) for path in data]
-    annotations = join(sets)
-    spec = base_spec(model, input_size)
+    goal = Goal(max_boxes=options.most, max_milliseconds=options.latency)
+    annotations = join([open_data(path, split=options.split or default_splits(path).train) for path in options.data])
+    spec = base_spec(options.model, options.input_size)
     if spec.class_agnostic:
         annotations = annotations.as_one_class(OBJECT)
-    spec = replace(spec, class_names=annotations.class_names)
-    found = study(spec, annotations, most=most, latency=latency)
-    remarks = [f"{len(annotations)} images, {len(annotations.labels)} objects", *found.remarks]
-    index = int(np.argmax(np.diff(annotations.starts)))
+    source = source_of_weights(spec, init=None, model=options.model)
+    spec = replace(
+        spec,
+        class_names=annotations.class_names,
+        boxes=starting_boxes(spec, source, scales=recipe_for(None, spec).box_scales),
+    )
+    timer = NetworkTimer(network_milliseconds, timing_conditions())
+    study = find_boxes(spec, annotations, goal, map_sizes_hw=grid_sizes, timer=timer, progress=progress)
+    remarks = [f"{len(annotations)} images, {len(annotations.labels)} objects", *study.remarks]
+    fullest = int(np.argmax(np.diff(annotations.starts)))
     try:
-        image = decode_image(annotations.path(index))
+        image = decode_image(annotations.path(fullest))
     except ImageError as error:
         image = None
         remarks.append(str(error))
-    found = replace(found, remarks=tuple(remarks))
-    names = ", ".join(str(path) for path in data)
-    write_study(page, f"Default boxes of {spec.name} on {names}", found, image, annotations.ground_truth(index))
-    return found
+    study = replace(study, remarks=tuple(remarks))
+    title = f"Default boxes of {spec.name} on {', '.join(options.data)}"
+    write_study(options.page, title, study, image, annotations.ground_truth(fullest))
+    return study
+
+
+def network_milliseconds(spec: ModelSpec) -> float:
+    """Time of one image of the input size in OpenVINO, fp32, on all cores that this process may use, measured.
+
+    Args:
+        spec: weights are seeded, as time does not depend on them.
+    """
+    from singleshot.export.openvino_ir import serialised, to_openvino
+    from singleshot.runtime.openvino_backend import OpenVINOBackend
+
+    engine = OpenVINOBackend(spec, serialised(to_openvino(SSD(spec, seed=0))), precision="fp32", origin=spec.name)
+    images = [np.zeros((*spec.input_size_hw, 3), np.uint8)]
+    engine.predict(images)  # compiles
+
+    def seconds() -> float:
+        started = perf_counter()
+        engine.predict(images)
+        return perf_counter() - started
+
+    return 1e3 * min(median(seconds() for _ in range(RUNS)) for _ in range(ROUNDS))
+
+
+def timing_conditions() -> str:
+    """What `network_milliseconds` measures, in words."""
+    threads = usable_cores()
+    return f"OpenVINO, fp32, {threads} thread{'s' * (threads > 1)}, one image, without post-processing"

@@ -47,7 +47,7 @@ def train_command(
         if not options.resume and not options.find_rate:
             require_unused(options.out)
         plan = prepare(data, options, ranks, base=base, recipe=recipe)
-        for note in (*plan.notes, *plan.coverage):
+        for note in (*plan.notes, *plan.box_recall):
             console.print(note)
         if options.find_rate:
             _search_rate(plan, console)

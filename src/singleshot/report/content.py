@@ -40,7 +40,7 @@ class ReportContent:
         command: the command that made it, to repeat it.
         notes: lines for people, such as what was chosen and why.
         showcase: (caption, RGB image) each, shown as they are, such as photographs with their detections drawn.
-        coverage: lines on how well the default boxes cover the ground-truth boxes.
+        box_recall: lines on how well the default boxes fit the ground-truth boxes.
         history: rows of `metrics.jsonl`: training rows with step, epoch, loss, loss_location, loss_confidence,
             learning_rate; validation rows with step, epoch, mAP.
         rate_search: how the loss went as the rate rose.
@@ -57,7 +57,7 @@ class ReportContent:
     command: str = ""
     notes: Sequence[str] = ()
     showcase: Sequence[tuple[str, np.ndarray]] = ()
-    coverage: Sequence[str] = ()
+    box_recall: Sequence[str] = ()
     history: Sequence[Mapping[str, Any]] = ()
     rate_search: RateSearch | None = None
     evaluation: Evaluation | None = None

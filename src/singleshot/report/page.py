@@ -48,7 +48,7 @@ def render(content: ReportContent) -> str:
         parts.append(section("Average precision by class", sections.classes(content.evaluation, content.before)))
         parts.append(section("COCO's numbers", sections.numbers(content.evaluation, content.before)))
         parts.append(section("Precision and recall", sections.curves(content.evaluation, content.before)))
-    parts.append(section("Default boxes and objects", sections.lines(content.coverage)))
+    parts.append(section("Default boxes and objects", sections.lines(content.box_recall)))
     gallery = gallery_of(content)
     if gallery is not None:
         best, worst = gallery.best_and_worst(content.images_shown)

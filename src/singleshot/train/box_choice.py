@@ -1,74 +1,107 @@
-"""The default boxes of a run: fitted to the data, on the paper's scales, or as they are."""
+"""The default boxes of a run: fitted to the data, on the paper's scales, as they are, or from a file of `ssd boxes`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-from singleshot.box_search.adapt import ENOUGH, NEGLECTED, adapt
-from singleshot.box_search.measure import Coverage
-from singleshot.errors import UnknownNameError
+from singleshot.box_search.recall import DefaultBoxRecall, sample_of
+from singleshot.box_search.study import FULL_RECALL, GOOD_RECALL, LOW_RECALL, Goal, find_boxes, measure_boxes
+from singleshot.errors import RequestError, SingleshotError, UnknownNameError
+from singleshot.files import parse_json, read_regular
 from singleshot.models.ssd import grid_sizes
 from singleshot.spec import BoxSpec, ModelSpec
-from singleshot.train.box_file import with_boxes_of
 from singleshot.types import Annotations
+from singleshot.weights.bounds import require_bounds
 from singleshot.weights.folder import read_spec
 
 BOX_CHOICES = ("auto", "adapt", "keep")
-NEGLECTED_RESCALED = 0.4
-"""`NEGLECTED` where the boxes are no longer the architecture's own, but on the paper's scales, say.
+LOW_RECALL_RESCALED = 0.4
+"""`LOW_RECALL` for other boxes than the architecture's own, such as those on the paper's scales.
 
-These reach more small objects: VOC2007's persons, covered to 45%, gain by them; BCCD's platelets (34%) and what the
-demonstration draws (35%) gain by more boxes.
+They fit more small objects: VOC2007's persons, of a recall of 45%, are learnt better by them, and BCCD's platelets
+(34%) and the demonstration's classes (35%) by boxes fitted to the data.
 """
+LARGEST_FILE = 4 * 2**20  # bytes
+BOX_SETS = ("designed", "given")
+"""Keys of a file of `ssd boxes` under which boxes stand: the better ones, where there are any, and the present ones."""
 
 
-def with_fitting_boxes(
+@dataclass(frozen=True, eq=False)
+class ChosenBoxes:
+    """What was chosen.
+
+    Attributes:
+        spec: the detector to train.
+        recall: of the training set by its default boxes.
+        lines: for people: recall of each class, and what was chosen and why.
+    """
+
+    spec: ModelSpec
+    recall: DefaultBoxRecall
+    lines: tuple[str, ...]
+
+
+def choose_boxes(
     spec: ModelSpec, train_set: Annotations, *, choice: str, scales: str, source: Path | None
-) -> tuple[ModelSpec, Coverage, list[str]]:
-    """The spec with default boxes that suit the data, how well they do, and lines that say what was chosen and why.
-
-    Boxes that come with trained heads stay with them unless they miss the data.
+) -> ChosenBoxes:
+    """The default boxes of a run.
 
     Args:
-        spec: with the data's classes.
-        train_set: to measure coverage on.
-        choice: `auto` fits boxes to the data where they miss most of a class, `adapt` where they do not cover all of
-            it, `keep` leaves them; else the file of a design, see `box_file`.
-        scales: `paper` sets them to `on_paper_scales` where they need no fitting; `kept` does not.
+        spec: the detector, with the data's classes.
+        train_set: what the boxes should fit.
+        choice: `auto` searches boxes that fit the data if those at hand hardly fit a class, `adapt` if they do not fit
+            every class well, `keep` never; else a file that `ssd boxes --json` wrote.
+        scales: of the recipe, see `starting_boxes`.
         source: what the weights come from.
 
     Raises:
-        UnknownNameError: no such choice and no such file; RequestError: a file that is none of boxes for this detector.
+        UnknownNameError: no such choice and no such file.
+        RequestError: a file that holds no boxes for this detector.
     """
     if choice not in BOX_CHOICES:
-        return _of_file(spec, train_set, choice)
-    shipped, remark = spec.boxes, ""
-    if source is not None and source.is_dir() and read_spec(source).sources == spec.sources:
-        spec = replace(spec, boxes=read_spec(source).with_input_size(*spec.input_size_hw).boxes)
-    elif scales == "paper" and choice != "keep":
-        spec = replace(spec, boxes=on_paper_scales(spec))
-        remark = "default boxes set to the paper's scales, from a tenth of the input up (--boxes keep leaves them)"
-    neglected = NEGLECTED if spec.boxes == shipped else NEGLECTED_RESCALED
-    below = neglected if choice == "auto" else ENOUGH
-    adaptation = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=below, shipped=shipped)
-    lines = adaptation.before.lines()
-    if not adaptation.changed:
-        return spec, adaptation.before, [*lines, remark or adaptation.reason]
+        return _unsearched(boxes_from_file(choice, spec), train_set, f"default boxes of {choice}")
+    start = replace(spec, boxes=starting_boxes(spec, source, scales="kept" if choice == "keep" else scales))
     if choice == "keep":
-        remark = "default boxes kept as asked; --boxes adapt would fit them to the data"
-        return spec, adaptation.before, [*lines, remark]
-    return adaptation.spec, adaptation.after, [*lines, adaptation.reason, *adaptation.after.lines()]
+        return _unsearched(start, train_set, "default boxes kept as asked (--boxes adapt fits them to the data)")
+    low = LOW_RECALL if start.boxes == spec.boxes else LOW_RECALL_RESCALED
+    goal = Goal(kept_from=low if choice == "auto" else GOOD_RECALL, least_recall=FULL_RECALL)
+    study = find_boxes(start, train_set, goal, map_sizes_hw=grid_sizes)
+    if study.best is None and start.boxes != spec.boxes and _trained_boxes(spec, source) is None:
+        remark = "default boxes set to the paper's scales, from a tenth of the input up (--boxes keep leaves them)"
+        study = replace(study, remarks=(remark,))
+    return ChosenBoxes(study.chosen.spec, study.chosen.recall, tuple(study.lines()))
 
 
-def _of_file(spec: ModelSpec, train_set: Annotations, choice: str) -> tuple[ModelSpec, Coverage, list[str]]:
-    path = Path(choice)
-    if not path.exists() and path.suffix != ".json":
-        raise UnknownNameError("choice of --boxes, or file of default boxes", choice, BOX_CHOICES)
-    spec = with_boxes_of(path, spec)
-    coverage = adapt(spec, train_set, map_sizes_hw=grid_sizes, below=0).before
-    return spec, coverage, [*coverage.lines(), f"default boxes of {path}"]
+def starting_boxes(spec: ModelSpec, source: Path | None, *, scales: str) -> BoxSpec:
+    """The boxes of the weights that a run starts from, or, where these have none, the spec's on the recipe's scales.
+
+    Args:
+        spec: the detector.
+        source: what the weights come from; None for fresh ones.
+        scales: `paper` for `on_paper_scales`, `kept` for the spec's own.
+    """
+    trained = _trained_boxes(spec, source)
+    if trained is not None:
+        return trained
+    return on_paper_scales(spec) if scales == "paper" else spec.boxes
+
+
+def _trained_boxes(spec: ModelSpec, source: Path | None) -> BoxSpec | None:
+    """The boxes of a model folder with the same source maps, for the spec's input size."""
+    if source is None or not source.is_dir():
+        return None
+    trained = read_spec(source)
+    return trained.with_input_size(*spec.input_size_hw).boxes if trained.sources == spec.sources else None
+
+
+def _unsearched(spec: ModelSpec, train_set: Annotations, remark: str) -> ChosenBoxes:
+    """The boxes as they are, measured."""
+    sample, sampled = sample_of(train_set)
+    recall = measure_boxes(spec, sample, grid_sizes).recall
+    return ChosenBoxes(spec, recall, (*recall.lines(), remark + sampled))
 
 
 def on_paper_scales(spec: ModelSpec) -> BoxSpec:
@@ -83,7 +116,68 @@ def on_paper_scales(spec: ModelSpec) -> BoxSpec:
     step = (90 - 20) // (len(maps) - 2)
     percents = [10, *(20 + step * place for place in range(len(maps)))]
     sizes = [float(min(side, round(side * percent / 100))) for percent in percents]
-    rungs = zip(maps, pairwise(sizes), strict=True)
-    return replace(
-        spec.boxes, maps=tuple(replace(one, min_sizes=(low,), max_sizes=(high,)) for one, (low, high) in rungs)
+    scaled = [
+        replace(boxes, min_sizes=(low,), max_sizes=(high,))
+        for boxes, (low, high) in zip(maps, pairwise(sizes), strict=True)
+    ]
+    return replace(spec.boxes, maps=tuple(scaled))
+
+
+def boxes_from_file(choice: str, spec: ModelSpec) -> ModelSpec:
+    """The spec with the source maps and default boxes of a file of `ssd boxes --json`.
+
+    Args:
+        choice: the file. Its better boxes are taken, or the present ones where it has no better ones.
+        spec: the detector to train; except for maps, boxes and class names, the file's must be the same.
+
+    Raises:
+        UnknownNameError: neither a choice nor a file.
+        RequestError: a file that holds no boxes, or those of another detector; both are named.
+    """
+    path = Path(choice)
+    if not path.exists() and path.suffix != ".json":
+        raise UnknownNameError("choice of --boxes, or file of default boxes", choice, BOX_CHOICES)
+    stored = _read_spec(path)
+    expected = replace(
+        spec,
+        sources=stored.sources,
+        boxes=stored.boxes,
+        extras=spec.extras[: len(stored.extras)],
+        normalised=stored.normalised,
+        full_heads=stored.full_heads,
     )
+    if expected != replace(stored, class_names=spec.class_names):
+        raise RequestError(
+            f"{path} has default boxes for {_described(stored)}, and {_described(spec)} is to be trained: give ssd "
+            "boxes the same --model and --input-size"
+        )
+    return expected
+
+
+def _read_spec(path: Path) -> ModelSpec:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        content = parse_json(read_regular(path, LARGEST_FILE))
+        box_sets = [content[key] for key in BOX_SETS if key in content] if isinstance(content, dict) else []
+        spec = box_sets[0].get("spec") if box_sets and isinstance(box_sets[0], dict) else None
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise RequestError(f"--boxes {path} cannot be read: {reason}") from error
+    if spec is None:
+        raise RequestError(f"{path} holds no default boxes: ssd boxes DATA --json {path.name} writes such a file")
+    try:
+        stored = TypeAdapter(ModelSpec).validate_json(json.dumps(spec))
+        require_bounds(stored, str(path))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "spec"
+        raise RequestError(f"{path} is not valid at {place}: {first['msg']}") from error
+    except SingleshotError as error:  # boxes that contradict themselves
+        raise RequestError(f"{path} is not valid: {error}") from error
+    return stored
+
+
+def _described(spec: ModelSpec) -> str:
+    height, width = spec.input_size_hw
+    return f"{spec.name} of {width}x{height}"

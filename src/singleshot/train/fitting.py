@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from singleshot.augment.settings import AugmentSettings
-from singleshot.box_search.adapt import ENOUGH, THRESHOLD, least_covered
-from singleshot.box_search.measure import Coverage, measurable
+from singleshot.box_search.recall import IOU_THRESHOLD, DefaultBoxRecall, learnable
+from singleshot.box_search.study import GOOD_RECALL
 from singleshot.train.recipe import Recipe
 from singleshot.types import Annotations
 
@@ -29,23 +29,23 @@ CROWD, LEAST_IMAGES = 100, 8
 
 
 def fitted(
-    recipe: Recipe, train_set: Annotations, coverage: Coverage, *, given: Collection[str] = ()
+    recipe: Recipe, train_set: Annotations, recall: DefaultBoxRecall, *, given: Collection[str] = ()
 ) -> tuple[Recipe, list[str]]:
     """The recipe with what the data asks for, and a line on each change.
 
     Args:
         recipe: as it stands.
         train_set: what is learnt.
-        coverage: of it by the default boxes that learn.
+        recall: of it by the default boxes that learn.
         given: settings that the user chose, which stay.
     """
     notes = []
-    if "iou_threshold" not in given and recipe.iou_threshold < THRESHOLD and least_covered(coverage) >= ENOUGH:
+    if "iou_threshold" not in given and recipe.iou_threshold < IOU_THRESHOLD and recall.lowest >= GOOD_RECALL:
         notes.append(
-            f"default boxes learn from an overlap of {THRESHOLD}, not {recipe.iou_threshold}: so much have "
-            f"{ENOUGH:.0%} of every class"
+            f"default boxes learn from an overlap of {IOU_THRESHOLD}, not {recipe.iou_threshold}: so much have "
+            f"{GOOD_RECALL:.0%} of every class"
         )
-        recipe = replace(recipe, iou_threshold=THRESHOLD)
+        recipe = replace(recipe, iou_threshold=IOU_THRESHOLD)
     spread = size_spread(train_set)
     if spread is not None and spread < NARROW:
         expands = bool({"augment.expand_probability", "augment.max_expand_ratio"} & set(given))
@@ -69,7 +69,7 @@ def size_spread(annotations: Annotations) -> float | None:
 
     Of several classes the median; None where no class has `FEWEST` objects.
     """
-    ground_truth = measurable(annotations)
+    ground_truth = learnable(annotations)
     spreads = []
     for label in np.unique(ground_truth.labels):
         sizes = ground_truth.sizes[ground_truth.labels == label]

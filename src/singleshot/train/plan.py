@@ -18,7 +18,7 @@ from singleshot.models.ssd import SSD
 from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
-from singleshot.train.box_choice import with_fitting_boxes
+from singleshot.train.box_choice import choose_boxes
 from singleshot.train.distributed import Ranks
 from singleshot.train.ema import ModelEMA
 from singleshot.train.fitting import fitted
@@ -64,7 +64,7 @@ class Plan:
         log_every: updates between rows of figures.
         protocol: of evaluation; None for the data's own.
         notes: lines that people read before the run starts: what was chosen and why.
-        coverage: lines on how well the default boxes cover the training objects, before and after they were adapted.
+        box_recall: lines on how well the default boxes fit the training objects, and on how they were chosen.
     """
 
     data: tuple[str, ...]
@@ -87,7 +87,7 @@ class Plan:
     log_every: int
     protocol: str | None
     notes: tuple[str, ...]
-    coverage: tuple[str, ...]
+    box_recall: tuple[str, ...]
 
     @property
     def folder(self) -> Path:
@@ -204,14 +204,13 @@ def prepare(
     folder = None if options.backbone else options.model  # of another base, whose weights are of no use
     source = source_of_weights(base, init=options.init, model=folder)
     recipe = _recipe(options, recipe or recipe_for(options.recipe, base), train_set, pretrained=source is not None)
-    spec, covered, coverage = with_fitting_boxes(
-        base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source
-    )
+    chosen = choose_boxes(base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source)
+    spec, box_recall = chosen.spec, [*chosen.lines]
     if recipe.adapt_to_data:
         given = [assignment.partition("=")[0].strip() for assignment in options.settings]
         given += ["batch_size"] if options.batch_size is not None else []
-        recipe, reasons = fitted(recipe, train_set, covered, given=given)
-        coverage += reasons
+        recipe, reasons = fitted(recipe, train_set, chosen.recall, given=given)
+        box_recall += reasons
     rare = None if recipe.mines else RARE
     beginning = initial_network(spec, source, seed=options.seed, object_probability=rare)
     model = beginning.network.to(device)
@@ -256,7 +255,7 @@ def prepare(
         log_every=max(1, min(20, round(per_epoch / 4))),
         protocol=PROPOSALS if spec.class_agnostic else None,
         notes=tuple(notes),
-        coverage=tuple(coverage),
+        box_recall=tuple(box_recall),
     )
 
 

@@ -87,7 +87,7 @@ def write_run_report(plan: Plan, validation: Evaluation | None, *, command: str)
             title=f"{plan.model.spec.name} on {', '.join(plan.data)}",
             command=command,
             notes=plan.notes,
-            coverage=plan.coverage,
+            box_recall=plan.box_recall,
             configuration={**plan.circumstances(), **plan.settings()["recipe"]},
             rate_search=read_rate_search(plan.folder),
             history=read_metrics(plan.folder / METRICS),

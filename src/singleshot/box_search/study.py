@@ -1,0 +1,334 @@
+"""Default boxes for a data set: measure those that a detector has, and search better ones within a budget.
+
+`ssd train` and `ssd boxes` both ask `find_boxes`, with different goals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from singleshot.box_search.recall import DefaultBoxRecall, RecallBin, percent, recall_of, sample_of
+from singleshot.box_search.search import BoxSearch, BoxSet, MapSizes, pareto
+from singleshot.errors import RequestError
+from singleshot.spec import ModelSpec
+from singleshot.types import Annotations
+
+LOW_RECALL = 1 / 3
+"""A class below this recall is hardly learnt.
+
+By SSDLite's own boxes persons of VOC2007, of a recall of 33 to 39%, are learnt better than by boxes of a recall of 74%;
+the demonstration's classes, of 31 to 35%, worse.
+"""
+GOOD_RECALL = 0.95
+"""A class of this recall needs no other boxes."""
+FULL_RECALL = 0.98
+"""What other boxes should reach for each class, once they are searched for training."""
+MOST_TIMES = 5
+"""Without a limit the number of boxes may grow to so many times the present one."""
+LEAST_GAIN = 0.02
+"""Gain of score below which the present boxes are kept."""
+LATENCY_TRIES = 6
+"""Networks measured between one that is too slow and one that is fast enough."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is asked of the boxes.
+
+    Attributes:
+        kept_from: the present boxes are kept, without a search, if each class has this recall; None always searches.
+        least_recall: recall that each class should have. Without a limit, the search stays within the present number
+            of boxes, and takes more only if a class would be below this.
+        max_boxes: limit on the number of default boxes.
+        max_milliseconds: limit on the network's time on this machine.
+    """
+
+    kept_from: float | None = None
+    least_recall: float = LOW_RECALL
+    max_boxes: int | None = None
+    max_milliseconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_boxes is not None and self.max_boxes < 1:
+            raise RequestError(f"--most is a number of boxes, 1 or more, got {self.max_boxes}")
+        if self.max_milliseconds is not None and not self.max_milliseconds > 0:
+            raise RequestError(f"--latency is a time in milliseconds above 0, got {self.max_milliseconds:g}")
+
+
+@dataclass(frozen=True)
+class NetworkTimer:
+    """Measures how long a network takes.
+
+    Attributes:
+        milliseconds: of a network of this spec.
+        conditions: what was measured, in words.
+    """
+
+    milliseconds: Callable[[ModelSpec], float]
+    conditions: str
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredBoxes:
+    """A detector's default boxes, and how well they fit the data.
+
+    Attributes:
+        spec: the detector.
+        map_sizes_hw: height and width of its source maps.
+        recall: of the data set.
+    """
+
+    spec: ModelSpec
+    map_sizes_hw: tuple[tuple[int, int], ...]
+    recall: DefaultBoxRecall
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `covered` and `boxes_an_object` are the names of `recall` and `boxes_per_object` before."""
+        recall = self.recall
+        return {
+            "boxes": recall.num_default_boxes,
+            "sources": list(self.spec.sources),
+            "maps": [[width, height] for height, width in self.map_sizes_hw],
+            "sizes": [list(boxes.min_sizes) for boxes in self.spec.boxes.maps],
+            "ratios": [list(boxes.ratios) for boxes in self.spec.boxes.maps],
+            **_named(recall.total, "recall", "covered"),
+            "per_class": {
+                name: {
+                    "objects": int(count),
+                    **_named(share, "recall", "covered"),
+                    **_named(fitting, "boxes_per_object", "boxes_an_object"),
+                }
+                for name, count, share, fitting in zip(
+                    recall.class_names, recall.counts, recall.per_class, recall.fitting_per_object, strict=True
+                )
+            },
+            "by_size": _bins_json(recall.by_size()),
+            "by_shape": _bins_json(recall.by_shape(self.spec.input_size_hw)),
+            "spec": asdict(self.spec),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class BoxStudy:
+    """What a search found; `report` shows it as a page.
+
+    Attributes:
+        given: the present boxes.
+        best: better ones; None if the present ones are kept.
+        curve: sets from few boxes to many, the best one among them.
+        milliseconds: of the networks that were timed.
+        conditions: what was timed, in words.
+        remarks: lines for people: what was chosen and why.
+    """
+
+    given: MeasuredBoxes
+    best: MeasuredBoxes | None = None
+    curve: tuple[BoxSet, ...] = ()
+    milliseconds: dict[ModelSpec, float] = field(default_factory=dict)
+    conditions: str = ""
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def chosen(self) -> MeasuredBoxes:
+        """The boxes to use."""
+        return self.given if self.best is None else self.best
+
+    @property
+    def compared(self) -> list[MeasuredBoxes]:
+        """The present boxes, and the better ones if there are any."""
+        return [self.given] if self.best is None else [self.given, self.best]
+
+    def lines(self) -> list[str]:
+        """For people: recall of each class before, what was chosen and why, and recall after."""
+        return [*self.given.recall.lines(), *self.remarks, *([] if self.best is None else self.best.recall.lines())]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `designed` are the better boxes, `worth` is the name of `score` before."""
+        box_sets = {
+            name: {**boxes.to_json(), "latency_ms": self._latency(boxes.spec)}
+            for name, boxes in zip(("given", "designed"), self.compared, strict=False)
+        }
+        curve = [
+            {
+                "boxes": box_set.num_boxes,
+                **_named(box_set.score, "score", "worth"),
+                **_named(box_set.recalls.mean(), "recall", "covered"),
+                "latency_ms": self._latency(box_set.spec),
+            }
+            for box_set in self.curve
+        ]
+        return {**box_sets, "curve": curve, "latency_by": self.conditions if self.milliseconds else None}
+
+    def _latency(self, spec: ModelSpec) -> float | None:
+        return round(self.milliseconds[spec], 3) if spec in self.milliseconds else None
+
+
+def measure_boxes(spec: ModelSpec, annotations: Annotations, map_sizes_hw: MapSizes) -> MeasuredBoxes:
+    """How well a detector's default boxes fit a set."""
+    sizes_hw = tuple(map_sizes_hw(spec))
+    return MeasuredBoxes(spec, sizes_hw, recall_of(spec, annotations, sizes_hw))
+
+
+def find_boxes(
+    spec: ModelSpec,
+    annotations: Annotations,
+    goal: Goal,
+    *,
+    map_sizes_hw: MapSizes,
+    timer: NetworkTimer | None = None,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> BoxStudy:
+    """Measure the default boxes of a detector, and search better ones.
+
+    Args:
+        spec: the detector, with the data's classes.
+        annotations: the training set and nothing else: boxes chosen on test data would leak.
+        goal: what is asked of the boxes.
+        map_sizes_hw: gives the height and width of each source map of a spec.
+        timer: needed for a limit of time.
+        progress: called with a line before each long step.
+
+    Raises:
+        RequestError: no boxes are within the goal's limits; names the least possible.
+    """
+    annotations, sampled = sample_of(annotations)
+    progress(f"measuring the default boxes on {len(annotations.labels):,} objects")
+    given = measure_boxes(spec, annotations, map_sizes_hw)
+    if not len(given.recall.best_ious):
+        return BoxStudy(given, remarks=("default boxes kept: no ground-truth boxes to fit them to",))
+    if goal.kept_from is not None and given.recall.lowest >= goal.kept_from:
+        reason = f"default boxes kept: each class has a recall of {goal.kept_from:.0%} or more{sampled}"
+        return BoxStudy(given, remarks=(reason,))
+    progress("searching default boxes")
+    search = BoxSearch(spec, given.recall.ground_truth, given.recall.deciding, map_sizes_hw)
+    present, curve = search.given(), search.curve()
+    best = _within_goal(search, goal, present, curve)
+    allowed = goal.max_boxes is None or present.num_boxes <= goal.max_boxes
+    timings, remarks = _Timings(timer, progress), []
+    if goal.max_milliseconds is not None:
+        before = timings.of(present)
+        best = _fast_enough(search, best, curve, goal.max_milliseconds, timings)
+        allowed = allowed and before <= goal.max_milliseconds
+        remarks.append(
+            f"network: {before:.3g} ms with the present boxes, {timings.of(best):.3g} ms with the new ones, of "
+            f"{goal.max_milliseconds:g} allowed ({timings.conditions})"
+        )
+    curve = pareto([*curve, *timings.box_sets, best])
+    study = BoxStudy(given, None, tuple(curve), timings.milliseconds, timings.conditions)
+    if allowed and best.score < present.score + LEAST_GAIN:
+        reason = f"default boxes kept: no others within the budget fit better{sampled}"
+        return replace(study, remarks=(reason, *remarks))
+    chosen = measure_boxes(best.spec, annotations, map_sizes_hw)
+    reasons = _reasons(present, best, given, chosen)
+    reasons[0] += sampled
+    return replace(study, best=chosen, remarks=(*reasons, *_fuller(goal, present, best, curve), *remarks))
+
+
+class _Timings:
+    """Times of networks, each measured once."""
+
+    def __init__(self, timer: NetworkTimer | None, progress: Callable[[str], None]) -> None:
+        self._timer, self._progress = timer, progress
+        self.box_sets: list[BoxSet] = []
+        self.milliseconds: dict[ModelSpec, float] = {}
+
+    @property
+    def conditions(self) -> str:
+        return self._timer.conditions if self._timer is not None else ""
+
+    def of(self, box_set: BoxSet) -> float:
+        if box_set.spec not in self.milliseconds:
+            assert self._timer is not None, "a limit of time needs a timer"
+            self._progress(f"timing the network with {box_set.num_boxes:,} default boxes")
+            self.milliseconds[box_set.spec] = self._timer.milliseconds(box_set.spec)
+            self.box_sets.append(box_set)
+        return self.milliseconds[box_set.spec]
+
+
+def _within_goal(search: BoxSearch, goal: Goal, present: BoxSet, curve: Sequence[BoxSet]) -> BoxSet:
+    """The best set of at most as many boxes as now; if that leaves a class too low, the fewest boxes that do not."""
+    if goal.max_boxes is not None:
+        return search.within(goal.max_boxes, curve)
+    best = search.within(present.num_boxes, curve)
+    if best.recalls.min() >= goal.least_recall:
+        return best
+    larger = [box_set for box_set in curve if best.num_boxes < box_set.num_boxes <= MOST_TIMES * present.num_boxes]
+    enough = (box_set for box_set in larger if box_set.recalls.min() >= goal.least_recall)
+    return next(enough, larger[-1] if larger else best)
+
+
+def _fast_enough(search: BoxSearch, wanted: BoxSet, curve: Sequence[BoxSet], limit: float, timings: _Timings) -> BoxSet:
+    """The wanted set, or the best one whose network takes at most so many milliseconds.
+
+    Time is nearly linear in boxes: a line between a set too slow and one fast enough gives the next number to try.
+
+    Raises:
+        RequestError: not even the smallest set is fast enough.
+    """
+    if timings.of(wanted) <= limit:
+        return wanted
+    high, low = wanted, min((curve[0], wanted), key=lambda box_set: box_set.num_boxes)
+    if timings.of(low) > limit:
+        boxes = "box" if low.num_boxes == 1 else "boxes"
+        raise RequestError(
+            f"--latency {limit:g}: the least is {timings.of(low):.3g} ms, with {low.num_boxes:,} default {boxes} "
+            f"({timings.conditions})"
+        )
+    for _ in range(LATENCY_TRIES):
+        share = (limit - timings.of(low)) / (timings.of(high) - timings.of(low))
+        between = search.within(low.num_boxes + int(share * (high.num_boxes - low.num_boxes)), curve)
+        if between.score <= low.score:
+            break
+        low, high = (between, high) if timings.of(between) <= limit else (low, between)
+    return low
+
+
+def _reasons(present: BoxSet, best: BoxSet, before: MeasuredBoxes, after: MeasuredBoxes) -> list[str]:
+    """Lines on the number of boxes, the score, recall (of the class that had least, and of all), maps and sizes."""
+    old, new = before.recall, after.recall
+    weakest = old.deciding[old.per_class[old.deciding].argmin()]
+    added = [name for name in after.spec.sources if name not in before.spec.sources]
+    dropped = [name for name in before.spec.sources if name not in after.spec.sources]
+    sizes = ", ".join("+".join(f"{size:g}" for size in boxes.min_sizes) for boxes in after.spec.boxes.maps)
+    return [
+        f"default boxes fitted to the data: {best.num_boxes:,} instead of {present.num_boxes:,}, score "
+        f"{present.score:.2f} -> {best.score:.2f} (mean recall + mean best IoU of the classes)",
+        f"recall: {old.class_names[weakest]} {percent(old.per_class[weakest])} -> {percent(new.per_class[weakest])}, "
+        f"all {percent(old.total)} -> {percent(new.total)}",
+        *([f"source maps added: {', '.join(added)}"] if added else []),
+        *([f"source maps left out: {', '.join(dropped)}"] if dropped else []),
+        f"sizes of the default boxes, from map to map: {sizes} pixels",
+    ]
+
+
+def _fuller(goal: Goal, present: BoxSet, best: BoxSet, curve: Sequence[BoxSet]) -> list[str]:
+    """How many boxes would reach full recall, where the number of boxes was not said."""
+    if goal != Goal() or best.recalls.min() >= FULL_RECALL:
+        return []
+    most = MOST_TIMES * present.num_boxes
+    full = [
+        box_set.num_boxes for box_set in curve if box_set.recalls.min() >= FULL_RECALL and box_set.num_boxes <= most
+    ]
+    return [f"{full[0]:,} boxes would reach {FULL_RECALL:.0%} of each class (--most {full[0]})"] if full else []
+
+
+def _named(value: float, *names: str) -> dict[str, float | None]:
+    """The number, null if it is none, under each of these keys."""
+    return dict.fromkeys(names, round(float(value), 6) if np.isfinite(value) else None)
+
+
+def _bins_json(bins: Sequence[RecallBin]) -> list[dict[str, Any]]:
+    return [
+        {
+            "from": entry.low,
+            "to": entry.high if np.isfinite(entry.high) else None,
+            "objects": entry.objects,
+            **_named(entry.recall, "recall", "covered"),
+        }
+        for entry in bins
+        if entry.objects
+    ]
