@@ -14,7 +14,7 @@ import numpy as np
 from singleshot.commands.evaluate import detect_with_progress
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
-from singleshot.evaluate.voc import evaluate_voc
+from singleshot.evaluate.protocols import evaluate_voc
 from singleshot.runtime.detector import Detector
 
 SURE = 0.5

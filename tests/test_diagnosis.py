@@ -15,14 +15,12 @@ from data_fixtures import voc
 from evaluation_examples import annotations, detections, random_set
 from singleshot.cli.main import run
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.evaluate.diagnosis.calibration import calibration
-from singleshot.evaluate.diagnosis.confusion import confusion
-from singleshot.evaluate.diagnosis.depths import MULTIPLES
+from singleshot.evaluate.diagnosis.class_groups import COCO_GROUPS, VOC_GROUPS, groups_of, parse_groups, similarity
+from singleshot.evaluate.diagnosis.confusion import confusion, score_calibration
 from singleshot.evaluate.diagnosis.diagnosis import diagnose
-from singleshot.evaluate.diagnosis.judged_set import JudgedSet
-from singleshot.evaluate.diagnosis.mistakes import KINDS, UNCOUNTED, classify
+from singleshot.evaluate.diagnosis.error_types import KINDS, MULTIPLES, UNCOUNTED, classify_errors
 from singleshot.evaluate.diagnosis.sensitivity import sensitivities
-from singleshot.evaluate.diagnosis.similar import COCO_GROUPS, VOC_GROUPS, groups_of, parse_groups, similarity
+from singleshot.evaluate.matching import MatchedDetections
 from singleshot.evaluate.protocols import evaluate
 from singleshot.report.diagnosis import render
 from singleshot.variants import VOC_CLASSES
@@ -35,13 +33,13 @@ CAT, DOG, SOFA = range(3)
 SIMILAR = similarity(NAMES, [("cat", "dog")])
 
 
-def judged(ground_truth, *found, **options) -> JudgedSet:
-    return JudgedSet.of(
+def matched(ground_truth, *found, **options) -> MatchedDetections:
+    return MatchedDetections.of(
         annotations(ground_truth, class_names=NAMES, **options), [detections(one, class_names=NAMES) for one in found]
     )
 
 
-def test_the_kind_of_each_mistake_by_hand():
+def test_the_kind_of_each_detection_by_hand():
     ground_truth = [[(0, 0, 10, 10, CAT), (50, 0, 60, 10, DOG), (100, 0, 110, 10, SOFA), (150, 0, 160, 10, CAT)]]
     found = [
         (0, 0, 10, 10, CAT, 0.9),  # right
@@ -53,27 +51,27 @@ def test_the_kind_of_each_mistake_by_hand():
         (150, 0, 160, 10, CAT, 0.3),  # on a difficult cat
         (9, 9, 19, 19, CAT, 0.2),  # touches a cat by less than a tenth
     ]
-    result = classify(judged(ground_truth, found, difficult=[False, False, False, True]), SIMILAR)
+    result = classify_errors(matched(ground_truth, found, difficult=[False, False, False, True]), SIMILAR)
     kinds = ["uncounted" if kind == UNCOUNTED else KINDS[kind] for kind in result.kinds]
     assert kinds == [
         "correct", "localisation", "localisation", "similar", "other", "background", "uncounted", "background",
     ]  # fmt: skip
     assert result.ground_truth.tolist() == [1, 1, 1]
     assert result.recall.tolist() == [1, 0, 0]
-    unrelated = classify(judged(ground_truth, found), similarity(NAMES, []))
+    unrelated = classify_errors(matched(ground_truth, found), similarity(NAMES, []))
     assert KINDS[unrelated.kinds[3]] == "other"
 
 
 def test_what_a_kind_costs():
     ground_truth = [[(0, 0, 10, 10, CAT), (30, 0, 40, 10, CAT)]]
     found = [(100, 100, 110, 110, CAT, 0.9), (0, 0, 10, 10, CAT, 0.8), (30, 0, 40, 10, CAT, 0.7)]
-    result = classify(judged(ground_truth, found), SIMILAR)
+    result = classify_errors(matched(ground_truth, found), SIMILAR)
     assert result.average_precision[CAT] == pytest.approx(2 / 3)  # the envelope of 1/2 and 2/3
     assert result.without[:, CAT].tolist() == pytest.approx([2 / 3, 2 / 3, 2 / 3, 1])
     assert result.gains == {
         "localisation": 0, "similar": 0, "other": 0, "background": pytest.approx(1 / 3),
     }  # fmt: skip
-    assert classify(judged(ground_truth, [(0, 7, 10, 17, CAT, 0.9)]), SIMILAR).weak_recall[CAT] == 0.5
+    assert classify_errors(matched(ground_truth, [(0, 7, 10, 17, CAT, 0.9)]), SIMILAR).weak_recall[CAT] == 0.5
 
 
 def test_sizes_and_shapes_by_hand():
@@ -81,7 +79,7 @@ def test_sizes_and_shapes_by_hand():
     ground_truth = [[(0, 0, side, side, CAT)] for side in sides]
     found = [[(0, 0, side, side, CAT, 0.9)] if side >= 12 else [] for side in sides]  # all but the smallest two
     found[5] = [*found[5], (100, 100, 120, 120, CAT, 0.95)]  # a mistake surer than all
-    size, shape = sensitivities(judged(ground_truth, *found))
+    size, shape = sensitivities(matched(ground_truth, *found))
     assert size.class_names == ("cat",)
     assert size.objects.tolist() == [[2, 4, 8, 4, 2]]
     # N = 20; in a part that is found whole: P = R 20 / (R 20 + 1), at its best at R = 1
@@ -101,16 +99,16 @@ def test_confusions_by_hand():
         (150, 0, 160, 10, CAT, 0.6),  # nothing there
         (80, 0, 90, 10, SOFA, 0.1),  # too unsure
     ]
-    result = confusion(judged(ground_truth, found), score=0.5)
+    result = confusion(matched(ground_truth, found), score=0.5)
     assert result.counts.tolist() == [[0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]]
     assert result.most(5) == [("cat", "dog", 1)]
 
 
 def test_scores_by_hand():
     ground_truth = [[(0, 0, 10, 10, CAT)]]
-    result = calibration(judged(ground_truth, [(0, 0, 10, 10, CAT, 0.85), (50, 0, 60, 10, CAT, 0.25)]))
+    result = score_calibration(matched(ground_truth, [(0, 0, 10, 10, CAT, 0.85), (50, 0, 60, 10, CAT, 0.25)]))
     assert result.counts.tolist() == [0, 0, 1, 0, 0, 0, 0, 0, 1, 0]
-    assert result.right[[2, 8]].tolist() == [0, 1]
+    assert result.precision[[2, 8]].tolist() == [0, 1]
     assert result.error == pytest.approx((0.25 + 0.15) / 2)
 
 
@@ -141,18 +139,18 @@ def test_what_holds_for_any_set(seed):
     result = diagnose(ground_truth, found, groups=[("class 0", "class 1")])
     voc12 = evaluate(ground_truth, found, "voc12")
     for label, name in enumerate(ground_truth.class_names):
-        ap = result.mistakes.average_precision[label]
+        ap = result.error_types.average_precision[label]
         assert (voc12.per_class[name] is None) == np.isnan(ap)
         if not np.isnan(ap):
             assert ap == pytest.approx(voc12.per_class[name])
-            assert (result.mistakes.without[:, label] >= ap - 1e-9).all()
-            assert result.mistakes.weak_recall[label] >= result.mistakes.recall[label] - 1e-9
-    everything = result.depths[0]
+            assert (result.error_types.without[:, label] >= ap - 1e-9).all()
+            assert result.error_types.weak_recall[label] >= result.error_types.recall[label] - 1e-9
+    everything = result.trends[0]
     assert (np.diff(everything.counts.sum(axis=1)) >= 0).all()
     assert (everything.found <= 1).all()
     assert len(everything.counts) == len(MULTIPLES)
-    assert (everything.mistakes.sum(axis=1) == everything.numbers).all()
-    counted = int((~result.judged.ignored).sum())
+    assert (everything.errors.sum(axis=1) == everything.numbers).all()
+    counted = int((~result.matched.ignored).sum())
     assert result.confusion.counts[:-1].sum() == counted
     for part in (result.size, result.shape):
         assert ((part.values >= 0) & (part.values <= 1)).all()
@@ -163,8 +161,8 @@ def test_classes_that_the_model_does_not_know_are_left_out():
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (50, 0, 60, 10, DOG)]], class_names=NAMES)
     found = [detections([(50, 0, 60, 10, 0, 0.9)], class_names=("cat",))]
     result = diagnose(ground_truth, found)
-    assert np.isnan(result.mistakes.average_precision[[DOG, SOFA]]).all()
-    assert KINDS[result.mistakes.kinds[0]] == "similar"  # a cat on a dog, which is an object all the same
+    assert np.isnan(result.error_types.average_precision[[DOG, SOFA]]).all()
+    assert KINDS[result.error_types.kinds[0]] == "similar"  # a cat on a dog, which is an object all the same
     page = render("a", result, found, open_image=lambda _: np.zeros((99, 99, 3), np.uint8))
     assert "left out, as the model does not know them: dog, sofa" in page
 
@@ -211,7 +209,7 @@ def test_the_command_writes_page_and_figures(tmp_path: Path, capsys: pytest.Capt
     assert result["pictures"][0] == {"file": "JPEGImages/b.png", "F1": 0.0, "wrong": 0, "missed": 1}
     text = page.read_text()
     assert text.count("<svg") >= 2
-    assert "The surest mistakes: other class" in text
+    assert "The surest errors: other class" in text
     assert 'src="data:image/jpeg' in text
     assert "  background  " in capsys.readouterr().out
     assert run([*command, "--similar", "car"]) == 2

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from singleshot.evaluate.caffe import detection_evaluate
+from caffe_evaluation import detection_evaluate
 
 
 def evaluated(box, **settings):
@@ -11,7 +11,7 @@ def evaluated(box, **settings):
     ground_truth = np.array([[0, 1, 0, 0.1, 0, 0.5, 1, 0]], np.float32)
     found = np.array([[0, 1, 0.9, *box]], np.float32)
     return detection_evaluate(
-        ground_truth, found, num_classes=3, overlap_threshold=0.5, evaluate_difficult=False, **settings
+        ground_truth, found, num_classes=3, iou_threshold=0.5, evaluate_difficult=False, **settings
     )
 
 

@@ -9,17 +9,15 @@ from hypothesis import strategies as st
 
 from evaluation_examples import annotations, detections, random_set
 from singleshot.evaluate.compare import compare
-from singleshot.evaluate.flat import flat_detections, flat_ground_truth
-from singleshot.evaluate.ilsvrc import judge_ilsvrc, thresholds
+from singleshot.evaluate.matching import ILSVRC, TRUE_POSITIVE, MatchedDetections, iou_thresholds
 from singleshot.evaluate.protocols import default_protocol, evaluate
-from singleshot.evaluate.voc import HIT
 
 CAT, DOG = 0, 1
 
 
 def test_the_threshold_of_small_objects():
     boxes = np.array([[0.0, 0, 9, 9], [0, 0, 9, 99], [0, 0, 23, 23], [0, 0, 24, 24]])
-    assert thresholds(boxes) == pytest.approx([100 / 400, 1000 / (20 * 110), 576 / 34**2, 0.5])
+    assert iou_thresholds(ILSVRC, boxes)[0] == pytest.approx([100 / 400, 1000 / (20 * 110), 576 / 34**2, 0.5])
 
 
 def test_hand_worked_images():
@@ -33,9 +31,9 @@ def test_hand_worked_images():
         ])
     ]  # fmt: skip
     result = evaluate(ground_truth, found, "ilsvrc")
-    assert result.counts["cat"].hits == 3
+    assert result.counts["cat"].true_positives == 3
     assert result.per_class == {"cat": pytest.approx(1), "dog": None}
-    assert evaluate(ground_truth, found, "voc12").counts["cat"].hits == 1
+    assert evaluate(ground_truth, found, "voc12").counts["cat"].true_positives == 1
 
 
 def test_difficult_objects_are_not_there():
@@ -75,10 +73,11 @@ def reference(ground_truth, found, label):
 @given(seed=st.integers(0, 10**6))
 def test_plain_loops_find_the_same(seed):
     ground_truth, found = random_set(seed)
-    flat, scores, _ = flat_detections(ground_truth, found)
-    verdicts = judge_ilsvrc(flat, scores, flat_ground_truth(ground_truth), ground_truth.difficult)
+    matched = MatchedDetections.of(ground_truth, found, ILSVRC)
     for label in range(len(ground_truth.class_names)):
-        assert np.count_nonzero(verdicts[flat.labels == label] == HIT) == reference(ground_truth, found, label)
+        assert np.count_nonzero(matched.outcomes[matched.of_class(label)] == TRUE_POSITIVE) == reference(
+            ground_truth, found, label
+        )
 
 
 def test_two_models_compare_by_it():

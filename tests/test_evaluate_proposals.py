@@ -15,7 +15,7 @@ from data_fixtures import coco, coco_content, voc
 from evaluation_examples import annotations, detections, random_set
 from singleshot.cli.main import run
 from singleshot.errors import DataError
-from singleshot.evaluate.proposals import COUNTS, THRESHOLDS, best_overlaps
+from singleshot.evaluate.proposals import COUNTS, THRESHOLDS, best_ious
 from singleshot.evaluate.protocols import evaluate
 from singleshot.models.ssd import SSD
 from singleshot.variants import MULTIBOX_MOBILENETV2, SSDLITE320_MOBILENETV2
@@ -47,7 +47,7 @@ def test_hand_worked_images():
     # The third image's object counts at 0.5 .. 0.7, the second object of the first at 0.5 .. 0.8, the first at all ten.
     assert recall.average[:3] == pytest.approx([5 / 30, 15 / 30, 22 / 30])
     assert recall.average[3:] == pytest.approx([22 / 30] * (len(COUNTS) - 3))  # fewer than asked for: all there are
-    assert recall.a_image == 2
+    assert recall.per_image == 2
     assert result.figure == ("AR100", pytest.approx(22 / 30))
     assert result.mean_ap is None
 
@@ -154,7 +154,7 @@ def test_classes_do_not_matter():
 
 def test_boxes_of_any_size_have_an_overlap():
     huge = np.array([[-3e38, -3e38, 3e38, 3e38], [0, 0, 10, 10]], np.float32)
-    closest = best_overlaps(huge, np.array([[0, 0, 10, 10]], np.float32), (1, 2))
+    closest = best_ious(huge, np.array([[0, 0, 10, 10]], np.float32), (1, 2))
     assert closest.tolist() == [[0, 1]]
 
 

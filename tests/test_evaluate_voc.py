@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from evaluation_examples import annotations, detections, random_set
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.evaluate.average_precision import average_precision, recall_and_precision
-from singleshot.evaluate.protocols import evaluate
-from singleshot.evaluate.voc import evaluate_voc
+from singleshot.evaluate.protocols import evaluate, evaluate_voc
 
 SEEDS = st.integers(0, 10_000)
 CAT, DOG = 0, 1
@@ -76,7 +75,11 @@ def test_hand_worked_set():
     assert result.per_class["cat"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)  # the second hit on one cat is a miss
     assert result.per_class["dog"] == 0  # IoU 0.45
     assert result.mean_ap == pytest.approx((5 / 6) / 2)
-    assert (result.counts["cat"].ground_truth, result.counts["cat"].detections, result.counts["cat"].hits) == (2, 3, 2)
+    assert (
+        result.counts["cat"].ground_truth,
+        result.counts["cat"].detections,
+        result.counts["cat"].true_positives,
+    ) == (2, 3, 2)
     np.testing.assert_allclose(result.curves["cat"].scores, [0.9, 0.8, 0.7])
 
 
@@ -89,14 +92,14 @@ def test_a_second_hit_is_not_passed_on_to_the_second_best_ground_truth():
     # Both detections overlap the left object most; the second also overlaps the free right object by more than 0.5.
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (3, 0, 13, 10, CAT)]])
     found = [detections([(0, 0, 10, 10, CAT, 0.9), (1, 0, 11, 10, CAT, 0.8)])]
-    assert evaluate_voc(ground_truth, found).counts["cat"].hits == 1
+    assert evaluate_voc(ground_truth, found).counts["cat"].true_positives == 1
 
 
 @pytest.mark.parametrize(("difficult", "hits"), [([True, False], 0), ([False, True], 1)])
 def test_equal_overlaps_go_to_the_first_ground_truth(difficult, hits):
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 10, CAT)]], difficult=difficult)
     found = [detections([(0, 0, 10, 10, CAT, 0.9), (0, 0, 10, 10, CAT, 0.8)])]
-    assert evaluate_voc(ground_truth, found).counts["cat"].hits == hits
+    assert evaluate_voc(ground_truth, found).counts["cat"].true_positives == hits
 
 
 def test_the_other_class_does_not_matter():
@@ -140,9 +143,9 @@ def test_plus_one_counts_both_edges():
 # ---------------------------------------------------------------- laws
 
 
-def slow_verdicts(ground_truth, found, label, threshold):
+def slow_outcomes(ground_truth, found, label, threshold):
     """detection_evaluate_layer.cpp as loops: (score, hit) of each detection of a class that counts, best first."""
-    verdicts = []
+    outcomes = []
     for image, result in enumerate(found):
         mine = ground_truth.ground_truth(image)
         wanted = [i for i in range(len(mine)) if mine.labels[i] == label]
@@ -160,11 +163,11 @@ def slow_verdicts(ground_truth, found, label, threshold):
                 if overlap > best_overlap:
                     best, best_overlap = i, overlap
             if best is None or best_overlap < threshold:
-                verdicts.append((result.scores[row], False))
+                outcomes.append((result.scores[row], False))
             elif not mine.difficult[best]:
-                verdicts.append((result.scores[row], best not in taken))
+                outcomes.append((result.scores[row], best not in taken))
                 taken.add(best)
-    return sorted(verdicts, key=lambda verdict: -verdict[0])
+    return sorted(outcomes, key=lambda outcome: -outcome[0])
 
 
 @settings(max_examples=40, deadline=None)
@@ -177,7 +180,7 @@ def test_equals_the_slow_loop(seed, threshold):
         if positives == 0:
             assert result.per_class[name] is None
             continue
-        expected = curve([hit for _, hit in slow_verdicts(ground_truth, found, label, threshold)], positives)
+        expected = curve([hit for _, hit in slow_outcomes(ground_truth, found, label, threshold)], positives)
         np.testing.assert_array_equal(result.curves[name].recall, expected[0])
         np.testing.assert_array_equal(result.curves[name].precision, expected[1])
         assert result.per_class[name] == average_precision(expected, "11point")
@@ -239,12 +242,12 @@ def test_only_the_order_of_scores_matters():
 # ---------------------------------------------------------------- names, edges and errors
 
 
-def test_classes_are_matched_by_name_and_foreign_ones_counted():
+def test_classes_are_matched_by_name_and_unknown_ones_counted():
     ground_truth = annotations([[(0, 0, 10, 10, DOG)]])
     found = [detections([(0, 0, 10, 10, 0, 0.9), (0, 0, 9, 9, 1, 0.8)], class_names=("dog", "tram"))]
     result = evaluate(ground_truth, found)
     assert result.per_class == {"cat": None, "dog": 1}
-    assert result.foreign == {"tram": 1}
+    assert result.unknown_classes == {"tram": 1}
 
 
 def test_no_class_in_common_is_refused():

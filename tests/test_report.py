@@ -121,7 +121,7 @@ def test_figures_are_those_of_the_evaluation():
 
 def test_best_and_worst_images_are_apart_and_in_order():
     page = render(content())
-    images = content().evaluation.images
+    images = content().evaluation.per_image
     shown = re.findall(r"<figcaption><b>images/(\d+)\.jpg", page)
     scores = [images.results[int(i)].f1 for i in shown]
     assert len(set(shown)) == len(shown) > 4

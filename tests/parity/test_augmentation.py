@@ -21,7 +21,7 @@ from singleshot.augment.geometry import resize
 from singleshot.augment.pipeline import CaffeAugmentation, Choices
 from singleshot.augment.settings import AugmentSettings, BatchSampler
 from singleshot.boxes import area, clip_boxes, iou
-from singleshot.evaluate.voc import box_overlaps
+from singleshot.evaluate.matching import pair_ious
 from singleshot.preprocess import to_network_input
 from singleshot.spec import Preprocess
 from singleshot.types import Sample
@@ -142,7 +142,7 @@ def test_overlaps_in_pixels() -> None:
     golden = case("pair_ops")
     scale = np.array([500, 375, 500, 375], np.float32)
     frame, boxes = golden["src"] * scale, golden["box"] * scale
-    ours, theirs = box_overlaps(frame, boxes, plus_one=True), golden["jaccard_pixel_375x500"]
+    ours, theirs = pair_ious(frame, boxes, plus_one=True), golden["jaccard_pixel_375x500"]
     apart = ((frame[:, :2] > boxes[:, 2:]) | (boxes[:, :2] > frame[:, 2:])).any(axis=1)
     np.testing.assert_allclose(ours[~apart], theirs[~apart], rtol=0, atol=1e-6)
     assert theirs[apart].max() < 0.01

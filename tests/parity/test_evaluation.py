@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from caffe_evaluation import CaffeEvaluation, detection_evaluate
 from golden import arrays, index, needs_golden
-from singleshot.evaluate.caffe import CaffeEvaluation, detection_evaluate
 
 pytestmark = needs_golden
 
@@ -26,7 +26,7 @@ def run(case: dict[str, Any]) -> tuple[CaffeEvaluation, dict[str, np.ndarray]]:
         data["gt"],
         data["det"],
         num_classes=case["num_classes"],
-        overlap_threshold=case["overlap_threshold"],
+        iou_threshold=case["overlap_threshold"],
         evaluate_difficult=case["evaluate_difficult_gt"],
         sizes_hw=data["image_hw"] if case["pixel"] else None,
     )

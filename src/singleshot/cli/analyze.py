@@ -17,7 +17,7 @@ def analyze(
     json: Path | None = None,
     device: str = "auto",
 ) -> int:
-    """Tell why a model is as good as it is: kinds of mistakes, sizes and shapes, confusions, scores, with images.
+    """Tell why a model is as good as it is: error types, sizes and shapes, confusions, scores, with images.
 
     After Hoiem et al. 2012, as the SSD paper's figures 3 and 4.
 
@@ -42,11 +42,11 @@ def analyze(
         console=remarks(), page=out,
     )  # fmt: skip
     console = results()
-    for kind, gain in found.mistakes.gains.items():
+    for kind, gain in found.error_types.gains.items():
         if kind == "similar" and not found.groups:
             continue
         name = f"{kind} class" if kind in {"similar", "other"} else kind
-        console.print(f"{name:>16}  {100 * gain:+5.1f} points of mAP without such mistakes")
+        console.print(f"{name:>16}  {100 * gain:+5.1f} points of mAP without such errors")
     for there, taken, count in found.confusion.most(3):
         console.print(f"{count} x {there} taken for {taken}")
     console.print(str(out))

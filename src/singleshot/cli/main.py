@@ -34,7 +34,7 @@ VERBS = {
 }
 
 EXTRAS = {
-    **dict.fromkeys(("torch", "torchvision", "tensorboard", "filelock", "faster_coco_eval"), "train"),
+    **dict.fromkeys(("torch", "torchvision", "tensorboard", "filelock"), "train"),
     "nncf": "export",
     "timm": "backbones",
 }

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.console import Console
 
 from singleshot.commands.evaluate import detections_for, labelled_set
+from singleshot.evaluate.diagnosis.class_groups import parse_groups
 from singleshot.evaluate.diagnosis.diagnosis import Diagnosis, diagnose
-from singleshot.evaluate.diagnosis.similar import parse_groups
 from singleshot.report.diagnosis import write_diagnosis
 
 

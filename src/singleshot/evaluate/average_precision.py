@@ -1,4 +1,4 @@
-"""Average precision of one class: three ways to turn a ranked list of hits and misses into a number.
+"""Average precision of one class: the ways to turn a ranked list of true and false positives into a number.
 
 Caffe bbox_util.cpp, ComputeAP. Recall is float32 as there, which matters: a recall of exactly 7/10 or 9/10 lies below
 the points 0.7 and 0.9 of the eleven-point version, because float32 rounds it down and the points are doubles.
@@ -6,26 +6,30 @@ the points 0.7 and 0.9 of the eleven-point version, because float32 rounds it do
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
 from singleshot.shapes import Bool, Float, Float32
 
 ApVersion = Literal["11point", "MaxIntegral", "Integral"]
+AP_VERSIONS: dict[str, ApVersion] = {"voc07": "11point", "voc12": "MaxIntegral", "ilsvrc": "MaxIntegral"}
+"""How the protocols of one IoU threshold make an average precision of a curve."""
 Curve = tuple["Float32[np.ndarray, ' n']", "Float32[np.ndarray, ' n']"]
 
 
-def recall_and_precision(hits: Bool[np.ndarray, " n"], *, positives: int) -> Curve:
+def recall_and_precision(true_positives: Bool[np.ndarray, " n"], *, positives: int) -> Curve:
     """Recall and precision after each detection, best score first.
 
     Args:
-        hits: whether the detection found an object; detections that are neither right nor wrong are left out before.
+        true_positives: whether each detection is one, else it is a false positive; ignored ones are left out before.
         positives: ground-truth boxes there are to find, at least 1.
     """
-    found = np.cumsum(hits, dtype=np.int64).astype(np.float32)
-    shown = np.arange(1, len(hits) + 1, dtype=np.float32)
-    return found / np.float32(positives), found / shown
+    so_far = np.cumsum(true_positives, dtype=np.int64).astype(np.float32)
+    shown = np.arange(1, len(true_positives) + 1, dtype=np.float32)
+    return so_far / np.float32(positives), so_far / shown
 
 
 def average_precision(curve: Curve, version: ApVersion) -> float:
@@ -58,3 +62,9 @@ def at_recalls(
     """Mean over the points of the best precision at that recall or beyond (0 where it is never reached)."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1].astype(np.float64)
     return float(np.append(envelope, 0.0)[np.searchsorted(recall, points, side="left")].mean())
+
+
+def mean_of_present(per_class: Mapping[Any, float | None]) -> float | None:
+    """Mean over the classes that have ground truth; None where none has (Caffe counts an absent class as 0)."""
+    present = [ap for ap in per_class.values() if ap is not None]
+    return math.fsum(present) / len(present) if present else None

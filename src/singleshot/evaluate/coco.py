@@ -1,52 +1,66 @@
-"""COCO's twelve numbers, by faster-coco-eval: pycocotools' rules at many times its speed, from arrays in memory."""
+"""COCO's twelve numbers (pycocotools cocoeval.py, accumulate and summarize)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 
-from singleshot.errors import RequestError
-from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation, mean_of_present
-from singleshot.evaluate.flat import Flat, flat_detections, flat_ground_truth
-from singleshot.types import Annotations, Detections
+from singleshot.evaluate.average_precision import mean_of_present
+from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation
+from singleshot.evaluate.matching import (
+    COCO,
+    FALSE_POSITIVE,
+    IGNORED,
+    TRUE_POSITIVE,
+    MatchedDetections,
+    ignored_ground_truth,
+    match,
+    ranks_in_image,
+)
+from singleshot.shapes import Bool, Float, Int8
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+RECALLS = np.linspace(0, 1, 101)
+AREAS = np.array([(0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10)])
+"""Of all objects, and of small, medium and large ones, in pixels; both ends belong to a range."""
+LIMITS = (1, 10, 100)
+"""Detections of an image and class that AR1, AR10 and AR100 take."""
 
 
-def evaluate_coco(annotations: Annotations, detections: Sequence[Detections]) -> Evaluation:
+def evaluate_coco(matched: MatchedDetections) -> Evaluation:
     """COCO's evaluation of boxes: AP averaged over IoU 0.5, 0.55 ... 0.95 and 101 recalls; 100 an image and class.
 
-    Crowd regions are ignored and may swallow several detections; sizes s, m, l are by `Annotations.areas` with the
-    borders 32^2 and 96^2 pixels. VOC's difficult ground-truth boxes and boxes that are not finite are treated
-    as crowd. `curves` and `hits` are those at IoU 0.5.
+    Crowd regions are ignored and may swallow several detections; sizes s, m, l are by `Annotations.areas`. VOC's
+    difficult boxes and boxes that are not finite are treated as crowd. `curves` and `counts` are those at IoU 0.5.
 
-    Raises:
-        DataError: see `flat_detections`.
-        RequestError: faster-coco-eval is not installed.
+    Args:
+        matched: the set and its detections, by any protocol's rules: they are matched by COCO's.
     """
-    found, scores, foreign = flat_detections(annotations, detections)
-    evaluator = _run(annotations, found, scores)
-    precision = evaluator.eval["precision"]  # (thresholds, recalls, classes, area ranges, limits)
-    per_class: dict[str, float | None] = {}
+    annotations = matched.annotations
+    crowd = ignored_ground_truth(annotations, COCO)
+    ignored = crowd | _outside(annotations.areas)
+    outcomes = _outcomes(matched, ignored, crowd)
+    ranks = ranks_in_image(matched.detections)
+    ap = np.full((len(annotations.class_names), len(AREAS), len(COCO.iou_thresholds)), np.nan)
+    recall = np.full((len(LIMITS), *ap.shape), np.nan)
     curves: dict[str, ClassCurve] = {}
     counts: dict[str, ClassCounts] = {}
-    crowd = ignored_as_crowd(annotations)
     for label, name in enumerate(annotations.class_names):
-        ground_truth = int(((annotations.labels == label) & ~crowd).sum())
-        ignored = int(((annotations.labels == label) & crowd).sum())
-        per_class[name] = float(precision[:, :, label, 0, 2].mean()) if ground_truth else None
-        reached = float(evaluator.eval["recall"][0, label, 0, 2]) if ground_truth else 0.0
-        counts[name] = ClassCounts(
-            ground_truth, ignored, int((found.labels == label).sum()), round(reached * ground_truth)
-        )
-        if ground_truth:
-            recalls = np.asarray(evaluator.params.recThrs)
-            at_half = evaluator.eval["scores"][0, :, label, 0, 2]
-            curves[name] = ClassCurve(recalls, precision[0, :, label, 0, 2], at_half)
-    numbers = {
-        name: None if value < 0 else float(value) for name, value in zip(NUMBERS, evaluator.stats[:12], strict=True)
+        rows, of_class = matched.of_class(label), matched.ground_truth.labels == label
+        positives = (of_class & ~ignored).sum(axis=1)
+        of_rows = outcomes[:, :, rows]
+        for place, limit in enumerate(LIMITS):
+            found = (of_rows[:, :, ranks[rows] < limit] == TRUE_POSITIVE).sum(axis=2)
+            recall[place, label] = np.where(positives > 0, found.T / np.maximum(positives, 1), np.nan).T
+        for area in np.flatnonzero(positives):
+            precision, scores = interpolated(of_rows[area], matched.detections.scores[rows], int(positives[area]))
+            ap[label, area] = precision.mean(axis=1)
+            if area == 0:
+                curves[name] = ClassCurve(RECALLS, precision[0], scores[0])
+        correct = int((of_rows[0, 0] == TRUE_POSITIVE).sum())
+        counts[name] = ClassCounts(int((of_class & ~crowd).sum()), int((of_class & crowd).sum()), len(rows), correct)
+    per_class = {
+        name: float(values.mean()) if name in curves else None
+        for name, values in zip(annotations.class_names, ap[:, 0], strict=True)
     }
     return Evaluation(
         "coco",
@@ -55,70 +69,62 @@ def evaluate_coco(annotations: Annotations, detections: Sequence[Detections]) ->
         curves,
         counts,
         iou_threshold=None,
-        numbers=numbers,
-        foreign=foreign,
+        numbers=_numbers(ap, recall),
+        unknown_classes=matched.unknown_classes,
     )
 
 
-def ignored_as_crowd(annotations: Annotations) -> np.ndarray:
-    """Objects that are handed over as crowd: crowd itself, VOC's difficult ones, and boxes that are not finite."""
-    not_finite = ~np.isfinite(annotations.boxes_xyxy).all(-1)
-    ignored: np.ndarray = annotations.crowd | annotations.difficult | not_finite
-    return ignored
+def _outside(areas: Float[np.ndarray, " n"]) -> Bool[np.ndarray, "4 n"]:
+    """Whether each area lies outside each of `AREAS`."""
+    low, high = AREAS[:, :1], AREAS[:, 1:]
+    outside: np.ndarray = (areas < low) | (areas > high)
+    return outside
 
 
-def _run(annotations: Annotations, found: Flat, scores: np.ndarray) -> Any:
-    """The finished evaluator, silent and without files."""
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError as error:
-        raise RequestError(
-            "the coco protocol needs faster-coco-eval: pip install 'singleshot[evaluate]', or take --protocol voc07"
-        ) from error
-    target = COCO(_ground_truth_document(annotations))
-    results = COCO(_result_document(annotations, found, scores))
-    evaluator = COCOeval_faster(target, results, iouType="bbox", print_function=lambda *_: None, extra_calc=False)
-    evaluator.run()
-    return evaluator
+def _outcomes(
+    matched: MatchedDetections, ignored: Bool[np.ndarray, "4 M"], crowd: Bool[np.ndarray, " M"]
+) -> Int8[np.ndarray, "4 T n"]:
+    """The outcome of each detection at each IoU threshold, when only the objects of one of `AREAS` count.
+
+    A false positive whose own area lies outside does not count, either.
+    """
+    matches = match(matched.detections, matched.ground_truth, ignored, COCO, crowd=crowd)
+    outcomes = matches.outcomes.reshape(len(AREAS), len(COCO.iou_thresholds), -1)
+    boxes = matched.detections.boxes_xyxy.astype(np.float64)
+    outside = _outside((boxes[:, 2:] - boxes[:, :2]).prod(axis=1))
+    outcomes[outside[:, None] & (outcomes == FALSE_POSITIVE)] = IGNORED
+    return outcomes
 
 
-def _base(annotations: Annotations) -> dict[str, Any]:
-    """Images and classes of a COCO document, numbered by position: our indices are the ids."""
+def interpolated(
+    outcomes: Int8[np.ndarray, "T n"], scores: Float[np.ndarray, " n"], positives: int
+) -> tuple[Float[np.ndarray, "T 101"], Float[np.ndarray, "T 101"]]:
+    """The best precision at each of `RECALLS` or beyond, and the score at which that recall is reached; 0 where never.
+
+    Args:
+        outcomes: of a class's detections, best score first.
+        scores: theirs.
+        positives: objects to find, at least 1.
+    """
+    precision, at_scores = np.zeros((len(outcomes), len(RECALLS))), np.zeros((len(outcomes), len(RECALLS)))
+    shown = np.cumsum(outcomes != IGNORED, axis=1)
+    for row, outcome in enumerate(outcomes):
+        places = np.flatnonzero(outcome == TRUE_POSITIVE)
+        found = np.arange(1, len(places) + 1)
+        envelope = np.maximum.accumulate((found / shown[row, places])[::-1])[::-1]
+        at = np.searchsorted(found / positives, RECALLS, side="left")
+        reached = at < len(places)
+        precision[row, reached], at_scores[row, reached] = envelope[at[reached]], scores[places[at[reached]]]
+    at_scores[:, 0] = scores.max(initial=0)  # a recall of 0 is reached by the first detection, whatever it is
+    return precision, at_scores
+
+
+def _numbers(ap: Float[np.ndarray, "L 4 T"], recall: Float[np.ndarray, "3 L 4 T"]) -> dict[str, float | None]:
+    """`NUMBERS`: means over the classes that have objects in the range; None where none has."""
+    at_50, at_75 = (COCO.iou_thresholds.index(threshold) for threshold in (0.5, 0.75))
+    parts = [ap[:, 0], ap[:, 0, at_50], ap[:, 0, at_75], ap[:, 1], ap[:, 2], ap[:, 3]]
+    parts += [recall[0, :, 0], recall[1, :, 0], recall[2, :, 0], recall[2, :, 1], recall[2, :, 2], recall[2, :, 3]]
     return {
-        "info": {},
-        "images": [{"id": i + 1, "width": int(w), "height": int(h)} for i, (w, h) in enumerate(annotations.sizes_wh)],
-        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(annotations.class_names)],
+        name: float(np.nanmean(values)) if np.isfinite(values).any() else None
+        for name, values in zip(NUMBERS, parts, strict=True)
     }
-
-
-def _ground_truth_document(annotations: Annotations) -> dict[str, Any]:
-    """The ground-truth boxes as an instances file would state them."""
-    ground_truth = flat_ground_truth(annotations)
-    columns = (ground_truth.images, ground_truth.labels, annotations.areas, ignored_as_crowd(annotations))
-    boxes = np.nan_to_num(ground_truth.boxes_xyxy, posinf=0, neginf=0)
-    rows = zip(*(column.tolist() for column in columns), _xywh(boxes), strict=True)
-    return _base(annotations) | {
-        "annotations": [
-            {"id": i, "image_id": p + 1, "category_id": c + 1, "bbox": box, "area": size, "iscrowd": int(many)}
-            for i, (p, c, size, many, box) in enumerate(rows, 1)
-        ]
-    }
-
-
-def _result_document(annotations: Annotations, found: Flat, scores: np.ndarray) -> dict[str, Any]:
-    """The detections in the form that COCO's `loadRes` makes of a results file; best score first in each image."""
-    columns = (found.images, found.labels, scores)
-    rows = zip(*(column.tolist() for column in columns), _xywh(found.boxes_xyxy), strict=True)
-    return _base(annotations) | {
-        "annotations": [
-            {"id": i, "image_id": p + 1, "category_id": c + 1, "bbox": box, "area": box[2] * box[3], "score": score}
-            | {"iscrowd": 0}
-            for i, (p, c, score, box) in enumerate(rows, 1)
-        ]
-    }
-
-
-def _xywh(boxes_xyxy: np.ndarray) -> list[list[float]]:
-    """COCO's box: left, top, width, height. float64 first, so that a COCO file's own numbers come back closest."""
-    boxes = boxes_xyxy.astype(np.float64)
-    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1).tolist()  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""The page of `ssd analyze`: what the mistakes are, what they depend on, and the images themselves."""
+"""The page of `ssd analyze`: what the errors are, what they depend on, and the images themselves."""
 
 from __future__ import annotations
 
@@ -59,9 +59,8 @@ def render(
     open_image: Callable[[Path], np.ndarray],
 ) -> str:
     """The page as text; images are opened for the examples alone."""
-    judged = diagnosis.judged
-    gallery = Gallery(judged.annotations, detections, diagnosis.images, open_image)
-    worst = diagnosis.images.ordered()[::-1][:WORST]
+    gallery = Gallery(diagnosis.matched.annotations, detections, diagnosis.per_image, open_image)
+    worst = diagnosis.per_image.ordered()[::-1][:WORST]
     parts = [HEAD.format(title=escape(title), style=STYLE), f"<h1>{escape(title)}</h1>"]
     parts.append(_headline(diagnosis))
     parts.append(section("What the detections are", _kinds(diagnosis)))
@@ -70,8 +69,8 @@ def render(
         parts.append(section(name, _sensitivity(found)))
     parts.append(section("Which class is taken for which", _confusion(diagnosis)))
     parts.append(section("What a score means", _calibration(diagnosis)))
-    for kind in _kinds_of_mistakes(diagnosis):
-        title_of = f"The surest mistakes: {KINDS[kind]}"
+    for kind in _error_types(diagnosis):
+        title_of = f"The surest errors: {KINDS[kind]}"
         parts.append(section(title_of, examples(diagnosis, kind, open_image)))
     parts.append(section("Images that went worst", images(gallery, worst)))
     parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
@@ -79,72 +78,74 @@ def render(
 
 
 def _headline(diagnosis: Diagnosis) -> str:
-    mistakes = diagnosis.mistakes
-    aps = mistakes.average_precision[np.isfinite(mistakes.average_precision)]
-    missed = 1 - np.nansum(mistakes.recall * mistakes.ground_truth) / max(1, mistakes.ground_truth.sum())
+    types = diagnosis.error_types
+    aps = types.average_precision[np.isfinite(types.average_precision)]
+    missed = 1 - np.nansum(types.recall * types.ground_truth) / max(1, types.ground_truth.sum())
     tiles = [(percent(float(aps.mean()) if len(aps) else None), "mAP, area under the envelope, IoU 0.5")]
     tiles.append((percent(float(missed)), "of the objects never found, at any score"))
-    gains = list(mistakes.gains.values())
+    gains = list(types.gains.values())
     tiles += [
-        (f"{100 * gains[kind - 1]:+.1f}", f"points of mAP without mistakes of the kind {KINDS[kind]}")
-        for kind in _kinds_of_mistakes(diagnosis)
+        (f"{100 * gains[kind - 1]:+.1f}", f"points of mAP without errors of the type {KINDS[kind]}")
+        for kind in _error_types(diagnosis)
     ]
     error = f"{100 * diagnosis.calibration.error:.1f}%"
     tiles.append((error, "calibration error: how far scores are from the share that is right"))
     shown = "".join(f'<div class="tile"><b>{value}</b><span>{escape(text)}</span></div>' for value, text in tiles)
-    unknown = [name for name, known in zip(mistakes.class_names, diagnosis.judged.known, strict=True) if not known]
+    unknown = [
+        name for name, known in zip(types.class_names, diagnosis.matched.known_classes, strict=True) if not known
+    ]
     explained = [*EXPLAINED, *([f"left out, as the model does not know them: {', '.join(unknown)}"] if unknown else [])]
     groups = "; ".join(", ".join(group) for group in diagnosis.groups) or "none"
     return f'<div class="tiles">{shown}</div>' + section("The kinds", lines([*explained, f"similar classes: {groups}"]))
 
 
-def _kinds_of_mistakes(diagnosis: Diagnosis) -> list[int]:
+def _error_types(diagnosis: Diagnosis) -> list[int]:
     """Numbers of the kinds that there can be: without similar classes, none is taken for one."""
     return [kind for kind in range(1, len(KINDS)) if diagnosis.groups or KINDS[kind] != "similar class"]
 
 
 def _kinds(diagnosis: Diagnosis) -> str:
-    """The paper's figure 3: shares among the best detections, and among the surest mistakes."""
+    """The paper's figure 3: shares among the best detections, and among the highest-scoring errors."""
     cards = []
-    wrong = _kinds_of_mistakes(diagnosis)
+    wrong = _error_types(diagnosis)
     shown = [0, *wrong]
-    for depth in diagnosis.depths:
+    for trend in diagnosis.trends:
         chart = stacked_chart(
-            (depth.counts / np.maximum(1, depth.counts.sum(axis=1, keepdims=True)))[:, shown],
+            (trend.counts / np.maximum(1, trend.counts.sum(axis=1, keepdims=True)))[:, shown],
             [KINDS[kind] for kind in shown],
             [KIND_COLOURS[kind] for kind in shown],
-            [f"{multiple:g}" for multiple in depth.multiples],
+            [f"{multiple:g}" for multiple in trend.multiples],
             x_label="detections taken, as a multiple of the objects",
-            label=f"kinds of detections of {depth.name}",
-            lines=[("found", depth.found, False), ("found, overlap 0.1", depth.touched, True)],
+            label=f"kinds of detections of {trend.name}",
+            lines=[("found", trend.found, False), ("found, overlap 0.1", trend.touched, True)],
         )
-        if len(depth.numbers) > 1:
-            chart += '<p class="quiet">Of the mistakes alone:</p>' + stacked_chart(
-                (depth.mistakes / np.maximum(1, depth.mistakes.sum(axis=1, keepdims=True)))[:, [k - 1 for k in wrong]],
+        if len(trend.numbers) > 1:
+            chart += '<p class="quiet">Of the errors alone:</p>' + stacked_chart(
+                (trend.errors / np.maximum(1, trend.errors.sum(axis=1, keepdims=True)))[:, [k - 1 for k in wrong]],
                 [KINDS[kind] for kind in wrong],
                 [KIND_COLOURS[kind] for kind in wrong],
-                [f"{number:,}" for number in depth.numbers],
-                x_label="surest mistakes",
-                label=f"kinds of mistakes of {depth.name}",
+                [f"{number:,}" for number in trend.numbers],
+                x_label="highest-scoring errors",
+                label=f"error types of {trend.name}",
             )
-        cards.append(f'<div class="card"><h3>{escape(depth.name)}</h3>{chart}</div>')
+        cards.append(f'<div class="card"><h3>{escape(trend.name)}</h3>{chart}</div>')
     return f'<div class="charts">{"".join(cards)}</div>'
 
 
 def _class_table(diagnosis: Diagnosis) -> str:
-    mistakes = diagnosis.mistakes
-    wrong = _kinds_of_mistakes(diagnosis)
+    types = diagnosis.error_types
+    wrong = _error_types(diagnosis)
     head = "".join(f"<th>{escape(KINDS[kind])}</th>" for kind in wrong)
     rows = [
         "<tr><th>class</th><th>objects</th><th>AP</th><th>found</th><th>found, 0.1</th>"
         f'<th colspan="{len(wrong)}">points of AP without ...</th></tr><tr>{"<th></th>" * 5}{head}</tr>'
     ]
-    for label in np.flatnonzero(mistakes.ground_truth):
-        ap = mistakes.average_precision[label]
-        cells = "".join(f"<td>{100 * (mistakes.without[kind - 1, label] - ap):+.1f}</td>" for kind in wrong)
-        recalls = (float(mistakes.recall[label]), float(mistakes.weak_recall[label]))
+    for label in np.flatnonzero(types.ground_truth):
+        ap = types.average_precision[label]
+        cells = "".join(f"<td>{100 * (types.without[kind - 1, label] - ap):+.1f}</td>" for kind in wrong)
+        recalls = (float(types.recall[label]), float(types.weak_recall[label]))
         rows.append(
-            f"<tr><td>{escape(mistakes.class_names[label])}</td><td>{mistakes.ground_truth[label]:,}</td>"
+            f"<tr><td>{escape(types.class_names[label])}</td><td>{types.ground_truth[label]:,}</td>"
             f"<td>{percent(float(ap))}</td><td>{percent(recalls[0])}</td><td>{percent(recalls[1])}</td>{cells}</tr>"
         )
     return f'<div class="card scroll"><table>{"".join(rows)}</table></div>'
@@ -184,7 +185,7 @@ def _confusion(diagnosis: Diagnosis) -> str:
     found = diagnosis.confusion
     words = f'<p class="quiet">Detections from a score of {found.score:.2f} on, where F1 of the set is best.</p>'
     objects = np.flatnonzero(found.counts[:-1].any(axis=1))
-    names, known = found.class_names, np.flatnonzero(diagnosis.judged.known)
+    names, known = found.class_names, np.flatnonzero(diagnosis.matched.known_classes)
     if len(objects) <= LARGEST_TABLE:
         counts = found.counts[np.ix_(np.append(objects, len(names)), np.append(known, len(names)))]
         return words + confusion_table([names[row] for row in objects], [names[column] for column in known], counts)
@@ -198,7 +199,7 @@ def _calibration(diagnosis: Diagnosis) -> str:
     chart = line_chart(
         [
             Series("as it should be", both, both, 3, faint=True),
-            Series("share of the detections that are right", found.scores, found.right, 0, dots=True),
+            Series("share of the detections that are right", found.scores, found.precision, 0, dots=True),
         ],
         x_label="score",
         label="share of detections that are right against their score",

@@ -1,4 +1,4 @@
-"""Mistakes to look at: cut out of their images, with what is labelled there."""
+"""Errors to look at: cut out of their images, with what is labelled there."""
 
 from __future__ import annotations
 
@@ -17,46 +17,46 @@ from singleshot.shapes import UInt8
 
 EXAMPLES = 6
 CONTEXT = 0.6
-"""Shown around a mistake, in sides of its box."""
+"""Shown around an error, in sides of its box."""
 LEAST_SHOWN = 96
 """Pixels of an image that an example shows at least."""
 
 
 def examples(diagnosis: Diagnosis, kind: int, open_image: Callable[[Path], np.ndarray]) -> str:
-    """The surest mistakes of a kind, one an image, cut out of their images; empty text where there are none.
+    """The surest errors of a type, one an image, cut out of their images; empty text where there are none.
 
     Args:
         diagnosis: of the set.
-        kind: its number among the kinds of mistakes.
+        kind: its number in `KINDS`.
         open_image: path to RGB array.
     """
-    judged = diagnosis.judged
-    rows = np.flatnonzero(diagnosis.mistakes.kinds == kind)
-    rows = rows[np.argsort(-judged.scores[rows], kind="stable")]
-    _, first = np.unique(judged.found.images[rows], return_index=True)
+    matched = diagnosis.matched
+    rows = np.flatnonzero(diagnosis.error_types.kinds == kind)
+    rows = rows[np.argsort(-matched.detections.scores[rows], kind="stable")]
+    _, first = np.unique(matched.detections.images[rows], return_index=True)
     figures = []
     for row in rows[np.sort(first)][:EXAMPLES]:
-        index = int(judged.found.images[row])
-        name = judged.annotations.files[index]
+        index = int(matched.detections.images[row])
+        name = matched.annotations.files[index]
         try:
-            image = open_image(judged.annotations.path(index))
+            image = open_image(matched.annotations.path(index))
         except (SingleshotError, OSError) as error:
             figures.append(f'<figure><p class="quiet">{escape(str(error))}</p></figure>')
             continue
-        label = judged.class_names[judged.found.labels[row]]
-        caption = f"{label} {100 * judged.scores[row]:.0f}%, {name}"
+        label = matched.class_names[matched.detections.labels[row]]
+        caption = f"{label} {100 * matched.detections.scores[row]:.0f}%, {name}"
         figures.append(shown_as_it_is(_cut_out(diagnosis, image, int(row)), caption))
     legend = (
-        '<p class="legend"><span><i class="key wrong"></i>the mistake</span><span><i class="key dashed found"></i>'
+        '<p class="legend"><span><i class="key wrong"></i>the error</span><span><i class="key dashed found"></i>'
         'labelled objects</span><span><i class="key right"></i>right detections above the score of best F1</span></p>'
     )
     return f'{legend}<div class="gallery">{"".join(figures)}</div>' if figures else ""
 
 
 def _cut_out(diagnosis: Diagnosis, image: UInt8[np.ndarray, "H W 3"], row: int) -> UInt8[np.ndarray, "h w 3"]:
-    judged = diagnosis.judged
-    index = judged.found.images[row]
-    box = judged.found.boxes_xyxy[row].astype(np.float64)
+    matched = diagnosis.matched
+    index = matched.detections.images[row]
+    box = matched.detections.boxes_xyxy[row].astype(np.float64)
     height, width = image.shape[:2]
     centre = (box[:2] + box[2:]) / 2
     half = np.maximum((box[2:] - box[:2]) * (0.5 + CONTEXT), LEAST_SHOWN / 2)
@@ -67,7 +67,7 @@ def _cut_out(diagnosis: Diagnosis, image: UInt8[np.ndarray, "H W 3"], row: int) 
     zoom = max(1.0, 300 / max(cut.shape[:2]))
     size = (max(1, round(cut.shape[1] * zoom)), max(1, round(cut.shape[0] * zoom)))
     offset = np.tile(low, 2)
-    ground_truth = judged.annotations.ground_truth(int(index))
+    ground_truth = matched.annotations.ground_truth(int(index))
     frame = np.concatenate([low, high])
 
     def shown(boxes: np.ndarray) -> np.ndarray:
@@ -77,17 +77,17 @@ def _cut_out(diagnosis: Diagnosis, image: UInt8[np.ndarray, "H W 3"], row: int) 
         Mark(
             ((ground_truth.boxes_xyxy[at] - offset) * zoom).tolist(),
             FOUND,
-            judged.class_names[ground_truth.labels[at]],
+            matched.class_names[ground_truth.labels[at]],
             dashed=True,
         )
         for at in shown(ground_truth.boxes_xyxy)
     ]
-    right = (judged.found.images == index) & (diagnosis.mistakes.kinds == 0)
-    right &= judged.scores >= diagnosis.images.score_threshold
-    rights = judged.found.boxes_xyxy[right]
+    right = (matched.detections.images == index) & (diagnosis.error_types.kinds == 0)
+    right &= matched.detections.scores >= diagnosis.per_image.score_threshold
+    rights = matched.detections.boxes_xyxy[right]
     marks += [Mark(((rights[at] - offset) * zoom).tolist(), RIGHT) for at in shown(rights)]
-    label = judged.class_names[judged.found.labels[row]]
-    marks.append(Mark(((box - offset) * zoom).tolist(), WRONG, f"{label} {100 * judged.scores[row]:.0f}%"))
+    label = matched.class_names[matched.detections.labels[row]]
+    marks.append(Mark(((box - offset) * zoom).tolist(), WRONG, f"{label} {100 * matched.detections.scores[row]:.0f}%"))
     return draw_marks(_enlarged(cut, size), marks, zoom=1.0)
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from singleshot.draw import Mark, draw_marks
 from singleshot.errors import SingleshotError
-from singleshot.evaluate.images import ImageResult, Images
+from singleshot.evaluate.per_image import ImageResult, PerImageResults
 from singleshot.report.content import ReportContent
 from singleshot.shapes import UInt8
 from singleshot.types import Annotations, Detections, GroundTruth
@@ -33,11 +33,11 @@ LEGEND = (
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """Images that were judged, with all that is needed to show them; see `ReportContent`."""
+    """Evaluated images, with all that is needed to show them; see `ReportContent`."""
 
     annotations: Annotations
     detections: Sequence[Detections]
-    images: Images
+    images: PerImageResults
     open_image: Callable[[Path], np.ndarray]
 
     def best_and_worst(self, count: int) -> tuple[list[int], list[int]]:
@@ -60,8 +60,8 @@ class Gallery:
 
 
 def gallery_of(content: ReportContent) -> Gallery | None:
-    """The judged images of a report; None where it lacks images, detections or their evaluation."""
-    images = content.evaluation.images if content.evaluation is not None else None
+    """The evaluated images of a report; None where it lacks images, detections or their evaluation."""
+    images = content.evaluation.per_image if content.evaluation is not None else None
     if images is None or content.annotations is None or content.detections is None:
         return None
     return Gallery(content.annotations, content.detections, images, content.open_image)
@@ -84,7 +84,7 @@ def _image(image: UInt8[np.ndarray, "h w 3"], name: str) -> str:
 def _caption(name: str, result: ImageResult) -> str:
     """How it went, in words."""
     wanted = int((~result.ignored).sum())
-    words = f"{len(result.right)} of {wanted} found, {len(result.wrong)} wrong"
+    words = f"{len(result.true_positives)} of {wanted} found, {len(result.false_positives)} wrong"
     return f"<figcaption><b>{escape(name)}</b><br>{words}, F1 {100 * result.f1:.0f}%</figcaption>"
 
 
@@ -102,12 +102,12 @@ def _shrunk_and_marked(
     scale = np.tile(np.array(size) / canvas.size, 2)
     marks = []
     for box, label, found, ignored in zip(
-        ground_truth.boxes_xyxy, ground_truth.labels, result.found, result.ignored, strict=True
+        ground_truth.boxes_xyxy, ground_truth.labels, result.matched, result.ignored, strict=True
     ):
         colour = IGNORED if ignored else FOUND if found else MISSED
         caption = class_names[label] if colour is MISSED else ""
         marks.append(Mark((box * scale).tolist(), colour, caption, dashed=True))
-    for rows, colour in ((result.wrong, WRONG), (result.right, RIGHT)):
+    for rows, colour in ((result.false_positives, WRONG), (result.true_positives, RIGHT)):
         for row in rows[::-1].tolist():
             caption = f"{detections.class_names[detections.labels[row]]} {100 * detections.scores[row]:.0f}%"
             marks.append(Mark((detections.boxes[row] * scale).tolist(), colour, caption))

@@ -52,8 +52,8 @@ def _tiles(content: ReportContent) -> Iterator[str]:
             yield _tile(percent(before.figure[1]), f"{name} before")
         if "AP50" in result.numbers:
             yield _tile(percent(result.numbers["AP50"]), "AP50")
-        if result.images is not None and not math.isnan(result.images.f1):
-            yield _tile(percent(result.images.f1), f"F1 at score {result.images.score_threshold:.2f}")
+        if result.per_image is not None and not math.isnan(result.per_image.f1):
+            yield _tile(percent(result.per_image.f1), f"F1 at score {result.per_image.score_threshold:.2f}")
         yield _tile(f"{sum(count.ground_truth for count in result.counts.values()):,}", "objects")
     if content.annotations is not None:
         yield _tile(f"{len(content.annotations):,}", "pictures")
@@ -187,7 +187,7 @@ def classes(result: Evaluation, before: Evaluation | None) -> str:
     rows = [_class_row(name, result, before) for name in names]
     note = "".join(
         f'<p class="quiet">{count:,} detections of {escape(name)}, a class that the data set does not have.</p>'
-        for name, count in result.foreign.items()
+        for name, count in result.unknown_classes.items()
     )
     return f'<div class="card scroll"><table>{head}{"".join(rows)}</table>{note}</div>'
 
@@ -199,7 +199,7 @@ def _class_row(name: str, result: Evaluation, before: Evaluation | None) -> str:
     if before is not None:
         then = before.per_class.get(name)
         cells += [f"<td>{percent(then)}</td>", f"<td>{_change(ap, then)}</td>"]
-    cells += [f"<td>{value:,}</td>" for value in (count.ground_truth, count.hits, count.detections)]
+    cells += [f"<td>{value:,}</td>" for value in (count.ground_truth, count.true_positives, count.detections)]
     return f"<tr>{''.join(cells)}</tr>"
 
 
@@ -235,7 +235,9 @@ def proposals(result: Evaluation) -> str:
         f"<tr><td>{count:,}</td>{''.join(f'<td>{percent(value)}</td>' for value in values)}</tr>"
         for count, *values in zip(recall.counts, *columns.values(), strict=True)
     ]
-    words = f"An image has {recall.a_image:,.4g} proposals on average; one with fewer than asked for gives all it has."
+    words = (
+        f"An image has {recall.per_image:,.4g} proposals on average; one with fewer than asked for gives all it has."
+    )
     table = f'<div class="card scroll"><table>{head}{"".join(rows)}</table></div>'
     chart = _card("Recall against the number of proposals", chart)
     return f'<p class="quiet">{words}</p><div class="charts">{chart}{table}</div>'

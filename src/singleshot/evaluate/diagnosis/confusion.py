@@ -1,14 +1,18 @@
-"""Which class is taken for which, at one score."""
+"""What detections are worth at a score: which class is confused with which, and how reliable the scores are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from singleshot.evaluate.diagnosis.judged_set import JudgedSet
-from singleshot.evaluate.voc import ranked
-from singleshot.shapes import Int64
+from singleshot.evaluate.box_table import BoxTable
+from singleshot.evaluate.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, VOC, MatchedDetections, match
+from singleshot.shapes import Float, Int64
+
+CONFUSION = replace(VOC, any_class=True, second_best=True)
+"""Rules: a detection takes the free object of largest IoU, one of its own class before one of another."""
+BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,31 +42,49 @@ class Confusion:
         ]
 
 
-def confusion(judged: JudgedSet, *, score: float) -> Confusion:
-    """Pair detections and objects of an image, best score first, each with the free object it overlaps most (>= 0.5).
-
-    An object of the detection's own class is taken before one of another. What hits an object that does not count is
-    left out.
-
-    Args:
-        judged: the set.
-        score: detections from this score on.
-    """
-    nothing = len(judged.class_names)
+def confusion(matched: MatchedDetections, *, score: float) -> Confusion:
+    """The confusion matrix of the detections from this score on, by `CONFUSION`; those of ignored objects left out."""
+    nothing = len(matched.class_names)
+    table, objects = matched.detections, matched.ground_truth
+    keep = table.scores >= score
+    shown = BoxTable(table.images[keep], table.labels[keep], table.boxes_xyxy[keep], table.scores[keep])
+    outcomes, chosen = (lane[0] for lane in match(shown, objects, matched.ignored, CONFUSION))
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
-    for of_found, of_ground_truth, overlaps in judged.overlaps():
-        labels, ground_truth = judged.found.labels[of_found], judged.ground_truth.labels[of_ground_truth]
-        ignored, free = judged.ignored[of_ground_truth], np.ones(len(ground_truth), bool)
-        for row in ranked(np.flatnonzero(judged.scores[of_found] >= score), judged.scores[of_found]):
-            reach = (overlaps[row] >= 0.5) & free
-            own = reach & (ground_truth == labels[row])
-            choice = own if own.any() else reach
-            if not choice.any():
-                counts[nothing, labels[row]] += 1
-                continue
-            best = int(np.argmax(np.where(choice, overlaps[row], -1)))
-            if not ignored[best]:
-                free[best] = False
-                counts[ground_truth[best], labels[row]] += 1
-        counts[:-1, nothing] += np.bincount(ground_truth[free & ~ignored], minlength=nothing)
-    return Confusion(judged.class_names, score, counts)
+    correct = outcomes == TRUE_POSITIVE
+    np.add.at(counts, (objects.labels[chosen[correct]], shown.labels[correct]), 1)
+    counts[nothing, :nothing] = np.bincount(shown.labels[outcomes == FALSE_POSITIVE], minlength=nothing)
+    missed = ~matched.ignored
+    missed[chosen[correct]] = False
+    counts[:nothing, nothing] = np.bincount(objects.labels[missed], minlength=nothing)
+    return Confusion(matched.class_names, score, counts)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreCalibration:
+    """Detections by their score, in ten bins.
+
+    Attributes:
+        counts: detections in each bin.
+        scores: their mean score; NaN where there are none.
+        precision: share of them that are true positives; NaN where there are none.
+        error: mean distance of score and precision, weighted by the counts (expected calibration error).
+    """
+
+    counts: Int64[np.ndarray, " 10"]
+    scores: Float[np.ndarray, " 10"]
+    precision: Float[np.ndarray, " 10"]
+    error: float
+
+
+def score_calibration(matched: MatchedDetections) -> ScoreCalibration:
+    """How far scores are from the share of true positives. Detections of ignored objects are left out."""
+    counted = matched.outcomes != IGNORED
+    scores, correct = matched.detections.scores[counted].astype(np.float64), matched.outcomes[counted] == TRUE_POSITIVE
+    bins = np.clip((scores * BINS).astype(int), 0, BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.bincount(bins, scores, minlength=BINS) / counts
+        precision = np.bincount(bins, correct, minlength=BINS) / counts
+    filled = counts > 0
+    error = float(np.abs(mean - precision)[filled] @ counts[filled] / max(1, counts.sum()))
+    return ScoreCalibration(counts, mean, precision, error)

@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from singleshot.evaluate.diagnosis.calibration import Calibration, calibration
-from singleshot.evaluate.diagnosis.confusion import Confusion, confusion
-from singleshot.evaluate.diagnosis.depths import Depth, depths_of
-from singleshot.evaluate.diagnosis.judged_set import JudgedSet
-from singleshot.evaluate.diagnosis.mistakes import KINDS, Mistakes, classify
+from singleshot.evaluate.diagnosis.class_groups import groups_of, similarity
+from singleshot.evaluate.diagnosis.confusion import Confusion, ScoreCalibration, confusion, score_calibration
+from singleshot.evaluate.diagnosis.error_types import KINDS, ErrorTrend, ErrorTypes, classify_errors, error_trends
 from singleshot.evaluate.diagnosis.sensitivity import Sensitivity, sensitivities
-from singleshot.evaluate.diagnosis.similar import groups_of, similarity
-from singleshot.evaluate.images import Images, judge_images
+from singleshot.evaluate.matching import MatchedDetections
+from singleshot.evaluate.per_image import PerImageResults, per_image_results
 from singleshot.types import Annotations, Detections
 
 
@@ -24,45 +22,34 @@ class Diagnosis:
     """Everything that `ssd analyze` tells. Classes stand in one order everywhere, the set's.
 
     Attributes:
-        judged: the set with its detections.
-        groups: classes that are easily taken for each other.
-        mistakes: the kind of each false detection.
-        depths: how the kinds change with how many detections are taken.
+        matched: the set with its detections, by VOC's rules at IoU 0.5.
+        groups: classes that are easily confused.
+        error_types: of each false positive.
+        trends: how the error types change with how many detections are taken.
         size: sensitivity to it.
         shape: sensitivity to width / height.
         confusion: at the score where F1 is best.
         calibration: of the scores.
-        images: how each image went.
+        per_image: how each image went.
     """
 
-    judged: JudgedSet
+    matched: MatchedDetections
     groups: tuple[tuple[str, ...], ...]
-    mistakes: Mistakes
-    depths: tuple[Depth, ...]
+    error_types: ErrorTypes
+    trends: tuple[ErrorTrend, ...]
     size: Sensitivity
     shape: Sensitivity
     confusion: Confusion
-    calibration: Calibration
-    images: Images
+    calibration: ScoreCalibration
+    per_image: PerImageResults
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; fractions as fractions."""
-        mistakes = self.mistakes
-        per_class = {}
-        for label, name in enumerate(mistakes.class_names):
-            mine = mistakes.kinds[(self.judged.found.labels == label) & (mistakes.kinds >= 0)]
-            per_class[name] = {
-                "objects": int(mistakes.ground_truth[label]),
-                "AP": _number(mistakes.average_precision[label]),
-                "recall": _number(mistakes.recall[label]),
-                "recall at IoU 0.1": _number(mistakes.weak_recall[label]),
-                "detections": {kind: int(np.count_nonzero(mine == number)) for number, kind in enumerate(KINDS)},
-                "AP without": {kind: _number(mistakes.without[number, label]) for number, kind in enumerate(KINDS[1:])},
-            }
+        """Plain values; fractions as fractions. `pictures` is the old name of `images`."""
+        images = self._images()
         return {
             "similar": [list(group) for group in self.groups],
-            "mAP gained without": {kind: round(gain, 6) for kind, gain in mistakes.gains.items()},
-            "per_class": per_class,
+            "mAP gained without": {kind: round(gain, 6) for kind, gain in self.error_types.gains.items()},
+            "per_class": self._per_class(),
             "size": _of_sensitivity(self.size),
             "shape": _of_sensitivity(self.shape),
             "confusion": {
@@ -75,67 +62,86 @@ class Diagnosis:
                 "error": self.calibration.error,
                 "detections": self.calibration.counts.tolist(),
                 "score": [_number(value) for value in self.calibration.scores],
-                "right": [_number(value) for value in self.calibration.right],
+                "right": [_number(value) for value in self.calibration.precision],
             },
-            "pictures": self._images(),
+            "images": images,
+            "pictures": images,
+        }
+
+    def _per_class(self) -> dict[str, Any]:
+        types, labels = self.error_types, self.matched.detections.labels
+        kinds = [types.kinds[(labels == label) & (types.kinds >= 0)] for label in range(len(types.class_names))]
+        return {
+            name: {
+                "objects": int(types.ground_truth[label]),
+                "AP": _number(types.average_precision[label]),
+                "recall": _number(types.recall[label]),
+                "recall at IoU 0.1": _number(types.weak_recall[label]),
+                "detections": {kind: int((kinds[label] == number).sum()) for number, kind in enumerate(KINDS)},
+                "AP without": {kind: _number(types.without[number, label]) for number, kind in enumerate(KINDS[1:])},
+            }
+            for label, name in enumerate(types.class_names)
         }
 
     def _images(self) -> list[dict[str, Any]]:
-        """Each image that has something to judge, the worst first."""
-        found = []
-        for index in reversed(self.images.ordered()):
-            result = self.images.results[index]
-            missed = int((~result.found & ~result.ignored).sum())
-            file = self.judged.annotations.files[index]
-            found.append({"file": file, "F1": round(result.f1, 6), "wrong": len(result.wrong), "missed": missed})
-        return found
+        """Each image that has objects or detections, the worst first."""
+        files, results = self.matched.annotations.files, self.per_image.results
+        return [
+            {
+                "file": files[index],
+                "F1": round(results[index].f1, 6),
+                "wrong": len(results[index].false_positives),
+                "missed": results[index].missed,
+            }
+            for index in reversed(self.per_image.ordered())
+        ]
 
 
 def diagnose(
     annotations: Annotations, detections: Sequence[Detections], *, groups: Sequence[Sequence[str]] | None = None
 ) -> Diagnosis:
-    """Why the detections are as good as they are, by VOC's rules at an overlap of 0.5.
+    """Why the detections are as good as they are, by VOC's rules at IoU 0.5.
 
     Args:
         annotations: images and ground-truth boxes.
-        detections: what was found in each image, in the set's order; boxes in pixels.
-        groups: classes that are easily taken for each other; None takes those that are known.
+        detections: of each image, in the set's order; boxes in pixels.
+        groups: classes that are easily confused; None takes those that are known.
 
     Raises:
-        DataError: see `flat_detections`.
+        DataError: see `detection_table`.
     """
-    judged = JudgedSet.of(annotations, detections)
+    matched = MatchedDetections.of(annotations, detections)
     names = annotations.class_names
     chosen = tuple(tuple(sorted(group, key=names.index)) for group in (groups_of(names) if groups is None else groups))
-    images = judge_images(annotations, detections)
-    mistakes = classify(judged, similarity(names, chosen))
-    size, shape = sensitivities(judged)
+    per_image = per_image_results(matched, detections)
+    types = classify_errors(matched, similarity(names, chosen))
+    size, shape = sensitivities(matched)
     return Diagnosis(
-        judged=judged,
+        matched=matched,
         groups=chosen,
-        mistakes=mistakes,
-        depths=depths_of(judged, mistakes, chosen),
+        error_types=types,
+        trends=error_trends(matched, types, chosen),
         size=size,
         shape=shape,
-        confusion=confusion(judged, score=images.score_threshold),
-        calibration=calibration(judged),
-        images=images,
+        confusion=confusion(matched, score=per_image.score_threshold),
+        calibration=score_calibration(matched),
+        per_image=per_image,
     )
 
 
-def _of_sensitivity(found: Sensitivity) -> dict[str, Any]:
+def _of_sensitivity(parts: Sensitivity) -> dict[str, Any]:
     return {
-        "parts": list(found.parts),
-        "mean": [_number(value) for value in found.means],
+        "parts": list(parts.parts),
+        "mean": [_number(value) for value in parts.means],
         "per_class": {
             name: {
-                "normalised AP": [round(float(value), 6) for value in found.values[row]],
-                "standard error": [round(float(value), 6) for value in found.errors[row]],
-                "objects": found.objects[row].tolist(),
-                "cut at": [round(float(value), 6) for value in found.edges[row]],
-                "whole": round(float(found.whole[row]), 6),
+                "normalised AP": [round(float(value), 6) for value in parts.values[row]],
+                "standard error": [round(float(value), 6) for value in parts.errors[row]],
+                "objects": parts.objects[row].tolist(),
+                "cut at": [round(float(value), 6) for value in parts.edges[row]],
+                "whole": round(float(parts.whole[row]), 6),
             }
-            for row, name in enumerate(found.class_names)
+            for row, name in enumerate(parts.class_names)
         },
     }
 

@@ -171,13 +171,13 @@ def _evaluated(detector: Detector, annotations: Annotations) -> tuple[Evaluation
 
 def _found_by_size(result: Evaluation, annotations: Annotations) -> Sequence[str]:
     """How many small and how many larger objects were found, at the score that serves the set best."""
-    if result.images is None or not result.images.results:
+    if result.per_image is None or not result.per_image.results:
         return []
-    found = np.concatenate([image.found for image in result.images.results])
+    found = np.concatenate([image.matched for image in result.per_image.results])
     sides = annotations.boxes_xyxy[:, 2:] - annotations.boxes_xyxy[:, :2]
     small = sides.prod(axis=1) < SMALL_SIDE**2
     return [
-        f"After, at score {result.images.score_threshold:.2f}: found {found[small].sum()} of {small.sum()} objects "
+        f"After, at score {result.per_image.score_threshold:.2f}: found {found[small].sum()} of {small.sum()} objects "
         f"smaller than {SMALL_SIDE} x {SMALL_SIDE} pixels, and {found[~small].sum()} of {(~small).sum()} larger ones."
     ]
 

@@ -1,18 +1,18 @@
 """The authors' evaluation, row by row: DetectionEvaluate, then the sums of Solver::TestDetection.
 
-Only for comparison with Caffe: it counts a class without objects as AP 0, which `evaluate_voc` leaves out of the mean.
+Only for comparison with Caffe: it counts a class without objects as AP 0, which `evaluate` leaves out of the mean.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from singleshot.boxes import clip_boxes
 from singleshot.evaluate.average_precision import ApVersion, Curve, average_precision, recall_and_precision
-from singleshot.evaluate.flat import Flat
-from singleshot.evaluate.voc import HIT, IGNORED, judge, ranked
+from singleshot.evaluate.box_table import BoxTable
+from singleshot.evaluate.matching import FALSE_POSITIVE, TRUE_POSITIVE, VOC, match
 from singleshot.shapes import Float, Int
 
 
@@ -22,7 +22,8 @@ class CaffeEvaluation:
 
     Attributes:
         rows: (C - 1 + n, 5) the layer's output: first (-1, label, objects, -1, -1) a class, then (image, label, score,
-            hit, miss) a detection, by image, label and falling score; hit = miss = 0: ignored.
+            true positive, false positive) a
+            detection, by image, label and falling score; both 0: ignored.
         positives: (C,) ground-truth boxes of each label; 0 is background.
     """
 
@@ -35,8 +36,8 @@ class CaffeEvaluation:
         counted = np.flatnonzero((rows[:, 1] == label) & (rows[:, 3:].sum(-1) > 0))
         if self.positives[label] == 0:
             counted = counted[:0]
-        hits = rows[ranked(counted, rows[:, 2]), 3] > 0
-        return recall_and_precision(hits, positives=max(int(self.positives[label]), 1))
+        counted = counted[np.argsort(-rows[counted, 2], kind="stable")]
+        return recall_and_precision(rows[counted, 3] > 0, positives=max(int(self.positives[label]), 1))
 
     def average_precisions(self, version: ApVersion) -> Float[np.ndarray, " C"]:
         """AP of each label, 0 for background and for labels without ground-truth boxes or detections."""
@@ -52,7 +53,7 @@ def detection_evaluate(
     detections: Float[np.ndarray, "n 7"],
     *,
     num_classes: int,
-    overlap_threshold: float,
+    iou_threshold: float,
     evaluate_difficult: bool,
     sizes_hw: Int[np.ndarray, "N 2"] | None = None,
 ) -> CaffeEvaluation:
@@ -62,29 +63,32 @@ def detection_evaluate(
         ground_truth: image, label, instance, left, top, right, bottom (fractions), difficult.
         detections: image, label, score, left, top, right, bottom (fractions, may lie outside).
         num_classes: C, with background, label 0.
-        overlap_threshold: IoU from which a detection is a hit.
+        iou_threshold: IoU from which a detection matches.
         evaluate_difficult: difficult ground-truth boxes count as any other.
         sizes_hw: height and width of each image: boxes are then clipped and scaled to pixels, and IoU counts both
             edges (Caffe's name_size_file). None compares fractions as they are.
     """
-    fractions, scores = detections[:, 3:7], detections[:, 2]
-    ground_truth_boxes, found_boxes = ground_truth[:, 3:7], fractions
-    if sizes_hw is not None and len(sizes_hw):
-        ground_truth_boxes = _to_pixels(ground_truth_boxes, ground_truth[:, 0], sizes_hw)
-        found_boxes = _to_pixels(found_boxes, detections[:, 0], sizes_hw)
-    wanted = Flat(ground_truth[:, 0].astype(np.int64), ground_truth[:, 1].astype(np.int64), ground_truth_boxes)
-    found = Flat(detections[:, 0].astype(np.int64), detections[:, 1].astype(np.int64), found_boxes)
-    ignored = (ground_truth[:, 7] > 0) & (not evaluate_difficult)
     pixels = sizes_hw is not None and len(sizes_hw) > 0
-    verdicts, _ = judge(found, scores, wanted, ignored, iou_threshold=overlap_threshold, plus_one=pixels)
-    positives = np.bincount(wanted.labels[~ignored], minlength=num_classes)
+    objects, detected = (
+        BoxTable(
+            rows[:, 0].astype(np.int64),
+            rows[:, 1].astype(np.int64),
+            _to_pixels(rows[:, 3:7], rows[:, 0], sizes_hw) if pixels else rows[:, 3:7],
+            rows[:, 2],
+        )
+        for rows in (ground_truth, detections)
+    )
+    ignored = (ground_truth[:, 7] > 0) & (not evaluate_difficult)
+    rules = replace(VOC, iou_thresholds=(iou_threshold,), plus_one=pixels)
+    outcomes = match(detected, objects, ignored, rules).outcomes[0]
+    positives = np.bincount(objects.labels[~ignored], minlength=num_classes)
     heads = np.array([(-1, label, positives[label], -1, -1) for label in range(1, num_classes)], np.float32)
     # Within an image and a class Caffe sorts only where that class has a ground-truth box in that image.
-    comparable = np.isin(found.images * num_classes + found.labels, wanted.images * num_classes + wanted.labels)
-    order = np.lexsort((np.where(comparable, -scores, 0), found.labels, found.images))
-    hit = verdicts == HIT
-    miss = ~hit & (verdicts != IGNORED)
-    rows = np.column_stack([found.images, found.labels, scores, hit, miss]).astype(np.float32)[order]
+    comparable = np.isin(detected.images * num_classes + detected.labels, objects.images * num_classes + objects.labels)
+    order = np.lexsort((np.where(comparable, -detected.scores, 0), detected.labels, detected.images))
+    rows = np.column_stack([
+        detected.images, detected.labels, detected.scores, outcomes == TRUE_POSITIVE, outcomes == FALSE_POSITIVE
+    ]).astype(np.float32)[order]  # fmt: skip
     return CaffeEvaluation(np.concatenate([heads.reshape(-1, 5), rows]), positives)
 
 

@@ -1,4 +1,4 @@
-"""Ground-truth boxes and detections of a whole set as flat arrays, which every protocol evaluates."""
+"""The boxes of a whole set as flat arrays, which every protocol evaluates."""
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from singleshot.types import Annotations, Detections
 
 
 @dataclass(frozen=True, eq=False)
-class Flat:
-    """Boxes of all images in one row after another, in image order.
+class BoxTable:
+    """One row a box, in image order.
 
     Attributes:
-        images: (n,) index of the image of each.
+        images: (n,) index of the image.
         labels: (n,) class, 0..L-1, in the data set's numbering.
         boxes_xyxy: (n, 4) float32.
+        scores: (n,) float32; 1 for ground truth.
     """
 
     images: np.ndarray
     labels: np.ndarray
     boxes_xyxy: np.ndarray
+    scores: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    def ranked(self, rows: np.ndarray) -> np.ndarray:
+        """The rows by falling score; equal scores stay in their order (Caffe bbox_util.cpp, CumSum: stable_sort)."""
+        return rows[np.argsort(-self.scores[rows], kind="stable")]
 
-def flat_ground_truth(annotations: Annotations) -> Flat:
+
+def ground_truth_table(annotations: Annotations) -> BoxTable:
     """All ground-truth boxes of a set."""
     images = np.repeat(np.arange(len(annotations)), np.diff(annotations.starts))
-    return Flat(images, annotations.labels, annotations.boxes_xyxy)
+    return BoxTable(images, annotations.labels, annotations.boxes_xyxy, np.ones(len(images), np.float32))
 
 
-def flat_detections(
-    annotations: Annotations, detections: Sequence[Detections]
-) -> tuple[Flat, np.ndarray, dict[str, int]]:
-    """All detections in the data set's numbering of the classes (matched by name), their scores, and the foreign ones.
-
-    The foreign ones are those of classes that the set does not have: they are left out and counted by name.
+def detection_table(annotations: Annotations, detections: Sequence[Detections]) -> tuple[BoxTable, dict[str, int]]:
+    """All detections, their classes matched by name, and how many were left out of each class that the set lacks.
 
     Raises:
         DataError: another number of images than the set has; a box or a score is not finite; no class in common.
@@ -49,26 +51,26 @@ def flat_detections(
     if len(detections) != len(annotations):
         raise DataError(f"detections of {len(detections)} images, but the data set has {len(annotations)}")
     number = {name: label for label, name in enumerate(annotations.class_names)}
-    foreign: Counter[str] = Counter()
+    unknown: Counter[str] = Counter()
     pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for file, found in zip(annotations.files, detections, strict=True):
-        if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
+    for file, of_image in zip(annotations.files, detections, strict=True):
+        if not (np.isfinite(of_image.boxes).all() and np.isfinite(of_image.scores).all()):
             raise DataError(f"{file}: a detection has a box or score that is not finite")
-        renumber = np.array([number.get(name, -1) for name in found.class_names], np.int64)
-        labels = renumber[found.labels] if len(found) else np.zeros(0, np.int64)
-        foreign.update(found.class_names[label] for label in found.labels[labels < 0])
+        renumber = np.array([number.get(name, -1) for name in of_image.class_names], np.int64)
+        labels = renumber[of_image.labels] if len(of_image) else np.zeros(0, np.int64)
+        unknown.update(of_image.class_names[label] for label in of_image.labels[labels < 0])
         known = labels >= 0
-        pieces.append((labels[known], found.boxes[known], found.scores[known]))
+        pieces.append((labels[known], of_image.boxes[known], of_image.scores[known]))
     _require_common_class(annotations, detections)
-    counts = [len(labels) for labels, _, _ in pieces]
+    images = np.repeat(np.arange(len(pieces)), [len(labels) for labels, _, _ in pieces])
     empty = (np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     labels, boxes, scores = (np.concatenate(parts) for parts in zip(empty, *pieces, strict=True))
-    return Flat(np.repeat(np.arange(len(pieces)), counts), labels, boxes), scores, dict(sorted(foreign.items()))
+    return BoxTable(images, labels, boxes, scores), dict(sorted(unknown.items()))
 
 
 def _require_common_class(annotations: Annotations, detections: Sequence[Detections]) -> None:
-    """A model of wholly other classes would score 0 without a word; say so instead."""
-    names = {name for found in detections for name in found.class_names}
+    """A model of wholly other classes would score 0 without a word; refuse instead."""
+    names = {name for of_image in detections for name in of_image.class_names}
     if names and not names & set(annotations.class_names):
         raise DataError(
             f"the detections know {_some(names)}, the data set {_some(annotations.class_names)}: no class in common"
