@@ -18,8 +18,9 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard src/singleshot/ssd/*.c)
 demo: install
 	$(BIN)/ssd demo --out demo-output
 
+# `make test ORDER_SEED=7` runs files, and the tests in each, in a random order that the seed repeats.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --order-seed=,$(ORDER_SEED))
 
 # Single lines of src are changed, one at a time; a named test must fail. `make mutate ONLY=data` runs one room's list.
 mutate: install
