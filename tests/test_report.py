@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import base64
 import errno
+import io
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,12 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation_examples import annotations, detections, random_set
-from singleshot.errors import ImageError, MachineError
+from singleshot.errors import ImageError, MachineError, RequestError
 from singleshot.evaluate.protocols import evaluate
-from singleshot.report import sections
-from singleshot.report.chart import Series, line_chart, smoothed, ticks
-from singleshot.report.page import ReportContent, render, write_report
-from singleshot.report.sections import training
+from singleshot.report import charts
+from singleshot.report.charts import Axis, Series, curve_chart, line_chart, parts_chart, smoothed, stacked_chart
+from singleshot.report.images import LONGEST_SIDE
+from singleshot.report.page import RateSearch, ReportContent, flat, rate_chart, render, training_charts, write_report
 
 
 class Page(HTMLParser):
@@ -100,12 +103,14 @@ def test_the_page_has_every_part_and_needs_nothing_else(protocol, tmp_path):
     assert ("COCO's numbers" in page.text) == (protocol == "coco")
     assert not {"script", "link", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     for name, value in page.attributes:
-        assert name not in {"href", "xlink:href", "action", "srcset"}
+        assert name not in {"href", "action", "srcset"}
+        if name == "xlink:href":
+            assert value.startswith("#")  # a marker of the same chart
         assert not name.startswith("on")
         if name == "src":
             assert value.startswith("data:image/jpeg;base64,")
     text = render(content(protocol=protocol))
-    assert not re.search(r"https?://|url\(|@import", text)
+    assert not re.search(r"https?://|url\((?!#)|@import", text)
 
 
 def test_figures_are_those_of_the_evaluation():
@@ -193,16 +198,17 @@ def test_missing_parts_leave_the_rest(changes):
 
 
 def test_the_history_of_each_class_is_drawn_of_many_the_ends_only():
-    def page(count):
+    def chart(count):
         rows = [
             {"step": n, "epoch": n, "mAP": 0.5, "per_class": {f"k{i}": i / 40 for i in range(count)}} for n in (1, 2)
         ]
-        return training(rows)
+        titled = dict(training_charts(rows))
+        return next((title, str(svg)) for title, svg in titled.items() if title.startswith("AP of"))
 
-    assert all(f">k{i}<" in page(6).replace("</i>", ">") for i in range(6))
-    many = page(20).replace("</i>", ">")
-    assert "AP of the best and worst of 20 classes" in many
-    assert [i for i in range(20) if f">k{i}<" in many] == [0, 1, 2, 17, 18, 19]
+    assert all(f">k{i}<" in chart(6)[1].replace("</i>", ">") for i in range(6))
+    title, many = chart(20)
+    assert title == "AP of the best and worst of 20 classes"
+    assert [i for i in range(20) if f">k{i}<" in many.replace("</i>", ">")] == [0, 1, 2, 17, 18, 19]
 
 
 def test_a_title_alone_is_a_page():
@@ -265,20 +271,65 @@ def test_undecodable_file_names_do_not_stop_the_page(tmp_path):
 # ------------------------------------------------------------------------------------------------------------- charts
 
 
-def test_ticks_are_round():
-    assert ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert ticks(0, 23) == [0, 5, 10, 15, 20, 25]
-    assert ticks(3, 3) == pytest.approx([2.4, 2.6, 2.8, 3.0, 3.2, 3.4, 3.6])
+def shown(chart):
+    """Texts of a chart, in order."""
+    return re.findall(r"<text[^>]*>([^<]*)</text>", chart)
 
 
-@settings(deadline=None)
+def test_axes_have_round_ticks_that_embrace_the_data():
+    chart = line_chart([Series("a", np.array([1.0, 23.0]), np.array([0.0, 0.93]))], Axis("epoch"), Axis(), label="y")
+    assert shown(chart) == ["0", "5", "10", "15", "20", "epoch", "0", "0.2", "0.4", "0.6", "0.8", "1"]
+    chart = line_chart(
+        [Series("a", np.array([1.0, 1000.0]), np.array([0.2, 0.4]))],
+        Axis("k", log=True), Axis(limits=(0, 1), percent=True), label="y",
+    )  # fmt: skip
+    assert shown(chart) == ["1", "10", "100", "1,000", "k", "0%", "20%", "40%", "60%", "80%", "100%"]
+
+
+@settings(deadline=None, max_examples=20)
 @given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6))
-def test_ticks_embrace_the_range(low, span):
-    marks = ticks(low, low + span)
+def test_ticks_embrace_any_range(low, span):
+    marks = charts._ticks(low, low + span)
     step = marks[1] - marks[0]
     assert marks[0] <= low + 1e-6 * step
     assert marks[-1] >= low + span - 1e-6 * step
-    assert 3 <= len(marks) <= 8
+    assert 2 <= len(marks) <= 8
+
+
+def test_the_first_steps_of_a_training_do_not_flatten_the_rest():
+    losses = np.full(200, 2.0)
+    losses[0] = 1e6
+    chart = line_chart([Series("a", np.arange(200.0), losses)], Axis("step"), Axis(), label="loss")
+    assert shown(chart)[-1] == "2"
+
+
+def test_charts_take_the_pages_colours_and_point_to_nothing_outside():
+    line = Series("a", np.arange(3.0), np.array([0.1, 0.5, 0.2]), colour=2, dots=True)
+    drawn = [
+        line_chart([line], Axis("x"), Axis(), label='a "chart"'),
+        curve_chart([line], label="curve"),
+        stacked_chart([line], ["1", "2", "3"], x_label="x", label="shares", lines=[line]),
+        parts_chart(["S", "M", "L"], line.y, line.y / 10, whole=0.3, label="parts"),
+    ]
+    for chart in drawn:
+        assert not re.search(r"#[0-9a-f]{6}|https?:|url\((?!#)|<style|font-family|xmlns", chart)
+        Page(chart)
+    assert "stroke: var(--c2)" in drawn[0]
+    assert 'aria-label="a &#34;chart&#34;"' in drawn[0]
+
+
+def test_the_rates_stand_in_the_legend_of_the_search():
+    chart = rate_chart(RateSearch([1e-4, 1e-3, 1e-2], [3.0, 2.0, 4.0], suggested=1e-3, recipe=4e-3))
+    assert "suggested: 0.001" in chart
+    assert "the recipe&#39;s: 0.004" in chart
+    assert shown(chart)[:3] == ["0.0001", "0.001", "0.01"]
+
+
+def test_pages_without_matplotlib_are_refused_before_any_work(monkeypatch):
+    charts.require_matplotlib()
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(RequestError, match=r"singleshot\[evaluate\]"):
+        charts.require_matplotlib()
 
 
 def test_smoothing_keeps_a_constant_and_the_first_value():
@@ -291,22 +342,87 @@ def test_smoothing_keeps_a_constant_and_the_first_value():
 
 def test_long_lines_are_thinned_and_what_is_not_finite_is_left_out():
     x = np.arange(100_000.0)
-    chart = line_chart([Series("a", x, np.where(x % 10 == 0, np.nan, 1.0))], x_label="x", label="y")
-    assert len(chart) < 20_000
+    chart = line_chart([Series("a", x, np.where(x % 10 == 0, np.nan, 1.0))], Axis("x"), Axis(), label="y")
+    assert len(chart) < 30_000
     assert "nan" not in chart
 
 
 def test_one_point_is_a_dot():
-    assert "<circle" in line_chart([Series("a", np.array([3.0]), np.array([1.0]))], x_label="x", label="y")
+    dot = Series("a", np.array([3.0]), np.array([1.0]))
+    assert "<use" in line_chart([dot], Axis("x"), Axis(), label="y")
 
 
 def test_nothing_to_draw():
-    assert "Nothing to draw" in line_chart([Series("a", np.zeros(0), np.zeros(0))], x_label="x", label="y")
+    assert "Nothing to draw" in line_chart([Series("a", np.zeros(0), np.zeros(0))], Axis("x"), Axis(), label="y")
 
 
 def test_nested_settings_are_read_not_decoded():
     settings = {"augment": {"samplers": [{"min_scale": 0.30000001, "min_iou": None, "trials": 50}], "mirror": 0.5}}
-    page = sections.configuration(settings)
-    assert "<dt>augment.samplers.1</dt><dd>min scale 0.3, trials 50</dd>" in page
-    assert "<dt>augment.mirror</dt><dd>0.5</dd>" in page
-    assert "{" not in page
+    assert list(flat(settings)) == [("augment.samplers.1", "min scale 0.3, trials 50"), ("augment.mirror", "0.5")]
+
+
+# ------------------------------------------------------------------------------------------------- images in the page
+
+
+def embedded(page):
+    """Images of a page by the first words of their captions, decoded."""
+    found = re.findall(r'<img src="data:image/jpeg;base64,([^"]*)"[^>]*>\s*<figcaption>(?:<b>)?([^<]*)', page)
+    return {name: np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))) for data, name in found}
+
+
+def coloured(path):
+    """An image of 1000 x 500 pixels whose colour tells which one it is, its left half darker than its right."""
+    number = int(path.stem)
+    image = np.zeros((500, 1000, 3), np.uint8)
+    image[:, :] = (40 * number + 20, 120, 230 - 40 * number)
+    image[:, :500] //= 2
+    return image
+
+
+def one_object_an_image(count=4):
+    """Ground truth on the left for even images and at the right for odd ones; half of them are found."""
+    boxes = [(100, 100, 300, 400, 0) if i % 2 == 0 else (700, 100, 900, 400, 0) for i in range(count)]
+    ground_truth = annotations([[box] for box in boxes])
+    found = [detections([(*box[:4], 0, 0.9)] if i < count // 2 else []) for i, box in enumerate(boxes)]
+    return ground_truth, found
+
+
+def test_each_figure_shows_its_own_images_pixels():
+    ground_truth, found = one_object_an_image()
+    result = evaluate(ground_truth, found)
+    page = render(
+        ReportContent(
+            "x", evaluation=result, annotations=ground_truth, detections=found, open_image=coloured, images_shown=2
+        )
+    )
+    shown = embedded(page)
+    assert sorted(shown) == [f"images/{i:03}.jpg" for i in range(4)]
+    for name, image in shown.items():
+        expected = coloured(Path(name))[450, 950].astype(int)
+        assert abs(image[-5, -5].astype(int) - expected).max() < 12, name
+        assert abs(image[-5, 5].astype(int) - expected // 2).max() < 12, name
+
+
+def test_boxes_are_scaled_with_a_shrunk_image():
+    ground_truth, found = one_object_an_image()
+    result = evaluate(ground_truth, found)
+    page = render(
+        ReportContent(
+            "x", evaluation=result, annotations=ground_truth, detections=found, open_image=coloured, images_shown=2
+        )
+    )
+    for name, image in embedded(page).items():
+        assert image.shape[:2] == (LONGEST_SIDE // 2, LONGEST_SIDE)
+        plain = np.asarray(Image.fromarray(coloured(Path(name))).resize((LONGEST_SIDE, LONGEST_SIDE // 2))).astype(int)
+        differs = abs(image.astype(int) - plain).max(axis=2) > 60
+        columns = np.flatnonzero(differs[100:200].any(axis=0))  # below captions, between top and bottom
+        left, right = (64, 192) if int(Path(name).stem) % 2 == 0 else (448, 576)
+        assert abs(columns[0] - left) <= 4, name
+        assert abs(columns[-1] - right) <= 4, name
+
+
+def test_a_showcase_is_shrunk_to_the_page():
+    page = render(ReportContent("x", showcase=[("big", np.full((900, 1800, 3), (10, 200, 30), np.uint8))]))
+    (image,) = embedded(page).values()
+    assert image.shape[:2] == (LONGEST_SIDE // 2, LONGEST_SIDE)
+    assert abs(image[10, 10].astype(int) - (10, 200, 30)).max() < 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from rich.console import Console
@@ -12,6 +13,11 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 def printable(text: str) -> str:
     """Text without control characters, which are written out: a file's or class's name must not steer the terminal."""
     return text.translate(_CONTROL)
+
+
+def percent(value: float | None, *, nothing: str = "–") -> str:  # noqa: RUF001 (a dash)
+    """A fraction for people, such as 12.5%; `nothing` where there is none."""
+    return nothing if value is None or not math.isfinite(value) else f"{100 * value:.1f}%"
 
 
 class _Plain(Console):

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from html import escape
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
+from singleshot.console import percent
 from singleshot.decode import decode_image
+from singleshot.draw import Mark, draw_marks
 from singleshot.evaluate.diagnosis.diagnosis import Diagnosis
 from singleshot.evaluate.diagnosis.sensitivity import Sensitivity
-from singleshot.files import write_whole
-from singleshot.report.chart import Series, line_chart
-from singleshot.report.diagnosis_charts import KIND_COLOURS, confusion_table, parts_chart, stacked_chart
-from singleshot.report.diagnosis_examples import examples
-from singleshot.report.gallery import Gallery
-from singleshot.report.page import HEAD, section
-from singleshot.report.sections import images, lines, percent
-from singleshot.report.style import STYLE
+from singleshot.report import template
+from singleshot.report.charts import Axis, Series, line_chart, parts_chart, stacked_chart
+from singleshot.report.images import Figure, OpenImage, figure_of_file, resized
+from singleshot.report.page import FOUND, RIGHT, WRONG, image_figures
+from singleshot.shapes import UInt8
 from singleshot.types import Detections
 
 KINDS = ("correct", "localisation", "similar class", "other class", "background")
-EXPLAINED = (
-    "localisation: the right class, but the box fits by 10 to 50% only, or the object was found before",
-    "similar class, other class: it lies on an object of another class",
-    "background: it lies on nothing that is labelled (a missing label looks the same)",
-)
+KIND_COLOURS = (2, 0, 4, 1, 3)
 CLASSES_SHOWN = 24
 """Of those with most objects. Classes stand in one order on the whole page, the set's."""
 LARGEST_TABLE = 25
 WORST = 9
+EXAMPLES = 6
+CONTEXT = 0.6
+"""Shown around an error, in sides of its box."""
+LEAST_SHOWN = 96
+"""Pixels of an image that an example shows at least."""
+EXAMPLE_SIDE = 300
+"""Pixels to which an example is enlarged."""
 
 
 def write_diagnosis(
@@ -40,63 +42,61 @@ def write_diagnosis(
     diagnosis: Diagnosis,
     detections: Sequence[Detections],
     *,
-    open_image: Callable[[Path], np.ndarray] = decode_image,
+    open_image: OpenImage = decode_image,
 ) -> None:
     """Write the page.
 
     Raises:
         MachineError: no space left on the disk.
     """
-    page = render(title, diagnosis, detections, open_image=open_image)
-    write_whole(path, page.encode("utf-8", errors="replace"))
+    template.write_page(path, "analysis.html", title=title, **_content(diagnosis, detections, open_image))
 
 
-def render(
-    title: str,
-    diagnosis: Diagnosis,
-    detections: Sequence[Detections],
-    *,
-    open_image: Callable[[Path], np.ndarray],
-) -> str:
+def render(title: str, diagnosis: Diagnosis, detections: Sequence[Detections], *, open_image: OpenImage) -> str:
     """The page as text; images are opened for the examples alone."""
-    gallery = Gallery(diagnosis.matched.annotations, detections, diagnosis.per_image, open_image)
+    return template.render_page("analysis.html", title=title, **_content(diagnosis, detections, open_image))
+
+
+def _content(diagnosis: Diagnosis, detections: Sequence[Detections], open_image: OpenImage) -> dict[str, Any]:
+    """What the template shows."""
+    types, known = diagnosis.error_types, diagnosis.matched.known_classes
+    wrong = _error_types(diagnosis)
+    draw = image_figures(diagnosis.matched.annotations, detections, diagnosis.per_image.results, open_image)
     worst = diagnosis.per_image.ordered()[::-1][:WORST]
-    parts = [HEAD.format(title=escape(title), style=STYLE), f"<h1>{escape(title)}</h1>"]
-    parts.append(_headline(diagnosis))
-    parts.append(section("What the detections are", _kinds(diagnosis)))
-    parts.append(section("The kinds of each class", _class_table(diagnosis)))
-    for found, name in ((diagnosis.size, "Small and large objects"), (diagnosis.shape, "Tall and wide objects")):
-        parts.append(section(name, _sensitivity(found)))
-    parts.append(section("Which class is taken for which", _confusion(diagnosis)))
-    parts.append(section("What a score means", _calibration(diagnosis)))
-    for kind in _error_types(diagnosis):
-        title_of = f"The surest errors: {KINDS[kind]}"
-        parts.append(section(title_of, examples(diagnosis, kind, open_image)))
-    parts.append(section("Images that went worst", images(gallery, worst)))
-    parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
-    return "\n".join(part for part in parts if part)
+    return {
+        "tiles": _tiles(diagnosis),
+        "unknown": [name for name, there in zip(types.class_names, known, strict=True) if not there],
+        "groups": "; ".join(", ".join(group) for group in diagnosis.groups) or "none",
+        "kinds": _kinds(diagnosis),
+        "wrong": [KINDS[kind] for kind in wrong],
+        "classes": _classes(diagnosis),
+        "sensitivities": [
+            ("Small and large objects", "area, as a share of the image", _sensitivity(diagnosis.size)),
+            ("Tall and wide objects", "width / height", _sensitivity(diagnosis.shape)),
+        ],
+        "confusion": _confusion(diagnosis),
+        "calibration": _calibration(diagnosis),
+        "examples": [(KINDS[kind], _examples(diagnosis, kind, open_image)) for kind in wrong],
+        "threshold": diagnosis.per_image.score_threshold,
+        "worst": [draw(index) for index in worst],
+    }
 
 
-def _headline(diagnosis: Diagnosis) -> str:
+def _tiles(diagnosis: Diagnosis) -> list[tuple[str, str]]:
+    """The figures that matter."""
     types = diagnosis.error_types
     aps = types.average_precision[np.isfinite(types.average_precision)]
     missed = 1 - np.nansum(types.recall * types.ground_truth) / max(1, types.ground_truth.sum())
-    tiles = [(percent(float(aps.mean()) if len(aps) else None), "mAP, area under the envelope, IoU 0.5")]
-    tiles.append((percent(float(missed)), "of the objects never found, at any score"))
     gains = list(types.gains.values())
-    tiles += [
-        (f"{100 * gains[kind - 1]:+.1f}", f"points of mAP without errors of the type {KINDS[kind]}")
-        for kind in _error_types(diagnosis)
+    return [
+        (percent(float(aps.mean()) if len(aps) else None), "mAP, area under the envelope, IoU 0.5"),
+        (percent(float(missed)), "of the objects never found, at any score"),
+        *(
+            (f"{100 * gains[kind - 1]:+.1f}", f"points of mAP without errors of the type {KINDS[kind]}")
+            for kind in _error_types(diagnosis)
+        ),
+        (percent(diagnosis.calibration.error), "calibration error: how far scores are from the share that is right"),
     ]
-    error = f"{100 * diagnosis.calibration.error:.1f}%"
-    tiles.append((error, "calibration error: how far scores are from the share that is right"))
-    shown = "".join(f'<div class="tile"><b>{value}</b><span>{escape(text)}</span></div>' for value, text in tiles)
-    unknown = [
-        name for name, known in zip(types.class_names, diagnosis.matched.known_classes, strict=True) if not known
-    ]
-    explained = [*EXPLAINED, *([f"left out, as the model does not know them: {', '.join(unknown)}"] if unknown else [])]
-    groups = "; ".join(", ".join(group) for group in diagnosis.groups) or "none"
-    return f'<div class="tiles">{shown}</div>' + section("The kinds", lines([*explained, f"similar classes: {groups}"]))
 
 
 def _error_types(diagnosis: Diagnosis) -> list[int]:
@@ -104,106 +104,162 @@ def _error_types(diagnosis: Diagnosis) -> list[int]:
     return [kind for kind in range(1, len(KINDS)) if diagnosis.groups or KINDS[kind] != "similar class"]
 
 
-def _kinds(diagnosis: Diagnosis) -> str:
-    """The paper's figure 3: shares among the best detections, and among the highest-scoring errors."""
-    cards = []
+def _kinds(diagnosis: Diagnosis) -> list[tuple[str, Markup, Markup | None]]:
+    """The paper's figure 3 for each group of classes: shares of the best detections, and of the errors alone."""
     wrong = _error_types(diagnosis)
-    shown = [0, *wrong]
+    charts = []
     for trend in diagnosis.trends:
+        places = np.arange(len(trend.multiples), dtype=float)
+        found = [Series("found", places, trend.found), Series("found, IoU 0.1", places, trend.touched, faint=True)]
         chart = stacked_chart(
-            (trend.counts / np.maximum(1, trend.counts.sum(axis=1, keepdims=True)))[:, shown],
-            [KINDS[kind] for kind in shown],
-            [KIND_COLOURS[kind] for kind in shown],
+            _shares(trend.counts, [0, *wrong], first=0),
             [f"{multiple:g}" for multiple in trend.multiples],
             x_label="detections taken, as a multiple of the objects",
             label=f"kinds of detections of {trend.name}",
-            lines=[("found", trend.found, False), ("found, overlap 0.1", trend.touched, True)],
+            lines=found,
         )
+        errors = None
         if len(trend.numbers) > 1:
-            chart += '<p class="quiet">Of the errors alone:</p>' + stacked_chart(
-                (trend.errors / np.maximum(1, trend.errors.sum(axis=1, keepdims=True)))[:, [k - 1 for k in wrong]],
-                [KINDS[kind] for kind in wrong],
-                [KIND_COLOURS[kind] for kind in wrong],
-                [f"{number:,}" for number in trend.numbers],
-                x_label="highest-scoring errors",
-                label=f"error types of {trend.name}",
+            ticks = [f"{number:,}" for number in trend.numbers]
+            label = f"error types of {trend.name}"
+            errors = stacked_chart(
+                _shares(trend.errors, wrong, first=1), ticks, x_label="highest-scoring errors", label=label
             )
-        cards.append(f'<div class="card"><h3>{escape(trend.name)}</h3>{chart}</div>')
-    return f'<div class="charts">{"".join(cards)}</div>'
+        charts.append((trend.name, chart, errors))
+    return charts
 
 
-def _class_table(diagnosis: Diagnosis) -> str:
+def _shares(counts: np.ndarray, kinds: Sequence[int], *, first: int) -> list[Series]:
+    """Of each kind its share at each place; `first` is the kind of the first column."""
+    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+    places = np.arange(len(counts), dtype=float)
+    return [Series(KINDS[kind], places, shares[:, kind - first], KIND_COLOURS[kind]) for kind in kinds]
+
+
+def _classes(diagnosis: Diagnosis) -> list[list[str]]:
+    """Rows of the table of classes: objects, AP, recalls, and the AP gained without each kind of error."""
     types = diagnosis.error_types
-    wrong = _error_types(diagnosis)
-    head = "".join(f"<th>{escape(KINDS[kind])}</th>" for kind in wrong)
-    rows = [
-        "<tr><th>class</th><th>objects</th><th>AP</th><th>found</th><th>found, 0.1</th>"
-        f'<th colspan="{len(wrong)}">points of AP without ...</th></tr><tr>{"<th></th>" * 5}{head}</tr>'
-    ]
+    rows = []
     for label in np.flatnonzero(types.ground_truth):
-        ap = types.average_precision[label]
-        cells = "".join(f"<td>{100 * (types.without[kind - 1, label] - ap):+.1f}</td>" for kind in wrong)
-        recalls = (float(types.recall[label]), float(types.weak_recall[label]))
-        rows.append(
-            f"<tr><td>{escape(types.class_names[label])}</td><td>{types.ground_truth[label]:,}</td>"
-            f"<td>{percent(float(ap))}</td><td>{percent(recalls[0])}</td><td>{percent(recalls[1])}</td>{cells}</tr>"
-        )
-    return f'<div class="card scroll"><table>{"".join(rows)}</table></div>'
+        ap = float(types.average_precision[label])
+        shares = (ap, float(types.recall[label]), float(types.weak_recall[label]))
+        gains = [100 * (types.without[kind - 1, label] - ap) for kind in _error_types(diagnosis)]
+        row = [types.class_names[label], f"{types.ground_truth[label]:,}", *map(percent, shares)]
+        rows.append([*row, *(f"{gain:+.1f}" for gain in gains)])
+    return rows
 
 
-def _sensitivity(found: Sensitivity) -> str:
-    """The paper's figure 4: one small chart a class, and their mean."""
-    if not found.class_names:
-        return '<p class="quiet">No class has ten objects.</p>'
-    cards = []
+def _sensitivity(found: Sensitivity) -> list[tuple[str, str, Markup]]:
+    """The paper's figure 4: name, note and small chart of the mean and of each class."""
+    charts = []
     if len(found.class_names) > 1:
         spread = found.values.std(axis=0) / np.sqrt(len(found.values))
-        chart = parts_chart(found.parts, found.means, spread, float(found.whole.mean()), label="mean of all classes")
-        count = f"{len(found.class_names)} classes"
-        cards.append(f'<div class="card"><h3>mean<br><span class="quiet">{count}</span></h3>{chart}</div>')
+        whole = float(found.whole.mean())
+        chart = parts_chart(found.parts, found.means, spread, whole=whole, label="mean of all classes")
+        charts.append(("mean", f"{len(found.class_names)} classes", chart))
     most = np.argsort(-found.objects.sum(axis=1), kind="stable")[:CLASSES_SHOWN]
     for row in np.sort(most):
         name = found.class_names[row]
-        chart = parts_chart(
-            found.parts, found.values[row], found.errors[row], float(found.whole[row]), label=f"{found.of}: {name}"
-        )
-        span = f"{_edge(found, found.edges[row, 0])} to {_edge(found, found.edges[row, -1])}"
-        cards.append(f'<div class="card"><h3>{escape(name)}<br><span class="quiet">{span}</span></h3>{chart}</div>')
-    what = "area, as a share of the image" if found.of == "size" else "width / height"
-    words = (
-        f"Normalised AP of the tenth, fifth, two fifths, fifth and tenth of a class's objects by {what}; the figures "
-        "below the name part off the first and the last. Dashed: all its objects. Bars: standard errors."
-    )
-    return f'<p class="quiet">{words}</p><div class="curves wide">{"".join(cards)}</div>'
+        whole = float(found.whole[row])
+        label = f"{found.of}: {name}"
+        chart = parts_chart(found.parts, found.values[row], found.errors[row], whole=whole, label=label)
+        low, high = found.edges[row, 0], found.edges[row, -1]
+        span = f"{100 * low:.2g}% to {100 * high:.2g}%" if found.of == "size" else f"{low:.2g} to {high:.2g}"
+        charts.append((name, span, chart))
+    return charts
 
 
-def _edge(found: Sensitivity, value: float) -> str:
-    return f"{100 * value:.2g}%" if found.of == "size" else f"{value:.2g}"
-
-
-def _confusion(diagnosis: Diagnosis) -> str:
+def _confusion(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Counts as a table of names and shaded cells or, of many classes, the most frequent confusions in words."""
     found = diagnosis.confusion
-    words = f'<p class="quiet">Detections from a score of {found.score:.2f} on, where F1 of the set is best.</p>'
     objects = np.flatnonzero(found.counts[:-1].any(axis=1))
     names, known = found.class_names, np.flatnonzero(diagnosis.matched.known_classes)
-    if len(objects) <= LARGEST_TABLE:
-        counts = found.counts[np.ix_(np.append(objects, len(names)), np.append(known, len(names)))]
-        return words + confusion_table([names[row] for row in objects], [names[column] for column in known], counts)
-    most = [f"{there} taken for {taken}: {count:,}" for there, taken, count in found.most(20)]
-    return words + (lines(most) or '<p class="quiet">No class is taken for another.</p>')
+    if len(objects) > LARGEST_TABLE:
+        most = [f"{there} taken for {taken}: {count:,}" for there, taken, count in found.most(20)]
+        return {"score": found.score, "most": most, "columns": [], "rows": []}
+    counts = found.counts[np.ix_(np.append(objects, len(names)), np.append(known, len(names)))]
+    columns = [names[column] for column in known]
+    rows = []
+    for name, row in zip([*(names[index] for index in objects), "nothing there"], counts, strict=True):
+        total = max(1, int(row.sum()))
+        cells = [
+            {"count": int(count), "right": column == name, "opacity": f"{0.75 * count / total:.2f}"}
+            for column, count in zip([*columns, None], row, strict=True)
+        ]
+        rows.append((name, cells))
+    return {"score": found.score, "most": [], "columns": columns, "rows": rows}
 
 
-def _calibration(diagnosis: Diagnosis) -> str:
+def _calibration(diagnosis: Diagnosis) -> Markup:
     found = diagnosis.calibration
     both = np.array([0.0, 1.0])
-    chart = line_chart(
-        [
-            Series("as it should be", both, both, 3, faint=True),
-            Series("share of the detections that are right", found.scores, found.precision, 0, dots=True),
-        ],
-        x_label="score",
-        label="share of detections that are right against their score",
-        y_range=(0, 1),
-        percent=True,
-    )
-    return f'<div class="card half">{chart}</div>'
+    lines = [
+        Series("as it should be", both, both, 3, faint=True),
+        Series("share of the detections that are right", found.scores, found.precision, 0, dots=True),
+    ]
+    y = Axis(limits=(0, 1), percent=True)
+    return line_chart(lines, Axis("score"), y, label="share of detections that are right against their score")
+
+
+def _examples(diagnosis: Diagnosis, kind: int, open_image: OpenImage) -> list[Figure]:
+    """The highest-scoring errors of a kind, one an image, cut out of their images."""
+    matched = diagnosis.matched
+    rows = np.flatnonzero(diagnosis.error_types.kinds == kind)
+    rows = rows[np.argsort(-matched.detections.scores[rows], kind="stable")]
+    _, first = np.unique(matched.detections.images[rows], return_index=True)
+    figures = []
+    for row in rows[np.sort(first)][:EXAMPLES].tolist():
+        index = int(matched.detections.images[row])
+        caption = f"{_named(diagnosis, row)}, {matched.annotations.files[index]}"
+
+        def draw(image: np.ndarray, row: int = row) -> np.ndarray:
+            return _cut_out(diagnosis, image, row)
+
+        figures.append(figure_of_file(matched.annotations.path(index), open_image, draw, caption))
+    return figures
+
+
+def _named(diagnosis: Diagnosis, row: int) -> str:
+    matched = diagnosis.matched
+    return f"{matched.class_names[matched.detections.labels[row]]} {100 * matched.detections.scores[row]:.0f}%"
+
+
+def _cut_out(diagnosis: Diagnosis, image: UInt8[np.ndarray, "H W 3"], row: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The surroundings of an error, enlarged, with it, the ground truth and the true positives there."""
+    matched = diagnosis.matched
+    index = matched.detections.images[row]
+    box = matched.detections.boxes_xyxy[row].astype(np.float64)
+    frame = _frame(box, (image.shape[1], image.shape[0]))
+    left, top, right, bottom = frame.tolist()
+    cut = image[top:bottom, left:right]
+    zoom = max(1.0, EXAMPLE_SIDE / max(cut.shape[:2]))
+    enlarged = resized(cut, (max(1, round(cut.shape[1] * zoom)), max(1, round(cut.shape[0] * zoom))))
+
+    def placed(boxes: np.ndarray) -> list[list[float]]:
+        return ((boxes - np.tile(frame[:2], 2)) * zoom).tolist()  # type: ignore[no-any-return]
+
+    def inside(boxes: np.ndarray) -> np.ndarray:
+        return np.flatnonzero((boxes[:, :2] < frame[2:]).all(axis=1) & (boxes[:, 2:] > frame[:2]).all(axis=1))
+
+    ground_truth = matched.annotations.ground_truth(int(index))
+    shown = inside(ground_truth.boxes_xyxy)
+    names = [matched.class_names[label] for label in ground_truth.labels[shown]]
+    objects = zip(placed(ground_truth.boxes_xyxy[shown]), names, strict=True)
+    correct = (matched.detections.images == index) & (diagnosis.error_types.kinds == 0)
+    matches = matched.detections.boxes_xyxy[
+        correct & (matched.detections.scores >= diagnosis.per_image.score_threshold)
+    ]
+    marks = [Mark(place, FOUND, name, dashed=True) for place, name in objects]
+    marks += [Mark(place, RIGHT) for place in placed(matches[inside(matches)])]
+    marks.append(Mark(placed(box[None])[0], WRONG, _named(diagnosis, row)))
+    return draw_marks(enlarged, marks)
+
+
+def _frame(box: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """The part of the image (x1, y1, x2, y2) that shows a box with its surroundings."""
+    centre = (box[:2] + box[2:]) / 2
+    half = np.maximum((box[2:] - box[:2]) * (0.5 + CONTEXT), LEAST_SHOWN / 2)
+    half = np.maximum(half, 0.7 * half.max())
+    low = np.clip(np.floor(centre - half), 0, [max(0, side - 1) for side in size_wh]).astype(int)
+    high = np.maximum(low + 1, np.clip(np.ceil(centre + half), 0, size_wh).astype(int))
+    return np.concatenate([low, high])

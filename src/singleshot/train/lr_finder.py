@@ -18,8 +18,8 @@ from rich.progress import track
 from singleshot.data.loader import BatchSampler, TrainingDataset, batches
 from singleshot.errors import NonFiniteLossError, RequestError, WorkerLostError
 from singleshot.files import write_whole
-from singleshot.report.chart import smoothed
-from singleshot.report.content import RateSearch
+from singleshot.report.charts import smoothed
+from singleshot.report.page import RateSearch
 from singleshot.ssd.tensors import Batch
 from singleshot.train.plan import Plan
 from singleshot.train.signals import Stopped, catch_signals

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from html import escape
-from importlib import metadata
+from collections.abc import Sequence
 from pathlib import Path
 
-from singleshot.files import write_whole
 from singleshot.lab.reproduce.outcome import Outcome
-from singleshot.report.page import HEAD, section
-from singleshot.report.sections import lines
-from singleshot.report.style import STYLE
+from singleshot.report import template
 
 TIMED = {"network": "network, ms", "whole": "detection, ms"}
 
@@ -32,28 +27,18 @@ def write_table(
     Raises:
         MachineError: no space left on the disk.
     """
-    body = [
-        section("What this is", lines(notes)),
-        section("Ours beside the paper's", _table(outcomes)),
-        section("What the intervals bear out", lines(claims)),
-        section("AP of each class, mean over the seeds", _classes(outcomes)),
-        section("Configuration of every row", _configurations(outcomes)),
-    ]
-    write_page(path, title, body)
-
-
-def write_page(path: Path, title: str, body: Iterable[str]) -> None:
-    """Sections under a heading, as a whole page."""
-    parts = [HEAD.format(title=escape(title), style=STYLE), f"<h1>{escape(title)}</h1>", *body]
-    parts.append(f"<footer>singleshot {escape(metadata.version('singleshot'))}</footer></main></body></html>\n")
-    write_whole(path, "\n".join(part for part in parts if part).encode("utf-8", errors="replace"))
-
-
-def matrix(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of HTML cells; the heads are plain text."""
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="card scroll"><table class="matrix"><tr>{top}</tr>{body}</table></div>'
+    head, rows = columns(outcomes)
+    template.write_page(
+        path,
+        "table.html",
+        title=title,
+        notes=notes,
+        head=head,
+        rows=[(cells, outcome.mean() or 0) for cells, outcome in zip(rows, outcomes, strict=True)],
+        claims=claims,
+        classes=_classes(outcomes),
+        configurations=[_configuration(outcome) for outcome in outcomes],
+    )
 
 
 def points(value: float | None) -> str:
@@ -92,29 +77,16 @@ def _data_of(outcome: Outcome) -> tuple[str, str]:
     return learnt + (", after COCO" if outcome.row.before is not None else ""), str(outcome.judged)
 
 
-def _table(outcomes: Sequence[Outcome]) -> str:
-    head, rows = columns(outcomes)
-    drawn = []
-    for cells, one in zip(rows, outcomes, strict=True):
-        bar = f'<div><i style="width:{100 * (one.mean() or 0):.1f}%"></i></div>'
-        drawn.append([*(escape(cell) for cell in cells), bar])
-    table = matrix([*head, "ours, 0 to 100"], drawn)
-    return table.replace("<td><div><i", '<td class="bar" style="width:16%"><div><i')
-
-
-def _classes(outcomes: Sequence[Outcome]) -> str:
-    """AP of each class: of each row ours and, where it prints them, the paper's below."""
-    names = list(dict.fromkeys(name for one in outcomes for name in _per_class(one)))
-    if not names:
-        return ""
+def _classes(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
+    """Head and cells of the AP of each class: of each row ours and, where it prints them, the paper's below."""
+    names = list(dict.fromkeys(name for outcome in outcomes for name in _per_class(outcome)))
     rows = []
-    for one in outcomes:
-        means = _per_class(one)
-        rows.append([escape(one.row.label), "ours", *(points(means.get(name)) for name in names)])
-        if one.row.per_class:
-            theirs = one.row.per_class
-            rows.append(["", "paper", *(f"{theirs[name]:.1f}" if name in theirs else "-" for name in names)])
-    return matrix(["row", "", *names], rows)
+    for outcome in outcomes if names else ():
+        means, printed = _per_class(outcome), outcome.row.per_class
+        rows.append([outcome.row.label, "ours", *(points(means.get(name)) for name in names)])
+        if printed:
+            rows.append(["", "paper", *(f"{printed[name]:.1f}" if name in printed else "-" for name in names)])
+    return ["row", "", *names], rows
 
 
 def _per_class(outcome: Outcome) -> dict[str, float]:
@@ -127,15 +99,8 @@ def _per_class(outcome: Outcome) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in found.items()}
 
 
-def _configurations(outcomes: Sequence[Outcome]) -> str:
-    """As each row was trained; a given model's card says how it was."""
-    parts = []
-    for one in outcomes:
-        learnt = ", ".join(str(source) for source in one.learnt)
-        how = f"given: {one.results[0].model}" if one.given else f"learnt {learnt}"
-        text = json.dumps(one.trained, indent=1)
-        parts.append(
-            f"<details><summary>{escape(one.row.label)}: {escape(how)}; judged on {escape(str(one.judged))}"
-            f"</summary><pre>{escape(text)}</pre></details>"
-        )
-    return f'<div class="card">{"".join(parts)}</div>'
+def _configuration(outcome: Outcome) -> tuple[str, str]:
+    """A line on a row, and how it was trained as JSON; a given model's card says how it was."""
+    learnt = ", ".join(str(source) for source in outcome.learnt)
+    how = f"given: {outcome.results[0].model}" if outcome.given else f"learnt {learnt}"
+    return f"{outcome.row.label}: {how}; judged on {outcome.judged}", json.dumps(outcome.trained, indent=1)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from singleshot.lab.bench.contest import compete
 from singleshot.lab.bench.ours import PRECISIONS, ours
-from singleshot.lab.reproduce.page import matrix, write_page
 from singleshot.lab.reproduce.paper import printed
 from singleshot.lab.reproduce.setting_out import aligned
-from singleshot.report.page import section
-from singleshot.report.sections import lines
+from singleshot.report import template
 
 NETWORKS = {"SSD300": "ssd300-vgg16", "SSD512": "ssd512-vgg16"}
 BATCHES = {1: "whole", 8: "batch8"}
@@ -64,11 +61,8 @@ def speed_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 def write_speed(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """The table as a page."""
     head, cells = _columns(rows)
-    body = section(
-        "Images a second, post-processing included", matrix(head, [[escape(cell) for cell in row] for row in cells])
-    )
     note = "The paper measured on a Titan X with Caffe; ours is this machine, OpenVINO, seeded weights."
-    write_page(path, "Speed (table 7)", [body, section("Notes", lines([note]))])
+    template.write_page(path, "speed.html", title="Speed (table 7)", head=head, rows=cells, notes=[note])
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
