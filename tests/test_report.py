@@ -3,6 +3,7 @@ from __future__ import annotations
 import base64
 import errno
 import io
+import os
 import re
 import sys
 from dataclasses import replace
@@ -252,12 +253,11 @@ def test_a_full_disk_leaves_the_old_page_and_nothing_beside_it(tmp_path, monkeyp
     path = tmp_path / "deep" / "r.html"
     write_report(path, ReportContent("old"))
 
-    def full(self, data):
-        self.touch()
+    def full(_descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(MachineError, match="no space left"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MachineError, match=r"r\.html"):
         write_report(path, ReportContent("new"))
     assert "old" in path.read_text(encoding="utf-8")
     assert [file.name for file in path.parent.iterdir()] == ["r.html"]

@@ -182,7 +182,7 @@ def test_a_table_in_small(data: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert whole["judged"] == "voc test"
     assert whole["trained"]["model"]["width"] == 0.02
     page = (tmp_path / "out/table2.html").read_text()
-    assert "no figure here is the paper&#x27;s" in page
+    assert "no figure here is the paper&#39;s" in page
     assert "class_names" not in page
 
     folder = tmp_path / "out/runs/ssd300-seed0"
