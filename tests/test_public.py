@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import singleshot
-from singleshot.cli.main import VERBS
+from singleshot.cli.verbs import VERBS
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None; "
 

@@ -8,12 +8,13 @@ from typing import Any
 from cyclopts import App
 from rich.console import Console
 
+from singleshot.cli.verbs import epilogue
 from singleshot.data.check import CheckReport
 
 app = App(name="data", help="Check, describe and download data sets (VOC, ILSVRC, COCO, YOLO or CSV).")
 
 
-@app.command
+@app.command(help_epilogue=epilogue("ssd data check my-images", "ssd train my-images, once there is no fault left"))
 def check(*data: Path, split: str | None = None, classes: list[str] | None = None, json: Path | None = None) -> int:
     """Find every fault: bad boxes, unknown classes, unreadable or missing images, splits that overlap.
 
@@ -38,7 +39,7 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
     return 1 if report.faults else 0
 
 
-@app.command
+@app.command(help_epilogue=epilogue("ssd data stats my-images --out stats", "ssd boxes my-images"))
 def stats(*data: Path, split: str | None = None, json: Path | None = None, out: Path | None = None) -> int:
     """Describe a data set in numbers and, with --out, in images.
 
@@ -68,7 +69,7 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
     return 0
 
 
-@app.command
+@app.command(help_epilogue=epilogue("ssd data download voc2007 --out data", "ssd data check data/VOCdevkit/VOC2007"))
 def download(name: str, *, out: Path = Path("data"), keep: bool = False) -> int:
     """Fetch a public data set from its official address, check it and unpack it; goes on where it broke off.
 

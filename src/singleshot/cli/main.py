@@ -11,27 +11,12 @@ import warnings
 from collections.abc import Sequence
 from importlib import metadata
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from singleshot.cli.renamed_flags import with_new_names
+from singleshot.cli.verbs import VERBS
 from singleshot.console import printable
 from singleshot.errors import SingleshotError, UnknownNameError
-
-VERBS = {
-    "detect": ("singleshot.cli.detect:detect", "Find objects in images."),
-    "train": ("singleshot.cli.train:train", "Train a detector on labelled images."),
-    "evaluate": ("singleshot.cli.evaluate:evaluate", "Measure how good a model, or a file of detections, is."),
-    "analyze": ("singleshot.cli.analyze:analyze", "See why a model is as good as it is."),
-    "boxes": ("singleshot.cli.boxes:boxes", "See how default boxes cover your objects, and design better ones."),
-    "explain": ("singleshot.cli.explain:explain", "Show which default boxes found the objects of one image."),
-    "export": ("singleshot.cli.export:export", "Make a model run without torch, fast, on an engine."),
-    "data": ("singleshot.cli.data:app", "Check, describe and download data sets."),
-    "reproduce": ("singleshot.cli.reproduce:reproduce", "Set ours beside the paper's, a table at a time."),
-    "bench": ("singleshot.cli.bench:bench", "Measure speed, beside others and beside the machine's limit."),
-    "models": ("singleshot.cli.models:models", "List the models there are, or the layers of one."),
-    "weights": ("singleshot.cli.weights:app", "Bring in weights of other projects."),
-    "demo": ("singleshot.cli.demo:demo", "See it all at work on a data set that draws itself (some minutes)."),
-}
 
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "tensorboard", "filelock"), "train"),
@@ -54,10 +39,14 @@ app = App(
     help="SSD object detection: train on your own images, know how good it is, detect with it.",
     version=lambda: metadata.version("singleshot"),
     help_on_error=False,
+    default_parameter=Parameter(negative=()),  # no --no-x, no --empty-x
     suppress_keyboard_interrupt=False,
 )
-for verb, (where, summary) in VERBS.items():
-    app.command(where, name=verb, help=summary)
+for name, verb in VERBS.items():
+    if verb.function.endswith(":app"):  # it has verbs of its own, each with its epilogue
+        app.command(verb.function, name=name, help=verb.summary)
+    else:
+        app.command(verb.function, name=name, help=verb.summary, help_epilogue=verb.epilogue)
 
 
 def run(arguments: Sequence[str]) -> int:

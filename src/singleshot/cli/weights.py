@@ -7,12 +7,16 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from singleshot.cli.verbs import VERBS
 from singleshot.errors import RequestError
 
 app = App(name="weights", help="Bring in weights of other projects.")
 
 
-@app.command(name="import")
+@app.command(
+    name="import",
+    help_epilogue=VERBS["weights"].epilogue,
+)
 def import_(
     *file: Path,
     out: Path,
