@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from data_fixtures import image
-from singleshot.cli.detect import summary
 from singleshot.cli.main import run
-from singleshot.commands.detect import detect_files, image_files
+from singleshot.commands.detect import DetectedImage, DetectOptions, detect_files, image_files
 from singleshot.errors import ImageError, ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
@@ -21,6 +20,7 @@ from singleshot.runtime.detector import Detector, as_array
 from singleshot.runtime.find_model import find_model, shipped_models
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import Found
+from singleshot.types import Detections
 from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
@@ -159,16 +159,16 @@ def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_
         image(tmp_path / "in" / f"{name}.png")
     (tmp_path / "in/b.jpg").write_bytes(b"<html>")
     (tmp_path / "in/notes.txt").write_text("no image")
-    files = image_files([str(tmp_path / "in")])
-    result = detect_files(detector, files, score=0.5, out=tmp_path / "out")
-    assert [entry["file"] for entry in result.images] == [
-        str(tmp_path / "in" / name) for name in ("a.png", "c.png", "sub/a.png")
+    options = DetectOptions([tmp_path / "in"], out=tmp_path / "out", json=tmp_path / "deep/found.json")
+    result = detect_files(options, detector=detector)
+    assert [image.path for image in result.images] == [
+        tmp_path / "in" / name for name in ("a.png", "c.png", "sub/a.png")
     ]
-    assert [d["label"] for d in result.images[0]["detections"]] == ["car"]
+    assert result.images[0].detections.names == ["car"]
+    assert (result.files, result.done) == (4, 4)
     assert len(result.failed) == 1
     assert "b.jpg" in result.failed[0]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-2.jpg", "a.jpg", "c.jpg"]
-    result.write_json(tmp_path / "deep/found.json")
     content = json.loads((tmp_path / "deep/found.json").read_text())
     assert content["images"][0] == {
         "file": str(tmp_path / "in/a.png"),
@@ -182,9 +182,9 @@ def test_copies_never_replace_originals(detector: Detector, tmp_path: Path) -> N
     image(tmp_path / "a.jpg")
     before = (tmp_path / "a.jpg").read_bytes()
     with pytest.raises(RequestError, match=r"holds a.jpg itself"):
-        detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=tmp_path)
+        detect_files(DetectOptions([tmp_path / "a.jpg"], out=tmp_path), detector=detector)
     with pytest.raises(RequestError, match="is a file"):
-        detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=tmp_path / "a.jpg")
+        detect_files(DetectOptions([tmp_path / "a.jpg"], out=tmp_path / "a.jpg"), detector=detector)
     assert (tmp_path / "a.jpg").read_bytes() == before
 
 
@@ -243,7 +243,7 @@ def test_loading_a_model_reads_each_of_its_files_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys.modules[__name__], "OPENED", [])
     Detector.load(precision="fp32")
     read = [str(Path(name).relative_to(shipped)) for name in OPENED if name.startswith(str(shipped))]
-    assert read == ["SHA256SUMS", "config.json", "model.safetensors"]
+    assert sorted(read) == sorted(["SHA256SUMS", "config.json", *of_engines, "model.safetensors"])
 
 
 def test_models_are_found_by_folder_and_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -304,6 +304,7 @@ def test_models_lists_variants_and_layers(tmp_path: Path, capsys: pytest.Capture
     assert {"ssd300-vgg16", "ssd512-vgg16", "ssd300-mobilenetv1", "ssdlite320-mobilenetv2"} <= {r["name"] for r in rows}
     assert [row["weights"] for row in rows if row["name"] == "ssdlite320-mobilenetv2"] == ["shipped"]
     assert len({row["name"] for row in rows}) == len(rows)
+    assert {row["backbone"] for row in rows} == {row["base"] for row in rows} >= {"vgg16", "mobilenetv2"}
     assert run(["models", "ssd300-mobilenetv1", "--json", str(tmp_path / "layers.json")]) == 0
     layers = json.loads((tmp_path / "layers.json").read_text())
     assert {"name", "kind", "kernel", "stride", "dilation", "parameters"} <= layers[0].keys()
@@ -321,25 +322,47 @@ def test_names_are_whole_in_a_narrow_terminal(
         assert [line.split()[0] for line in lines] == ["name", *names]
 
 
-def test_what_is_found_is_summed_up_by_class() -> None:
-    found = [{"label": label, "score": score} for label, score in (("car", 0.98), ("cat", 0.9), ("car", 0.6))]
-    assert summary(found) == "2 x car 98% 60%, cat 90%"
-    assert summary([]) == "nothing"
+def test_what_is_detected_is_summed_up_by_class() -> None:
+    scores = np.array([0.98, 0.9, 0.6], np.float32)
+    detections = Detections(np.zeros((3, 4), np.float32), scores, np.array([1, 0, 1]), ("cat", "car"))
+    assert DetectedImage(Path("a"), (1, 1), detections).summary == "2 x car 98% 60%, cat 90%"
+    assert DetectedImage(Path("a"), (1, 1), detections[:0]).summary == "nothing"
+
+
+def test_copies_show_nothing_below_the_score(detector: Detector, tmp_path: Path) -> None:
+    """The stand-in finds the right half hardly; the caption of the left half stays in the left half."""
+    Image.fromarray(np.full((300, 400, 3), 127, np.uint8)).save(tmp_path / "a.png")
+    for score, right_is_drawn in ((0.2, True), (0.21, False)):
+        options = DetectOptions([tmp_path / "a.png"], score=score, out=tmp_path / "out")
+        (copy,) = detect_files(options, detector=detector).copies
+        right = np.asarray(Image.open(copy))[:, 216:].astype(int)
+        assert (np.abs(right - 127).max() > 50) == right_is_drawn
+
+
+def test_leaving_the_engine_for_torch_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(image(tmp_path / "a.png"))
+    assert run(["detect", path]) == 0
+    assert capsys.readouterr().err == ""
+    assert run(["detect", path, "--precision", "fp32"]) == 0
+    error = capsys.readouterr().err
+    assert "int8" in error
+    assert "torch" in error
+    assert error.count("\n") == 1
 
 
 def test_copies_replace_earlier_copies_and_nothing_else(detector: Detector, tmp_path: Path) -> None:
     image(tmp_path / "a.jpg")
     out = tmp_path / "out"
+    options = DetectOptions([tmp_path / "a.jpg"], out=out)
     for _ in range(2):
-        found = detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=out)
-        assert found.copies == [out / "a.jpg"]
+        assert detect_files(options, detector=detector).copies == [out / "a.jpg"]
     (out / "a.jpg").write_text("precious")
-    assert detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=out).copies == [out / "a-2.jpg"]
+    assert detect_files(options, detector=detector).copies == [out / "a-2.jpg"]
     assert (out / "a.jpg").read_text() == "precious"
     (tmp_path / "outside.txt").write_text("precious")
     (out / "a.jpg").unlink()
     (out / "a.jpg").symlink_to(tmp_path / "outside.txt")
-    assert detect_files(detector, [tmp_path / "a.jpg"], score=0.5, out=out).copies == [out / "a-2.jpg"]
+    assert detect_files(options, detector=detector).copies == [out / "a-2.jpg"]
     assert (tmp_path / "outside.txt").read_text() == "precious"
 
 

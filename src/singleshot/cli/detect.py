@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from singleshot.errors import RequestError
-
 INTERRUPTED = 130
-
-
-def summary(detections: list[dict[str, Any]]) -> str:
-    """What was found, by class, the surest first: `3 x car 98% 91% 60%, person 77%`."""
-    scores: dict[str, list[float]] = {}
-    for found in detections:
-        scores.setdefault(found["label"], []).append(found["score"])
-    parts = []
-    for label, of_label in scores.items():
-        shown = " ".join(f"{score:.0%}" for score in of_label[:3]) + (" ..." if len(of_label) > 3 else "")
-        parts.append(f"{len(of_label)} x {label} {shown}" if len(of_label) > 1 else f"{label} {shown}")
-    return ", ".join(parts) or "nothing"
 
 
 def detect(
@@ -31,7 +17,7 @@ def detect(
     out: Path | None = None,
     json: Path | None = None,
     device: str = "auto",
-    precision: str | None = None,
+    precision: Literal["fp32", "bf16"] | None = None,
     compiled: Annotated[bool, Parameter(name="--compile", negative=())] = False,
 ) -> int:
     """Find objects in images.
@@ -49,31 +35,39 @@ def detect(
     """
     from rich.progress import Progress
 
-    from singleshot.commands.detect import detect_files, image_files
+    from singleshot.commands.detect import DetectOptions, DetectResult, detect_files
     from singleshot.console import remarks, results
-    from singleshot.files import require_output
-    from singleshot.runtime.detector import Detector
 
-    if not 0 <= score <= 1:
-        raise RequestError(f"--score is between 0 and 1, got {score}")
-    files = image_files(source)
-    require_output(json, "--json", files)
-    console, people = results(), remarks()
-    detector = Detector.load(model, device=device, score=score, precision=precision, compiled=compiled)
-    with Progress(console=people, disable=len(files) < 20 or not people.is_terminal) as progress:
-        task = progress.add_task("detecting", total=len(files))
-        result = detect_files(
-            detector, files, score=score, out=out, on_image=lambda done: progress.update(task, completed=done)
-        )
-    if json is not None:
-        result.write_json(json)
+    options = DetectOptions(
+        sources=source,
+        model=model,
+        score=score,
+        out=out,
+        json=json,
+        device=device,
+        precision=precision,
+        compiled=compiled,
+    )
+    stdout, stderr = results(), remarks()
+    progress = Progress(console=stderr, disable=not stderr.is_terminal)
+    task = progress.add_task("detecting")
+
+    def show(so_far: DetectResult) -> None:
+        if so_far.files >= 20:
+            progress.start()
+            progress.update(task, total=so_far.files, completed=so_far.done)
+
+    try:
+        result = detect_files(options, say=lambda line: stderr.print(f"ssd: {line}"), on_file=show)
+    finally:
+        progress.stop()
     for image in result.images:
-        console.print(f"{image['file']}: {summary(image['detections'])}")
+        stdout.print(f"{image.path}: {image.summary}")
     for line in result.failed:
-        people.print(f"ssd: {line}")
+        stderr.print(f"ssd: {line}")
     if result.copies:
-        console.print(f"{len(result.copies)} annotated in {out}")
+        stdout.print(f"{len(result.copies)} annotated in {out}")
     if result.interrupted:
-        people.print(f"ssd: interrupted after {len(result.images) + len(result.failed)} of {len(files)} images")
+        stderr.print(f"ssd: interrupted after {result.done} of {result.files} images")
         return INTERRUPTED
     return 1 if result.failed else 0

@@ -1,4 +1,4 @@
-"""Detect in files and folders, and write what was found: annotated copies and one JSON."""
+"""`ssd detect`: detections of files and folders, annotated copies and one JSON."""
 
 from __future__ import annotations
 
@@ -9,45 +9,163 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
 from singleshot.errors import ImageError, RequestError
-from singleshot.files import write_whole
+from singleshot.files import require_output, write_whole
 from singleshot.runtime.detector import Detector
 from singleshot.types import Detections
 
 MARK = b"annotated by singleshot"
+"""JPEG comment of an annotated copy, by which a later run knows that it may replace it."""
 IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
-@dataclass
-class FilesFound:
+@dataclass(frozen=True)
+class DetectOptions:
+    """In what to detect, and how.
+
+    Attributes:
+        sources: files, folders and glob patterns.
+        model: a model folder, an exported model or the name of a shipped model; None is the default model.
+        score: detections below this are left out, 0 to 1.
+        out: folder for annotated copies (an earlier run's copies are replaced, nothing else is), None for none.
+        json: file for the detections, None for none.
+        device: `auto`, `cpu`, or a name of torch's.
+        precision: run the model folder itself in torch, in this precision; None: see `load_backend`.
+        compiled: run the model folder itself in torch, compiled.
+
+    Raises:
+        RequestError: a score that is none.
+    """
+
+    sources: Sequence[str | Path]
+    model: str | None = None
+    score: float = 0.5
+    out: Path | None = None
+    json: Path | None = None
+    device: str = "auto"
+    precision: Literal["fp32", "bf16"] | None = None
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score <= 1:
+            raise RequestError(f"--score is between 0 and 1, got {self.score}")
+
+
+@dataclass(frozen=True, eq=False)
+class DetectedImage:
+    """An image file and what was detected in it; `size_wh` is that of the image as displayed."""
+
+    path: Path
+    size_wh: tuple[int, int]
+    detections: Detections
+
+    @property
+    def summary(self) -> str:
+        """What was detected, by class, the surest first: `3 x car 98% 91% 60%, person 77%`."""
+        scores: dict[str, list[float]] = {}
+        for detection in self.detections:
+            scores.setdefault(detection.name, []).append(detection.score)
+        parts = []
+        for name, of_class in scores.items():
+            shown = " ".join(f"{score:.0%}" for score in of_class[:3]) + (" ..." if len(of_class) > 3 else "")
+            parts.append(f"{len(of_class)} x {name} {shown}" if len(of_class) > 1 else f"{name} {shown}")
+        return ", ".join(parts) or "nothing"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry of `ssd detect --json`."""
+        width, height = self.size_wh
+        return {"file": str(self.path), "width": width, "height": height, "detections": self.detections.to_dicts()}
+
+
+@dataclass(eq=False)
+class DetectResult:
     """What a run over files gave.
 
     Attributes:
         model: the model's name.
-        images: one entry an image in the form of DESIGN's contract.
+        files: how many there were.
+        images: those that could be used.
         failed: a line for each file that could not be used.
         copies: the annotated copies that were written.
         interrupted: whether Ctrl-C ended it before all files were seen.
     """
 
     model: str
-    images: list[dict[str, Any]] = field(default_factory=list)
+    files: int
+    images: list[DetectedImage] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     copies: list[Path] = field(default_factory=list)
     interrupted: bool = False
 
-    def write_json(self, path: Path) -> None:
-        """Write `{"model", "images"}`, whole or not at all."""
-        text = json.dumps({"model": self.model, "images": self.images}, indent=1, allow_nan=False)
-        write_whole(path, text + "\n")
+    @property
+    def done(self) -> int:
+        """How many files were seen."""
+        return len(self.images) + len(self.failed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `ssd detect --json`."""
+        return {"model": self.model, "images": [image.to_dict() for image in self.images]}
 
 
-def image_files(sources: Sequence[str]) -> list[Path]:
+def detect_files(
+    options: DetectOptions,
+    *,
+    detector: Detector | None = None,
+    say: Callable[[str], None] = lambda _line: None,
+    on_file: Callable[[DetectResult], None] = lambda _result: None,
+) -> DetectResult:
+    """Detect in each file; bad files are listed, and the run goes on. Ctrl-C ends it with what was detected so far.
+
+    Args:
+        options: in what to detect, and how.
+        detector: a loaded model; None loads that of the options.
+        say: takes a line on how the model runs, where that may surprise.
+        on_file: called after each file with the result so far.
+
+    Raises:
+        RequestError: no such source or model; a place to write to that is wrong or would replace what is read.
+        ModelError, HashError: the model's folder is not whole.
+    """
+    files = image_files(options.sources)
+    require_output(options.json, "--json", files)
+    if options.out is not None:
+        _require_own_folder(options.out, files)
+    if detector is None:
+        detector = Detector.load(
+            options.model,
+            device=options.device,
+            score=options.score,
+            precision=options.precision,
+            compiled=options.compiled,
+        )
+    if detector.note:
+        say(detector.note)
+    result = DetectResult(detector.name, len(files))
+    taken: set[Path] = set()
+    try:
+        for item in detector.stream(files):
+            if isinstance(item, ImageError):
+                result.failed.append(str(item))
+            else:
+                path, pixels, detections = item
+                detections = detections.above(options.score)
+                result.images.append(DetectedImage(path, (pixels.shape[1], pixels.shape[0]), detections))
+                if options.out is not None:
+                    result.copies.append(_write_copy(pixels, detections, path, options.out, taken))
+            on_file(result)
+    except KeyboardInterrupt:
+        result.interrupted = True
+    if options.json is not None:
+        write_whole(options.json, json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
+    return result
+
+
+def image_files(sources: Sequence[str | Path]) -> list[Path]:
     """The image files that the sources name: files, folders (recursively) and glob patterns, in order, each once.
 
     A file given by name is taken whatever its ending; folders give what ends like an image.
@@ -57,8 +175,8 @@ def image_files(sources: Sequence[str]) -> list[Path]:
     """
     if not sources:
         raise RequestError("which images? Give files, folders or patterns: ssd detect photo.jpg")
-    found: dict[Path, None] = {}
-    for source in sources:
+    files: dict[Path, None] = {}
+    for source in map(str, sources):
         if "://" in source:
             raise RequestError(f"{source}: addresses are not fetched; give a file")
         path = Path(source)
@@ -71,51 +189,8 @@ def image_files(sources: Sequence[str]) -> list[Path]:
         if not inside:
             reason = "has no images" if path.is_dir() else "does not exist"
             raise RequestError(f"{source} {reason}")
-        found.update(dict.fromkeys(inside))
-    return list(found)
-
-
-def detect_files(
-    detector: Detector,
-    files: Sequence[Path],
-    *,
-    score: float,
-    out: Path | None,
-    on_image: Callable[[int], None] = lambda _done: None,
-) -> FilesFound:
-    """Detect in each file; bad files are listed, and the run goes on. Ctrl-C ends it with what was found so far.
-
-    Args:
-        detector: the model.
-        files: see `image_files`.
-        score: detections below this are left out.
-        out: folder for annotated copies (an earlier run's copies are replaced, nothing else is), None for none.
-        on_image: called with the number of files done.
-
-    Raises:
-        RequestError: `out` is a file, or the folder of a source, which a copy might replace.
-    """
-    taken: set[Path] = set()
-    if out is not None:
-        _require_own_folder(out, files)
-    result = FilesFound(detector.name)
-    try:
-        for done, item in enumerate(detector.stream(files), 1):
-            if isinstance(item, ImageError):
-                result.failed.append(str(item))
-            else:
-                path, image, detections = item
-                kept = detections.above(score)
-                height, width = image.shape[:2]
-                result.images.append(
-                    {"file": str(path), "width": width, "height": height, "detections": kept.to_dicts()}
-                )
-                if out is not None:
-                    result.copies.append(_write_copy(image, kept, path, out, taken))
-            on_image(done)
-    except KeyboardInterrupt:
-        result.interrupted = True
-    return result
+        files.update(dict.fromkeys(inside))
+    return list(files)
 
 
 def _require_own_folder(out: Path, files: Sequence[Path]) -> None:

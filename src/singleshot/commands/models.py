@@ -1,4 +1,4 @@
-"""What models there are, and what one is made of."""
+"""`ssd models`: what models there are, and the layers of one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from singleshot.variants import VARIANTS
 from singleshot.weights.folder import read_spec
 
 
-def catalogue() -> list[dict[str, Any]]:
+def list_models() -> list[dict[str, Any]]:
     """One row a name, shipped models first; where an architecture has the same name, the row is the shipped model's."""
     shipped = {name: _row(name, read_spec(folder), "shipped") for name, folder in shipped_models().items()}
     others = {name: _row(name, spec, "none: train it") for name, spec in VARIANTS.items() if name not in shipped}
     return [*shipped.values(), *others.values()]
 
 
-def layers(name: str) -> list[dict[str, Any]]:
+def list_layers(name: str) -> list[dict[str, Any]]:
     """The layer table of an architecture, a shipped model or a model folder (needs torch)."""
     from singleshot.models.describe import describe
 
@@ -29,7 +29,7 @@ def _row(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:
     return {
         "name": name,
         "input": f"{width}x{height}",
-        "base": spec.backbone,
+        "backbone": spec.backbone,
         "maps": len(spec.sources),
         "classes": len(spec.class_names),
         "weights": weights,

@@ -36,9 +36,8 @@ def load_backend(
             installed.
         ModelError, HashError: the folder is not whole; the message says why.
     """
-    on_cpu = device in {"auto", "cpu"}
     if folder.export is not None:
-        if not on_cpu:
+        if device not in {"auto", "cpu"}:
             raise RequestError(f"{folder.path} is exported for the processor; give the model it came from for {device}")
         if precision is not None or compiled:
             raise RequestError(
@@ -46,7 +45,7 @@ def load_backend(
                 "ssd export --precision"
             )
         return load_engine(folder)
-    engine = engine_inside(folder) if on_cpu and precision is None and not compiled else None
+    engine = None if asks_for_torch(device, precision, compiled=compiled) else engine_inside(folder)
     if engine is not None:
         return load_engine(engine)
     try:
@@ -59,6 +58,11 @@ def load_backend(
             f"{folder.path} needs torch, which is not installed: pip install 'singleshot[train]'"
         ) from error
     return TorchBackend(load_network(folder), choose_device(device), precision=precision or "fp32", compiled=compiled)
+
+
+def asks_for_torch(device: str, precision: str | None, *, compiled: bool) -> bool:
+    """Whether only torch does what was asked for."""
+    return device not in {"auto", "cpu"} or precision is not None or compiled
 
 
 def load_engine(source: Path | ModelFolder, *, threads: int | None = None) -> OpenVINOBackend | OnnxBackend:

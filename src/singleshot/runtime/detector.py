@@ -11,7 +11,7 @@ import PIL.Image
 
 from singleshot.errors import ImageError, RequestError
 from singleshot.preprocess import decode_image, image_pixels
-from singleshot.runtime.backends import load_backend
+from singleshot.runtime.backends import asks_for_torch, engine_inside, load_backend
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.streaming import stream
@@ -25,6 +25,12 @@ ImageSource = str | Path | PIL.Image.Image | np.ndarray
 class Detector:
     """A trained model, ready to detect.
 
+    Attributes:
+        backend: the engine that runs it.
+        spec: what the model is.
+        name: what the user called it.
+        note: a line on how it runs, where that may surprise; else empty.
+
     >>> detector = Detector.load("runs/blood/best")  # doctest: +SKIP
     >>> detector("slide.jpg").names  # doctest: +SKIP
     ['RBC', 'RBC', 'WBC']
@@ -36,6 +42,7 @@ class Detector:
         self.backend = backend
         self.spec = backend.spec
         self.name = name
+        self.note = ""
         just_below = float(np.nextafter(np.float32(score), np.float32(-1)))  # backends' thresholds are exclusive
         self._score_threshold = max(self.spec.postprocess.score_threshold, just_below)
 
@@ -66,8 +73,14 @@ class Detector:
         """
         folder = find_model(model)
         backend = load_backend(folder, device, precision=precision, compiled=compiled)
-        name = str(model) if isinstance(model, str | Path) else folder.path.name
-        return cls(backend, name=name, score=score)
+        detector = cls(backend, name=str(model) if isinstance(model, str | Path) else folder.path.name, score=score)
+        if asks_for_torch(device, precision, compiled=compiled) and (engine := engine_inside(folder)) is not None:
+            assert engine.export is not None
+            detector.note = (
+                f"{detector.name} runs in torch ({precision or 'fp32'}), as asked for; left to itself it would run on "
+                f"the {engine.export.engine} engine inside it ({engine.export.precision})"
+            )
+        return detector
 
     @overload
     def __call__(self, images: ImageSource) -> Detections: ...

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from singleshot.commands.detect import detect_files
+from singleshot.commands.detect import DetectOptions, detect_files
 from singleshot.commands.train import train_command
 from singleshot.console import remarks
 from singleshot.data.recognise import open_data
@@ -155,13 +155,12 @@ def _make_room(out: Path) -> None:
 
 def _detect_in_photographs(out: Path, settings: DemoSettings) -> list[tuple[str, np.ndarray]]:
     """Annotated copies in a folder; returns each with a line on what was found."""
-    detector = Detector.load(settings.model, score=settings.score)
-    found = detect_files(detector, [photograph.path for photograph in TO_DETECT], score=settings.score, out=out)
-    captions = []
-    for photograph, entry in zip(TO_DETECT, found.images, strict=True):
-        names = ", ".join(f"{one['label']} {one['score']:.0%}" for one in entry["detections"]) or "nothing"
-        captions.append(f"{photograph.name} ({photograph.subject}): {names}")
-    return [(caption, decode_image(copy)) for caption, copy in zip(captions, found.copies, strict=True)]
+    paths = [photograph.path for photograph in TO_DETECT]
+    result = detect_files(DetectOptions(paths, model=settings.model, score=settings.score, out=out))
+    return [
+        (f"{photograph.name} ({photograph.subject}): {image.summary}", decode_image(copy))
+        for photograph, image, copy in zip(TO_DETECT, result.images, result.copies, strict=True)
+    ]
 
 
 def _evaluated(detector: Detector, annotations: Annotations) -> tuple[Evaluation, list[Detections]]:
