@@ -53,7 +53,7 @@ def test_boxes_that_fit_are_set_to_the_recipes_scales_and_said() -> None:
     assert smallest(spec.boxes) == PAPER
     assert any("from a tenth of the input up" in line for line in lines)
     assert "dot" in lines[0]
-    assert chosen(LITE, scales="kept")[0] == LITE
+    assert chosen(LITE, scales="model")[0] == LITE
     assert chosen(LITE, choice="keep")[0] == LITE
 
 
@@ -68,7 +68,7 @@ def test_boxes_that_miss_a_class_are_fitted_instead() -> None:
 def test_trained_heads_keep_the_boxes_they_know(tmp_path: Path) -> None:
     trained = replace(LITE, boxes=on_paper_scales(LITE), class_names=("a", "b"))
     save_network(tmp_path / "model", SSD(trained, seed=0), card="")
-    for scales in ("paper", "kept"):
+    for scales in ("paper", "model"):
         spec, _ = chosen(LITE, source=tmp_path / "model", scales=scales)
         assert smallest(spec.boxes) == PAPER
         assert spec.class_names == LITE.class_names
@@ -90,13 +90,13 @@ def test_boxes_on_the_papers_scales_must_fit_more_than_the_architectures_own(tmp
     assert fitted[0] < 32
     assert sizes(24, scales="paper") == PAPER  # 48%
     save_network(tmp_path / "model", SSD(replace(LITE, boxes=on_paper_scales(LITE)), seed=0), card="")
-    assert sizes(23, scales="kept", source=tmp_path / "model")[0] == fitted[0]
-    assert sizes(23, scales="kept", source=tmp_path / "model", choice="keep") == PAPER
+    assert sizes(23, scales="model", source=tmp_path / "model")[0] == fitted[0]
+    assert sizes(23, scales="model", source=tmp_path / "model", choice="keep") == PAPER
 
 
 def test_boxes_of_trained_heads_grow_with_the_input(tmp_path: Path) -> None:
     save_network(tmp_path / "model", SSD(replace(LITE, boxes=on_paper_scales(LITE)), seed=0), card="")
-    spec, _ = chosen(LITE.with_input_size(640, 640), source=tmp_path / "model", scales="kept")
+    spec, _ = chosen(LITE.with_input_size(640, 640), source=tmp_path / "model", scales="model")
     assert smallest(spec.boxes) == tuple(2 * size for size in PAPER)
 
 

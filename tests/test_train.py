@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,11 @@ def test_a_run_leaves_models_checkpoints_figures_and_a_page(finished: Path) -> N
     rows = read_metrics(finished / "metrics.jsonl")
     assert {"step", "epoch", "loss", "loss_location", "loss_confidence", "learning_rate"} <= rows[0].keys()
     assert any("mAP" in row for row in rows)
-    assert "<html" in (finished / "report.html").read_text()
+    page = (finished / "report.html").read_text()
+    assert "<html" in page
+    settings = json.loads((finished / "settings.json").read_text())
+    assert (settings["batch_size"]["value"], settings["batch_size"]["origin"]) == (4, "user")
+    assert "16 -&gt; 4, yours (--batch-size)" in page
 
 
 def test_the_model_of_a_run_detects(finished: Path, data: Path) -> None:
@@ -84,12 +89,12 @@ def test_small_sets_get_more_epochs_and_smaller_updates_and_are_told_why(data: P
     plan = prepare([str(data)], free)
     assert (plan.recipe.batch_size, plan.steps) == (4, 450)  # 200 epochs of 9 images
     text = "\n".join(plan.notes)
-    assert "4 images an update, not 16: the set has 9" in text
-    assert "200 epochs, not the usual 30, which would be only 68 updates on 9 images" in text
+    assert "batch_size 16 -> 4, from the data: the set has 9 images" in text
+    assert "epochs 30 -> 200, from the data: 30 epochs of 9 images would be only 68 steps" in text
     assert 25 <= plan.validations_after(0) <= 35
     plan = prepare([str(data)], replace(free, epochs=2.0, batch_size=3))
     assert (plan.recipe.batch_size, plan.steps) == (3, 6)
-    assert not any("decides" in note for note in plan.notes)
+    assert not any("from the data: the set" in note for note in plan.notes)
 
 
 @pytest.mark.parametrize("every", [0.4, 0.5, 1.0, 2.5, 100.0])
@@ -189,12 +194,12 @@ def test_chosen_classes_are_the_objects_that_are_proposed(data: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "mines"), [((), True), (("mining=none",), False), (("confidence_loss=focal",), False)]
+    ("overrides", "mines"), [((), True), (("mining=none",), False), (("confidence_loss=focal",), False)]
 )
 def test_where_nothing_is_mined_every_box_is_a_negative_and_heads_begin_with_background(
-    settings: tuple[str, ...], mines: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides: tuple[str, ...], mines: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = replace(OPTIONS, settings=settings, iterations=1, val_split="none", out=tmp_path)
+    options = replace(OPTIONS, overrides=overrides, iterations=1, val_split="none", out=tmp_path)
     with torch.no_grad():
         found = prepare([str(data)], options).model(torch.zeros(2, 3, 64, 64)).logits.softmax(-1)[..., 1:].sum(-1)
     assert (found.mean() < 0.1) == (not mines)

@@ -207,7 +207,7 @@ def test_a_image_lost_during_a_run_costs_nothing(
             ImageLostError, match=r"p5\.png.*stopped after step \d+; mend it and go on with --resume"
         ) as lost,
     ):
-        loop.run(plan, log, RunState(0, plan.settings()))
+        loop.run(plan, log, RunState(0, plan.resume_values()))
     assert lost.value.exit_code == 4
     assert len(checkpoints(plan.folder / "checkpoints")) == 1
     monkeypatch.setattr(loop, "train_step", learn)
@@ -229,7 +229,7 @@ def test_a_validation_image_lost_during_a_run_costs_nothing(data: Path, tmp_path
         RunLog(plan.folder, steps=plan.steps, console=Console(quiet=True)) as log,
         pytest.raises(ImageLostError, match=r"p1\.png"),
     ):
-        loop.run(plan, log, RunState(0, plan.settings()))
+        loop.run(plan, log, RunState(0, plan.resume_values()))
     assert len(checkpoints(plan.folder / "checkpoints")) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from singleshot.console import remarks
 from singleshot.errors import RequestError
+from singleshot.files import write_whole
 from singleshot.report.page import ReportContent, write_report
 from singleshot.spec import ModelSpec
 from singleshot.train.distributed import distributed_context
@@ -23,6 +25,9 @@ from singleshot.train.recipe import Recipe
 from singleshot.train.results import write_run_report
 from singleshot.train.resume_check import require_unused, starting_state
 from singleshot.train.run_log import RunLog
+
+SETTINGS = "settings.json"
+"""Every setting of the run with its origin."""
 
 
 def train_command(
@@ -55,6 +60,8 @@ def train_command(
         with _alone_in(plan.folder) if ranks.is_first else nullcontext():
             if ranks.is_first:
                 start = starting_state(plan, console.print)
+                written = json.dumps(plan.settings.to_json(), indent=1, allow_nan=False)
+                write_whole(plan.folder / SETTINGS, f"{written}\n")
             ranks.on_rank_zero(lambda _alive: None)  # what the first process refuses, none begins
             if not ranks.is_first:
                 start = starting_state(plan, console.print)
@@ -76,7 +83,7 @@ def _search_rate(plan: Plan, console: Console) -> None:
         found = find_learning_rate(plan, console)
         page = plan.folder / "learning-rate.html"
         title = f"Learning rate of {plan.model.spec.name} on {', '.join(plan.data)}"
-        write_report(page, ReportContent(title=title, rate_search=found, configuration=plan.settings()["recipe"]))
+        write_report(page, ReportContent(title=title, rate_search=found, configuration=plan.settings.table()))
     near = 0.5 <= found.suggested / found.recipe <= 2
     advice = ": close enough to leave it" if near else ""
     console.print(

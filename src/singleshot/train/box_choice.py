@@ -63,7 +63,7 @@ def choose_boxes(
     """
     if choice not in BOX_CHOICES:
         return _unsearched(boxes_from_file(choice, spec), train_set, f"default boxes of {choice}")
-    start = replace(spec, boxes=starting_boxes(spec, source, scales="kept" if choice == "keep" else scales))
+    start = replace(spec, boxes=starting_boxes(spec, source, scales="model" if choice == "keep" else scales))
     if choice == "keep":
         return _unsearched(start, train_set, "default boxes kept as asked (--boxes adapt fits them to the data)")
     low = LOW_RECALL if start.boxes == spec.boxes else LOW_RECALL_RESCALED

@@ -18,23 +18,21 @@ from singleshot.models.ssd import SSD
 from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
+from singleshot.train.adapt_recipe import facts_of
 from singleshot.train.box_choice import choose_boxes
 from singleshot.train.distributed import Ranks
 from singleshot.train.ema import ModelEMA
-from singleshot.train.fitting import fitted
 from singleshot.train.initial import base_spec, initial_network, source_of_weights
-from singleshot.train.length import MOST, length
 from singleshot.train.optimizer import Optimizer, build_optimizer
 from singleshot.train.options import TrainOptions
-from singleshot.train.overrides import overridden
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
+from singleshot.train.settings import MOST, Settings, resolve, with_user_values
 from singleshot.types import Annotations
 from singleshot.weights.bounds import fault_of_name
 
-RARE = 0.01  # with which heads begin to see an object, where every box counts (Lin et al. 2017, section 4.1)
-VALIDATIONS = 30  # of a run, about
-SELDOM = 20  # updates that a checkpoint is not written more often than
+PRIOR_PROBABILITY = 0.01
+"""Of an object, as new heads see it where every box takes part in the loss (Lin et al. 2017, section 4.1)."""
 
 ALONE = Ranks()
 
@@ -46,22 +44,18 @@ class Plan:
     Attributes:
         data: the sets' paths as given.
         options: what the user said.
+        settings: what came of it, with the origin of every value.
         train_set: images to learn from.
         val_set: images to validate on, or None.
         model: the network with its initial weights.
         optimizer: the recipe's, on the model's parameters.
         ema: exponential moving average of the weights, where the recipe has one.
-        recipe: with the user's overrides.
         augmentation: (sample, generator) -> sample of the input size.
         device: where the network runs.
         autocast: compute type of the network, None for float32.
         ranks: the processes that learn together.
-        shard: which images of each update are this process's.
+        shard: which images of each step are this process's.
         workers: loader processes of each.
-        steps: updates of the whole run.
-        validate_every: updates between two validations.
-        checkpoint_every: updates between checkpoints.
-        log_every: updates between rows of figures.
         protocol: of evaluation; None for the data's own.
         notes: lines that people read before the run starts: what was chosen and why.
         box_recall: lines on how well the default boxes fit the training objects, and on how they were chosen.
@@ -69,22 +63,18 @@ class Plan:
 
     data: tuple[str, ...]
     options: TrainOptions
+    settings: Settings
     train_set: Annotations
     val_set: Annotations | None
     model: SSD
     optimizer: Optimizer
     ema: ModelEMA | None
-    recipe: Recipe
     augmentation: CaffeAugmentation
     device: torch.device
     autocast: torch.dtype | None
     ranks: Ranks
     shard: Shard
     workers: int
-    steps: int
-    validate_every: int
-    checkpoint_every: int
-    log_every: int
     protocol: str | None
     notes: tuple[str, ...]
     box_recall: tuple[str, ...]
@@ -94,18 +84,48 @@ class Plan:
         """The run's folder."""
         return self.options.out
 
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with all that data and user changed."""
+        return self.settings.recipe
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        return self.settings.steps
+
+    @property
+    def validate_every(self) -> int:
+        """Steps between two validations."""
+        return self.settings.validate_every
+
+    @property
+    def checkpoint_every(self) -> int:
+        """Steps between two checkpoints."""
+        return self.settings.checkpoint_every
+
+    @property
+    def log_every(self) -> int:
+        """Steps between two rows of figures."""
+        return max(1, min(20, round(len(self.train_set) / self.recipe.batch_size / 4)))
+
+    @property
+    def precision(self) -> str:
+        """The network's compute type, `bf16` or `fp32`."""
+        return "bf16" if self.autocast else "fp32"
+
     def ema_weights(self) -> AbstractContextManager[None]:
         """The model meanwhile holds what is validated and kept: the mean of its weights, where there is one."""
         return nullcontext() if self.ema is None else self.ema.applied()
 
     def validates_after(self, step: int) -> bool:
-        """Whether to validate after this update: regularly, but not just before the last, and after the last."""
+        """Whether to validate after this step: regularly, but not just before the last, and after the last."""
         if self.val_set is None:
             return False
         return step == self.steps or (step % self.validate_every == 0 and step < self.steps - self.validate_every // 2)
 
     def validations_after(self, step: int) -> int:
-        """How many validations are left after this update: one by one `validates_after`, without asking each."""
+        """How many validations are left after this step: one by one `validates_after`, without asking each."""
         if self.val_set is None:
             return 0
         regular = (self.steps - self.validate_every // 2 - 1) // self.validate_every - step // self.validate_every
@@ -124,12 +144,7 @@ class Plan:
             "precision": self.precision,
         }
 
-    @property
-    def precision(self) -> str:
-        """The network's compute type, `bf16` or `fp32`."""
-        return "bf16" if self.autocast else "fp32"
-
-    def settings(self) -> dict[str, Any]:
+    def resume_values(self) -> dict[str, Any]:
         """What must be equal for a run to be resumed, as plain values."""
         return {
             "model": asdict(self.model.spec),
@@ -144,23 +159,6 @@ class Plan:
         }
 
 
-def _require_names(class_names: Sequence[str]) -> None:
-    """Refuse what no model could be stored with, before anything is learnt."""
-    for name in class_names:
-        if (fault := fault_of_name(name)) is not None:
-            raise DataError(f"{fault}; rename it in the data")
-
-
-def _require_normalisable(model: SSD, images: int) -> None:
-    """Refuse a single image at a time where a map of one cell is normalised over the batch: it has one value."""
-    normalises = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
-    if images == 1 and normalises and (1, 1) in model.map_sizes_hw:
-        raise RequestError(
-            f"{model.spec.name} normalises over a batch, and its last map has one cell: give it two images at a "
-            "time, by a larger --batch-size or a smaller --accumulate"
-        )
-
-
 def prepare(
     data: Sequence[str],
     options: TrainOptions,
@@ -169,7 +167,7 @@ def prepare(
     base: ModelSpec | None = None,
     recipe: Recipe | None = None,
 ) -> Plan:
-    """Read the data, choose the default boxes, build the network and its optimizer.
+    """Read the data, choose the default boxes, resolve the settings, build the network and its optimizer.
 
     Args:
         data: sets to train on.
@@ -181,6 +179,69 @@ def prepare(
     Raises:
         RequestError, DataError, ModelError: before anything has been written.
     """
+    _require_options(data, options)
+    shard = ranks.shard(options.part)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device = _device(options.device, ranks)
+    base = base or base_spec(options.model, options.input_size, backbone=options.backbone, fusion=options.fusion)
+    train_set, val_set, notes = read_sets(data, options, class_agnostic=base.class_agnostic)
+    _require_names(train_set.class_names)
+    base = replace(base, class_names=train_set.class_names)
+    folder = None if options.backbone else options.model  # of another backbone, whose weights are of no use
+    source = source_of_weights(base, init=options.init, model=folder)
+    recipe = recipe or recipe_for(options.recipe, base)
+    if source is None:  # no pretrained weights that a high learning rate could spoil
+        recipe = replace(recipe, backbone_lr_factor=1.0)
+    scales = with_user_values(recipe, options).box_scales
+    boxes = choose_boxes(base, train_set, choice=options.boxes, scales=scales, source=source)
+    spec = boxes.spec
+    settings = resolve(recipe, options, facts_of(train_set, boxes.recall))
+    prior = None if settings.recipe.mines else PRIOR_PROBABILITY
+    start = initial_network(spec, source, seed=options.seed, object_probability=prior)
+    model = start.network.to(device)
+    _require_equal_parts(settings.recipe, model, len(train_set), ranks, shard)
+    autocast = _precision(options.precision, device)
+    return Plan(
+        data=tuple(data),
+        options=options,
+        settings=settings,
+        train_set=train_set,
+        val_set=val_set,
+        model=model,
+        optimizer=build_optimizer(model, settings.recipe, model.backbone),
+        ema=ModelEMA(model, settings.recipe.ema_decay) if settings.recipe.ema_decay else None,
+        augmentation=CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, settings.recipe.augment),
+        device=device,
+        autocast=autocast,
+        ranks=ranks,
+        shard=shard,
+        workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
+        protocol=PROPOSALS if spec.class_agnostic else None,
+        notes=(*notes, *_summary(model, start.note, settings, device, autocast), *settings.changes()),
+        box_recall=boxes.lines,
+    )
+
+
+def default_workers(processes: int = 1) -> int:
+    """The cores this process may use, shared with others, less one for the network; at least 1, at most 8."""
+    return max(1, min(8, usable_cores() // processes - 1))
+
+
+def _summary(
+    model: SSD, origin: str, settings: Settings, device: torch.device, autocast: torch.dtype | None
+) -> list[str]:
+    """Two lines on what is trained and how."""
+    spec, recipe = model.spec, settings.recipe
+    return [
+        f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
+        f"{len(model.default_boxes)} default boxes; {origin}",
+        f"recipe {recipe.name}: {settings.steps} steps of {recipe.batch_size} images, learning rate "
+        f"{recipe.learning_rate:g} ({recipe.schedule}), {'bf16' if autocast else 'fp32'} on {device.type}",
+    ]
+
+
+def _require_options(data: Sequence[str], options: TrainOptions) -> None:
     if not data:
         raise RequestError("which data? Give a folder or file: ssd train DATA")
     for name, least in (("threads", 1), ("workers", 0), ("checkpoint_every", 1), ("patience", 1)):
@@ -191,96 +252,39 @@ def prepare(
         raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every:g}")
     if not 0 <= options.seed < 2**63:
         raise RequestError(f"--seed is between 0 and {2**63 - 1}, got {options.seed}")
-    shard = ranks.shard(options.part)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
-    device = choose_device(options.device)
-    if device.type == "cuda" and ranks.world > 1:
-        device = torch.device("cuda", ranks.local_rank)
-    base = base or base_spec(options.model, options.input_size, backbone=options.backbone, fusion=options.fusion)
-    train_set, val_set, notes = read_sets(data, options, class_agnostic=base.class_agnostic)
-    _require_names(train_set.class_names)
-    base = replace(base, class_names=train_set.class_names)
-    folder = None if options.backbone else options.model  # of another base, whose weights are of no use
-    source = source_of_weights(base, init=options.init, model=folder)
-    recipe = _recipe(options, recipe or recipe_for(options.recipe, base), train_set, pretrained=source is not None)
-    chosen = choose_boxes(base, train_set, choice=options.boxes, scales=recipe.box_scales, source=source)
-    spec, box_recall = chosen.spec, [*chosen.lines]
-    if recipe.adapt_to_data:
-        given = [assignment.partition("=")[0].strip() for assignment in options.settings]
-        given += ["batch_size"] if options.batch_size is not None else []
-        recipe, reasons = fitted(recipe, train_set, chosen.recall, given=given)
-        box_recall += reasons
-    rare = None if recipe.mines else RARE
-    beginning = initial_network(spec, source, seed=options.seed, object_probability=rare)
-    model = beginning.network.to(device)
-    recipe, steps, reasons = length(options, recipe, len(train_set))
-    notes += reasons
-    if options.warmup is None:
-        recipe = replace(recipe, warmup_steps=min(recipe.warmup_steps, steps // 5))
-    if recipe.batch_size % (recipe.accumulate * ranks.world):
+
+
+def _require_names(class_names: Sequence[str]) -> None:
+    """Refuse what no model could be stored with, before anything is learnt."""
+    for name in class_names:
+        if (fault := fault_of_name(name)) is not None:
+            raise DataError(f"{fault}; rename it in the data")
+
+
+def _require_equal_parts(recipe: Recipe, model: SSD, images: int, ranks: Ranks, shard: Shard) -> None:
+    """Refuse a batch that cannot be cut evenly, or into parts too small to normalise over, and too small a set.
+
+    A map of one cell has one value an image: nothing could be normalised over a single image.
+    """
+    parts = recipe.accumulate * ranks.world
+    if recipe.batch_size % parts:
         raise RequestError(
             f"a batch of {recipe.batch_size} images cannot be cut into {recipe.accumulate} x {ranks.world} equal "
             "parts (--accumulate x processes): give a --batch-size that can"
         )
-    _require_normalisable(model, recipe.batch_size // (recipe.accumulate * ranks.world))
-    if len(train_set) < shard.parts:
-        raise RequestError(f"{len(train_set)} images cannot be cut into {shard.parts} parts")
-    per_epoch = len(train_set) / recipe.batch_size
-    autocast = _precision(options.precision, device)
-    notes += [
-        f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
-        f"{len(model.default_boxes)} default boxes; {beginning.note}",
-        f"recipe {recipe.name}: {steps} updates of {recipe.batch_size} images, learning rate "
-        f"{recipe.learning_rate:g} ({recipe.schedule}), {'bf16' if autocast else 'fp32'} on {device.type}",
-    ]
-    return Plan(
-        data=tuple(data),
-        options=options,
-        train_set=train_set,
-        val_set=val_set,
-        model=model,
-        optimizer=build_optimizer(model, recipe, model.backbone),
-        ema=ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None,
-        recipe=recipe,
-        augmentation=CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, recipe.augment),
-        device=device,
-        autocast=autocast,
-        ranks=ranks,
-        shard=shard,
-        workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
-        steps=steps,
-        validate_every=max(1, round(per_epoch * (options.validate_every or max(1, steps / per_epoch / VALIDATIONS)))),
-        checkpoint_every=options.checkpoint_every or max(SELDOM, round(per_epoch)),
-        log_every=max(1, min(20, round(per_epoch / 4))),
-        protocol=PROPOSALS if spec.class_agnostic else None,
-        notes=tuple(notes),
-        box_recall=tuple(box_recall),
-    )
+    normalises = any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    if recipe.batch_size == parts and normalises and (1, 1) in model.map_sizes_hw:
+        raise RequestError(
+            f"{model.spec.name} normalises over a batch, and its last map has one cell: give it two images at a "
+            "time, by a larger --batch-size or a smaller --accumulate"
+        )
+    if images < shard.parts:
+        raise RequestError(f"{images} images cannot be cut into {shard.parts} parts")
 
 
-def default_workers(processes: int = 1) -> int:
-    """The cores this process may use, shared with others, less one for the network; at least 1, at most 8."""
-    return max(1, min(8, usable_cores() // processes - 1))
-
-
-def _recipe(options: TrainOptions, recipe: Recipe, train_set: Annotations, *, pretrained: bool) -> Recipe:
-    """The recipe as the data and the user change it."""
-    if not pretrained:  # nothing to be careful with
-        recipe = replace(recipe, backbone_lr_factor=1.0)
-    overrides = {
-        "learning_rate": options.learning_rate,
-        "schedule": options.schedule,
-        "warmup_steps": options.warmup,
-        "batch_size": options.batch_size,
-        "accumulate": options.accumulate,
-        "backbone_lr_factor": options.backbone_lr_factor,
-        "grad_clip_norm": options.grad_clip_norm,
-    }
-    if train_set.layout in {"coco", "ilsvrc"}:  # the authors leave difficult objects out there
-        recipe = replace(recipe, augment=replace(recipe.augment, keep_difficult=False))
-    recipe = replace(recipe, **{name: value for name, value in overrides.items() if value is not None})  # type: ignore[arg-type]
-    return overridden(recipe, options.settings)
+def _device(name: str, ranks: Ranks) -> torch.device:
+    device = choose_device(name)
+    return torch.device("cuda", ranks.local_rank) if device.type == "cuda" and ranks.world > 1 else device
 
 
 def _precision(name: str, device: torch.device) -> torch.dtype | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from singleshot.augment.settings import AugmentSettings
@@ -214,3 +214,22 @@ def migrate_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(renamed.get(name), str):
             renamed[name] = new_values.get(renamed[name], renamed[name])
     return renamed
+
+
+def flat_values(recipe: Recipe) -> dict[str, Any]:
+    """Every setting of a recipe by the name that `--set` knows: `batch_size`, `augment.hue_delta`."""
+    own = {field.name: getattr(recipe, field.name) for field in fields(recipe) if field.name not in {"name", "augment"}}
+    return own | {f"augment.{field.name}": getattr(recipe.augment, field.name) for field in fields(AugmentSettings)}
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any]) -> Recipe:
+    """The recipe with other values, all put in place at once.
+
+    Raises:
+        RequestError: the values do not go together, or one cannot be.
+    """
+    augment = {name.removeprefix("augment."): value for name, value in values.items() if name.startswith("augment.")}
+    own = {name: value for name, value in values.items() if not name.startswith("augment.")}
+    if augment:
+        own["augment"] = replace(recipe.augment, **augment)
+    return replace(recipe, **own)

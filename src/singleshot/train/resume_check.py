@@ -31,7 +31,7 @@ def starting_state(plan: Plan, say: Callable[[str], None]) -> checkpoint.RunStat
     Raises:
         RequestError: the folder holds another run, or its checkpoint has other settings; what differs is named.
     """
-    settings = plan.settings()
+    settings = plan.resume_values()
     fresh = checkpoint.RunState(0, settings)
     if not plan.options.resume:
         require_unused(plan.folder)
