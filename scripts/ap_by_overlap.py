@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 
-from singleshot.commands.evaluate import detect_with_progress
+from singleshot.commands.evaluate import detect_known
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate_voc
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--split", required=True)
     given = parser.parse_args()
     annotations = open_data(given.data, split=given.split)
-    detections = detect_with_progress(Detector.load(given.model), annotations, remarks())
+    detections = detect_known(Detector.load(given.model), annotations, on_note=remarks().print)
     for overlap in np.arange(3, 10) / 10:
         judged = evaluate_voc(annotations, detections, protocol="voc12", iou_threshold=float(overlap))
         for name, curve in judged.curves.items():

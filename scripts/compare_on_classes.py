@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from singleshot.commands.evaluate import detect_with_progress
+from singleshot.commands.evaluate import detect_known
 from singleshot.console import remarks, results
 from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
@@ -26,7 +26,7 @@ def main() -> None:
     given = parser.parse_args()
     annotations = only_classes(open_data(given.data, split=given.split), given.classes.split(","))
     found, theirs = (
-        detect_with_progress(Detector.load(name), annotations, remarks()) for name in (given.model, given.against)
+        detect_known(Detector.load(name), annotations, on_note=remarks().print) for name in (given.model, given.against)
     )
     for protocol in ("voc07", "coco"):
         results().print(f"{protocol}: {compare(annotations, found, theirs, protocol=protocol)}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from singleshot.commands.evaluate import detect_with_progress
+from singleshot.commands.evaluate import detect_known
 from singleshot.commands.export import ExportOptions, export_model
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
@@ -60,7 +60,7 @@ def main() -> None:
         warn_of_training_images(engine)
         backends[f"OpenVINO, {precision}"] = load_engine(engine)
     figures = {
-        name: evaluate(test_set, detect_with_progress(Detector(backend, name=name), test_set, remarks()))
+        name: evaluate(test_set, detect_known(Detector(backend, name=name), test_set, on_note=remarks().print))
         for name, backend in backends.items()
     }
     notes = [*training(provenance), *given.note]

@@ -201,7 +201,7 @@ def test_the_command_writes_page_and_figures(tmp_path: Path, capsys: pytest.Capt
     ]
     (tmp_path / "found.json").write_text(json.dumps({"model": "by hand", "images": images}))
     page, figures = tmp_path / "deep/page.html", tmp_path / "figures.json"
-    command = ["analyze", str(data), "--detections", str(tmp_path / "found.json"), "--out", str(page)]
+    command = ["analyze", str(data), "--detections", str(tmp_path / "found.json"), "--report", str(page)]
     assert run([*command, "--json", str(figures)]) == 0
     result = json.loads(figures.read_text())
     assert result["per_class"]["cat"]["detections"]["other"] == 1
@@ -215,8 +215,11 @@ def test_the_command_writes_page_and_figures(tmp_path: Path, capsys: pytest.Capt
     assert run([*command, "--similar", "car"]) == 2
     assert run([*command, "--similar", "car,tram"]) == 2
     assert "tram" in capsys.readouterr().err
-    assert run(["analyze", str(data), "--out", str(data)]) == 2
-    assert run(command) == 0  # a page of ours may be replaced
+    assert run(["analyze", str(data), "--report", str(data)]) == 2
+    capsys.readouterr()
+    assert run([*command[:-2], "--out", str(page)]) == 0  # the old name of --report; a page of ours may be replaced
+    assert "--out is now called --report" in capsys.readouterr().err
+    assert result["images"] == result["pictures"]  # the old name
     assert run([*command, "--json", str(page)]) == 2
     foreign = tmp_path / "foreign.html"
     foreign.write_text("<!doctype html>\nmine")

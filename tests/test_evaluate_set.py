@@ -84,7 +84,7 @@ def test_classes_that_the_model_does_not_know_are_named(tmp_path: Path, capsys: 
         (["DATA", "--split", "tset"], "did you mean test"),
         (["DATA", "--model", "x", "--detections", "y"], "not both"),
         (["DATA", "--detections", "missing.json"], "missing.json"),
-        (["DATA", "--protocol", "voc7", "--detections", "FOUND"], "did you mean voc07"),
+        (["DATA", "--protocol", "voc7", "--detections", "FOUND"], "voc7"),
     ],
 )
 def test_wrong_requests_are_one_line(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -33,3 +36,31 @@ def results() -> Console:
 def remarks() -> Console:
     """Standard error: progress, remarks and faults."""
     return _Plain(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
+
+
+@contextmanager
+def progress(console: Console, task: str, *, every: float = 30) -> Iterator[Callable[[int, int], None]]:
+    """A function of how many are done and how many there are: a bar on a terminal, else a line now and then.
+
+    Args:
+        console: where it shows.
+        task: such as `detecting`.
+        every: seconds between two lines where the console is no terminal.
+    """
+    if console.is_terminal:
+        from rich.progress import Progress
+
+        with Progress(console=console) as bars:
+            bar = bars.add_task(task)
+            yield lambda done, total: bars.update(bar, completed=done, total=total)
+        return
+    start = last = time.monotonic()
+
+    def line(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every and done:
+            last, left = now, (now - start) * (total - done) / done
+            console.print(f"{task}: {done:,} of {total:,}, about {left / 60:.0f} min left")
+
+    yield line

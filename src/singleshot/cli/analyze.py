@@ -13,11 +13,11 @@ def analyze(
     detections: Path | None = None,
     split: str | None = None,
     similar: str | None = None,
-    out: Path = Path("analysis.html"),
+    report: Path = Path("analysis.html"),
     json: Path | None = None,
     device: str = "auto",
 ) -> int:
-    """Tell why a model is as good as it is: error types, sizes and shapes, confusions, scores, with images.
+    """Show why a model is as good as it is: error types, sizes and shapes, confusions, scores, with images.
 
     After Hoiem et al. 2012, as the SSD paper's figures 3 and 4.
 
@@ -26,30 +26,30 @@ def analyze(
         model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
         detections: a file to analyse instead: COCO results, our JSON, or VOC devkit text.
         split: which split; left out, the test split, else the validation split. `held-out` as for ssd evaluate.
-        similar: classes that are easily taken for each other, as `car,bus;cat,dog`; left out, the groups that are
-            known for VOC's and COCO's classes.
-        out: the page to write.
+        similar: classes that are easily confused, as `car,bus;cat,dog`; left out, the groups that are known for VOC's
+            and COCO's classes.
+        report: the page to write.
         json: file for the figures.
         device: `auto`, `cpu` or `cuda`.
     """
-    from singleshot.commands.analyze import analyse_set
-    from singleshot.console import remarks, results
+    from singleshot.commands.analyze import AnalyzeOptions, analyze_set
+    from singleshot.commands.evaluate import DetectionSource
+    from singleshot.console import progress, remarks, results
     from singleshot.files import require_page, write_whole
 
-    require_page(out, json, [data, *(one for one in (detections, model) if one is not None)])
-    found = analyse_set(
-        data, model=model, detections_file=detections, split=split, similar=similar, device=device,
-        console=remarks(), page=out,
-    )  # fmt: skip
-    console = results()
-    for kind, gain in found.error_types.gains.items():
-        if kind == "similar" and not found.groups:
+    source = DetectionSource(data, model, detections, split, device)
+    require_page(report, json, source.inputs, flag="--report")
+    people, console = remarks(), results()
+    with progress(people, "detecting") as on_image:
+        result = analyze_set(AnalyzeOptions(source, similar, report), on_note=people.print, on_image=on_image)
+    for kind, gain in result.error_types.gains.items():
+        if kind == "similar" and not result.groups:
             continue
         name = f"{kind} class" if kind in {"similar", "other"} else kind
         console.print(f"{name:>16}  {100 * gain:+5.1f} points of mAP without such errors")
-    for there, taken, count in found.confusion.most(3):
-        console.print(f"{count} x {there} taken for {taken}")
-    console.print(str(out))
+    for labelled, detected, count in result.confusion.most(3):
+        console.print(f"{count} x {labelled} detected as {detected}")
+    console.print(str(report))
     if json is not None:
-        write_whole(json, json_format.dumps(found.to_json(), indent=1, allow_nan=False) + "\n")
+        write_whole(json, json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
     return 0

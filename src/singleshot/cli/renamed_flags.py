@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 RENAMED: dict[str, dict[str, str]] = {
+    "analyze": {"--out": "--report"},
     "export": {"--most-lost": "--max-map-drop"},
     "train": {"--backbone-rate": "--backbone-lr-factor", "--clip-norm": "--grad-clip-norm"},
 }

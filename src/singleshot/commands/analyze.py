@@ -1,48 +1,54 @@
-"""Analyse a model, or a file of detections, on a labelled set."""
+"""Analyse the errors of a model, or of a file of detections, on a labelled set."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
-from singleshot.commands.evaluate import detections_for, labelled_set
+from singleshot.commands.evaluate import DetectionSource, OnImage, OnNote, detections_of, labelled_set
 from singleshot.evaluate.diagnosis.class_groups import parse_groups
 from singleshot.evaluate.diagnosis.diagnosis import Diagnosis, diagnose
 from singleshot.report.diagnosis import write_diagnosis
 
 
-def analyse_set(
-    data: str,
+@dataclass(frozen=True)
+class AnalyzeOptions:
+    """What to analyse.
+
+    Attributes:
+        source: the set and its detections.
+        similar: groups of classes that are easily confused, as `car,bus;cat,dog`; None: those known of VOC and COCO.
+        report: HTML file to write.
+    """
+
+    source: DetectionSource
+    similar: str | None = None
+    report: Path = Path("analysis.html")
+
+
+def analyze_set(
+    options: AnalyzeOptions,
     *,
-    model: str | None,
-    detections_file: Path | None,
-    split: str | None,
-    similar: str | None,
-    device: str,
-    console: Console,
-    page: Path,
+    on_note: OnNote = lambda _text: None,
+    on_image: OnImage = lambda _done, _total: None,
 ) -> Diagnosis:
-    """Diagnose a model or a file of detections on one split, and write the page.
+    """Diagnose detections on one split, and write the page.
 
     Args:
-        data: the set.
-        model: as for `evaluate_set`.
-        detections_file: to analyse instead.
-        split: as for `evaluate_set`.
-        similar: groups of classes as `car,bus;cat,dog`; None takes those that are known.
-        device: where the model runs.
-        console: for remarks.
-        page: where to write.
+        options: what to analyse.
+        on_note: called with lines for people.
+        on_image: called as a model goes through the images.
 
     Raises:
-        RequestError: both a model and detections were given, or a group of one class.
+        RequestError: no such set, split or model, or a group of one class.
         UnknownNameError: a group names a class that the set does not have.
         DataError: the split is empty, or the model knows none of its classes.
     """
-    annotations = labelled_set(data, split=split, from_file=detections_file is not None, console=console)
-    groups = None if similar is None else parse_groups(similar, annotations.class_names)
-    name, detections = detections_for(annotations, model, detections_file, device=device, console=console)
+    source = options.source
+    annotations = labelled_set(source, on_note=on_note)
+    groups = None if options.similar is None else parse_groups(options.similar, annotations.class_names)
+    model = source.load_model()
+    detections = detections_of(source, model, annotations, on_note=on_note, on_image=on_image)
     diagnosis = diagnose(annotations, detections, groups=groups)
-    write_diagnosis(page, f"{name} on {data}", diagnosis, detections)
+    write_diagnosis(options.report, source.title(model), diagnosis, detections)
     return diagnosis

@@ -2,115 +2,158 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import Progress
 
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import hold_out
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
-from singleshot.evaluate.protocols import PROPOSALS, Evaluation, evaluate
+from singleshot.evaluate.protocols import PROPOSALS, Evaluation, Protocol, evaluate
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
-from singleshot.runtime.find_model import find_model
 from singleshot.types import Annotations, Detections
 
 HELD_OUT = "held-out"
 
+OnNote = Callable[[str], None]
+OnImage = Callable[[int, int], None]
+"""Called with the number of images done, and of all."""
 
-def evaluate_set(
-    data: str,
-    *,
-    model: str | None,
-    detections_file: Path | None,
-    split: str | None,
-    protocol: str | None,
-    device: str,
-    console: Console,
-    report: Path | None = None,
-    against: str | None = None,
-) -> Evaluation:
-    """The figures of a model or of a file of detections on one split, compared with those of the model `against`.
+
+@dataclass(frozen=True)
+class DetectionSource:
+    """A labelled set, and a model or a file that has detections of its images.
+
+    Attributes:
+        data: the set.
+        model: a model folder, an exported model or the name of a shipped model; None: the shipped default.
+        detections: a file of detections, instead of a model.
+        split: of the set, or `held-out`; None: the test split, else the validation split, else everything.
+        device: where the model runs.
 
     Raises:
-        RequestError: both a model and detections were given; proposals cannot be compared.
+        RequestError: a model and a file.
+    """
+
+    data: str
+    model: str | None = None
+    detections: Path | None = None
+    split: str | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.model is not None and self.detections is not None:
+            raise RequestError("give --model or --detections, not both")
+
+    @property
+    def inputs(self) -> list[str | Path]:
+        """What is read, which no output may replace."""
+        return [source for source in (self.data, self.model, self.detections) if source is not None]
+
+    def load_model(self) -> Detector | None:
+        """The model; None for a file of detections."""
+        return None if self.detections is not None else Detector.load(self.model, device=self.device)
+
+    def title(self, model: Detector | None) -> str:
+        """Of a page on it."""
+        return f"{self.detections if model is None else model.name} on {self.data}"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What to evaluate, and how.
+
+    Attributes:
+        source: the set and its detections.
+        protocol: None: `proposals` for a class-agnostic model, else the data's own.
+        report: HTML file to write.
+        against: another model to compare with on the same images.
+    """
+
+    source: DetectionSource
+    protocol: Protocol | None = None
+    report: Path | None = None
+    against: str | None = None
+
+
+def evaluate_set(
+    options: EvaluateOptions,
+    *,
+    on_note: OnNote = lambda _text: None,
+    on_image: OnImage = lambda _done, _total: None,
+) -> Evaluation:
+    """Evaluate detections on one split, compare them with those of another model, and write the page.
+
+    Args:
+        options: what to evaluate.
+        on_note: called with lines for people.
+        on_image: called as a model goes through the images.
+
+    Raises:
+        RequestError: no such set, split or model; proposals cannot be compared.
         DataError: the split is empty, or the model knows none of its classes.
     """
-    if protocol is None and detections_file is None and find_model(model).spec.class_agnostic:
+    source, protocol = options.source, options.protocol
+    model = source.load_model()
+    if protocol is None and model is not None and model.spec.class_agnostic:
         protocol = PROPOSALS
-    proposes = protocol == PROPOSALS
-    if proposes and against is not None:
+    if protocol == PROPOSALS and options.against is not None:
         raise RequestError("--against compares mAP, which proposals do not have: evaluate each model by itself")
-    opponent = None if against is None else Detector.load(against, device=device)
-    annotations = labelled_set(data, split=split, from_file=detections_file is not None, console=console)
-    if opponent is not None:
-        require_common_class(opponent, annotations)
-    name, detections = detections_for(
-        annotations, model, detections_file, device=device, console=console, any_class=proposes
-    )
+    other = None if options.against is None else Detector.load(options.against, device=source.device)
+    annotations = labelled_set(source, on_note=on_note)
+    if other is not None:
+        require_common_class(other, annotations)
+    any_class = protocol == PROPOSALS
+    detections = detections_of(source, model, annotations, on_note=on_note, on_image=on_image, any_class=any_class)
     result = evaluate(annotations, detections, protocol=protocol)
-    if opponent is not None:
-        theirs = detect_with_progress(opponent, annotations, console)
-        result = replace(result, comparison=compare(annotations, detections, theirs, protocol=result.protocol))
-    if report is not None:
-        write_report(
-            report,
-            ReportContent(title=f"{name} on {data}", evaluation=result, annotations=annotations, detections=detections),
+    if other is not None:
+        others = detect_known(other, annotations, on_note=on_note, on_image=on_image)
+        result = replace(result, comparison=compare(annotations, detections, others, protocol=result.protocol))
+    if options.report is not None:
+        content = ReportContent(
+            title=source.title(model), evaluation=result, annotations=annotations, detections=detections
         )
+        write_report(options.report, content)
     return result
 
 
-def labelled_set(data: str, *, split: str | None, from_file: bool, console: Console) -> Annotations:
-    """The split to judge on, said aloud; left out, the test split, else the validation split, else everything.
+def labelled_set(source: DetectionSource, *, on_note: OnNote) -> Annotations:
+    """The split to evaluate on; a note says which.
 
-    Args:
-        data: the set.
-        split: its name, or `held-out`.
-        from_file: detections come from a file, not from a model.
-        console: for remarks.
+    Raises:
+        RequestError, DataError: there is no such set or split, or nothing in it.
     """
+    data, split = source.data, source.split
     if split is None:
         _, validation, test = default_splits(data)
         split = test or validation
     annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split)
-    console.print(f"{len(annotations)} images of {data}" + (f", split {split}" if split else ""))
-    if split is None and not from_file:
-        console.print(
+    on_note(f"{len(annotations)} images of {data}" + (f", split {split}" if split else ""))
+    if split is None and source.detections is None:
+        on_note(
             "The set has no splits, so all its images count. If the model was trained on it, the figure is too good: "
             f"--split {HELD_OUT} takes the fifth that training held out."
         )
     return annotations
 
 
-def detections_for(
+def detections_of(
+    source: DetectionSource,
+    model: Detector | None,
     annotations: Annotations,
-    model: str | None,
-    detections_file: Path | None,
     *,
-    device: str,
-    console: Console,
+    on_note: OnNote,
+    on_image: OnImage,
     any_class: bool = False,
-) -> tuple[str, list[Detections]]:
-    """What a model finds in each image, or what a file says it found, and the name of either.
-
-    Whether the set has the classes of what was found does not matter for `any_class`.
-
-    Raises:
-        RequestError: both were given.
-        DataError: the model and the set have no class in common; the file is broken or of another set.
-    """
-    if model is not None and detections_file is not None:
-        raise RequestError("give --model or --detections, not both")
-    if detections_file is not None:
-        return str(detections_file), read_detections(
-            detections_file, annotations, on_note=console.print, any_class=any_class
-        )
-    detector = Detector.load(model, device=device)
-    return detector.name, detect_with_progress(detector, annotations, console, any_class=any_class)
+) -> list[Detections]:
+    """What the source's file says, or what its model detects; see `read_detections` and `detect_known`."""
+    if source.detections is not None:
+        return read_detections(source.detections, annotations, on_note=on_note, any_class=any_class)
+    assert model is not None
+    return detect_known(model, annotations, on_note=on_note, on_image=on_image, any_class=any_class)
 
 
 def held_out(data: str) -> Annotations:
@@ -128,7 +171,7 @@ def held_out(data: str) -> Annotations:
 
 
 def require_common_class(detector: Detector, annotations: Annotations) -> None:
-    """Refuse to compare what has nothing in common.
+    """Refuse a model of wholly other classes.
 
     Raises:
         DataError: the model and the set have no class in common.
@@ -140,25 +183,23 @@ def require_common_class(detector: Detector, annotations: Annotations) -> None:
         )
 
 
-def detect_with_progress(
-    detector: Detector, annotations: Annotations, console: Console, *, any_class: bool = False
+def detect_known(
+    detector: Detector,
+    annotations: Annotations,
+    *,
+    on_note: OnNote = lambda _text: None,
+    on_image: OnImage = lambda _done, _total: None,
+    any_class: bool = False,
 ) -> list[Detections]:
-    """`detect_in_set` with a bar; classes do not matter for `any_class`.
+    """`detect_in_set`, with a note on classes of the set that the model does not know; none for `any_class`.
 
     Raises:
         DataError: the model and the set have no class in common.
     """
     if not any_class:
-        _compare_classes(detector, annotations, console)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("detecting", total=len(annotations))
-        return detect_in_set(detector, annotations, on_image=lambda done: progress.update(task, completed=done))
-
-
-def _compare_classes(detector: Detector, annotations: Annotations, console: Console) -> None:
-    """Name the classes of the data that the model does not know; refuse where it knows none."""
-    require_common_class(detector, annotations)
-    unknown = [name for name in annotations.class_names if name not in detector.spec.class_names]
-    if unknown:
-        shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
-        console.print(f"{detector.name} does not know {len(unknown)} classes of the data, which count as 0: {shown}")
+        require_common_class(detector, annotations)
+        unknown = [name for name in annotations.class_names if name not in detector.spec.class_names]
+        if unknown:
+            shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")
+            on_note(f"{detector.name} does not know {len(unknown)} classes of the data, which count as 0: {shown}")
+    return detect_in_set(detector, annotations, on_image=lambda done: on_image(done, len(annotations)))

@@ -12,6 +12,9 @@ from singleshot.evaluate.compare import Comparison
 from singleshot.evaluate.per_image import PerImageResults
 from singleshot.evaluate.proposals import ProposalRecall
 
+MOST_ABSENT = 10
+"""Classes without ground-truth boxes that are listed one by one."""
+
 
 @dataclass(frozen=True, eq=False)
 class ClassCurve:
@@ -94,3 +97,19 @@ class Evaluation:
         if self.comparison is not None:
             result["against"] = self.comparison.to_json()
         return result
+
+    def lines(self) -> list[str]:
+        """A table for people: recall of proposals, or AP of each class and the mAP, beside those compared with."""
+        name, figure = self.figure
+        aps = {**self.per_class, f"{name} {self.protocol}": figure or 0.0}
+        comparison = self.comparison
+        others = {} if comparison is None else {**comparison.per_class, f"mAP {self.protocol}": comparison.against}
+        absent = sum(ap is None for ap in aps.values())
+        shown = [] if self.proposals is None else self.proposals.lines()
+        for name, ap in aps.items():
+            if ap is None and absent > MOST_ABSENT:
+                continue
+            line = f"{name:>16}  {'no ground-truth boxes' if ap is None else f'{100 * ap:5.1f}%'}"
+            other = others.get(name)
+            shown.append(line if other is None else f"{line}  against {100 * other:5.1f}%")
+        return shown + [f"{absent} more classes have no ground-truth boxes"] * (absent > MOST_ABSENT)
