@@ -76,7 +76,7 @@ class Recipe:
         label_smoothing: fraction of each class target that is spread over all classes, 0..1; `softmax` only.
         ema_decay: decay of the exponential moving average of the weights per step, 0..1; the averaged weights are
             evaluated and saved. 0 disables.
-        adapt_to_data: let the data set batch size, IoU threshold and the scale of crops, see `train.settings`.
+        adapt_to_data: let the data decide on batch size, IoU threshold and the scale of crops, see docs/settings.md.
         augment: the augmentation settings.
     """
 

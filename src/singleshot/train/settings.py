@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 from singleshot.augment.settings import BatchSampler
 from singleshot.errors import RequestError, UnknownNameError
@@ -64,7 +64,7 @@ class Setting:
 
     def __str__(self) -> str:
         """For people: `3 -> 5, yours (--set)`, `16 -> 8, from the data: crowded images`, `0.05 (modern)`."""
-        text = f"{_text(self.instead_of)} -> {_text(self.value)}" if self.changed else _text(self.value)
+        text = f"{as_text(self.instead_of)} -> {as_text(self.value)}" if self.changed else as_text(self.value)
         if self.origin == "user":
             return f"{text}, yours ({self.reason})"
         if self.origin == "data":
@@ -202,7 +202,7 @@ def _merged(values: Iterable[_Given]) -> list[_Given]:
         other = by_name.setdefault(given.name, given)
         if other.value != given.value:
             raise RequestError(
-                f"{given.name} is given twice: {_text(other.value)} by {other.said} and {_text(given.value)} by "
+                f"{given.name} is given twice: {as_text(other.value)} by {other.said} and {as_text(given.value)} by "
                 f"{given.said}; give one"
             )
     return list(by_name.values())
@@ -232,8 +232,10 @@ def kind_of(value: object) -> str:
     """What a setting takes, in words."""
     if isinstance(value, bool):
         return "true or false"
+    if _are_samplers(value):
+        return "from Python only"
     if isinstance(value, tuple):
-        return "several, such as " + ",".join(_text(part) for part in value)
+        return "several, such as " + ",".join(as_text(part) for part in value)
     return {int: "a whole number", float: "a number", type(None): "a whole number or none"}.get(type(value), "a name")
 
 
@@ -295,18 +297,21 @@ def _unchanged(value: Any, origin: Origin = "default", reason: str = "") -> Sett
     return Setting(value, origin, reason, value)
 
 
-def _text(value: object) -> str:
+def as_text(value: object) -> str:
     """A value as people write it."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or value is None:
         return str(value).lower()
     if isinstance(value, float):
         return f"{value:.6g}"
-    if isinstance(value, tuple) and value and isinstance(value[0], BatchSampler):
-        least = min(sampler.min_scale for sampler in value)
-        return f"min_scale {least:.2g}"
+    if _are_samplers(value):
+        return f"min_scale {min(sampler.min_scale for sampler in value):.2g}"
     if isinstance(value, tuple):
-        return ",".join(_text(part) for part in value)
+        return ",".join(as_text(part) for part in value)
     return str(value)
+
+
+def _are_samplers(value: object) -> TypeGuard[tuple[BatchSampler, ...]]:
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], BatchSampler)
 
 
 def _plain(value: object) -> Any:
