@@ -31,7 +31,7 @@ from singleshot.ssd.loss import multibox_loss
 from singleshot.ssd.matching import assign
 from singleshot.train.optimizer import CaffeSGD, parameter_groups
 from singleshot.train.recipe import CAFFE
-from singleshot.train.step import Normaliser, keep_freed_memory, train_step
+from singleshot.train.step import Normaliser, TrainStep, keep_freed_memory
 from singleshot.types import Annotations
 from singleshot.variants import SSD300_VGG16
 
@@ -48,6 +48,7 @@ def ours(
     spec = replace(SSD300_VGG16, class_names=annotations.class_names)
     model = SSD(spec).to(memory_format=torch.channels_last).train()
     optimizer = CaffeSGD(parameter_groups(model, CAFFE), learning_rate=RATE)
+    train_step = TrainStep(model, optimizer, CAFFE, autocast=autocast)
     normalise = Normaliser(model, torch.device("cpu"))
     settings = AugmentSettings(pixels="fast")
     samples = TrainingDataset(
@@ -57,7 +58,7 @@ def ours(
     def step(number: int) -> None:
         first = number * batch_size
         batch = collate([samples[(0, (first + i) % len(samples))] for i in range(batch_size)])
-        train_step(model, optimizer, [batch], recipe=CAFFE, normalise=normalise, autocast=autocast, step=number)
+        train_step([batch], step=number)
 
     batch = collate([samples[(0, i)] for i in range(batch_size)])
     with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):

@@ -22,7 +22,7 @@ from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend, choose_device
 from singleshot.train.optimizer import CaffeSGD, learning_rate, parameter_groups
 from singleshot.train.recipe import CAFFE
-from singleshot.train.step import Normaliser, train_step
+from singleshot.train.step import TrainStep
 from singleshot.variants import variant
 
 PLAIN = AugmentSettings(
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--model", default="ssd300-vgg16")
     parser.add_argument("--data", required=True)
     parser.add_argument("--split", default="train")
-    parser.add_argument("--pictures", type=int, default=20)
+    parser.add_argument("--images", type=int, default=20)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -88,12 +88,11 @@ def main() -> None:
     )
     order = BatchSampler(len(annotations), recipe.batch_size, given.seed, 0, given.steps)
     autocast = torch.bfloat16 if given.precision == "bf16" else None
-    normalise, started = Normaliser(model, device), time.monotonic()
+    train_step = TrainStep(model, optimizer, recipe, autocast=autocast)
+    started = time.monotonic()
     for step, batch in enumerate(training_loader(samples, order, workers=0)):
         optimizer.learning_rate = learning_rate(step, given.steps, recipe)
-        figures = train_step(
-            model, optimizer, [batch], recipe=recipe, normalise=normalise, autocast=autocast, step=step
-        )
+        losses = train_step([batch], step=step)
         done = step + 1
         if done % given.every and done != given.steps:
             continue
@@ -102,7 +101,7 @@ def main() -> None:
         mean_ap = result.mean_ap or 0.0
         classes = ", ".join(f"{name} {ap:.3f}" for name, ap in result.per_class.items() if ap is not None)
         seconds = time.monotonic() - started
-        print(f"step {done}: loss {figures.loss:.3f}, mAP {mean_ap:.4f} ({classes}), {seconds:.0f} s", flush=True)
+        print(f"step {done}: loss {losses.loss:.3f}, mAP {mean_ap:.4f} ({classes}), {seconds:.0f} s", flush=True)
         if mean_ap >= given.goal:
             return
         model.train()

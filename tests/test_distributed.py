@@ -32,7 +32,7 @@ from singleshot.ssd.tensors import Batch
 from singleshot.train.distributed import Ranks
 from singleshot.train.optimizer import CaffeSGD, parameter_groups
 from singleshot.train.recipe import CAFFE
-from singleshot.train.step import Normaliser, train_step
+from singleshot.train.step import TrainStep
 from singleshot.variants import SSD300_VGG16
 
 if TYPE_CHECKING:
@@ -59,19 +59,7 @@ def batch_of_16() -> Batch:
 def gradients(batch: Batch, ranks: Ranks) -> list[torch.Tensor]:
     model = SSD(SMALL, seed=0).train()
     optimizer = CaffeSGD(parameter_groups(model, GLOBAL), learning_rate=0.0)
-    sharing = ranks.ddp_model(model)
-    normalise = Normaliser(model, torch.device("cpu"))
-    train_step(
-        model,
-        optimizer,
-        [batch],
-        recipe=GLOBAL,
-        normalise=normalise,
-        autocast=None,
-        step=0,
-        ranks=ranks,
-        sharing=sharing,
-    )
+    TrainStep(model, optimizer, GLOBAL, ranks=ranks)([batch], step=0)
     return [parameter.grad.clone() for parameter in model.parameters()]
 
 

@@ -12,9 +12,8 @@ import pytest
 from data_fixtures import voc
 from singleshot.cli.main import run
 from singleshot.errors import RequestError
-from singleshot.train import lr_finder
 from singleshot.train.lr_finder import RESULT, _search, read_rate_search
-from singleshot.train.step import train_step
+from singleshot.train.step import TrainStep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,11 +83,13 @@ def test_a_signal_ends_the_search_in_one_line(
     data = voc(tmp_path / "voc", images, {"train": list("abcd")})
     settings = "--input-size 64x64 --init none --batch-size 4 --workers 1 --precision fp32 --threads 1 --val-split none"
 
+    train_step = TrainStep.__call__
+
     def send(*arguments: Any, **options: Any) -> Any:
         os.kill(os.getpid(), stop)
         return train_step(*arguments, **options)
 
-    monkeypatch.setattr(lr_finder, "train_step", send)
+    monkeypatch.setattr(TrainStep, "__call__", send)
     code = run(["train", str(data), "--out", str(tmp_path / "run"), "--find-rate", *settings.split()])
     assert code == 128 + stop
     last = capsys.readouterr().err.strip().splitlines()[-1]

@@ -11,7 +11,7 @@ from singleshot.models.ssd import SSD
 from singleshot.ssd.tensors import Batch
 from singleshot.train.optimizer import build_optimizer
 from singleshot.train.recipe import CAFFE
-from singleshot.train.step import Normaliser, train_step
+from singleshot.train.step import TrainStep
 from singleshot.variants import SSD300_VGG16
 
 
@@ -27,9 +27,8 @@ def test_boxes_that_reach_outside_the_image_learn_only_where_they_take_part(boun
         torch.ones(2, 1, dtype=torch.int64),
         ("a", "b"),
     )
-    normalise = Normaliser(model, torch.device("cpu"))
-    figures = train_step(model, optimizer, [batch], recipe=recipe, normalise=normalise, autocast=None, step=0)
-    assert figures.matched > 0
+    losses = TrainStep(model, optimizer, recipe)([batch], step=0)
+    assert losses.matched > 0
     # Of the last map's one cell the squares of 264 and 288 pixels lie inside; those of ratio 2 and 1/2 do not.
     last = model.heads.confidence["conv11_2"].bias.view(4, 2)  # biases start at 0 and do not decay
     assert bool(last[:2].any())

@@ -19,6 +19,7 @@ from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
 from singleshot.train.plan import prepare
 from singleshot.train.run_log import RunLog, read_metrics
+from singleshot.train.step import TrainStep
 from train_fixtures import OPTIONS, assert_same_weights
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def test_a_terminated_run_resumes_to_the_same_weights(
     finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = replace(OPTIONS, out=tmp_path / "cut")
-    original = loop.train_step
+    original = TrainStep.__call__
 
     def update_then_signal(*arguments: Any, step: int, **named: Any) -> Any:
         figures = original(*arguments, step=step, **named)
@@ -37,7 +38,7 @@ def test_a_terminated_run_resumes_to_the_same_weights(
             os.kill(os.getpid(), signal.SIGTERM)
         return figures
 
-    monkeypatch.setattr(loop, "train_step", update_then_signal)
+    monkeypatch.setattr(TrainStep, "__call__", update_then_signal)
     with pytest.raises(SingleshotError, match="SIGTERM after step 1; go on with --resume") as stop:
         train_command([str(data)], options)
     assert stop.value.exit_code == 143
@@ -56,14 +57,14 @@ def test_a_run_cut_after_every_update_ends_with_the_same_weights(
     """Twenty cuts, with other numbers of workers each time."""
     modern = replace(OPTIONS, recipe="modern", iterations=21, checkpoint_every=40, validate_every=100)
     assert train_command([str(data)], replace(modern, out=tmp_path / "whole")) == 0
-    original = loop.train_step
+    original = TrainStep.__call__
 
     def update_then_signal(*arguments: Any, **named: Any) -> Any:
         figures = original(*arguments, **named)
         os.kill(os.getpid(), signal.SIGTERM)
         return figures
 
-    monkeypatch.setattr(loop, "train_step", update_then_signal)
+    monkeypatch.setattr(TrainStep, "__call__", update_then_signal)
     for cut in range(20):
         options = replace(modern, out=tmp_path / "cut", resume=cut > 0, workers={5: 1, 12: 2}.get(cut, 0))
         with pytest.raises(SingleshotError, match=f"SIGTERM after step {cut + 1}; go on with --resume"):
@@ -81,7 +82,7 @@ def kill_workers() -> None:
 def test_a_lost_worker_is_replaced_and_changes_nothing(
     finished: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    original = loop.train_step
+    original = TrainStep.__call__
 
     def update_then_kill(*arguments: Any, step: int, **named: Any) -> Any:
         figures = original(*arguments, step=step, **named)
@@ -89,7 +90,7 @@ def test_a_lost_worker_is_replaced_and_changes_nothing(
             kill_workers()
         return figures
 
-    monkeypatch.setattr(loop, "train_step", update_then_kill)
+    monkeypatch.setattr(TrainStep, "__call__", update_then_kill)
     monkeypatch.setattr(loader, "PREFETCHED", 2)  # else all of the run is made before the kill
     options = replace(OPTIONS, out=tmp_path, workers=1)
     assert train_command([str(data)], options) == 0
@@ -100,7 +101,7 @@ def test_a_lost_worker_is_replaced_and_changes_nothing(
 def test_workers_lost_twice_end_the_run_after_saving(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loop.batches
+    original = loader.batches
 
     def two_batches_then_lost(*arguments: Any, **named: Any) -> Any:
         made = original(*arguments, **named)
@@ -108,7 +109,7 @@ def test_workers_lost_twice_end_the_run_after_saving(
         yield next(made)
         raise WorkerLostError("a process that prepares images died; in work: a.jpg")
 
-    monkeypatch.setattr(loop, "batches", two_batches_then_lost)
+    monkeypatch.setattr(loader, "batches", two_batches_then_lost)
     options = replace(OPTIONS, out=tmp_path, checkpoint_every=40, val_split="none")
     with pytest.raises(WorkerLostError, match=r"in work: a\.jpg; stopped after step 2; go on") as stop:
         train_command([str(data)], options)
@@ -119,14 +120,14 @@ def test_workers_lost_twice_end_the_run_after_saving(
 def test_a_signal_that_also_ends_the_workers_is_told_as_the_signal(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loop.batches
+    original = loader.batches
 
     def one_batch_then_the_signal(*arguments: Any, on_retry: Any, **named: Any) -> Any:
         yield next(original(*arguments, on_retry=on_retry, **named))
         os.kill(os.getpid(), signal.SIGTERM)
         on_retry("a worker died")
 
-    monkeypatch.setattr(loop, "batches", one_batch_then_the_signal)
+    monkeypatch.setattr(loader, "batches", one_batch_then_the_signal)
     with pytest.raises(SingleshotError, match="stopped by SIGTERM after step 1; go on with --resume") as stop:
         train_command([str(data)], replace(OPTIONS, out=tmp_path, checkpoint_every=40, val_split="none"))
     assert stop.value.exit_code == 143
@@ -192,14 +193,14 @@ def test_a_image_lost_during_a_run_costs_nothing(
     own = shutil.copytree(data, tmp_path / "set")
     options = replace(OPTIONS, out=tmp_path / "run", checkpoint_every=1000, workers=workers, iterations=12)
     plan = prepare([str(own)], options)
-    learn = loop.train_step
+    learn = TrainStep.__call__
 
     def lose(*arguments: Any, step: int, **options: Any) -> Any:
         if step == 1:
             (own / "JPEGImages/p5.png").rename(tmp_path / "p5.png")
         return learn(*arguments, step=step, **options)
 
-    monkeypatch.setattr(loop, "train_step", lose)
+    monkeypatch.setattr(TrainStep, "__call__", lose)
     plan.folder.mkdir()
     with (
         RunLog(plan.folder, steps=plan.steps, console=Console(quiet=True)) as log,
@@ -210,7 +211,7 @@ def test_a_image_lost_during_a_run_costs_nothing(
         loop.run(plan, log, RunState(0, plan.resume_values()))
     assert lost.value.exit_code == 4
     assert len(checkpoints(plan.folder / "checkpoints")) == 1
-    monkeypatch.setattr(loop, "train_step", learn)
+    monkeypatch.setattr(TrainStep, "__call__", learn)
     (tmp_path / "p5.png").rename(own / "JPEGImages/p5.png")
     assert train_command([str(own)], replace(options, resume=True)) == 0
     undisturbed = replace(options, out=tmp_path / "other")

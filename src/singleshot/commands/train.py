@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -69,9 +68,9 @@ def train_command(
                 log
             ):
                 validation = run(plan, log, start)
-            if not ranks.is_first:
-                return 0
-            report = write_run_report(plan, validation, command=" ".join(["ssd", *sys.argv[1:]]))
+                if not ranks.is_first:
+                    return 0
+                report = write_run_report(plan, validation, log)
         best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
         console.print(f"model: {best}\nreport: {report}")
     return 0

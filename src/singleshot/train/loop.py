@@ -1,4 +1,4 @@
-"""The training loop: steps, validation, checkpoints, and a clean end whatever ends it."""
+"""The training loop: steps, validations, checkpoints, and a clean end whatever ends it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from typing import NoReturn
 
 import torch
 
-from singleshot.data.loader import PATIENCE, BatchSampler, TrainingDataset, batches
+from singleshot.data import loader
+from singleshot.data.loader import BatchSampler, TrainingDataset
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, ImageLostError, WorkerLostError
 from singleshot.evaluate.protocols import Evaluation, evaluate
@@ -18,18 +19,18 @@ from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.ssd.tensors import Batch
-from singleshot.train import checkpoint
-from singleshot.train.distributed import PATIENCE as PATIENCE_OF_RANKS
+from singleshot.train import checkpoint, distributed
 from singleshot.train.distributed import RankLostError, lost_rank_errors
 from singleshot.train.optimizer import learning_rate
 from singleshot.train.plan import Plan
-from singleshot.train.results import keep_model
+from singleshot.train.results import keep_model, write_stopped_report
 from singleshot.train.run_log import RunLog
 from singleshot.train.signals import Signals, Stopped, catch_signals
-from singleshot.train.step import Normaliser, StepLosses, keep_freed_memory, train_step
+from singleshot.train.step import StepLosses, TrainStep, keep_freed_memory
 from singleshot.train.timer import StepTimer, format_duration
 
-SHOWN, SHOWN_SCORE = 4, 0.3  # validation images for TensorBoard, with what scores at least this
+SHOWN, SHOWN_SCORE = 4, 0.3
+"""Validation images drawn for TensorBoard, and the lowest score drawn in them."""
 
 
 def run(plan: Plan, log: RunLog, start: checkpoint.RunState) -> Evaluation | None:
@@ -38,42 +39,21 @@ def run(plan: Plan, log: RunLog, start: checkpoint.RunState) -> Evaluation | Non
     Returns the last validation, None where there is no validation set.
 
     Raises:
-        Stopped: by a signal, after saving.
-        WorkerLostError: a loader process died or hung twice at one batch; after saving.
-        RankLostError: another process of the run was lost; after saving.
-        ImageLostError: an image cannot be read any more; after saving. (ImageError: before the first update.)
+        Stopped: by a signal, after saving a checkpoint, `last/` and the report.
+        WorkerLostError: a loader process died or hung twice at one batch; after saving a checkpoint.
+        RankLostError: another process of the run was lost; after saving a checkpoint.
+        ImageLostError: an image cannot be read any more; after saving a checkpoint. (ImageError: before the first
+            step.)
         NonFiniteLossError: after saving nothing: the last good checkpoint stays the newest.
     """
     if plan.device.type == "cpu":
         keep_freed_memory()
     training = _Training(plan, log, start)
-    with catch_signals() as signals:
+    with catch_signals(log.say) as signals:
         try:
-            groups = training.timer.waiting(_groups(plan, log, signals, start))
-            for step, group in enumerate(groups if not training.is_over() else [], start.step):
-                training.learn(step, group)
-                stop, over = plan.ranks.agree(signals.received is not None, training.is_over(), device=plan.device)
-                if stop or training.checkpoint_is_due():
-                    training.save()
-                if over:
-                    break
-                if stop:
-                    raise Stopped(signals.received or signal.SIGTERM, training.state.step)
+            training.train(signals)
         except (WorkerLostError, RankLostError, ImageError) as error:
-            done = training.state.step
-            if done > start.step:
-                training.save()
-            if signals.received is not None:
-                raise Stopped(signals.received, done) from error
-            if isinstance(error, RankLostError):
-                raise RankLostError(f"{error}; stopped after step {done}") from error
-            if isinstance(error, ImageError):
-                if done == start.step:
-                    raise
-                raise ImageLostError(f"{error}; stopped after step {done}; mend it and go on with --resume") from error
-            raise WorkerLostError(
-                f"{error}; stopped after step {done}; go on with --resume, or with fewer --workers"
-            ) from error
+            training.abandon(error, signals)
     return training.finish()
 
 
@@ -82,72 +62,108 @@ class _Training:
 
     def __init__(self, plan: Plan, log: RunLog, start: checkpoint.RunState) -> None:
         self.plan, self.log, self.state = plan, log, start
+        self._first_step = start.step
         self._model = plan.model.to(plan.device).to(memory_format=torch.channels_last).train()
-        self._sharing = plan.ranks.ddp_model(self._model)
-        self._normalise = Normaliser(self._model, plan.device)
-        self.timer = StepTimer(
+        self._train_step = TrainStep(
+            self._model, plan.optimizer, plan.recipe, autocast=plan.autocast, ranks=plan.ranks, loss=plan.loss
+        )
+        self._timer = StepTimer(
             plan.steps,
             plan.validations_after,
             images_a_step=plan.recipe.batch_size,
             images_a_validation=0 if plan.val_set is None else len(plan.val_set),
         )
-        self._meter = _Meter(plan, log, self.timer)
+        self._metrics = _MeanMetrics(plan, log, self._timer)
         self._validation: Evaluation | None = None
+        self._validated_step = -1
 
-    def learn(self, step: int, group: list[Batch]) -> None:
-        """One update, and a validation where one is due."""
-        plan, done = self.plan, step + 1
+    def train(self, signals: Signals) -> None:
+        """All steps that are left.
+
+        Raises:
+            Stopped: by a signal, after saving.
+        """
+        if self._is_over():
+            return
+        plan = self.plan
+        for batches in self._timer.waiting(_batches_by_step(plan, self.log, signals, self.state.step)):
+            self._one_step(batches)
+            stop, over = plan.ranks.agree(signals.received is not None, self._is_over(), device=plan.device)
+            if stop or self.state.step % plan.checkpoint_every == 0 or self._is_over():
+                self._save()
+            if over:
+                return
+            if stop:
+                plan.ranks.on_rank_zero(self._keep_stopped)
+                raise Stopped(signals.received or signal.SIGTERM, self.state.step)
+
+    def _one_step(self, batches: list[Batch]) -> None:
+        """A step, and a validation where one is due."""
+        plan, step = self.plan, self.state.step
         plan.optimizer.learning_rate = learning_rate(step, plan.steps, plan.recipe)
         with lost_rank_errors():
-            figures = train_step(
-                self._model,
-                plan.optimizer,
-                group,
-                recipe=plan.recipe,
-                normalise=self._normalise,
-                autocast=plan.autocast,
-                step=step,
-                ranks=plan.ranks,
-                sharing=self._sharing,
-            )
+            losses = self._train_step(batches, step=step)
+        done = step + 1
         if plan.ema is not None:
             plan.ema.update(done)
-        self._meter.add(done, figures, plan.optimizer.learning_rate)
+        self._metrics.add(done, losses, plan.optimizer.learning_rate)
         self.state = replace(self.state, step=done)
         if plan.validates_after(done):
             started = time.monotonic()
-            plan.ranks.on_rank_zero(partial(self._judge, done))
+            plan.ranks.on_rank_zero(self._validate)
             self._model.train()
-            self.timer.validated(time.monotonic() - started)
-            self._meter.restart_clock()
+            self._timer.validated(time.monotonic() - started)
+            self._metrics.restart()
 
-    def _judge(self, done: int, alive: Callable[[], None]) -> None:
+    def _validate(self, alive: Callable[[], None]) -> None:
+        """Validate the weights that are kept (the EMA's, where there is one); the best so far become `best/`."""
+        step, best = self.state.step, self.state.best_map
         with self.plan.ema_weights():
-            self._validation = validate(self.plan, self.log, done, alive=alive)
-            found = self._validation.figure[1] or 0.0
-            if self.state.best_map is None or found > self.state.best_map:
-                self.state = replace(self.state, best_map=found, validations_since_best=0)
-                keep_model(self.plan, "best", done, self._validation)
+            self._validation = validate(self.plan, self.log, step, alive=alive)
+            self._validated_step = step
+            figure = self._validation.figure[1] or 0.0
+            if best is None or figure > best:
+                self.state = replace(self.state, best_map=figure, validations_since_best=0)
+                keep_model(self.plan, "best", step, self._validation)
             else:
                 self.state = replace(self.state, validations_since_best=self.state.validations_since_best + 1)
 
-    def is_over(self) -> bool:
-        """After the last update, or when there is no hope left."""
+    def _is_over(self) -> bool:
+        """After the last step, or after `patience` validations in a row without a better one."""
         patience = self.plan.options.patience
-        return self.state.step == self.plan.steps or (
-            patience is not None and self.state.validations_since_best >= patience
-        )
+        out_of_patience = patience is not None and self.state.validations_since_best >= patience
+        return self.state.step == self.plan.steps or out_of_patience
 
-    def checkpoint_is_due(self) -> bool:
-        """Regularly, and in the end."""
-        return self.state.step % self.plan.checkpoint_every == 0 or self.is_over()
+    def _save(self) -> None:
+        if self.plan.ranks.is_first:
+            folder = self.plan.folder / "checkpoints"
+            checkpoint.save(folder, self.state, self._model, self.plan.optimizer, self.plan.ema)
 
-    def save(self) -> None:
-        """Write a checkpoint, if this process writes."""
-        plan = self.plan
-        if not plan.ranks.is_first:
-            return
-        checkpoint.save(plan.folder / "checkpoints", self.state, self._model, plan.optimizer, plan.ema)
+    def abandon(self, error: WorkerLostError | RankLostError | ImageError, signals: Signals) -> NoReturn:
+        """Save what was learnt, then say what ended the run and how to go on."""
+        done = self.state.step
+        if done > self._first_step:
+            self._save()
+        if signals.received is not None:
+            if done > self._first_step and self.plan.ranks.is_first:
+                self._keep_stopped()
+            raise Stopped(signals.received, done) from error
+        if isinstance(error, RankLostError):
+            raise RankLostError(f"{error}; stopped after step {done}") from error
+        if isinstance(error, ImageError):
+            if done == self._first_step:
+                raise error
+            raise ImageLostError(f"{error}; stopped after step {done}; mend it and go on with --resume") from error
+        raise WorkerLostError(
+            f"{error}; stopped after step {done}; go on with --resume, or with fewer --workers"
+        ) from error
+
+    def _keep_stopped(self, _alive: Callable[[], None] = lambda: None) -> None:
+        """Leave `last/` and the report of a run that a signal stops: without a validation, which takes long."""
+        step = self.state.step
+        with self.plan.ema_weights():
+            keep_model(self.plan, "last", step, self._validation if self._validated_step == step else None)
+        write_stopped_report(self.plan, self._validation, step)
 
     def finish(self) -> Evaluation | None:
         """Keep the model as it is in the end; gives the last validation."""
@@ -155,24 +171,24 @@ class _Training:
         return self._validation
 
     def _finish(self, alive: Callable[[], None]) -> None:
-        if self.state.step < self.plan.steps:
-            self.log.say(
-                f"stopped early: {self.state.validations_since_best} validations in a row were no better than the best"
-            )
+        state = self.state
+        if state.step < self.plan.steps:
+            count = state.validations_since_best
+            self.log.say(f"stopped early: {count} validations in a row were no better than the best")
         with self.plan.ema_weights():
-            if self._validation is None and self.plan.val_set is not None:  # all updates were done before
-                self._validation = validate(self.plan, self.log, self.state.step, alive=alive)
-            keep_model(self.plan, "last", self.state.step, self._validation)
+            if self._validation is None and self.plan.val_set is not None:  # all steps were done before
+                self._validation = validate(self.plan, self.log, state.step, alive=alive)
+            keep_model(self.plan, "last", state.step, self._validation)
 
 
-def _groups(plan: Plan, log: RunLog, signals: Signals, start: checkpoint.RunState) -> Iterator[list[Batch]]:
-    """The batches of each update that is left."""
+def _batches_by_step(plan: Plan, log: RunLog, signals: Signals, first_step: int) -> Iterator[list[Batch]]:
+    """The batches of each step that is left: `accumulate` of them."""
     parts = plan.recipe.accumulate
-    order = BatchSampler(
+    sampler = BatchSampler(
         len(plan.train_set),
         plan.recipe.batch_size // parts,
         plan.options.seed,
-        start.step * parts,
+        first_step * parts,
         plan.steps * parts,
         plan.shard,
     )
@@ -184,21 +200,17 @@ def _groups(plan: Plan, log: RunLog, signals: Signals, start: checkpoint.RunStat
             raise WorkerLostError(line)
         log.say(line)
 
-    made = batches(
+    alone = plan.ranks.world == 1
+    batches = loader.batches(
         samples,
-        order,
+        sampler,
         workers=plan.workers,
         pin=plan.device.type == "cuda",
-        patience=PATIENCE if plan.ranks.world == 1 else PATIENCE_OF_RANKS / 2,  # before the others give this one up
+        patience=loader.PATIENCE if alone else distributed.PATIENCE / 2,  # before the other ranks give this one up
         on_retry=go_on_or_stop,
     )
-    return _grouped(made, parts)
-
-
-def _grouped(loader: Iterator[Batch], parts: int) -> Iterator[list[Batch]]:
-    """The loader's batches, `parts` at a time."""
     group: list[Batch] = []
-    for batch in loader:
+    for batch in batches:
         group.append(batch)
         if len(group) == parts:
             yield group
@@ -206,66 +218,74 @@ def _grouped(loader: Iterator[Batch], parts: int) -> Iterator[list[Batch]]:
 
 
 def validate(plan: Plan, log: RunLog, step: int, *, alive: Callable[[], None] = lambda: None) -> Evaluation:
-    """Evaluate the model as it is now on the validation set and write the figures down; `alive` is called meanwhile."""
+    """Evaluate the model as it is now on the validation set and log the figures; `alive` is called after each image."""
     assert plan.val_set is not None
     started = time.monotonic()
     detector = Detector(TorchBackend(plan.model, plan.device), name="validation")
-    detections = detect_in_set(detector, plan.val_set, on_image=lambda _done: alive())
+    count = log.counter("validating", len(plan.val_set))
+
+    def on_image(done: int) -> None:
+        alive()
+        count(done)
+
+    detections = detect_in_set(detector, plan.val_set, on_image=on_image)
     result = evaluate(plan.val_set, detections, protocol=plan.protocol)
     epoch = step * plan.recipe.batch_size / len(plan.train_set)
     name, figure = result.figure
     log.row({"step": step, "epoch": round(epoch, 3), name: figure, "per_class": dict(result.per_class)})
-    for number in range(min(SHOWN, len(plan.val_set))):
-        seen = (
-            detections[number]
+    for index in range(min(SHOWN, len(plan.val_set))):
+        drawn = (
+            detections[index]
             .above(SHOWN_SCORE)
-            .draw(decode_image(plan.val_set.path(number)), ground_truth=plan.val_set.ground_truth(number))
+            .draw(decode_image(plan.val_set.path(index)), ground_truth=plan.val_set.ground_truth(index))
         )
-        log.image(f"val/{plan.val_set.files[number]}", seen, step)
-    found = "no ground-truth boxes" if figure is None else f"{100 * figure:.1f}%"
-    log.say(f"epoch {epoch:.1f}: {name} {found} on {len(plan.val_set)} images ({time.monotonic() - started:.0f} s)")
+        log.image(f"val/{plan.val_set.files[index]}", drawn, step)
+    text = "no ground-truth boxes" if figure is None else f"{100 * figure:.1f}%"
+    log.say(f"epoch {epoch:.1f}: {name} {text} on {len(plan.val_set)} images ({time.monotonic() - started:.0f} s)")
     return result
 
 
-class _Meter:
-    """Averages figures over `plan.log_every` updates and hands them to the log."""
+class _MeanMetrics:
+    """Means of the losses over `plan.log_every` steps, for the log."""
 
     def __init__(self, plan: Plan, log: RunLog, timer: StepTimer) -> None:
         self.plan, self.log, self.timer = plan, log, timer
-        self.told = False
-        self.figures: list[StepLosses] = []
-        self.restart_clock()
+        self._bottleneck_told = False
+        self._figures = ""
+        self.restart()
 
-    def restart_clock(self) -> None:
-        """Leave out what was not training."""
-        self.figures = []
-        self.since = time.monotonic()
+    def restart(self) -> None:
+        """Start the means and their time anew, after a row or a validation."""
+        self._losses: list[StepLosses] = []
+        self._since = time.monotonic()
 
-    def add(self, done: int, figures: StepLosses, rate: float) -> None:
-        """Note one update."""
-        self.figures.append(figures)
-        if done % self.plan.log_every and done != self.plan.steps:
-            return
-        count = len(self.figures)
-        images = count * self.plan.recipe.batch_size
+    def add(self, done: int, losses: StepLosses, rate: float) -> None:
+        """A step's losses, and a row where one is due."""
+        self._losses.append(losses)
+        if done % self.plan.log_every == 0 or done == self.plan.steps:
+            self._log_row(done, rate)
+        self.log.advance(done, self._figures)
+
+    def _log_row(self, done: int, rate: float) -> None:
+        plan, count = self.plan, len(self._losses)
+        images = count * plan.recipe.batch_size
         row = {
             "step": done,
-            "epoch": round(done * self.plan.recipe.batch_size / len(self.plan.train_set), 3),
-            "loss": sum(f.loss for f in self.figures) / count,
-            "loss_location": sum(f.location for f in self.figures) / count,
-            "loss_confidence": sum(f.confidence for f in self.figures) / count,
-            "positives": sum(f.matched for f in self.figures) / images,
+            "epoch": round(done * plan.recipe.batch_size / len(plan.train_set), 3),
+            "loss": sum(each.loss for each in self._losses) / count,
+            "loss_location": sum(each.location for each in self._losses) / count,
+            "loss_confidence": sum(each.confidence for each in self._losses) / count,
+            "positives": sum(each.matched for each in self._losses) / images,
             "learning_rate": rate,
-            "pictures_per_second": images / max(time.monotonic() - self.since, 1e-9),
+            "pictures_per_second": images / max(time.monotonic() - self._since, 1e-9),
         }
         self.log.row(row)
         left = self.timer.seconds_left(done)
-        self.log.advance(
-            done,
+        self._figures = (
             f"epoch {row['epoch']:.1f}  loss {row['loss']:.3f}  {row['pictures_per_second']:.1f} images/s"
-            + (f"  {format_duration(left)} left" if left else ""),
+            + (f"  {format_duration(left)} left" if left else "")
         )
-        if left is not None and not self.told and row["epoch"] >= 1:
-            self.told = True
-            self.log.say(self.timer.bottleneck(workers=self.plan.workers, cores=usable_cores()))
-        self.restart_clock()
+        if left is not None and not self._bottleneck_told and row["epoch"] >= 1:
+            self._bottleneck_told = True
+            self.log.say(self.timer.bottleneck(workers=plan.workers, cores=usable_cores()))
+        self.restart()

@@ -23,16 +23,18 @@ from singleshot.report.page import RateSearch
 from singleshot.ssd.tensors import Batch
 from singleshot.train.plan import Plan
 from singleshot.train.signals import Stopped, catch_signals
-from singleshot.train.step import Normaliser, train_step
+from singleshot.train.step import TrainStep
 
-UPDATES = 100
+STEPS = 100
 LOWEST, HIGHEST = 1e-3, 30.0
 """Of the recipe's rate."""
 WORSE = 2.0
 """The search ends when the smoothed loss is so many times its lowest."""
 SMOOTHED_OVER = 10
+LINE_EVERY = 20
+"""Rates between two lines of progress where there is no terminal."""
 RESULT = "learning-rate.json"
-KEPT = "the search has to begin anew"
+ADVICE = "the search has to begin anew"
 
 
 def find_learning_rate(plan: Plan, console: Console) -> RateSearch:
@@ -44,15 +46,18 @@ def find_learning_rate(plan: Plan, console: Console) -> RateSearch:
     """
     if plan.ranks.world > 1:
         raise RequestError("--find-rate runs in one process")
-    rates = np.geomspace(LOWEST, HIGHEST, UPDATES) * plan.recipe.learning_rate
+    rates = np.geomspace(LOWEST, HIGHEST, STEPS) * plan.recipe.learning_rate
     losses: list[float] = []
-    console.print(f"trying {UPDATES} rates, an update each; nothing is kept of what is learnt")
-    with catch_signals() as signals, closing(_losses(plan, rates, console)) as found_losses:
+    console.print(f"trying {STEPS} rates, a step each; the weights are thrown away")
+    with (
+        catch_signals(console.print, what="ending after this step") as signals,
+        closing(_losses(plan, rates, console)) as losses_by_rate,
+    ):
         try:
-            for rate, loss in zip(rates, found_losses, strict=False):
+            for rate, loss in zip(rates, losses_by_rate, strict=False):
                 losses.append(loss)
                 if signals.received is not None:
-                    raise Stopped(signals.received, len(losses), advice=KEPT)
+                    raise Stopped(signals.received, len(losses), advice=ADVICE)
                 if not math.isfinite(loss) or (len(losses) > 2 * SMOOTHED_OVER and _is_worse(losses)):
                     console.print(f"the loss rises at a rate of {rate:.2g}")
                     break
@@ -61,21 +66,21 @@ def find_learning_rate(plan: Plan, console: Console) -> RateSearch:
         except WorkerLostError as error:
             if signals.received is None:
                 raise
-            raise Stopped(signals.received, len(losses), advice=KEPT) from error
-    found = _search(rates[: len(losses)], np.array(losses), recipe_rate=plan.recipe.learning_rate)
-    write_whole(plan.folder / RESULT, json.dumps(asdict(found), indent=1, allow_nan=False) + "\n")
-    return found
+            raise Stopped(signals.received, len(losses), advice=ADVICE) from error
+    search = _search(rates[: len(losses)], np.array(losses), recipe_rate=plan.recipe.learning_rate)
+    write_whole(plan.folder / RESULT, json.dumps(asdict(search), indent=1, allow_nan=False) + "\n")
+    return search
 
 
 def read_rate_search(folder: Path) -> RateSearch | None:
     """What an earlier search in this folder found; None where there was none."""
     try:
-        found = RateSearch(**json.loads((folder / RESULT).read_text()))
-        numbers = [*found.rates, *found.losses, found.suggested, found.recipe]
-        whole = len(found.rates) == len(found.losses) > 0 and all(math.isfinite(number) for number in numbers)
+        search = RateSearch(**json.loads((folder / RESULT).read_text()))
+        numbers = [*search.rates, *search.losses, search.suggested, search.recipe]
+        whole = len(search.rates) == len(search.losses) > 0 and all(math.isfinite(number) for number in numbers)
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return found if whole and min(*found.rates, found.suggested, found.recipe) > 0 else None
+    return search if whole and min(*search.rates, search.suggested, search.recipe) > 0 else None
 
 
 def _search(rates: np.ndarray, losses: np.ndarray, *, recipe_rate: float) -> RateSearch:
@@ -101,29 +106,24 @@ def _is_worse(losses: list[float]) -> bool:
 
 
 def _losses(plan: Plan, rates: np.ndarray, console: Console) -> Generator[float]:
-    """The loss before each update; NaN where it is not finite."""
+    """The loss before each step; NaN where it is not finite."""
     model = plan.model.to(memory_format=torch.channels_last).train()
-    normalise = Normaliser(model, plan.device)
-    groups = _groups(plan)
-    for step, rate in enumerate(track(rates.tolist(), "trying rates", console=console, transient=True)):
+    train_step = TrainStep(model, plan.optimizer, plan.recipe, autocast=plan.autocast, loss=plan.loss)
+    loaded = _batches(plan)
+    tried = track(rates.tolist(), "trying rates", console=console, transient=True, disable=not console.is_terminal)
+    for step, rate in enumerate(tried):
+        if step and step % LINE_EVERY == 0 and not console.is_terminal:
+            console.print(f"{step} of {len(rates)} rates tried")
         plan.optimizer.learning_rate = rate
         try:
-            yield train_step(
-                model,
-                plan.optimizer,
-                list(islice(groups, plan.recipe.accumulate)),
-                recipe=plan.recipe,
-                normalise=normalise,
-                autocast=plan.autocast,
-                step=step,
-            ).loss
+            yield train_step(list(islice(loaded, plan.recipe.accumulate)), step=step).loss
         except NonFiniteLossError:
             yield math.nan
 
 
-def _groups(plan: Plan) -> Iterator[Batch]:
+def _batches(plan: Plan) -> Iterator[Batch]:
     parts = plan.recipe.accumulate
     size = plan.recipe.batch_size // parts
-    order = BatchSampler(len(plan.train_set), size, plan.options.seed, 0, UPDATES * parts)
+    sampler = BatchSampler(len(plan.train_set), size, plan.options.seed, 0, STEPS * parts)
     samples = TrainingDataset(plan.train_set, plan.augmentation, seed=plan.options.seed)
-    return batches(samples, order, workers=plan.workers, pin=plan.device.type == "cuda")
+    return batches(samples, sampler, workers=plan.workers, pin=plan.device.type == "cuda")

@@ -28,6 +28,7 @@ from singleshot.train.options import TrainOptions
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
 from singleshot.train.settings import MOST, Settings, resolve, with_user_values
+from singleshot.train.step import LossFunction
 from singleshot.types import Annotations
 from singleshot.weights.bounds import fault_of_name
 
@@ -59,6 +60,7 @@ class Plan:
         protocol: of evaluation; None for the data's own.
         notes: lines that people read before the run starts: what was chosen and why.
         box_recall: lines on how well the default boxes fit the training objects, and on how they were chosen.
+        loss: instead of the recipe's loss.
     """
 
     data: tuple[str, ...]
@@ -78,6 +80,7 @@ class Plan:
     protocol: str | None
     notes: tuple[str, ...]
     box_recall: tuple[str, ...]
+    loss: LossFunction | None = None
 
     @property
     def folder(self) -> Path:

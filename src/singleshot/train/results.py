@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.train.lr_finder import read_rate_search
 from singleshot.train.plan import Plan
-from singleshot.train.run_log import METRICS, read_metrics
+from singleshot.train.run_log import METRICS, RunLog, read_metrics
+from singleshot.types import Detections
 from singleshot.weights.build import save_network
 
 
@@ -50,7 +53,7 @@ def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
         "",
         f"Detects: {', '.join(spec.class_names)}.",
         "",
-        f"Trained for {step} of {plan.steps} updates of {plan.recipe.batch_size} images on {len(plan.train_set)} "
+        f"Trained for {step} of {plan.steps} steps of {plan.recipe.batch_size} images on {len(plan.train_set)} "
         f"images with {len(plan.train_set.labels)} objects, recipe `{plan.recipe.name}`, seed {plan.options.seed}.",
         "",
         f"Input {spec.input_size_hw[1]}x{spec.input_size_hw[0]}, {len(plan.model.default_boxes)} default boxes.",
@@ -59,7 +62,8 @@ def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
         "",
     ]
     if validation is None or plan.val_set is None:
-        lines.append("Not validated: the run had no validation split.")
+        reason = "the run had no validation split" if plan.val_set is None else "the run was stopped before"
+        lines.append(f"Not validated: {reason}.")
         return "\n".join(lines) + "\n"
     lines += [
         f"Protocol {validation.protocol}, {len(plan.val_set)} validation images (used to choose `best/`: "
@@ -74,26 +78,38 @@ def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_run_report(plan: Plan, validation: Evaluation | None, *, command: str) -> Path:
-    """Write `report.html`: what was learnt, how it went, and how the best model does on the validation set."""
-    path = plan.folder / "report.html"
+def write_run_report(plan: Plan, validation: Evaluation | None, log: RunLog) -> Path:
+    """Write `report.html`: settings, losses, and how the best model does on the validation set."""
     detections = None
     if plan.val_set is not None and (plan.folder / "best").is_dir():
-        detections = detect_in_set(Detector.load(plan.folder / "best", device=str(plan.device)), plan.val_set)
+        count = log.counter("evaluating best/ for the report", len(plan.val_set))
+        detector = Detector.load(plan.folder / "best", device=str(plan.device))
+        detections = detect_in_set(detector, plan.val_set, on_image=count)
         validation = evaluate(plan.val_set, detections, protocol=plan.protocol)
-    write_report(
-        path,
-        ReportContent(
-            title=f"{plan.model.spec.name} on {', '.join(plan.data)}",
-            command=command,
-            notes=plan.notes,
-            box_recall=plan.box_recall,
-            configuration={**plan.circumstances(), **plan.settings.table()},
-            rate_search=read_rate_search(plan.folder),
-            history=read_metrics(plan.folder / METRICS),
-            evaluation=validation,
-            annotations=plan.val_set,
-            detections=detections,
-        ),
+    return _write_report(plan, plan.notes, validation, detections)
+
+
+def write_stopped_report(plan: Plan, validation: Evaluation | None, step: int) -> Path:
+    """Write `report.html` of a run that was stopped, with its last validation: nothing is evaluated for it."""
+    note = f"stopped after step {step} of {plan.steps}; the same command with --resume goes on"
+    return _write_report(plan, (note, *plan.notes), validation, None)
+
+
+def _write_report(
+    plan: Plan, notes: Sequence[str], validation: Evaluation | None, detections: Sequence[Detections] | None
+) -> Path:
+    path = plan.folder / "report.html"
+    content = ReportContent(
+        title=f"{plan.model.spec.name} on {', '.join(plan.data)}",
+        command=" ".join(["ssd", *sys.argv[1:]]),
+        notes=notes,
+        box_recall=plan.box_recall,
+        configuration={**plan.circumstances(), **plan.settings.table()},
+        rate_search=read_rate_search(plan.folder),
+        history=read_metrics(plan.folder / METRICS),
+        evaluation=validation,
+        annotations=plan.val_set,
+        detections=detections,
     )
+    write_report(path, content)
     return path

@@ -1,10 +1,11 @@
-"""What a run writes down while it goes: `metrics.jsonl`, TensorBoard events and the progress bar."""
+"""What a run logs while it goes: `metrics.jsonl`, TensorBoard events and the progress bar."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,24 +18,27 @@ from singleshot.console import remarks
 from singleshot.shapes import UInt8
 
 METRICS = "metrics.jsonl"
+LINE_EVERY = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class RunLog:
-    """One run's record; a context manager. Lines are whole even if the run is killed: each is written at once.
+    """One run's log; a context manager. Each row is written at once, so that rows are whole even if the run is killed.
 
     Args:
-        folder: the run's folder; a resumed run appends its rows, another begins the file anew.
-        steps: updates of the whole run, for the bar.
-        done: updates already done.
-        console: where people look; tests pass a quiet one.
-        silent: writes nothing: another process of the run does.
+        folder: the run's folder; a resumed run appends its rows, another starts the file anew.
+        steps: of the whole run, for the bar.
+        done: steps already done.
+        console: where progress goes; tests pass a quiet one.
+        silent: writes no files: another process of the run does.
     """
 
     def __init__(
         self, folder: Path, *, steps: int, done: int = 0, console: Console | None = None, silent: bool = False
     ) -> None:
         self.console = console or remarks()
-        self._records = None if silent else _Records(folder, done)
+        self._steps = steps
+        self._files = None if silent else _Files(folder, done)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -44,7 +48,7 @@ class RunLog:
             console=self.console,
         )
         self._task = self._progress.add_task("training", total=steps, completed=done, figures="")
-        self._last_print = time.monotonic()
+        self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -55,33 +59,39 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
-        if self._records is not None:
-            self._records.close()
+        if self._files is not None:
+            self._files.close()
 
     def row(self, row: dict[str, Any]) -> None:
         """Append a row of figures; numbers go to TensorBoard too, under `train/` or, with an mAP, `val/`."""
-        if self._records is not None:
-            self._records.row(row)
+        if self._files is not None:
+            self._files.row(row)
 
     def image(self, name: str, image: UInt8[np.ndarray, "H W 3"], step: int) -> None:
         """An image for TensorBoard."""
-        if self._records is not None:
-            self._records.events.add_image(name, image, step, dataformats="HWC")
+        if self._files is not None:
+            self._files.events.add_image(name, image, step, dataformats="HWC")
 
     def advance(self, step: int, figures: str) -> None:
         """Move the bar; where there is no terminal, print a line every half minute instead."""
         self._progress.update(self._task, completed=step, figures=figures)
-        if not self.console.is_terminal and time.monotonic() - self._last_print > 30:
-            self._last_print = time.monotonic()
-            total = self._progress.tasks[self._task].total
-            self.console.print(f"step {step}/{total:.0f}  {figures}")
+        self._line_if_due(f"step {step}/{self._steps}  {figures}")
+
+    def counter(self, what: str, total: int) -> Callable[[int], None]:
+        """Gets the number of images done; where there is no terminal, prints a line every half minute."""
+        return lambda done: self._line_if_due(f"{what}: {done} of {total} images")
 
     def say(self, text: str) -> None:
         """A line for people, above the bar."""
         self.console.print(text)
 
+    def _line_if_due(self, text: str) -> None:
+        if not self.console.is_terminal and time.monotonic() - self._last_line > LINE_EVERY:
+            self._last_line = time.monotonic()
+            self.say(text)
 
-class _Records:
+
+class _Files:
     """The files of a run that grow while it goes."""
 
     def __init__(self, folder: Path, done: int) -> None:

@@ -1,21 +1,20 @@
-"""One update of the weights: forward, match, loss, backward, optimizer."""
+"""One step of training: forward, match, loss, backward, update of the weights."""
 
 from __future__ import annotations
 
 import ctypes
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from singleshot.errors import NonFiniteLossError
 from singleshot.models.ssd import SSD
-from singleshot.ssd.loss import multibox_loss
+from singleshot.ssd.loss import MultiBoxLoss, multibox_loss
 from singleshot.ssd.matching import assign
-from singleshot.ssd.tensors import Batch, Targets
+from singleshot.ssd.tensors import Batch, Predictions, Targets
 from singleshot.train.distributed import Ranks
 from singleshot.train.optimizer import Optimizer, clip_gradients
 from singleshot.train.recipe import Recipe
@@ -26,9 +25,30 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _NEVER = 2**31 - 1
 
 
+@dataclass(frozen=True, eq=False)
+class LossTerms:
+    """What a loss of one's own returns; `multibox_loss` returns a `MultiBoxLoss`, which has these and more.
+
+    Attributes:
+        total: scalar that is differentiated.
+        location: its part from the offsets, for the log.
+        confidence: its part from the classes, for the log.
+        num_matched: matched default boxes in the batch, for the log.
+    """
+
+    total: torch.Tensor
+    location: torch.Tensor
+    confidence: torch.Tensor
+    num_matched: torch.Tensor
+
+
+LossFunction = Callable[[Predictions, Targets], LossTerms | MultiBoxLoss]
+"""The loss of a batch, from the network's output and the targets assigned to the default boxes."""
+
+
 @dataclass(frozen=True)
 class StepLosses:
-    """What one update saw: the losses (already divided by the matched boxes, Caffe's VALID) and its positives."""
+    """The losses of one step, each divided by the matched boxes (Caffe's VALID), and how many boxes matched."""
 
     loss: float
     location: float
@@ -54,52 +74,82 @@ class Normaliser:
         return values.sub_(self.mean).mul_(self.scale)
 
 
-def train_step(
-    model: SSD,
-    optimizer: Optimizer,
-    parts: Sequence[Batch],
-    *,
-    recipe: Recipe,
-    normalise: Normaliser,
-    autocast: torch.dtype | None,
-    step: int,
-    ranks: Ranks = ALONE,
-    sharing: nn.Module | None = None,
-) -> StepLosses:
-    """One update from the gradients of all parts of a batch, averaged (Caffe's iter_size).
+class TrainStep:
+    """One optimizer step: forward, matching, loss, backward, gradient clipping, update of the weights.
 
     Args:
-        model: in training mode, on the parts' device.
-        optimizer: its `learning_rate` already set for this step.
-        parts: batches of raw images.
-        recipe: loss and matching settings.
-        normalise: pixels to network input.
+        model: in training mode, on its device.
+        optimizer: its `learning_rate` is set before each step.
+        recipe: settings of matching, loss and clipping.
         autocast: compute type of the network, None for float32; matching and loss are always float32.
-        step: for messages.
-        ranks: the processes that learn together.
-        sharing: the model as `Ranks.ddp_model` gives it; None: the model itself.
-
-    Raises:
-        NonFiniteLossError: loss or gradient; names step, terms and images. The weights have not been touched.
+        ranks: the processes that train together; gradients are averaged over them.
+        loss: instead of the recipe's loss.
     """
-    optimizer.zero_grad(set_to_none=True)
-    device = model.default_boxes.device
-    figures = []
-    for number, part in enumerate(parts, 1):
-        batch = part.to(device)
-        if isinstance(sharing, DistributedDataParallel):
-            sharing.require_backward_grad_sync = number == len(parts)  # the sum of all parts is sent once
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            predictions = (sharing or model)(normalise(batch.images))
+
+    def __init__(
+        self,
+        model: SSD,
+        optimizer: Optimizer,
+        recipe: Recipe,
+        *,
+        autocast: torch.dtype | None = None,
+        ranks: Ranks = ALONE,
+        loss: LossFunction | None = None,
+    ) -> None:
+        self.model, self.optimizer, self.recipe, self.autocast, self.ranks = model, optimizer, recipe, autocast, ranks
+        self.device = model.default_boxes.device
+        self._loss = loss or self._recipe_loss
+        self._normalise = Normaliser(model, self.device)
+        self._ddp_model = ranks.ddp_model(model)
+
+    def __call__(self, batches: Sequence[Batch], *, step: int) -> StepLosses:
+        """One update from the gradients of all batches, averaged (Caffe's iter_size).
+
+        Args:
+            batches: of raw images: a step's images are cut into several to save memory.
+            step: named in errors.
+
+        Raises:
+            NonFiniteLossError: loss or gradient; names step, terms and images. The weights have not been touched.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = []
+        for number, batch in enumerate(batches, 1):
+            if isinstance(self._ddp_model, DistributedDataParallel):  # gradients are sent once, with the last batch
+                self._ddp_model.require_backward_grad_sync = number == len(batches)
+            loss = self._loss(*self._forward(batch.to(self.device)))
+            total, location, confidence = torch.stack((loss.total, loss.location, loss.confidence)).detach().tolist()
+            losses.append(StepLosses(total, location, confidence, int(loss.num_matched)))
+            _require_finite(losses[-1], batch.names, step)
+            (loss.total / len(batches)).backward()  # type: ignore[no-untyped-call]
+        if not clip_gradients(self.model, self.model.backbone, self.recipe.grad_clip_norm):
+            names = [name for batch in batches for name in batch.names]
+            raise NonFiniteLossError(_not_finite(step, "the gradient", names))
+        self.optimizer.step()
+        count = len(losses)
+        return StepLosses(
+            sum(each.loss for each in losses) / count,
+            sum(each.location for each in losses) / count,
+            sum(each.confidence for each in losses) / count,
+            sum(each.matched for each in losses),
+        )
+
+    def _forward(self, batch: Batch) -> tuple[Predictions, Targets]:
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            predictions = self._ddp_model(self._normalise(batch.images))
         targets = assign(
-            model.default_boxes,
+            self.model.default_boxes,
             batch.boxes_xyxy,
             batch.classes,
-            model.spec.boxes.variances,
-            overlap_threshold=recipe.iou_threshold,
-            ignore_cross_boundary=not recipe.boundary_boxes,
+            self.model.spec.boxes.variances,
+            overlap_threshold=self.recipe.iou_threshold,
+            ignore_cross_boundary=not self.recipe.boundary_boxes,
         )
-        loss = multibox_loss(
+        return predictions, targets
+
+    def _recipe_loss(self, predictions: Predictions, targets: Targets) -> MultiBoxLoss:
+        recipe = self.recipe
+        return multibox_loss(
             predictions,
             targets,
             negative_ratio=recipe.negative_ratio,
@@ -107,34 +157,16 @@ def train_step(
             location_loss=recipe.localisation_loss,
             confidence_loss=recipe.confidence_loss,
             mining="max_negative" if recipe.mines else "none",
-            variances=model.spec.boxes.variances,
+            variances=self.model.spec.boxes.variances,
             label_smoothing=recipe.label_smoothing,
-            normalizer=_over_all(ranks, targets) if recipe.normalise == "global" else None,
+            normalizer=self._matched_of_all_ranks(targets) if recipe.normalise == "global" else None,
         )
-        terms = (loss.total, loss.location, loss.confidence)
-        total, location, confidence = torch.stack(terms).detach().tolist()
-        seen = StepLosses(total, location, confidence, int(loss.num_matched))
-        _require_finite(seen, batch.names, step)
-        (loss.total / len(parts)).backward()  # type: ignore[no-untyped-call]
-        figures.append(seen)
-    if not clip_gradients(model, model.backbone, recipe.grad_clip_norm):
-        names = [name for part in parts for name in part.names]
-        raise NonFiniteLossError(_not_finite(step, "the gradient", names))
-    optimizer.step()
-    count = len(figures)
-    return StepLosses(
-        sum(f.loss for f in figures) / count,
-        sum(f.location for f in figures) / count,
-        sum(f.confidence for f in figures) / count,
-        sum(f.matched for f in figures),
-    )
 
-
-def _over_all(ranks: Ranks, targets: Targets) -> torch.Tensor | None:
-    """The divisor with which the mean over the ranks is the sum of all losses by the matched boxes of all."""
-    if ranks.world == 1:
-        return None
-    return ranks.total(targets.matched.sum().float()).clip(min=1) / ranks.world
+    def _matched_of_all_ranks(self, targets: Targets) -> torch.Tensor | None:
+        """Divided by this, the mean over the ranks is the sum of all losses by the matched boxes of all ranks."""
+        if self.ranks.world == 1:
+            return None
+        return self.ranks.total(targets.matched.sum().float()).clip(min=1) / self.ranks.world
 
 
 def _require_finite(figures: StepLosses, names: Sequence[str], step: int) -> None:
