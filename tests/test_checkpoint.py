@@ -18,11 +18,12 @@ from singleshot.train.resume_check import differences
 
 
 def model_and_optimizer(seed: int = 0, width: int = 4) -> tuple[nn.Module, CaffeSGD]:
+    """Another seed gives other weights and other velocities."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(3, width, 1), nn.BatchNorm2d(width))
     optimizer = CaffeSGD([{"params": list(model.parameters()), "rate_factor": 1.0}], learning_rate=0.1)
     for parameter in model.parameters():
-        parameter.grad = torch.ones_like(parameter)
+        parameter.grad = torch.randn_like(parameter)
     optimizer.step()
     return model, optimizer
 
@@ -37,16 +38,18 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     loaded = checkpoint.load_latest(tmp_path)
     assert loaded is not None
     other, other_optimizer = model_and_optimizer(1)
+    for saved, fresh in zip(model.parameters(), other.parameters(), strict=True):
+        assert not torch.equal(optimizer.state[saved]["velocity"], other_optimizer.state[fresh]["velocity"])
     checkpoint.restore(loaded, other, other_optimizer)
     assert loaded.state.step == 3
     assert loaded.state.best_map == 0.5
-    for one, two in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
-        assert torch.equal(one, two)
-    for one, two in zip(model.parameters(), other.parameters(), strict=True):
-        assert torch.equal(optimizer.state[one]["velocity"], other_optimizer.state[two]["velocity"])
+    for saved, restored in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(saved, restored)
+    for saved, restored in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(optimizer.state[saved]["velocity"], other_optimizer.state[restored]["velocity"])
 
 
-def test_adamw_and_the_mean_of_the_weights_come_back(tmp_path: Path) -> None:
+def test_adamw_and_the_ema_come_back(tmp_path: Path) -> None:
     def made(seed: int) -> tuple[nn.Module, AdamW, ModelEMA]:
         model, _ = model_and_optimizer(seed)
         optimizer = AdamW([{"params": list(model.parameters()), "rate_factor": 1.0}], learning_rate=0.1)
@@ -61,14 +64,14 @@ def test_adamw_and_the_mean_of_the_weights_come_back(tmp_path: Path) -> None:
     assert loaded is not None
     other, other_optimizer, other_ema = made(1)
     checkpoint.restore(loaded, other, other_optimizer, other_ema)
-    for each, its in ((model, optimizer), (other, other_optimizer)):
-        for parameter in each.parameters():
+    for network, adamw in ((model, optimizer), (other, other_optimizer)):
+        for parameter in network.parameters():
             parameter.grad = torch.full_like(parameter, 2)
-        its.step()
+        adamw.step()
     ema.update(2)
     other_ema.update(2)
-    for one, two in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
-        assert torch.equal(one, two)
+    for saved, restored in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(saved, restored)
     for name, tensor in ema.weights.items():
         assert torch.equal(tensor, other_ema.weights[name])
 

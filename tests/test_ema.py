@@ -1,3 +1,5 @@
+"""The exponential moving average of the weights."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,28 +9,39 @@ from torch import nn
 from singleshot.train.ema import ModelEMA
 
 
-def test_the_mean_forgets_the_beginning_and_keeps_its_share_later() -> None:
+def model_with_weight(value: float) -> nn.Module:
     model = nn.Conv2d(1, 1, 1)
-    average = ModelEMA(model, 0.5)
-    weights = []
-    expected = model.weight.detach().clone()
-    for update in range(1, 30):
-        nn.init.constant_(model.weight, update)
-        weights.append(float(update))
-        average.update(update)
-        kept = min(0.5, (1 + update) / (10 + update))
-        expected = kept * expected + (1 - kept) * update
-    torch.testing.assert_close(average.weights["weight"], expected)
-    assert float(average.weights["weight"]) == pytest.approx(28, abs=0.01)  # the mean age of the weights is one update
+    nn.init.constant_(model.weight, value)
+    return model
+
+
+def test_the_first_steps_replace_most_of_the_initial_weights() -> None:
+    """decay 0.99 alone would leave 0.97 of the initial weight after three steps; the warm-up leaves 1/22."""
+    model = model_with_weight(1)
+    ema = ModelEMA(model, 0.99)
+    nn.init.zeros_(model.weight)
+    left = []
+    for step in (1, 2, 3):
+        ema.update(step)
+        left.append(float(ema.weights["weight"]))
+    assert left == pytest.approx([2 / 11, 2 / 11 * 3 / 12, 2 / 11 * 3 / 12 * 4 / 13])
+
+
+def test_later_the_average_keeps_its_decay() -> None:
+    model = model_with_weight(1)
+    ema = ModelEMA(model, 0.9)
+    nn.init.zeros_(model.weight)
+    ema.update(10_000)
+    assert float(ema.weights["weight"]) == pytest.approx(0.9)
 
 
 def test_counts_of_batch_normalisation_are_copied_and_the_model_gets_its_own_weights_back() -> None:
     model = nn.BatchNorm2d(2)
-    average = ModelEMA(model, 0.9)
+    ema = ModelEMA(model, 0.9)
     model(torch.ones(2, 2, 3, 3))
     nn.init.constant_(model.weight, 5)
-    average.update(100)
-    assert int(average.weights["num_batches_tracked"]) == 1
-    with average.applied():
+    ema.update(100)
+    assert int(ema.weights["num_batches_tracked"]) == 1
+    with ema.applied():
         torch.testing.assert_close(model.weight.detach(), torch.full((2,), 1 + 4 * (1 - 0.9)))
     assert model.weight.tolist() == [5, 5]

@@ -139,6 +139,18 @@ def test_each_data_set_may_have_its_own_split(data: Path, tmp_path: Path) -> Non
     assert len(plan.val_set) == 3
 
 
+def test_images_held_out_for_validation_are_not_trained_on(tmp_path: Path) -> None:
+    images: dict[str, Any] = {f"p{i:02}": [("cell", (2, 3, 20, 22))] for i in range(20)}
+    for index, split in enumerate(({"train": list(images)}, {})):
+        data = voc(tmp_path / f"voc{index}", images, split)
+        train_set, val_set, notes = read_sets([str(data)], OPTIONS)
+        assert val_set is not None
+        assert not set(train_set.files) & set(val_set.files)
+        assert len(set(train_set.files) | set(val_set.files)) == 20
+        assert len(val_set) == 4
+        assert "validating on 4 images, 4 of them held out of training" in notes
+
+
 def test_a_class_that_only_the_validation_images_have_is_named(tmp_path: Path) -> None:
     images: dict[str, Any] = {f"p{i}": [("cell" if i < 4 else "dot", (2, 3, 20, 22))] for i in range(6)}
     names = list(images)

@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 from singleshot.commands.train import train_command
 from singleshot.data import loader
@@ -32,16 +34,18 @@ def test_a_terminated_run_resumes_to_the_same_weights(
     options = replace(OPTIONS, out=tmp_path / "cut")
     original = TrainStep.__call__
 
-    def update_then_signal(*arguments: Any, step: int, **named: Any) -> Any:
-        figures = original(*arguments, step=step, **named)
+    def step_then_signal(*arguments: Any, step: int, **named: Any) -> Any:
+        losses = original(*arguments, step=step, **named)
         if step == 0:
             os.kill(os.getpid(), signal.SIGTERM)
-        return figures
+        return losses
 
-    monkeypatch.setattr(TrainStep, "__call__", update_then_signal)
+    monkeypatch.setattr(TrainStep, "__call__", step_then_signal)
     with pytest.raises(SingleshotError, match="SIGTERM after step 1; go on with --resume") as stop:
         train_command([str(data)], options)
     assert stop.value.exit_code == 143
+    assert "Not validated" in (tmp_path / "cut/last/README.md").read_text()
+    assert "stopped after step 1 of 4" in (tmp_path / "cut/report.html").read_text()
     monkeypatch.undo()
     with pytest.raises(RequestError, match="holds a run already"):
         train_command([str(data)], options)
@@ -59,18 +63,49 @@ def test_a_run_cut_after_every_update_ends_with_the_same_weights(
     assert train_command([str(data)], replace(modern, out=tmp_path / "whole")) == 0
     original = TrainStep.__call__
 
-    def update_then_signal(*arguments: Any, **named: Any) -> Any:
-        figures = original(*arguments, **named)
+    def step_then_signal(*arguments: Any, **named: Any) -> Any:
+        losses = original(*arguments, **named)
         os.kill(os.getpid(), signal.SIGTERM)
-        return figures
+        return losses
 
-    monkeypatch.setattr(TrainStep, "__call__", update_then_signal)
+    monkeypatch.setattr(TrainStep, "__call__", step_then_signal)
     for cut in range(20):
         options = replace(modern, out=tmp_path / "cut", resume=cut > 0, workers={5: 1, 12: 2}.get(cut, 0))
         with pytest.raises(SingleshotError, match=f"SIGTERM after step {cut + 1}; go on with --resume"):
             train_command([str(data)], options)
     assert train_command([str(data)], replace(modern, out=tmp_path / "cut", resume=True)) == 0
     assert_same_weights(tmp_path / "whole/last", tmp_path / "cut/last")
+
+
+@pytest.mark.parametrize("stop_after", [None, 2])
+def test_what_is_kept_are_the_weights_that_were_validated(
+    stop_after: int | None, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The EMA of the weights, not the weights themselves: in `best/`, in `last/`, and in that of a stopped run."""
+    options = replace(OPTIONS, out=tmp_path, settings=("ema_decay=0.9",), validate_every=1000, checkpoint_every=1)
+    train_step = TrainStep.__call__
+
+    def step_then_signal(*arguments: Any, step: int) -> Any:
+        losses = train_step(*arguments, step=step)
+        if step + 1 == stop_after:
+            os.kill(os.getpid(), signal.SIGINT)
+        return losses
+
+    monkeypatch.setattr(TrainStep, "__call__", step_then_signal)
+    if stop_after is None:
+        assert train_command([str(data)], options) == 0
+    else:
+        with pytest.raises(SingleshotError, match=f"SIGINT after step {stop_after}"):
+            train_command([str(data)], options)
+    saved = checkpoint.load_latest(tmp_path / "checkpoints")
+    assert saved is not None
+    for name in ("last", "best") if stop_after is None else ("last",):
+        kept = load_file(tmp_path / name / "model.safetensors")
+        weights = [key for key in kept if key.endswith("weight") and f"mean/{key}" in saved.optimizer]
+        assert len(weights) > 50
+        for key in weights:
+            assert torch.equal(kept[key], saved.optimizer[f"mean/{key}"]), key
+        assert any(not torch.equal(kept[key], saved.model[key]) for key in weights)
 
 
 def kill_workers() -> None:
@@ -84,13 +119,13 @@ def test_a_lost_worker_is_replaced_and_changes_nothing(
 ) -> None:
     original = TrainStep.__call__
 
-    def update_then_kill(*arguments: Any, step: int, **named: Any) -> Any:
-        figures = original(*arguments, step=step, **named)
+    def step_then_kill(*arguments: Any, step: int, **named: Any) -> Any:
+        losses = original(*arguments, step=step, **named)
         if step == 1:
             kill_workers()
-        return figures
+        return losses
 
-    monkeypatch.setattr(TrainStep, "__call__", update_then_kill)
+    monkeypatch.setattr(TrainStep, "__call__", step_then_kill)
     monkeypatch.setattr(loader, "PREFETCHED", 2)  # else all of the run is made before the kill
     options = replace(OPTIONS, out=tmp_path, workers=1)
     assert train_command([str(data)], options) == 0
