@@ -22,8 +22,8 @@ import numpy as np
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.augment.settings import AugmentSettings
+from singleshot.data.annotation_cache import FOLDER, AnnotationCache
 from singleshot.data.coco import read_coco
-from singleshot.data.kept import FOLDER, Kept
 from singleshot.data.loader import TrainingDataset
 
 
@@ -61,12 +61,12 @@ def measure(folder: Path) -> None:
     """Open and share the set in this process; what was opened before is kept."""
     before = resident()
     started = time.perf_counter()
-    kept = Kept.of(folder, "coco", "train2017")
-    assert kept is not None
-    annotations = kept.load()
+    cache = AnnotationCache.of(folder, "coco", "train2017")
+    assert cache is not None
+    annotations = cache.load()
     if annotations is None:
         annotations = read_coco(folder, split="train2017").annotations
-        kept.store(annotations)
+        cache.store(annotations)
     opened = time.perf_counter() - started
     samples = TrainingDataset(annotations, CaffeAugmentation((300, 300), (123, 117, 104), AugmentSettings()), seed=0)
     del annotations

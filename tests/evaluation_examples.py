@@ -22,7 +22,7 @@ def annotations(
     class_names: Sequence[str] = ("cat", "dog"),
     difficult: Sequence[bool] | None = None,
     crowd: Sequence[bool] | None = None,
-    layout: str = "voc",
+    format_name: str = "voc",
     ids: Sequence[str] | None = None,
     root: Path = Path("set"),
 ) -> Annotations:
@@ -31,7 +31,7 @@ def annotations(
     boxes = rows[:, :4].astype(np.float32)
     none = np.zeros(len(rows), bool)
     return Annotations(
-        layout=layout,
+        format=format_name,
         root=root,
         files=tuple(f"images/{i:03d}.jpg" for i in range(len(images))),
         ids=tuple(ids or (f"{i:03d}" for i in range(len(images)))),

@@ -22,7 +22,7 @@ def ground_truth_set(
     boxes = np.asarray(boxes_xyxy, np.float32).reshape(-1, 4)
     count = len(boxes)
     return Annotations(
-        layout="voc",
+        format="voc",
         root=Path(),
         files=("a.jpg",),
         ids=("a",),

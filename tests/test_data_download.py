@@ -15,8 +15,7 @@ import pytest
 
 from singleshot.cli.main import run
 from singleshot.data import download as downloading
-from singleshot.data.download import DOWNLOADS, RECORDED, Archive, Source, download, fetch
-from singleshot.data.unpack import unpack
+from singleshot.data.download import DOWNLOADS, RECORDED, Archive, Source, download, fetch, unpack
 from singleshot.errors import DataError, DownloadError, HashError, MachineError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -220,7 +219,7 @@ def test_damaged_and_huge_archives_are_refused(tmp_path: Path, monkeypatch: pyte
     for name in ("a.tar", "a.zip"):
         with pytest.raises(DataError, match="is damaged"):
             unpack(tmp_path / name, tmp_path / "in")
-    monkeypatch.setattr("singleshot.data.unpack.MOST_BYTES", 100)
+    monkeypatch.setattr("singleshot.data.download.MOST_BYTES", 100)
     (tmp_path / "b.zip").write_bytes(zip_of({"a": b"x" * 600}))
     with pytest.raises(DataError, match="unpacks to more"):
         unpack(tmp_path / "b.zip", tmp_path / "in")

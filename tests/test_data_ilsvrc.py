@@ -8,7 +8,7 @@ import pytest
 
 from data_fixtures import Object, image, xml
 from singleshot.cli.main import run
-from singleshot.data.ilsvrc_classes import ILSVRC_CLASSES, ILSVRC_NAMES
+from singleshot.data.class_names import ILSVRC_CLASSES, ILSVRC_NAMES
 from singleshot.data.recognise import default_splits, open_data, read_splits, recognise, splits
 from singleshot.errors import DataError, UnknownNameError
 
@@ -62,7 +62,7 @@ def test_lists_of_single_classes_are_one_split_of_their_positives(data: Path) ->
     assert default_splits(data) == ("train", "val", None)
     train = open_data(data, split="train")
     assert sorted(train.ids) == ["ILSVRC2013_train/n01/a", "ILSVRC2013_train/n02/b"]
-    assert train.layout == "ilsvrc"
+    assert train.format == "ilsvrc"
     assert train.class_names == ILSVRC_CLASSES
     assert train.category_ids == tuple(range(1, 201))
     assert sorted(train.class_names[label] for label in train.labels) == ["ant", "ant", "zebra"]

@@ -7,8 +7,8 @@ import pytest
 
 from data_fixtures import coco, coco_content, image, voc, xml, yolo
 from golden import SHARED, needs_shared
+from singleshot.data.class_names import COCO_CLASSES, COCO_TO_VOC
 from singleshot.data.classes import join, only_classes, relabel, with_classes
-from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
 from singleshot.data.recognise import DefaultSplits, default_splits, open_data, recognise, splits
 from singleshot.data.splitting import split
 from singleshot.errors import DataError, RequestError
@@ -24,9 +24,9 @@ def test_formats(tmp_path: Path) -> None:
     assert recognise(voc(tmp_path / "v", {"a": [CAT]})) == "voc"
     assert recognise(coco(tmp_path / "c", coco_content())) == "coco"
     assert recognise(yolo(tmp_path / "y", {"a": ""})) == "yolo"
-    for name, layout in {"x.json": "coco", "x.YAML": "yolo", "x.csv": "csv"}.items():
+    for name, format_name in {"x.json": "coco", "x.YAML": "yolo", "x.csv": "csv"}.items():
         (tmp_path / name).touch()
-        assert recognise(tmp_path / name) == layout
+        assert recognise(tmp_path / name) == format_name
 
 
 @pytest.mark.parametrize("name", ["nowhere", "note.txt", "empty"])
@@ -148,7 +148,7 @@ def test_join_unites_classes_and_paths(tmp_path: Path) -> None:
     assert both.class_names == ("cat", "sheep", "dog")
     assert both.labels.tolist() == [1, 0, 2, 2]
     assert both.starts.tolist() == [0, 2, 2, 3, 4]
-    assert both.layout == "joined"
+    assert both.format == "joined"
     assert both.category_ids == (1, 2, 3)
     assert both.ids == ("a", "b", "10", "11")
     assert [both.path(i) for i in range(4)] == [one.path(i) for one in (first, second) for i in range(2)]
@@ -159,7 +159,7 @@ def test_join_unites_classes_and_paths(tmp_path: Path) -> None:
 def test_join_keeps_what_agrees(tmp_path: Path) -> None:
     root = coco(coco(tmp_path / "c", coco_content()), coco_content(1), split="val2017")
     both = join([open_data(root, split="train2017"), open_data(root, split="val2017")])
-    assert (both.layout, both.category_ids) == ("coco", (1, 3))
+    assert (both.format, both.category_ids) == ("coco", (1, 3))
     assert both.ids == ("1/10", "1/11", "2/10")  # both name an image 10
     assert join([both]) is both
     with pytest.raises(DataError, match="no data set"):

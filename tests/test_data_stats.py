@@ -12,7 +12,7 @@ from golden import SHARED, needs_shared
 from singleshot.cli.data import app
 from singleshot.data.recognise import open_data
 from singleshot.data.stats import stats, write_stats
-from singleshot.data.stats_images import box_plots, class_plot, contact_sheet
+from singleshot.data.stats_plots import box_plots, class_plot, contact_sheet
 
 if TYPE_CHECKING:
     from pathlib import Path

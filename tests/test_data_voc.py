@@ -9,8 +9,7 @@ import pytest
 
 from data_fixtures import image, voc, xml
 from golden import SHARED, needs_shared
-from singleshot.data.safe_xml import LIMIT_BYTES, parse_xml
-from singleshot.data.voc import read_voc, voc_splits
+from singleshot.data.voc import LIMIT_BYTES, parse_xml, read_voc, voc_splits
 from singleshot.errors import DataError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def test_an_annotation_that_never_ends_is_a_fault(tmp_path: Path) -> None:
 def test_numbers_count_objects_that_were_left_out(tmp_path: Path) -> None:
     reading = read_voc(voc(tmp_path / "v", {"a": xml([("cat", ("?", 1, 2, 3)), CAT])}))
     assert reading.faults[0].number == 1
-    assert reading.numbers.tolist() == [2]
+    assert reading.object_numbers.tolist() == [2]
 
 
 def test_missing_and_doubled_entries(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def packed(document: dict) -> Annotations:
     boxes[:, 2:] += boxes[:, :2]
     crowd = np.array([bool(a["iscrowd"]) for a in flat], bool)
     return Annotations(
-        layout="coco",
+        format="coco",
         root=Path("val2017"),
         files=tuple(i["file_name"] for i in document["images"]),
         ids=tuple(str(i["id"]) for i in document["images"]),
@@ -172,7 +172,7 @@ def crowded_set(seed: int, *, digits: int = 1) -> tuple[Annotations, list[Detect
             rows.append((x, y, x + side, y + side + 2, int(generator.integers(2)), round(generator.random(), digits)))
         found.append(detections(rows))
     difficult = [bool(flag) for flag in generator.random(sum(map(len, ground_truth))) < 0.1]
-    return annotations(ground_truth, difficult=difficult, layout="coco"), found
+    return annotations(ground_truth, difficult=difficult, format_name="coco"), found
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -208,7 +208,7 @@ def test_sizes_stay_with_their_objects_when_classes_are_dropped_or_joined(seed):
 
 
 def test_crowd_swallows_and_small_areas_are_absent():
-    ground_truth = annotations([[(0, 0, 100, 100, 0), (100, 0, 200, 100, 0)]], crowd=[False, True], layout="coco")
+    ground_truth = annotations([[(0, 0, 100, 100, 0), (100, 0, 200, 100, 0)]], crowd=[False, True], format_name="coco")
     found = [detections([(0, 0, 100, 100, 0, 0.5), (110, 0, 150, 50, 0, 0.9), (150, 0, 190, 50, 0, 0.8)])]
     result = evaluate(ground_truth, found)
     assert result.numbers["AP"] == pytest.approx(1)

@@ -85,4 +85,4 @@ def test_two_models_compare_by_it():
     result = compare(ground_truth, found, found, protocol="ilsvrc", resamples=20)
     assert result.against == pytest.approx(evaluate(ground_truth, found, "ilsvrc").mean_ap)
     assert result.low == result.high == 0
-    assert default_protocol(annotations([[]], layout="ilsvrc")) == "ilsvrc"
+    assert default_protocol(annotations([[]], format_name="ilsvrc")) == "ilsvrc"

@@ -28,7 +28,7 @@ def make_set(folder: Path, images: int = 5) -> Annotations:
     total = int(counts.sum())
     corner = generator.uniform(0, 20, (total, 2))
     return Annotations(
-        layout="csv",
+        format="csv",
         root=folder,
         files=tuple(f"{i}.png" for i in range(images)),
         ids=tuple(str(i) for i in range(images)),

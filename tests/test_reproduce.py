@@ -12,7 +12,7 @@ import pytest
 
 from data_fixtures import coco, coco_content, voc
 from singleshot.cli.main import run
-from singleshot.data.coco_to_voc import COCO_CLASSES
+from singleshot.data.class_names import COCO_CLASSES
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.lab.bench.contest import Contestant
 from singleshot.lab.reproduce import speed, training

@@ -18,7 +18,7 @@ from foreign_nets import centre_form_boxes, randomised, with_ratios
 from golden import SHARED, needs_shared
 from singleshot.cli.main import run
 from singleshot.commands.import_weights import import_files
-from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
+from singleshot.data.class_names import COCO_CLASSES, COCO_TO_VOC
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.runtime.detector import Detector

@@ -68,7 +68,7 @@ class Annotations:
     The ground-truth boxes of image i are the rows `starts[i]` to `starts[i + 1]`.
 
     Attributes:
-        layout: the format it was read from: `voc`, `coco`, `yolo` or `csv`.
+        format: the format it was read from: `voc`, `coco`, `yolo` or `csv`.
         root: folder that `files` are relative to.
         files: one image path each, relative to `root`, with forward slashes.
         ids: the set's own name of each image (VOC id, COCO image id as text, else the file's stem).
@@ -77,7 +77,7 @@ class Annotations:
         sizes_wh: width and height of each image as the annotation states it, (0, 0) where it states none.
     """
 
-    layout: str
+    format: str
     root: Path
     files: Sequence[str]
     ids: Sequence[str]
@@ -122,7 +122,7 @@ class Annotations:
         rows = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
         counts = [len(piece) for piece in pieces]
         return Annotations(
-            layout=self.layout,
+            format=self.format,
             root=self.root,
             files=tuple(self.files[i] for i in indices),
             ids=tuple(self.ids[i] for i in indices),

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from singleshot.data.faults import Fault, Reading
-from singleshot.data.headers import size_fault, without_path
+from singleshot.data.builder import ReadResult
+from singleshot.data.faults import Fault
+from singleshot.data.images import size_fault, without_path
 from singleshot.data.recognise import read_splits
 from singleshot.degenerate_boxes import BOX_FAULTS, GOOD, box_faults
 from singleshot.errors import DataError, ImageError
@@ -166,7 +167,7 @@ def _decode(annotations: Annotations, index: int) -> _Image:
         return _Image(message=without_path(error, annotations, index))
 
 
-def _image_faults(reading: Reading, seen: dict[str, _Image]) -> Iterator[Fault]:
+def _image_faults(reading: ReadResult, seen: dict[str, _Image]) -> Iterator[Fault]:
     annotations = reading.annotations
     for index, file in enumerate(annotations.files):
         image = seen[file]
@@ -180,7 +181,7 @@ def _image_faults(reading: Reading, seen: dict[str, _Image]) -> Iterator[Fault]:
             yield Fault("unreadable image", file, image.message)
 
 
-def _box_faults(reading: Reading, seen: dict[str, _Image]) -> Iterator[Fault]:
+def _box_faults(reading: ReadResult, seen: dict[str, _Image]) -> Iterator[Fault]:
     """Bad boxes, judged by the real size of the image, else by the size that the annotation states."""
     annotations = reading.annotations
     real = np.array([seen[file].size_wh for file in annotations.files], np.int64).reshape(-1, 2)
@@ -195,10 +196,10 @@ def _box_faults(reading: Reading, seen: dict[str, _Image]) -> Iterator[Fault]:
         box = ", ".join(f"{value:g}" for value in annotations.boxes_xyxy[row])
         width, height = sizes[image]
         detail = f"{name} [{box}]" + (f" in an image of {width}x{height}" if width else "")
-        yield Fault(BOX_FAULTS[found[row]], annotations.files[image], detail, int(reading.numbers[row]))
+        yield Fault(BOX_FAULTS[found[row]], annotations.files[image], detail, int(reading.object_numbers[row]))
 
 
-def _class_faults(reading: Reading, class_names: Sequence[str] | None) -> Iterator[Fault]:
+def _class_faults(reading: ReadResult, class_names: Sequence[str] | None) -> Iterator[Fault]:
     if class_names is None:
         return
     annotations = reading.annotations
@@ -207,7 +208,7 @@ def _class_faults(reading: Reading, class_names: Sequence[str] | None) -> Iterat
     for row in np.flatnonzero(unknown[annotations.labels]) if len(unknown) else ():
         name = annotations.class_names[annotations.labels[row]]
         detail = f"{name}; expected {', '.join(class_names)}"
-        yield Fault("unknown class", annotations.files[images[row]], detail, int(reading.numbers[row]))
+        yield Fault("unknown class", annotations.files[images[row]], detail, int(reading.object_numbers[row]))
 
 
 def _copies(annotations: Annotations, seen: dict[str, _Image]) -> Iterator[Fault]:
@@ -221,7 +222,7 @@ def _copies(annotations: Annotations, seen: dict[str, _Image]) -> Iterator[Fault
         first.setdefault(digest, file)
 
 
-def _shared_images(readings: dict[str, Reading], seen: dict[str, _Image]) -> Iterator[Fault]:
+def _shared_images(readings: dict[str, ReadResult], seen: dict[str, _Image]) -> Iterator[Fault]:
     """Images to learn from that are also there to measure with, under the same name or another."""
     members = {
         name: {seen[file].digest or file.encode(): file for file in reading.annotations.files}

@@ -35,7 +35,7 @@ def with_classes(annotations: Annotations, class_names: Sequence[str]) -> Annota
         )
     same = tuple(class_names) == annotations.class_names
     ids = annotations.category_ids if same else tuple(range(1, len(class_names) + 1))
-    if annotations.layout == "coco" and set(class_names) <= set(annotations.class_names):
+    if annotations.format == "coco" and set(class_names) <= set(annotations.class_names):
         ids = tuple(annotations.category_ids[annotations.class_names.index(name)] for name in class_names)
     position = {name: label for label, name in enumerate(class_names)}
     renumber = np.array([position.get(name, -1) for name in annotations.class_names], np.int64)
@@ -77,7 +77,7 @@ def relabel(annotations: Annotations, mapping: Mapping[str, str | None]) -> Anno
 def join(sets: Sequence[Annotations]) -> Annotations:
     """Several sets as one: their images one behind the other, their class names united in order of first appearance.
 
-    The layout is the sets' own where they share one, else `joined`. COCO's category ids stay where all sets agree on
+    The format is the sets' own where they share one, else `joined`. COCO's category ids stay where all sets agree on
     them. Ids stay where no two sets share one, else each is preceded by the number of its set ("2/000012").
     """
     if not sets:
@@ -91,9 +91,9 @@ def join(sets: Sequence[Annotations]) -> Annotations:
     offsets = np.cumsum([0, *(len(one.labels) for one in sets)])
     starts = [one.starts[:-1] + offset for one, offset in zip(sets, offsets[:-1], strict=True)]
     clash = sum(len(set(one.ids)) for one in sets) != len({name for one in sets for name in one.ids})
-    layouts = {one.layout for one in sets}
+    formats = {annotations.format for annotations in sets}
     return Annotations(
-        layout=layouts.pop() if len(layouts) == 1 else "joined",
+        format=formats.pop() if len(formats) == 1 else "joined",
         root=root,
         files=files,
         ids=tuple(f"{i}/{name}" if clash else name for i, one in enumerate(sets, 1) for name in one.ids),
@@ -111,7 +111,7 @@ def join(sets: Sequence[Annotations]) -> Annotations:
 
 def _united_category_ids(sets: Sequence[Annotations]) -> dict[str, int]:
     """Category id of every name where all sets are COCO's and agree, else nothing."""
-    if any(one.layout != "coco" for one in sets):
+    if any(one.format != "coco" for one in sets):
         return {}
     pairs = {pair for one in sets for pair in zip(one.class_names, one.category_ids, strict=True)}
     by_name = dict(pairs)

@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from singleshot.data.faults import Fault, Reading
-from singleshot.data.packing import Packer
+from singleshot.data.builder import AnnotationBuilder, ReadResult
+from singleshot.data.faults import Fault
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import parse_json, read_regular
 
@@ -29,7 +29,7 @@ def coco_files(path: Path) -> dict[str, Path]:
     return {file.parent.name: file for file in sorted(path.glob(f"*/{ROBOFLOW}"))}
 
 
-def read_coco(path: Path, *, split: str | None = None) -> Reading:
+def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
     """The ground-truth boxes of one COCO json: of the split, or of the only one there is.
 
     Raises:
@@ -46,7 +46,7 @@ def read_coco(path: Path, *, split: str | None = None) -> Reading:
     return _read_file(file, name)
 
 
-def _read_file(file: Path, split: str) -> Reading:
+def _read_file(file: Path, split: str) -> ReadResult:
     try:
         content = parse_json(read_regular(file, LIMIT_BYTES), each_object=_without_segmentation)
     except (OSError, ValueError) as error:
@@ -61,15 +61,15 @@ def _read_file(file: Path, split: str) -> Reading:
     objects = _objects_by_image(content["annotations"], images, file.name, faults)
     folder = _image_folder(root, file.parent, split, images)
     prefix = folder.relative_to(root).as_posix() + "/" if folder != root else ""
-    packer = Packer()
+    builder = AnnotationBuilder()
     for identity, image in images.items():
         name = prefix + image["file_name"].replace("\\", "/")
-        packer.add_image(name, str(identity), width=_side(image, "width"), height=_side(image, "height"))
+        builder.add_image(name, str(identity), width=_side(image, "width"), height=_side(image, "height"))
         for number, item in enumerate(objects.get(identity, ()), 1):
-            _add_object(packer, item, names, Fault("malformed", name, "", number), faults)
-    return packer.finish(
-        [*faults, *_missing_images(folder, prefix, packer.files)],
-        layout="coco",
+            _add_object(builder, item, names, Fault("malformed", name, "", number), faults)
+    return builder.finish(
+        [*faults, *_missing_images(folder, prefix, builder.files)],
+        format_name="coco",
         root=root,
         class_names=tuple(names.values()),
         category_ids=tuple(names),
@@ -150,7 +150,9 @@ def _objects_by_image(
     return objects
 
 
-def _add_object(packer: Packer, item: dict[str, Any], names: dict[int, str], fault: Fault, faults: list[Fault]) -> None:
+def _add_object(
+    builder: AnnotationBuilder, item: dict[str, Any], names: dict[int, str], fault: Fault, faults: list[Fault]
+) -> None:
     """Add one annotation, or a fault that says what is wrong with it; `fault` says where it stands."""
     box, category, area = item.get("bbox"), item.get("category_id"), item.get("area")
     which = f"annotation {item.get('id')!r}"
@@ -164,7 +166,7 @@ def _add_object(packer: Packer, item: dict[str, Any], names: dict[int, str], fau
     else:
         left, top, width, height = map(float, box)
         crowd = bool(item.get("iscrowd"))
-        packer.add_box(
+        builder.add_box(
             (left, top, left + width, top + height),
             names[category],
             number=fault.number,

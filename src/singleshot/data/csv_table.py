@@ -10,10 +10,10 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.classes import class_order
-from singleshot.data.faults import Fault, Reading
-from singleshot.data.headers import sizes_or_reasons
-from singleshot.data.packing import Packer
+from singleshot.data.faults import Fault
+from singleshot.data.images import sizes_or_reasons
 from singleshot.errors import DataError, UnknownNameError
 
 LONGEST_NAME = 2000  # characters
@@ -36,7 +36,7 @@ def looks_like_ours(file: Path) -> bool:
     return _is_header(row) or (len(row) == 6 and all(_number(cell) is not None or not cell for cell in row[1:5]))
 
 
-def read_csv(path: Path, *, split: str | None = None) -> Reading:
+def read_csv(path: Path, *, split: str | None = None) -> ReadResult:
     """The ground-truth boxes of a CSV, or of all the CSVs of a folder.
 
     Class names stand in VOC's order where all are VOC's, else alphabetical.
@@ -57,7 +57,7 @@ def read_csv(path: Path, *, split: str | None = None) -> Reading:
                 names.add(row[3])
             if split in {None, name}:
                 images.setdefault(row[1], []).append(row)
-    packer, faults = Packer(), list[Fault]()
+    builder, faults = AnnotationBuilder(), list[Fault]()
     sizes = sizes_or_reasons([root / image for image in images])
     for (image, rows), size in zip(images.items(), sizes, strict=True):
         if isinstance(size, str):
@@ -65,15 +65,15 @@ def read_csv(path: Path, *, split: str | None = None) -> Reading:
             reason = "there is no such file" if missing else size.removeprefix(f"{root / image}: ")
             faults.append(Fault("missing image" if missing else "unreadable image", image, reason))
             size = (0, 0)
-        packer.add_image(image, Path(image).stem, width=size[0], height=size[1])
+        builder.add_image(image, Path(image).stem, width=size[0], height=size[1])
         for number, (line, _, cells, label) in enumerate((row for row in rows if any(row[2]) or row[3]), 1):
             box = [_number(cell) for cell in cells]
             if not label or None in box:
                 detail = f"line {line}: expected four numbers and a label, got {','.join([*cells, label])[:60]!r}"
                 faults.append(Fault("malformed", image, detail, number))
             else:
-                packer.add_box([value for value in box if value is not None], label, number=number)
-    return packer.finish(faults, layout="csv", root=root, class_names=class_order(names))
+                builder.add_box([value for value in box if value is not None], label, number=number)
+    return builder.finish(faults, format_name="csv", root=root, class_names=class_order(names))
 
 
 def _rows(file: Path) -> Iterator[list[str]]:

@@ -10,14 +10,16 @@ import hashlib
 import http.client
 import json
 import shutil
+import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
-from singleshot.data.unpack import unpack
-from singleshot.errors import DownloadError, HashError, MachineError, UnknownNameError
+from singleshot.errors import DataError, DownloadError, HashError, MachineError, UnknownNameError
 from singleshot.files import write_whole
 
 Progress = Callable[[str, int, int], None]
@@ -25,6 +27,8 @@ Progress = Callable[[str, int, int], None]
 
 
 CHUNK = 1 << 20
+MOST_BYTES, MOST_FILES = 200 << 30, 2_000_000
+"""Largest archive, unpacked."""
 TRIES = 5
 """Connections in a row that may bring nothing."""
 TIMEOUT = 60.0
@@ -230,3 +234,57 @@ def _check(path: Path, md5: str | None, record: Path) -> None:
         )
     if md5 is None and path.name not in known:
         write_whole(record, json.dumps({**known, path.name: found}, indent=1) + "\n")
+
+
+def unpack(archive: Path, into: Path) -> None:
+    """Unpack a `.tar` or `.zip`: ordinary files alone, none outside `into`; files that are there are replaced.
+
+    Raises:
+        DataError: a link, a device, a name that leads outside, more than `MOST_BYTES` or `MOST_FILES`, or a damaged
+            archive; files that came before it stay.
+    """
+    total = 0
+    try:
+        for count, (name, size, content) in enumerate(_members(archive), 1):
+            target = into / _inside(name, archive)
+            total += size
+            if total > MOST_BYTES or count > MOST_FILES:
+                raise DataError(f"{archive} unpacks to more than {MOST_BYTES >> 30} GiB or {MOST_FILES:,} files")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as file:
+                shutil.copyfileobj(content, file, CHUNK)
+            if target.stat().st_size != size:
+                raise DataError(f"{archive}: {name} is damaged")
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError) as error:
+        raise DataError(f"{archive} is damaged: {error}") from error
+
+
+def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
+    """Name, size and content of each file of an archive; folders are made as they are needed."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as package:
+            for info in package.infolist():
+                kind = info.external_attr >> 28  # of the Unix mode: 0 where none is stated, 8 a file, 4 a folder
+                if info.is_dir():
+                    continue
+                if kind not in {0, 8}:
+                    raise DataError(f"{archive} holds {info.filename}, which is no ordinary file")
+                with package.open(info) as content:
+                    yield info.filename, info.file_size, content
+        return
+    with tarfile.open(archive, "r:*") as package:
+        for member in package:
+            if member.isdir():
+                continue
+            stream = package.extractfile(member) if member.isfile() else None
+            if stream is None:
+                raise DataError(f"{archive} holds {member.name}, which is no ordinary file")
+            with stream:
+                yield member.name, member.size, stream
+
+
+def _inside(name: str, archive: Path) -> Path:
+    place = PurePosixPath(name.replace("\\", "/"))
+    if place.is_absolute() or ".." in place.parts or ":" in name or "\0" in name or not place.parts:
+        raise DataError(f"{archive} holds {name!r}, which leads outside its folder")
+    return Path(*place.parts)

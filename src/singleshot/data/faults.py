@@ -8,10 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from singleshot.errors import DataError
-from singleshot.types import Annotations
 
 SHOWN = 20  # of each kind
 
@@ -70,28 +67,6 @@ class Fault:
     def __str__(self) -> str:
         where = f"{self.file}, object {self.number}" if self.number else self.file
         return f"{where}: {self.detail}"
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """What a reader found: the ground-truth boxes, bad boxes included, and the faults that it met on the way.
-
-    Attributes:
-        annotations: every image and every object that could be understood.
-        numbers: (M,) int32, which object of its image each box is, from 1, counting also those left out.
-        faults: what could not be understood or does not fit together.
-    """
-
-    annotations: Annotations
-    numbers: np.ndarray
-    faults: tuple[Fault, ...] = ()
-
-    def select(self, images: Sequence[int], faults: Sequence[Fault]) -> Reading:
-        """Only these images, with these faults."""
-        starts = self.annotations.starts
-        rows = [self.numbers[starts[i] : starts[i + 1]] for i in images]
-        numbers = np.concatenate(rows) if rows else self.numbers[:0]
-        return Reading(self.annotations.subset(images), numbers, tuple(faults))
 
 
 def refuse(faults: Sequence[Fault], *, where: str) -> None:

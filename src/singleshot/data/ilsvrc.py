@@ -12,11 +12,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from singleshot.data.faults import Fault, Reading
-from singleshot.data.ilsvrc_classes import ILSVRC_CLASSES, ILSVRC_NAMES
-from singleshot.data.packing import Packer
-from singleshot.data.safe_xml import LIMIT_BYTES
-from singleshot.data.voc import VocImage, read_voc_xml
+from singleshot.data.builder import AnnotationBuilder, ReadResult
+from singleshot.data.class_names import ILSVRC_CLASSES, ILSVRC_NAMES
+from singleshot.data.faults import Fault
+from singleshot.data.voc import LIMIT_BYTES, VocImage, read_voc_xml
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
 
@@ -38,7 +37,7 @@ def ilsvrc_splits(root: Path) -> list[str]:
     return [*([TRAIN] if len(others) < len(names) and TRAIN not in others else []), *others]
 
 
-def read_ilsvrc(root: Path, *, split: str | None = None) -> Reading:
+def read_ilsvrc(root: Path, *, split: str | None = None) -> ReadResult:
     """The ground-truth boxes of a tree, or of one of its splits, with the faults met on the way.
 
     Raises:
@@ -86,8 +85,8 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read as a list of images: {error}") from None
 
 
-def _read(root: Path, places: list[str]) -> Reading:
-    packer, faults = Packer(), list[Fault]()
+def _read(root: Path, places: list[str]) -> ReadResult:
+    builder, faults = AnnotationBuilder(), list[Fault]()
     for place in places:
         name, image = f"{ANNOTATIONS}/{place}.xml", f"{IMAGES}/{place}.JPEG"
         ground_truth = VocImage("", 0, 0, (), ())
@@ -100,9 +99,9 @@ def _read(root: Path, places: list[str]) -> Reading:
         if not (root / image).is_file():
             faults.append(Fault("missing image", name, f"no image {image}"))
         identity = place.partition("/")[2]
-        packer.add_image(image, identity, width=ground_truth.width, height=ground_truth.height)
+        builder.add_image(image, identity, width=ground_truth.width, height=ground_truth.height)
         for number, box, synset, _ in ground_truth.objects:
-            packer.add_box(box, ILSVRC_NAMES.get(synset, synset), number=number)
+            builder.add_box(box, ILSVRC_NAMES.get(synset, synset), number=number)
         faults += ground_truth.faults
-    others = sorted(set(packer.class_numbers) - set(ILSVRC_CLASSES))
-    return packer.finish(faults, layout="ilsvrc", root=root, class_names=(*ILSVRC_CLASSES, *others))
+    others = sorted(set(builder.class_numbers) - set(ILSVRC_CLASSES))
+    return builder.finish(faults, format_name="ilsvrc", root=root, class_names=(*ILSVRC_CLASSES, *others))

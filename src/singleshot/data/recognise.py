@@ -1,21 +1,22 @@
-"""Open a data set of any format that we read."""
+"""Recognise the format of a data set and open it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from singleshot.data.annotation_cache import AnnotationCache
+from singleshot.data.builder import ReadResult
 from singleshot.data.classes import join, with_classes
 from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.csv_table import csv_files, read_csv
-from singleshot.data.faults import MISSING, Reading, refuse
-from singleshot.data.headers import header_faults
+from singleshot.data.faults import MISSING, refuse
 from singleshot.data.ilsvrc import ANNOTATIONS as ILSVRC_ANNOTATIONS
 from singleshot.data.ilsvrc import ilsvrc_splits, is_ilsvrc, read_ilsvrc
-from singleshot.data.kept import Kept
+from singleshot.data.images import header_faults
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.yolo import read_yolo, yaml_file, yolo_images, yolo_set
 from singleshot.errors import DataError, RequestError
@@ -32,11 +33,54 @@ _EXPECTED = (
 
 
 class DefaultSplits(NamedTuple):
-    """The splits to train, validate and test on; None where the set has none such."""
+    """Names of the splits to train, validate and test on; None where the set has no such split."""
 
     train: str | None
     val: str | None
     test: str | None
+
+
+class Format(NamedTuple):
+    """How sets of one format are read.
+
+    Attributes:
+        read: the ground truth of a split, or of the whole set (None), with the faults met on the way.
+        split_names: found without reading the ground truth.
+        states_sizes: the annotations state every image's size, so images may be missing (`open_data`'s `partial`).
+    """
+
+    read: Callable[[Path, str | None], ReadResult]
+    split_names: Callable[[Path], list[str]]
+    states_sizes: bool
+
+
+def _read_all_coco(path: Path, split: str | None) -> ReadResult:
+    """One split of a COCO set, or all its json files as one set."""
+    if split is not None or len(coco_files(path)) == 1:
+        return read_coco(path, split=split)
+    parts = [read_coco(path, split=name) for name in coco_files(path)]
+    return ReadResult(
+        join([part.annotations for part in parts]),
+        np.concatenate([part.object_numbers for part in parts]),
+        tuple(fault for part in parts for fault in part.faults),
+    )
+
+
+FORMATS = {
+    "voc": Format(lambda path, split: read_voc(path, split=split), lambda path: list(voc_splits(path)), True),
+    "ilsvrc": Format(lambda path, split: read_ilsvrc(path, split=split), ilsvrc_splits, True),
+    "coco": Format(_read_all_coco, lambda path: [] if path.is_file() else list(coco_files(path)), True),
+    "yolo": Format(
+        lambda path, split: read_yolo(path, split=split),
+        lambda path: [name for name in yolo_set(path).sources if name],
+        False,
+    ),
+    "csv": Format(
+        lambda path, split: read_csv(path, split=split),
+        lambda path: [] if path.is_file() else list(csv_files(path)),
+        False,
+    ),
+}
 
 
 def open_data(
@@ -47,42 +91,43 @@ def open_data(
     headers: bool = True,
     partial: bool = False,
 ) -> Annotations:
-    """Recognise the format and read the ground-truth boxes of a split, or of all images.
+    """Recognise the format and read the ground truth of a split, or of all images.
 
     Args:
         path: a VOC, ILSVRC DET, COCO, YOLO or CSV set.
-        split: its name; left out, every image of the set.
-        class_names: number the labels by these names; left out, the set's own.
-        headers: also refuse images that are none, or not of the size that the annotation states (reads every header).
-        partial: images may be missing: this machine holds a part of them. VOC, ILSVRC and COCO, whose annotations
-            tell the sizes.
+        split: its name; None: every image of the set.
+        class_names: number the labels by these names; None: the set's own.
+        headers: read every image's header, and refuse files that are no image or not of the annotated size.
+        partial: images may be missing (this machine holds a part of them). Only for VOC, ILSVRC and COCO, whose
+            annotations state the sizes.
 
-    A COCO or CSV file that was read before is not read and checked again where `SINGLESHOT_CACHE` names a folder to
-    keep its annotations in; see `data.kept`.
+    Where the environment variable SINGLESHOT_CACHE names a folder, a COCO or CSV file that was read and checked before
+    comes from the cache there (`data.annotation_cache`).
 
     Raises:
-        RequestError: no such path or split, or no format, or several formats, recognised there; a part of another
-            format.
-        DataError: the set is empty, has faults that forbid training, or objects of unknown classes.
+        RequestError: no such path or split; no format, or several, recognised there; `partial` with another format.
+        DataError: the set is empty, has faults that forbid training, or has objects of unknown classes.
     """
     path = Path(path)
-    layout = recognise(path)
-    kept = Kept.of(path, layout, split)
-    annotations = None if kept is None else kept.load()
+    format_name = recognise(path)
+    cache = AnnotationCache.of(path, format_name, split)
+    annotations = None if cache is None else cache.load()
     if annotations is None:
-        annotations = _open(path, layout, split, headers=headers, partial=partial)
-        if kept is not None and headers and not partial:
-            kept.store(annotations)
+        annotations = _open(path, format_name, split, headers=headers, partial=partial)
+        if cache is not None and headers and not partial:
+            cache.store(annotations)
     return annotations if class_names is None else with_classes(annotations, class_names)
 
 
-def _open(path: Path, layout: str, split: str | None, *, headers: bool, partial: bool) -> Annotations:
-    if partial and layout not in {"voc", "ilsvrc", "coco"}:
-        raise RequestError(f"{path}: of a {layout} set all images must be here; of VOC, ILSVRC and COCO a part will do")
-    reading = _read(path, layout, split)
-    annotations = reading.annotations
+def _open(path: Path, format_name: str, split: str | None, *, headers: bool, partial: bool) -> Annotations:
+    if partial and not FORMATS[format_name].states_sizes:
+        raise RequestError(
+            f"{path}: of a {format_name} set all images must be here; only VOC, ILSVRC and COCO sets can be partial"
+        )
+    result = _read(path, format_name, split)
+    annotations = result.annotations
     where = f"{path}, split {split}" if split else str(path)
-    refuse([fault for fault in reading.faults if not partial or fault.kind != MISSING], where=where)
+    refuse([fault for fault in result.faults if not partial or fault.kind != MISSING], where=where)
     refuse(header_faults(annotations, missing_too=not partial) if headers else (), where=where)
     if len(annotations) == 0:
         raise DataError(f"{where}: the set is empty: no images")
@@ -95,7 +140,7 @@ def recognise(path: Path) -> str:
     """The format: `voc`, `ilsvrc`, `coco`, `yolo` or `csv`.
 
     Raises:
-        RequestError: no such path; nothing, or several formats, recognised (the markers found are named).
+        RequestError: no such path; no format, or several, recognised (the files that speak for each are named).
     """
     if not path.exists():
         raise RequestError(f"{path}: no such file or folder")
@@ -103,124 +148,88 @@ def recognise(path: Path) -> str:
         if path.suffix.lower() not in _SUFFIXES:
             raise RequestError(f"{path}: not a data set; expected {_EXPECTED}")
         return _SUFFIXES[path.suffix.lower()]
-    found = _markers(path)
-    if len(found) == 1:
-        return next(iter(found))
-    if found:
-        markers = " and ".join(f"{marker} ({layout})" for layout, marker in found.items())
-        raise RequestError(f"{path}: mixed formats, found {markers}; keep one, or name the .json, .yaml or .csv itself")
+    markers = _markers(path)
+    if len(markers) == 1:
+        return next(iter(markers))
+    if markers:
+        listed = " and ".join(f"{marker} ({name})" for name, marker in markers.items())
+        raise RequestError(f"{path}: mixed formats, found {listed}; keep one, or name the .json, .yaml or .csv itself")
     inside = [child.name for child in sorted(path.iterdir()) if child.is_dir() and _markers(child)]
     hint = f"; did you mean {' or '.join(str(path / name) for name in inside[:3])}?" if inside else _near_miss(path)
     raise RequestError(f"{path}: no data set found; expected {_EXPECTED}{hint}")
 
 
 def _near_miss(folder: Path) -> str:
-    """What else lies there that some tool wrote as annotations, and what to do with it."""
+    """Advice where a folder holds annotations in the wrong place or shape."""
     if any(folder.glob("*.xml")):
         return "; there are .xml files: put them into Annotations/ and the images into JPEGImages/"
-    if found := next(folder.glob("*.json"), None):
-        return f"; if {found} is COCO's, name it itself"
-    if found := next(folder.glob("*.csv"), None):
-        return f"; {found.name} has other columns"
+    if file := next(folder.glob("*.json"), None):
+        return f"; if {file} is COCO's, name it itself"
+    if file := next(folder.glob("*.csv"), None):
+        return f"; {file.name} has other columns"
     return ""
 
 
 def splits(path: Path | str) -> dict[str, int]:
-    """The names of a set's splits and how many images each has; empty where it has none."""
+    """The names of a set's splits and the number of images of each; empty where the set has no splits."""
     path = Path(path)
-    layout = recognise(path)
-    if layout == "voc":
+    format_name = recognise(path)
+    if format_name == "voc":
         return voc_splits(path)
-    if layout == "yolo":
-        place = yolo_set(path)
-        return {name: len(yolo_images(place, name)) for name in place.sources if name}
-    return {name: len(_read(path, layout, name).annotations) for name in _split_names(path, layout)}
+    if format_name == "yolo":
+        dataset = yolo_set(path)
+        return {name: len(yolo_images(dataset, name)) for name in dataset.sources if name}
+    return {name: len(_read(path, format_name, name).annotations) for name in FORMATS[format_name].split_names(path)}
 
 
 def default_splits(path: Path | str) -> DefaultSplits:
-    """The splits meant for training, validation and testing, by their names.
+    """The splits to train, validate and test on, by their names: the first of `train`, `train...`, and so on.
 
-    The first of `train`, `train...` (but `trainval` only where there is no other), of `val`, `val...`, and of `test`,
-    `test...`; a set with splits but none to train on has None there, and is then taken whole.
+    `trainval` is trained on only where no other `train...` exists. A set with splits but none to train on has None
+    there, and is then taken whole.
     """
     path = Path(path)
-    names = _split_names(path, recognise(path))
+    names = FORMATS[recognise(path)].split_names(path)
 
     def first(prefix: str) -> str | None:
-        fitting = sorted(
-            (name for name in names if name.lower().startswith(prefix)), key=lambda name: (len(name), name)
-        )
-        return next((name for name in fitting if "trainval" not in name.lower()), None)
+        candidates = [name for name in names if name.lower().startswith(prefix) and "trainval" not in name.lower()]
+        return min(candidates, key=lambda name: (len(name), name), default=None)
 
     trainval = next((name for name in names if "trainval" in name.lower()), None)
     return DefaultSplits(first("train") or trainval, first("val"), first("test"))
 
 
-def read_splits(path: Path | str, *, split: str | None = None) -> dict[str, Reading]:
-    """Every split with its faults, for checking; images in no split stand under the name ""."""
+def read_splits(path: Path | str, *, split: str | None = None) -> dict[str, ReadResult]:
+    """Every split with its faults, for checking; images in no split are under the name ""."""
     path = Path(path)
-    layout = recognise(path)
+    format_name = recognise(path)
     if split is not None:
-        return {split: _read(path, layout, split)}
-    if layout == "voc":
+        return {split: _read(path, format_name, split)}
+    if format_name == "voc":
         return read_voc_splits(path)
-    names = _split_names(path, layout)
-    return {name: _read(path, layout, name) for name in names} if names else {"": _read(path, layout, None)}
+    names = FORMATS[format_name].split_names(path)
+    return {name: _read(path, format_name, name) for name in names} or {"": _read(path, format_name, None)}
+
+
+def _read(path: Path, format_name: str, split: str | None) -> ReadResult:
+    return FORMATS[format_name].read(path, split)
 
 
 def _markers(folder: Path) -> dict[str, str]:
-    """What in a folder speaks for which format."""
-    found = {}
+    """Format -> the file or folder that speaks for it."""
+    markers = {}
     if any((folder / "Annotations").glob("*.xml")):
-        found["voc"] = "Annotations/*.xml"
+        markers["voc"] = "Annotations/*.xml"
     elif (folder / "Annotations").is_dir() and (folder / "JPEGImages").is_dir():
-        found["voc"] = "Annotations/ and JPEGImages/"
+        markers["voc"] = "Annotations/ and JPEGImages/"
     if is_ilsvrc(folder):
-        found["ilsvrc"] = ILSVRC_ANNOTATIONS
-    files = coco_files(folder)
-    if files:
-        found["coco"] = next(iter(files.values())).relative_to(folder).as_posix()
+        markers["ilsvrc"] = ILSVRC_ANNOTATIONS
+    if files := coco_files(folder):
+        markers["coco"] = next(iter(files.values())).relative_to(folder).as_posix()
     if (yaml := yaml_file(folder)) is not None:
-        found["yolo"] = yaml.name
+        markers["yolo"] = yaml.name
     elif (folder / "images").is_dir() and (folder / "labels").is_dir():
-        found["yolo"] = "images/ and labels/"
-    tables = csv_files(folder)
-    if tables:
-        found["csv"] = next(iter(tables.values())).name
-    return found
-
-
-def _split_names(path: Path, layout: str) -> list[str]:
-    """Names only, without reading the ground-truth boxes; a lone CSV or json is a whole, not a split."""
-    if layout == "voc":
-        return list(voc_splits(path))
-    if layout == "ilsvrc":
-        return ilsvrc_splits(path)
-    if layout == "yolo":
-        return [name for name in yolo_set(path).sources if name]
-    if path.is_file():
-        return []
-    return list(coco_files(path) if layout == "coco" else csv_files(path))
-
-
-def _read(path: Path, layout: str, split: str | None) -> Reading:
-    if layout == "voc":
-        return read_voc(path, split=split)
-    if layout == "ilsvrc":
-        return read_ilsvrc(path, split=split)
-    if layout == "yolo":
-        return read_yolo(path, split=split)
-    if layout == "csv":
-        return read_csv(path, split=split)
-    if split is not None or len(coco_files(path)) == 1:
-        return read_coco(path, split=split)
-    parts = [read_coco(path, split=name) for name in coco_files(path)]
-    return _together(parts)
-
-
-def _together(parts: Sequence[Reading]) -> Reading:
-    return Reading(
-        join([part.annotations for part in parts]),
-        np.concatenate([part.numbers for part in parts]),
-        tuple(fault for part in parts for fault in part.faults),
-    )
+        markers["yolo"] = "images/ and labels/"
+    if tables := csv_files(folder):
+        markers["csv"] = next(iter(tables.values())).name
+    return markers

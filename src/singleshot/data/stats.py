@@ -40,7 +40,8 @@ def stats(annotations: Annotations) -> dict[str, Any]:
     images_of_class = _images_of_class(annotations)
     boxes_of_class = np.bincount(annotations.labels, minlength=len(annotations.class_names))
     return {
-        "layout": annotations.layout,
+        "format": annotations.format,
+        "layout": annotations.format,
         "pictures": len(annotations),
         "boxes": len(annotations.labels),
         "background_pictures": int((per_image == 0).sum()),
@@ -70,7 +71,7 @@ def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> di
         RequestError: matplotlib, of the extra `evaluate`, is not installed.
     """
     try:
-        from singleshot.data.stats_images import box_plots, class_plot, contact_sheet
+        from singleshot.data.stats_plots import box_plots, class_plot, contact_sheet
     except ModuleNotFoundError as error:
         raise RequestError(f"plots need {error.name}: pip install 'singleshot[evaluate]'") from error
 

@@ -9,16 +9,20 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
+import defusedxml.ElementTree as GuardedTree
+from defusedxml import DefusedXmlException
+
+from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.classes import class_order
-from singleshot.data.faults import Fault, Reading
-from singleshot.data.image_files import images_by_stem
-from singleshot.data.packing import Packer
-from singleshot.data.safe_xml import LIMIT_BYTES, parse_xml
+from singleshot.data.faults import Fault
+from singleshot.data.images import images_by_stem
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
 
+LIMIT_BYTES = 16 * 2**20  # an annotation of one image is a few kilobytes
 ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
 _CLASS_LINE = re.compile(r"^\S+\s+(-1|0|1)$")  # car_train.txt: an id and whether the class is in it
 
@@ -33,7 +37,7 @@ def voc_splits(root: Path) -> dict[str, int]:
     return counts
 
 
-def read_voc(root: Path, *, split: str | None = None) -> Reading:
+def read_voc(root: Path, *, split: str | None = None) -> ReadResult:
     """The ground-truth boxes of a VOC folder, or of one of its splits, with the faults met on the way.
 
     Class names are those of all annotations of the folder: in VOC's order where all are VOC's, else alphabetical.
@@ -53,7 +57,7 @@ def read_voc(root: Path, *, split: str | None = None) -> Reading:
     return everything if split is None else _select(everything, _lines(root / SPLITS / f"{split}.txt"), split)
 
 
-def read_voc_splits(root: Path) -> dict[str, Reading]:
+def read_voc_splits(root: Path) -> dict[str, ReadResult]:
     """Every split; the annotations that no list names stand under the name ""."""
     everything = _read_all(root)
     found = {name: _select(everything, _lines(root / SPLITS / f"{name}.txt"), name) for name in voc_splits(root)}
@@ -72,12 +76,12 @@ def _lines(path: Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _read_all(root: Path) -> Reading:
+def _read_all(root: Path) -> ReadResult:
     paths = sorted((root / ANNOTATIONS).glob("[!.]*.xml"))  # macOS leaves "._000012.xml" beside the real ones
     if not paths:
         raise DataError(f"{root / ANNOTATIONS} holds no .xml file")
     images = images_by_stem(root / IMAGES)
-    packer, faults = Packer(), list[Fault]()
+    builder, faults = AnnotationBuilder(), list[Fault]()
     for path in paths:
         name = f"{ANNOTATIONS}/{path.name}"
         try:
@@ -89,11 +93,11 @@ def _read_all(root: Path) -> Reading:
         file = ground_truth.filename if ground_truth.filename in found else (found[0] if found else f"{path.stem}.jpg")
         if not found:
             faults.append(Fault("missing image", name, f"no image {IMAGES}/{path.stem}.* of a known kind"))
-        packer.add_image(f"{IMAGES}/{file}", path.stem, width=ground_truth.width, height=ground_truth.height)
+        builder.add_image(f"{IMAGES}/{file}", path.stem, width=ground_truth.width, height=ground_truth.height)
         for number, box, class_name, difficult in ground_truth.objects:
-            packer.add_box(box, class_name, number=number, difficult=difficult)
+            builder.add_box(box, class_name, number=number, difficult=difficult)
         faults += ground_truth.faults
-    return packer.finish(faults, layout="voc", root=root, class_names=class_order(packer.class_numbers))
+    return builder.finish(faults, format_name="voc", root=root, class_names=class_order(builder.class_numbers))
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,28 @@ def read_voc_xml(content: bytes, name: str) -> VocImage:
     return VocImage(filename, width, height, tuple(objects), tuple(faults))
 
 
+def parse_xml(content: bytes) -> Element:
+    """The root element. Entity definitions, external entities and document types are refused.
+
+    A file without the bytes `<!` and without zero bytes cannot define an entity, so the fast parser takes it: expat
+    reads only encodings that contain ASCII, and UTF-16, whose markup holds zero bytes. All others go through
+    defusedxml, which is about ten times slower.
+
+    Raises:
+        ValueError: not XML, too large, or it defines entities or a document type; one line.
+    """
+    if len(content) > LIMIT_BYTES:
+        raise ValueError(f"at most {LIMIT_BYTES} bytes of XML for one image, got {len(content)}")
+    try:
+        if b"<!" not in content and b"\0" not in content:
+            return ET.fromstring(content)  # noqa: S314  (it cannot define entities)
+        return GuardedTree.fromstring(content, forbid_dtd=True)
+    except DefusedXmlException:
+        raise ValueError("XML that defines entities or a document type is refused") from None
+    except (ET.ParseError, LookupError, ValueError) as error:
+        raise ValueError(f"not XML: {error}") from None
+
+
 def _size(element: Element, side: str) -> int:
     text = (element.findtext(f"size/{side}") or "0").strip()
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
@@ -148,7 +174,7 @@ def _read_object(item: Element) -> tuple[tuple[float, ...], str, bool]:
     return tuple(box), name, (item.findtext("difficult") or "").strip() == "1"
 
 
-def _select(everything: Reading, lines: list[str], split: str) -> Reading:
+def _select(everything: ReadResult, lines: list[str], split: str) -> ReadResult:
     """The images that a list names, in its order; each once."""
     position = {identity: row for row, identity in enumerate(everything.annotations.ids)}
     rows, faults = dict[int, None](), list[Fault]()

@@ -17,10 +17,9 @@ from typing import Any
 
 import yaml
 
-from singleshot.data.faults import Fault, Reading
-from singleshot.data.headers import sizes_or_reasons
-from singleshot.data.image_files import is_image
-from singleshot.data.packing import Packer
+from singleshot.data.builder import AnnotationBuilder, ReadResult
+from singleshot.data.faults import Fault
+from singleshot.data.images import is_image, sizes_or_reasons
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_lines, read_regular
 
@@ -76,7 +75,7 @@ def yolo_images(place: YoloSet, split: str) -> list[Path]:
     return images
 
 
-def read_yolo(path: Path, *, split: str | None = None) -> Reading:
+def read_yolo(path: Path, *, split: str | None = None) -> ReadResult:
     """The ground-truth boxes of a split, or of all splits, with the faults met on the way.
 
     Raises:
@@ -89,19 +88,19 @@ def read_yolo(path: Path, *, split: str | None = None) -> Reading:
     wanted = list(place.sources) if split is None else [split]
     images = list(dict.fromkeys(file for name in wanted for file in yolo_images(place, name)))
     sizes = sizes_or_reasons(images)
-    packer, faults = Packer(), list[Fault]()
+    builder, faults = AnnotationBuilder(), list[Fault]()
     names = place.names or _numbered_names(place)
     for file, size in zip(images, sizes, strict=True):
         name = _relative(file, place.root)
         if isinstance(size, str):
             faults.append(Fault("unreadable image" if file.is_file() else "missing image", name, size))
             size = (0, 0)
-        packer.add_image(name, file.stem, width=size[0], height=size[1])
+        builder.add_image(name, file.stem, width=size[0], height=size[1])
         label_file = _label_file(file)
         if label_file.is_file():
-            _add_labels(packer, label_file, _relative(label_file, place.root), size, names, faults)
+            _add_labels(builder, label_file, _relative(label_file, place.root), size, names, faults)
     faults += _labels_without_image(images, place.root)
-    return packer.finish(faults, layout="yolo", root=place.root, class_names=tuple(names.values()))
+    return builder.finish(faults, format_name="yolo", root=place.root, class_names=tuple(names.values()))
 
 
 def _from_yaml(file: Path) -> YoloSet:
@@ -207,7 +206,7 @@ def _relative(file: Path, root: Path) -> str:
 
 
 def _add_labels(
-    packer: Packer, file: Path, name: str, size: tuple[int, int], names: dict[int, str], faults: list[Fault]
+    builder: AnnotationBuilder, file: Path, name: str, size: tuple[int, int], names: dict[int, str], faults: list[Fault]
 ) -> None:
     """Add the objects of one text file."""
     try:
@@ -226,7 +225,7 @@ def _add_labels(
             continue
         width, height = (side or 1 for side in size)
         pixels = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
-        packer.add_box(pixels, names[label], number=number)
+        builder.add_box(pixels, names[label], number=number)
 
 
 def _numbered_names(place: YoloSet) -> dict[int, str]:

@@ -43,7 +43,7 @@ _OF_FORMAT = {"coco": "coco", "ilsvrc": "ilsvrc"}
 
 def default_protocol(annotations: Annotations) -> str:
     """`coco` and `ilsvrc` for data that was read from these formats, else `voc07`."""
-    return _OF_FORMAT.get(annotations.layout, "voc07")
+    return _OF_FORMAT.get(annotations.format, "voc07")
 
 
 def evaluate(annotations: Annotations, detections: Sequence[Detections], protocol: str | None = None) -> Evaluation:

@@ -65,7 +65,7 @@ def facts_of(train_set: Annotations, recall: DefaultBoxRecall) -> DataFacts:
         objects=len(train_set.labels),
         box_recall=recall.lowest,
         size_spread=size_spread(train_set),
-        omits_difficult=train_set.layout in {"coco", "ilsvrc"},
+        omits_difficult=train_set.format in {"coco", "ilsvrc"},
     )
 
 

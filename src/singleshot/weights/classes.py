@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from singleshot.data.coco_to_voc import COCO_CLASSES, COCO_TO_VOC
+from singleshot.data.class_names import COCO_CLASSES, COCO_TO_VOC
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
 from singleshot.variants import VOC_CLASSES

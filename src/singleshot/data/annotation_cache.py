@@ -1,6 +1,6 @@
-"""Annotations that were read once, kept as arrays in a folder of the user's: COCO's take twenty seconds to read.
+"""A cache of parsed annotations, in the folder that the environment variable SINGLESHOT_CACHE names.
 
-Nothing is kept unless the user names the folder in the environment, as `SINGLESHOT_CACHE`.
+Parsing the json of COCO takes twenty seconds, loading the arrays less than one. Without the variable there is no cache.
 """
 
 from __future__ import annotations
@@ -23,75 +23,76 @@ from singleshot.files import write_whole
 from singleshot.types import ARRAYS, TEXTS, Annotations
 
 FOLDER = "SINGLESHOT_CACHE"
-LAYOUT = 2
-"""Of what is kept; part of the name, so that other versions do not find it."""
+VERSION = 3
+"""Of the cache files; part of their names, so that other versions do not read them."""
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Where the annotations of one file are kept, found by the file's place and content."""
+class AnnotationCache:
+    """The cache file of one set: its name is a hash of the annotation file's path, content and split."""
 
     path: Path
 
     @classmethod
-    def of(cls, data: Path, layout: str, split: str | None) -> Kept | None:
-        """The place for a set that is one COCO or CSV file; None for others, and where no folder is named."""
+    def of(cls, data: Path, format_name: str, split: str | None) -> AnnotationCache | None:
+        """The cache of a set that is one COCO or CSV file; None for other sets, and where no folder is named."""
         folder = os.environ.get(FOLDER)
-        if not folder or layout not in {"coco", "csv"}:
+        if not folder or format_name not in {"coco", "csv"}:
             return None
-        files = coco_files(data) if layout == "coco" else csv_files(data)
+        files = coco_files(data) if format_name == "coco" else csv_files(data)
         file = files.get(split) if split is not None else next(iter(files.values())) if len(files) == 1 else None
         if file is None or not file.is_file():
             return None
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256")
-        digest.update(json.dumps([LAYOUT, str(data.resolve()), str(file.resolve()), split]).encode())
+        digest.update(json.dumps([VERSION, str(data.resolve()), str(file.resolve()), split]).encode())
         return cls(Path(folder) / f"annotations-{digest.hexdigest()[:32]}.safetensors")
 
     def load(self) -> Annotations | None:
-        """What is kept; None where nothing is, or it is damaged."""
+        """The cached annotations; None where there are none, or the file is damaged."""
         try:
             with safe_open(self.path, framework="numpy") as content:
-                metadata = content.metadata()
+                metadata = content.metadata() or {}
                 tensors = {name: content.get_tensor(name) for name in (*ARRAYS, *TEXTS)}
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
             return None
-        if not metadata or metadata.get("digest") != _digest(tensors, metadata.get("said", "")):
+        header = metadata.get("header", "")
+        if metadata.get("digest") != _digest(tensors, header):
             return None
-        said = json.loads(metadata["said"])
+        fields = json.loads(header)
         files, ids = (_texts(tensors.pop(name)) for name in TEXTS)
         return Annotations(
-            layout=said["layout"],
-            root=Path(said["root"]),
-            class_names=tuple(said["class_names"]),
-            category_ids=tuple(said["category_ids"]),
+            format=fields["format"],
+            root=Path(fields["root"]),
+            class_names=tuple(fields["class_names"]),
+            category_ids=tuple(fields["category_ids"]),
             files=files,
             ids=ids,
             **tensors,
         )
 
     def store(self, annotations: Annotations) -> None:
-        """Keep them."""
-        said = {
-            "layout": annotations.layout,
+        """Write the annotations. Raises RequestError where the folder cannot be written to."""
+        fields = {
+            "format": annotations.format,
             "root": str(annotations.root),
             "class_names": annotations.class_names,
             "category_ids": annotations.category_ids,
         }
         tensors = {name: np.ascontiguousarray(getattr(annotations, name)) for name in ARRAYS}
         tensors |= {name: _bytes(getattr(annotations, name)) for name in TEXTS}
+        header = json.dumps(fields)
         try:
-            words = json.dumps(said)
-            write_whole(self.path, save(tensors, {"said": words, "digest": _digest(tensors, words)}))
+            write_whole(self.path, save(tensors, {"header": header, "digest": _digest(tensors, header)}))
         except OSError as error:
             raise RequestError(
                 f"{FOLDER} names {self.path.parent}, which cannot be written to: {error.strerror}"
             ) from error
 
 
-def _digest(tensors: Mapping[str, np.ndarray], said: str) -> str:
-    """Of everything that is kept: what a crash or a bad disk left of a file must not be learnt from."""
-    digest = hashlib.sha256(said.encode())
+def _digest(tensors: Mapping[str, np.ndarray], header: str) -> str:
+    """SHA-256 of the whole content, so that training never uses a file damaged by a crash or a bad disk."""
+    digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
         digest.update(np.ascontiguousarray(tensors[name]).tobytes())
@@ -99,7 +100,7 @@ def _digest(tensors: Mapping[str, np.ndarray], said: str) -> str:
 
 
 def _bytes(texts: Sequence[str]) -> np.ndarray:
-    """Texts without zero bytes, which no file's name has, each ended by one."""
+    """Texts as bytes, each ended by a zero byte (which no file name contains)."""
     return np.frombuffer("".join(f"{text}\0" for text in texts).encode(errors="surrogateescape"), np.uint8)
 
 

@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from singleshot.data.faults import Fault, Reading
+from singleshot.data.faults import Fault
 from singleshot.types import Annotations
 
 
-class Packer:
+@dataclass(frozen=True, eq=False)
+class ReadResult:
+    """What a reader found: the ground-truth boxes, bad boxes included, and the faults that it met on the way.
+
+    Attributes:
+        annotations: every image and every object that could be understood.
+        object_numbers: (M,) int32, which object of its image each box is, from 1, counting also those left out.
+        faults: what could not be understood or does not fit together.
+    """
+
+    annotations: Annotations
+    object_numbers: np.ndarray
+    faults: tuple[Fault, ...] = ()
+
+    def select(self, images: Sequence[int], faults: Sequence[Fault]) -> ReadResult:
+        """Only these images, with these faults."""
+        starts = self.annotations.starts
+        rows = [self.object_numbers[starts[i] : starts[i + 1]] for i in images]
+        numbers = np.concatenate(rows) if rows else self.object_numbers[:0]
+        return ReadResult(self.annotations.subset(images), numbers, tuple(faults))
+
+
+class AnnotationBuilder:
     """Collects images and the ground-truth boxes of the latest image; `finish` gives the annotations.
 
     Class names are numbered as they come; `finish` renumbers them into the order that the reader wants.
@@ -69,18 +92,18 @@ class Packer:
         self,
         faults: Sequence[Fault],
         *,
-        layout: str,
+        format_name: str,
         root: Path,
         class_names: Sequence[str],
         category_ids: Sequence[int] | None = None,
-    ) -> Reading:
+    ) -> ReadResult:
         """The reading, labels numbered by `class_names`, which must hold every name that was added."""
         position = {name: label for label, name in enumerate(class_names)}
         renumber = np.array([position[name] for name in self.class_numbers], np.int64)
         labels = np.array(self._labels, np.int64)
         flags = np.array(self._flags, np.int8)
         annotations = Annotations(
-            layout=layout,
+            format=format_name,
             root=root,
             files=tuple(self.files),
             ids=tuple(self.ids),
@@ -94,4 +117,4 @@ class Packer:
             crowd=(flags & 2).astype(bool),
             areas=np.array(self._areas, np.float32),
         )
-        return Reading(annotations, np.array(self._numbers, np.int32), tuple(faults))
+        return ReadResult(annotations, np.array(self._numbers, np.int32), tuple(faults))

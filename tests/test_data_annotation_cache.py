@@ -1,4 +1,4 @@
-"""Annotations kept between runs, where the user says so."""
+"""Parsed annotations are cached where the environment names a folder, and never used once damaged or out of date."""
 
 from __future__ import annotations
 
@@ -53,21 +53,23 @@ def never(*_: object, **__: object) -> None:
     raise AssertionError("read again")
 
 
-def test_nothing_is_kept_unasked(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variable_nothing_is_cached(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SINGLESHOT_CACHE", raising=False)
     before = sorted(tmp_path.rglob("*"))
     open_data(data)
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_is_kept_is_what_was_read(data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_annotations_equal_those_that_were_read(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = open_data(data, split="train")
     monkeypatch.setattr(recognise, "_read", never)
     again = open_data(data, split="train")
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(again, name), getattr(first, name))
         assert getattr(again, name).dtype == getattr(first, name).dtype
-    for name in ("files", "ids", "class_names", "category_ids", "root", "layout"):
+    for name in ("files", "ids", "class_names", "category_ids", "root", "format"):
         assert getattr(again, name) == getattr(first, name)
     assert again.fingerprint() == first.fingerprint()
     assert open_data(data, split="train", class_names=("dog", "cat")).class_names == ("dog", "cat")
@@ -88,7 +90,7 @@ def test_a_moved_set_is_read_again(data: Path, cache: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"\x08\0\0\0\0\0\0\0{}      "])
-def test_what_is_damaged_is_read_again(data: Path, cache: Path, content: bytes) -> None:
+def test_a_damaged_cache_is_read_again(data: Path, cache: Path, content: bytes) -> None:
     first = open_data(data)
     (file,) = cache.iterdir()
     file.write_bytes(content)
@@ -96,7 +98,7 @@ def test_what_is_damaged_is_read_again(data: Path, cache: Path, content: bytes) 
     assert file.stat().st_size > 100
 
 
-def test_a_set_with_faults_is_not_kept(data: Path, cache: Path) -> None:
+def test_a_set_with_faults_is_not_cached(data: Path, cache: Path) -> None:
     (data / "train/ü.png").write_bytes(b"GIF89a")
     with pytest.raises(DataError):
         open_data(data)
@@ -107,7 +109,7 @@ def test_a_set_with_faults_is_not_kept(data: Path, cache: Path) -> None:
 
 def test_a_cache_that_cannot_be_written_is_named(data: Path, cache: Path) -> None:
     cache.write_text("a file")
-    with pytest.raises(RequestError, match=r"SINGLESHOT_CACHE names .*cache, which cannot be written to"):
+    with pytest.raises(RequestError, match="SINGLESHOT_CACHE"):
         open_data(data)
 
 
@@ -119,7 +121,7 @@ def test_one_changed_byte_is_read_again(data: Path, cache: Path) -> None:
     for place in (begin, (begin + len(whole)) // 2, len(whole) - 1):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         assert open_data(data).fingerprint() == first.fingerprint()
-    file.write_bytes(whole.replace(b"said", b"sand", 1))
+    file.write_bytes(whole.replace(b"header", b"headed", 1))
     assert open_data(data).fingerprint() == first.fingerprint()
     file.write_bytes(whole[:begin] + bytes(len(whole) - begin))
     assert open_data(data).fingerprint() == first.fingerprint()
