@@ -56,7 +56,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     text = page.read_text()
     assert "What boxes buy" in text
     assert "better boxes" in text
-    assert "&quot;dot" in text
+    assert "&#34;dot" in text
     assert '>"dot' not in text
     assert text.count("<img") == len(content["given"]["sources"]) + len(content["designed"]["sources"])
     (data / "JPEGImages/a.png").write_bytes(b"no image")

@@ -14,9 +14,9 @@ from PIL import Image
 from data_fixtures import voc
 from singleshot.boxes import iou
 from singleshot.cli.main import run
-from singleshot.explain.page import render
-from singleshot.explain.trace import explain
+from singleshot.commands.explain import GroundTruthToLearn, explain
 from singleshot.models.ssd import SSD
+from singleshot.report.explanation import render
 from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
@@ -58,17 +58,17 @@ def test_a_detection_is_traced_to_its_default_box(network: SSD) -> None:
     sure_of(network, number, label=1)
     found = explain(network, IMAGE, score=0.5)
     assert found.detections.names == ["cat"]
-    (source,) = found.sources
-    assert source.place.number == number
-    assert str(source.place) == "extra1_2 5x5, cell (2, 1), 2:1"
+    (origin,) = found.origins
+    assert origin.default_box.number == number
+    assert str(origin.default_box) == "extra1_2 5x5, cell (2, 1), 2:1"
     width, height = 160 * 2**0.5 / 320 * 300, 160 / 2**0.5 / 320 * 200
     expected = (150 - width / 2, 60 - height / 2, 150 + width / 2, 60 + height / 2)
-    assert source.place.box_xyxy == pytest.approx(expected, abs=1e-3)
+    assert origin.default_box.box_xyxy == pytest.approx(expected, abs=1e-3)
     moved = np.add(expected, [0.1 * width, 0, 0.1 * width, 0])
-    assert source.overlap == pytest.approx(float(iou(np.array(expected), moved)), abs=1e-4)
+    assert origin.iou == pytest.approx(float(iou(np.array(expected), moved)), abs=1e-4)
     assert found.maps[2] == ("extra1_2", 150, 1)
     assert sum(count for _, count, _ in found.maps) == len(network.default_boxes)
-    assert not found.learnt
+    assert not found.objects
     assert not found.mined
 
 
@@ -76,18 +76,18 @@ def test_ground_truth_are_traced_to_the_boxes_that_learn_them(network: SSD) -> N
     boxes = network.default_boxes.numpy()
     ground_truth = boxes[2400 + 600 + 12 * 6][None]  # the square in the middle of 5x5
     found = explain(
-        network, IMAGE, score=0.5, ground_truth_xyxy=ground_truth, labels=np.array([0]), overlap_threshold=0.6
+        network, IMAGE, score=0.5, ground_truth=GroundTruthToLearn(ground_truth, np.array([0]), iou_threshold=0.6)
     )
-    (learnt,) = found.learnt
+    (learnt,) = found.objects
     assert learnt.label == "car"
-    assert learnt.overlap == pytest.approx(1)
+    assert learnt.iou == pytest.approx(1)
     assert str(learnt.best) == "extra1_2 5x5, cell (2, 2), square 160"
     overlaps = iou(np.repeat(ground_truth, len(boxes), axis=0), boxes)
-    assert sorted(place.number for place in learnt.places) == np.flatnonzero(overlaps >= 0.6).tolist()
-    assert len(found.mined) == 3 * len(learnt.places)
+    assert sorted(box.number for box in learnt.default_boxes) == np.flatnonzero(overlaps >= 0.6).tolist()
+    assert len(found.mined) == 3 * len(learnt.default_boxes)
     losses = [loss for _, loss in found.mined]
     assert losses == sorted(losses, reverse=True)
-    assert not {place.number for place, _ in found.mined} & set(np.flatnonzero(overlaps >= 0.5).tolist())
+    assert not {box.number for box, _ in found.mined} & set(np.flatnonzero(overlaps >= 0.5).tolist())
     page = render("<x>", IMAGE, found)
     assert "&lt;x&gt;" in page
     assert page.count("<img") == 1 + len(LITE.sources)
@@ -104,13 +104,16 @@ def test_the_command(network: SSD, tmp_path: Path, capsys: pytest.CaptureFixture
     save_network(tmp_path / "model", network, card="", provenance={"recipe": {"overlap_threshold": 0.35}})
     data = voc(tmp_path / "set", {"a": [("car", (5, 5, 25, 20)), ("tram", (1, 1, 9, 9))]}, {"train": ["a"]})
     image, page, figures = data / "JPEGImages/a.png", tmp_path / "page.html", tmp_path / "f.json"
-    command = ["explain", str(image), "--model", str(tmp_path / "model"), "--out", str(page)]
+    command = ["explain", str(image), "--model", str(tmp_path / "model"), "--report", str(page)]
     assert run([*command, "--data", str(data), "--json", str(figures)]) == 0
     result = json.loads(figures.read_text())
     assert [one["label"] for one in result["truths"]] == ["car"]  # the model knows no trams
-    assert result["overlap_threshold"] == 0.35
+    assert result["ground_truth"] == result["truths"]
+    assert result["iou_threshold"] == result["overlap_threshold"] == 0.35
     assert "labelled car: learnt by" in capsys.readouterr().out
     assert "Each map" in page.read_text()
+    assert run([*command[:-2], "--out", str(page)]) == 0  # as it was called before
+    assert "--report" in capsys.readouterr().err
     other = tmp_path / "b.png"
     Image.fromarray(IMAGE).save(other)
     assert run(["explain", str(other), *command[2:], "--data", str(data)]) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from singleshot.commands.evaluate import DetectionSource, OnImage, OnNote, detections_of, labelled_set
 from singleshot.evaluate.diagnosis.class_groups import parse_groups
 from singleshot.evaluate.diagnosis.diagnosis import Diagnosis, diagnose
+from singleshot.report.charts import require_matplotlib
 from singleshot.report.diagnosis import write_diagnosis
 
 
@@ -44,6 +45,7 @@ def analyze_set(
         UnknownNameError: a group names a class that the set does not have.
         DataError: the split is empty, or the model knows none of its classes.
     """
+    require_matplotlib()
     source = options.source
     annotations = labelled_set(source, on_note=on_note)
     groups = None if options.similar is None else parse_groups(options.similar, annotations.class_names)

@@ -11,11 +11,12 @@ from time import perf_counter
 import numpy as np
 
 from singleshot.box_search.study import BoxStudy, Goal, NetworkTimer, find_boxes
-from singleshot.commands.boxes_page import write_study
 from singleshot.data.recognise import default_splits, join, open_data
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, RequestError
 from singleshot.models.ssd import SSD, grid_sizes
+from singleshot.report.boxes import write_study
+from singleshot.report.charts import require_matplotlib
 from singleshot.runtime.engine import usable_cores
 from singleshot.spec import OBJECT, ModelSpec
 from singleshot.train.box_choice import starting_boxes
@@ -61,6 +62,7 @@ def search_boxes(options: BoxesOptions, progress: Callable[[str], None] = lambda
     """
     if not options.data:
         raise RequestError("which data? Give a folder or file: ssd boxes DATA")
+    require_matplotlib()
     goal = Goal(max_boxes=options.most, max_milliseconds=options.latency)
     annotations = join([open_data(path, split=options.split or default_splits(path).train) for path in options.data])
     spec = base_spec(options.model, options.input_size)

@@ -12,6 +12,7 @@ from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
 from singleshot.evaluate.protocols import PROPOSALS, Evaluation, Protocol, evaluate
+from singleshot.report.charts import require_matplotlib
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.types import Annotations, Detections
@@ -96,6 +97,8 @@ def evaluate_set(
         RequestError: no such set, split or model; proposals cannot be compared.
         DataError: the split is empty, or the model knows none of its classes.
     """
+    if options.report is not None:
+        require_matplotlib()
     source, protocol = options.source, options.protocol
     model = source.load_model()
     if protocol is None and model is not None and model.spec.class_agnostic:

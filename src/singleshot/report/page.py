@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +32,6 @@ PROTOCOLS = {
     "proposals": "Recall of the best K boxes, whatever their class: an object is recalled when one has the IoU; "
     "AR: mean over IoU 0.5 to 0.95",
 }
-HEAD = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{title}</title><style>{style}</style></head><body><main>
-"""  # of pages that are not made from a template yet, as `section`
 RIGHT, WRONG, MISSED, FOUND, IGNORED = (40, 150, 255), (255, 80, 50), (255, 214, 0), (255, 255, 255), (150, 150, 150)
 """Colours of true and false positives, and of ground truth that was missed, found or does not count."""
 CURVES_SHOWN = 24
@@ -99,11 +93,6 @@ class ReportContent:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     images_shown: int = 6
     open_image: OpenImage = decode_image
-
-
-def section(title: str, body: str) -> str:
-    """A section with its heading; nothing where it has no body."""
-    return f"<section><h2>{escape(title)}</h2>{body}</section>" if body else ""
 
 
 def write_report(path: Path, content: ReportContent) -> None:
