@@ -8,12 +8,15 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from singleshot.errors import HashError, MachineError, ModelError, RequestError
+from singleshot.photographs import CHELSEA
+from singleshot.runtime.detector import Detector
 from singleshot.spec import BoxSpec, MapBoxes, Postprocess
 from singleshot.variants import SSD300_VGG16, VARIANTS
 from singleshot.weights import folder
@@ -23,7 +26,6 @@ from singleshot.weights.replace import replaced_folder, require_replaceable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 TENSORS = {
     "backbone.conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2) / 7,
@@ -57,6 +59,27 @@ def test_round_trip(tmp_path: Path, spec: Any) -> None:
         "model.safetensors",
     ]
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+BEFORE = Path(__file__).parent / "fixtures" / "before"
+"""Written before the words of files were changed, with seeded weights."""
+
+
+@pytest.mark.parametrize("kind", ["model", "export"])
+def test_a_folder_of_the_version_before_still_loads_and_detects_the_same(kind: str) -> None:
+    stored = folder.read_folder(BEFORE / kind)
+    stored.verify()
+    assert (stored.spec.name, stored.spec.class_names) == ("tiny", ("cat", "dog"))
+    assert stored.provenance == {"recipe": {"name": "modern"}, "seed": 0}
+    detections = Detector.load(BEFORE / kind)(CHELSEA.path)
+    for expected in json.loads((BEFORE / "model_detections.json").read_text()):
+        far = np.abs(detections.boxes - expected["box"]).max(axis=1)
+        nearest = min(
+            (row for row in range(len(far)) if detections.names[row] == expected["label"]), key=far.__getitem__
+        )
+        assert far[nearest] < 0.1
+        score = 1e-4 if kind == "model" else 0.05  # the export computes in bf16
+        assert detections[nearest].score == pytest.approx(expected["score"], abs=score)
 
 
 def test_transposed_arrays_keep_their_values(tmp_path: Path) -> None:
@@ -199,6 +222,32 @@ def test_an_old_folder_is_replaced_whole(stored: Path, monkeypatch: pytest.Monke
     assert folder.read_spec(stored).class_names == ("cell",)
     assert (stored / "left-over.txt").read_text() == "old"  # not ours: not ours to remove
     assert [p.name for p in stored.parent.iterdir()] == [stored.name]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems cannot exchange two folders at once")
+def test_a_folder_is_replaced_without_a_moment_without_one(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is renamed: the two folders change places in one system call."""
+    monkeypatch.setattr(type(stored), "rename", lambda old, new: pytest.fail(f"{old} was renamed to {new}"))
+    folder.save_folder(stored, replace(SSD300_VGG16, class_names=("cell",)), {}, card="new")
+    assert folder.read_spec(stored).class_names == ("cell",)
+
+
+def test_where_folders_cannot_be_exchanged_the_old_one_comes_back_after_a_failure(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = type(stored).rename
+
+    def no_new_folder(old: Path, new: Path) -> Path:
+        if ".writing-" in old.name:
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(old, new)
+
+    monkeypatch.setattr(replacing, "_exchange", lambda _a, _b: False)
+    monkeypatch.setattr(type(stored), "rename", no_new_folder)
+    with pytest.raises(MachineError, match="Input/output error"):
+        folder.save_folder(stored, replace(SSD300_VGG16, class_names=("cell",)), {}, card="new")
+    assert folder.read_spec(stored) == SSD300_VGG16
+    assert [path.name for path in stored.parent.iterdir()] == [stored.name]
 
 
 def test_reading_needs_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""Put a finished folder in the place of an older one, so that at every moment one of the two is there."""
+"""Replace a folder by a finished new one, so that one of the two is there at every moment."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ def replaced_folder(target: Path) -> Iterator[Path]:
     A target without SHA256SUMS, or with sums of what we do not write, is not ours and is refused. Files in it that its
     sums do not list are kept.
 
-    Files are synced to the disk before the swap. On Linux the swap is one system call; elsewhere the old folder is
-    moved away first, so a crash in that instant leaves it as `.<name>.old`.
+    Files are flushed to the disk before the swap. On Linux the swap is one system call. Elsewhere the old folder is
+    renamed to `.<name>.old` first: it comes back if the new one cannot be renamed, and a crash between the two leaves
+    it there.
 
     Raises:
         MachineError: the disk is full or failed; the target is as it was.
@@ -64,10 +65,10 @@ def replaced_folder(target: Path) -> Iterator[Path]:
 
 
 def require_replaceable(target: Path) -> None:
-    """Whether `replaced_folder` would take this target, asked before long work.
+    """Refuse a target that `replaced_folder` would refuse, before long work.
 
     Raises:
-        RequestError: it would not.
+        RequestError: it is no folder of ours, or cannot be written to.
     """
     _foreign(target)
     nearest = next(parent for parent in target.absolute().parents if parent.exists())
@@ -76,10 +77,10 @@ def require_replaceable(target: Path) -> None:
 
 
 def _foreign(target: Path) -> list[Path]:
-    """What lies in the target and was not written by us.
+    """The files and folders in the target that its sums do not list.
 
     Raises:
-        RequestError: nothing in it was.
+        RequestError: the target is no folder of ours.
     """
     if target.is_symlink() or (target.exists() and not target.is_dir()):
         raise RequestError(f"{target} is no folder; it is not replaced")
@@ -113,7 +114,11 @@ def _swap(new: Path, target: Path) -> None:
         old = target.parent / f".{target.name}.old"
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
-        new.rename(target)
+        try:
+            new.rename(target)
+        except OSError:
+            old.rename(target)
+            raise
         shutil.rmtree(old, ignore_errors=True)
 
 
