@@ -15,12 +15,17 @@ from ground_truth_sets import ground_truth_set, squares
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.ssd import SSD
 from singleshot.spec import BoxSpec, MapBoxes, ModelSpec
-from singleshot.train.box_choice import boxes_from_file, choose_boxes, on_paper_scales
+from singleshot.ssd.default_boxes import with_paper_scales
+from singleshot.train.box_choice import boxes_from_file, choose_boxes
 from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 LITE = replace(SSDLITE320_MOBILENETV2, class_names=("dot", "plate"))
 PAPER = (32, 64, 118, 173, 227, 282)
+
+
+def on_paper_scales(spec: ModelSpec) -> BoxSpec:
+    return with_paper_scales(spec.boxes, spec.input_size_hw)
 
 
 def smallest(boxes: BoxSpec) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from singleshot.box_search.recall import learnable, recall_of
 from singleshot.box_search.search import ABSENT, EPSILON, FINER_SOURCES, BoxSearch, pareto, with_source
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.spec import MapBoxes, ModelSpec
+from singleshot.spec import Compatibility, MapBoxes, ModelSpec
 from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 
 if TYPE_CHECKING:
@@ -144,8 +144,8 @@ def test_other_maps_keep_what_belongs_to_those_that_stay() -> None:
     assert [block.name for block in spec.extras] == ["conv8", "conv9"]
     assert spec.boxes.variances == SSD300_VGG16.boxes.variances
     assert SSD300_VGG16.with_maps(SSD300_VGG16.sources, SSD300_VGG16.boxes.maps) == SSD300_VGG16
-    full = replace(LITE, full_heads=("last", "extra4_2"))
-    assert full.with_maps(("last",), (MapBoxes((30,)),)).full_heads == ("last",)
+    full = replace(LITE, compatibility=Compatibility(full_heads=("last", "extra4_2")))
+    assert full.with_maps(("last",), (MapBoxes((30,)),)).compatibility.full_heads == ("last",)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
-from singleshot.spec import MapBoxes, ModelSpec
+from singleshot.spec import Compatibility, MapBoxes, ModelSpec
 from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD512_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import load_network, save_network, start_from, start_from_file
 from singleshot.weights.folder import read_folder, save_folder
@@ -107,7 +107,9 @@ def test_as_many_but_other_classes_are_other_classes(tmp_path: Path, spec: objec
 
 
 @pytest.mark.parametrize(
-    "spec", [LITE, VGG, replace(LITE, full_heads=LITE.sources[-1:])], ids=["lite", "vgg", "one full head"]
+    "spec",
+    [LITE, VGG, replace(LITE, compatibility=Compatibility(full_heads=LITE.sources[-1:]))],
+    ids=["lite", "vgg", "one full head"],
 )
 def test_classes_that_both_know_are_kept_by_name(tmp_path: Path, spec: ModelSpec) -> None:
     spec = replace(spec, class_names=("cat", "dog", "cow"))

@@ -11,14 +11,7 @@ from hypothesis import strategies as st
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.errors import RequestError
 from singleshot.spec import BoxSpec, MapBoxes
-from singleshot.ssd.default_boxes import (
-    caffe_default_boxes,
-    cell_sizes,
-    paper_box_spec,
-    paper_default_boxes,
-    paper_ratios,
-    paper_scales,
-)
+from singleshot.ssd.default_boxes import caffe_default_boxes, cell_sizes, with_paper_scales
 from singleshot.variants import (
     BOXES_300_COCO,
     BOXES_300_MOBILENETV1,
@@ -160,22 +153,31 @@ def test_no_map_gives_no_boxes():
 
 
 def test_errors_say_expected_and_got():
-    with pytest.raises(RequestError, match="expected 6, got 2"):
+    with pytest.raises(RequestError, match="6, got 2"):
         caffe_default_boxes(BOXES_300_VOC, MAPS_300[:2], (300, 300))
-    with pytest.raises(RequestError, match="becomes 0; set truncate_sizes = False"):
+    with pytest.raises(RequestError, match="truncate_sizes"):
         caffe_default_boxes(BoxSpec((MapBoxes((0.5,)),)), [(1, 1)], (8, 8))
-    with pytest.raises(RequestError, match="expected 6, got 1"):
-        paper_default_boxes(MAPS_300, ratios=[(2.0,)])
 
 
-def test_the_papers_scales():
-    assert paper_scales(6) == pytest.approx([0.2, 0.34, 0.48, 0.62, 0.76, 0.9])
-    assert paper_scales(1) == (0.2,)
-    assert paper_scales(3, 0.1, 0.5) == pytest.approx([0.1, 0.3, 0.5])
+def scales_of_the_paper(m: int) -> list[float]:
+    """Eq. 4 for s_1 .. s_{m+1}."""
+    return [0.2 + (0.9 - 0.2) * (k - 1) / (m - 1) for k in range(1, m + 2)]
+
+
+def spec_of_the_paper(m: int, side: int) -> BoxSpec:
+    """Section 2.2: s_k and sqrt(s_k s_{k+1}); ratios 2 and 3, but no 3 on the first and the last two maps."""
+    sizes = [side * scale for scale in scales_of_the_paper(m)]
+    ratios = [(2.0,), *[(2.0, 3.0)] * (m - 3), (2.0,), (2.0,)]
+    maps = tuple(MapBoxes((sizes[k],), (sizes[k + 1],), ratios[k]) for k in range(m))
+    return BoxSpec(maps, truncate_sizes=False)
+
+
+def paper_default_boxes(maps_hw: list[tuple[int, int]], side: int) -> np.ndarray:
+    return caffe_default_boxes(spec_of_the_paper(len(maps_hw), side), maps_hw, (side, side))
 
 
 def test_the_papers_table_of_widths_and_heights():
-    boxes = xyxy_to_cxcywh(paper_default_boxes(MAPS_300))
+    boxes = xyxy_to_cxcywh(paper_default_boxes(MAPS_300, 300))
     start = 0
     for (rows, columns), sizes in zip(MAPS_300, PAPER_SIZES, strict=True):
         expected = [sizes[i] for i in OUR_ORDER if sizes[i] is not None]
@@ -187,10 +189,10 @@ def test_the_papers_table_of_widths_and_heights():
 
 
 def test_the_papers_centres():
-    boxes = xyxy_to_cxcywh(paper_default_boxes(MAPS_300))
+    boxes = xyxy_to_cxcywh(paper_default_boxes(MAPS_300, 300))
     start = 0
-    for (rows, columns), ratios in zip(MAPS_300, paper_ratios(6), strict=True):
-        in_cell = 2 + 2 * len(ratios)
+    for (rows, columns), level in zip(MAPS_300, spec_of_the_paper(6, 300).maps, strict=True):
+        in_cell = level.boxes_per_cell
         centres = boxes[start : start + rows * columns * in_cell, :2].reshape(rows, columns, in_cell, 2)
         for i in range(rows):
             for j in range(columns):
@@ -199,25 +201,41 @@ def test_the_papers_centres():
         start += rows * columns * in_cell
 
 
-def test_the_papers_boxes_are_not_rounded_to_pixels_and_line_up_with_caffes():
-    paper = xyxy_to_cxcywh(paper_default_boxes(MAPS_300))
-    caffe = xyxy_to_cxcywh(caffe_default_boxes(BOXES_300_VOC, MAPS_300, (300, 300)))
-    np.testing.assert_allclose(paper[5776:5778, 2], [0.34, math.sqrt(0.34 * 0.48)], atol=1e-6)
-    # Same order: a wide box stays wide, a tall one tall.
-    np.testing.assert_allclose(paper[:, 2] / paper[:, 3], caffe[:, 2] / caffe[:, 3], rtol=1e-4)
+def test_boxes_in_fractions_do_not_depend_on_the_input_size():
+    np.testing.assert_allclose(paper_default_boxes(MAPS_300, 512), paper_default_boxes(MAPS_300, 300), atol=1e-6)
+    assert len(paper_default_boxes(MAPS_512, 512)) == 24564
 
 
-def test_the_last_extra_square_is_extrapolated():
-    boxes = xyxy_to_cxcywh(paper_default_boxes(MAPS_300))
-    assert boxes[-3, 2] == pytest.approx(math.sqrt(0.9 * 1.04), abs=1e-6)
+@pytest.mark.parametrize("boxes", [BOXES_300_VOC, BOXES_320_LITE, BOXES_512_VOC])
+def test_scales_are_those_of_equation_4_in_whole_percents(boxes):
+    """The first map has 0.1 (section 3.1); eq. 4 is for the others, whose percents are rounded down."""
+    scaled = with_paper_scales(boxes, (1000, 2000))
+    scales = [level.min_sizes[0] / 1000 for level in scaled.maps]
+    expected = scales_of_the_paper(len(scales) - 1)
+    assert scales[0] == 0.1
+    np.testing.assert_allclose(scales[1:], expected[:-1], atol=0.01 * len(scales))
+    assert (np.diff(scales[1:]) * 100).round(6).tolist() == [70 // (len(scales) - 2)] * (len(scales) - 2)
+    assert [level.max_sizes[0] / 1000 for level in scaled.maps[:-1]] == scales[1:]
+    assert [level.aspect_ratios for level in scaled.maps] == [level.aspect_ratios for level in boxes.maps]
 
 
-def test_the_papers_boxes_do_not_depend_on_the_input_size_but_on_its_shape():
-    np.testing.assert_allclose(paper_default_boxes(MAPS_300, (512, 512)), paper_default_boxes(MAPS_300), atol=1e-6)
-    wide = xyxy_to_cxcywh(paper_default_boxes([(2, 4)], (100, 200), ratios=[()]))
-    np.testing.assert_allclose(wide[0], [0.125, 0.25, 0.1, 0.2], atol=1e-6)  # a square of 20 pixels
+def test_the_papers_scales_give_the_authors_sizes():
+    assert with_paper_scales(BOXES_300_VOC, (300, 300)).maps[:5] == tuple(BOXES_300_VOC.maps[:5])
+    last = with_paper_scales(BOXES_300_VOC, (300, 300)).maps[5]
+    assert (last.min_sizes, last.max_sizes) == ((264,), (300,))  # ssd_pascal.py has 315; no size exceeds the input
 
 
-def test_the_papers_seven_maps_have_the_counts_of_ssd512():
-    assert len(paper_default_boxes(MAPS_512, (512, 512))) == 24564
-    assert len(paper_box_spec(7, (512, 512)).maps) == 7
+def test_maps_of_another_kind_keep_their_sizes():
+    assert with_paper_scales(BOXES_300_MOBILENETV1, (300, 300)) == BOXES_300_MOBILENETV1
+    two = BoxSpec(BOXES_300_VOC.maps[:2])
+    assert with_paper_scales(two, (300, 300)) == two
+
+
+def test_limits_keep_sizes_and_centres_inside_the_image():
+    spec = BoxSpec((MapBoxes((400,), (), (), step=150.0),))
+    free = xyxy_to_cxcywh(caffe_default_boxes(spec, [(1, 3)], (300, 300)))
+    np.testing.assert_allclose(free[:, [0, 2]], [[0.25, 4 / 3], [0.75, 4 / 3], [1.25, 4 / 3]], rtol=1e-6)
+    sizes = xyxy_to_cxcywh(caffe_default_boxes(spec, [(1, 3)], (300, 300), limits=("sizes",)))
+    np.testing.assert_allclose(sizes[:, [0, 2]], [[0.25, 1], [0.75, 1], [1.25, 1]], rtol=1e-6)
+    both = xyxy_to_cxcywh(caffe_default_boxes(spec, [(1, 3)], (300, 300), limits=("sizes", "centres")))
+    np.testing.assert_allclose(both[:, [0, 2]], [[0.25, 1], [0.75, 1], [1, 1]], rtol=1e-6)

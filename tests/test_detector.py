@@ -19,7 +19,7 @@ from singleshot.runtime import find_model as find_model_module
 from singleshot.runtime.detector import Detector, as_array
 from singleshot.runtime.find_model import find_model, shipped_models
 from singleshot.spec import ModelSpec
-from singleshot.ssd.detection import Found
+from singleshot.ssd.detection import RawDetections
 from singleshot.types import Detections
 from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
@@ -38,9 +38,9 @@ class OneBox:
     def workers(self) -> tuple[()]:
         return ()
 
-    def __call__(self, images: Sequence[np.ndarray], **_: object) -> list[Found]:
+    def __call__(self, images: Sequence[np.ndarray], **_: object) -> list[RawDetections]:
         boxes = np.array([[-0.1, 0, 0.5, 1], [0.5, 0, 1.2, 1]], np.float32)
-        return [Found(boxes, np.array([0.9, 0.2], np.float32), np.array([6, 7])) for _ in images]
+        return [RawDetections(boxes, np.array([0.9, 0.2], np.float32), np.array([6, 7])) for _ in images]
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ class BySide:
     def workers(self) -> list[Any]:
         return [self._detect, self._detect] if self.with_workers else []
 
-    def _detect(self, image: np.ndarray, **_: object) -> Found:
+    def _detect(self, image: np.ndarray, **_: object) -> RawDetections:
         box = np.array([[0, 0, image[0, 0, 0] / 100, 1]], np.float32)
-        return Found(box, np.array([0.9], np.float32), np.array([0]))
+        return RawDetections(box, np.array([0.9], np.float32), np.array([0]))
 
-    def __call__(self, images: Sequence[np.ndarray], **_: object) -> list[Found]:
+    def __call__(self, images: Sequence[np.ndarray], **_: object) -> list[RawDetections]:
         return [self._detect(image) for image in images]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
+from singleshot.preprocess import to_network_input
 from singleshot.runtime.engine import raw_detections, resize_into
-from singleshot.spec import Postprocess
+from singleshot.spec import Postprocess, Preprocess
 from singleshot.ssd import detection as module
 from singleshot.ssd.detection import postprocess
 from singleshot.variants import SSD300_VGG16
@@ -49,9 +51,14 @@ def test_a_sick_network_is_counted_not_hidden() -> None:
     assert np.isfinite(sick.scores).all()
 
 
+RAW = Preprocess(mean_rgb=(0, 0, 0), channel_order="rgb")
+
+
 def test_images_are_resized_as_in_training() -> None:
     image = np.arange(40 * 60 * 3, dtype=np.uint8).reshape(40, 60, 3)
     buffer = np.zeros((2, 40, 60, 3), np.uint8)
     resize_into(buffer, [image, image[::2, ::2]])
     np.testing.assert_array_equal(buffer[0], image)
-    assert buffer[1].any()
+    small = cv2.resize(image[::2, ::2], (60, 40), interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_array_equal(buffer[1], small)
+    np.testing.assert_array_equal(to_network_input(image[::2, ::2], (40, 60), RAW), small.transpose(2, 0, 1))

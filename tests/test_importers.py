@@ -19,6 +19,7 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import STAGES
 from singleshot.preprocess import decode_image, to_network_input
+from singleshot.spec import Compatibility
 from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import start_from, start_from_file
 from singleshot.weights.importers import tensorflow
@@ -128,7 +129,7 @@ def filled_classifier(kind: str) -> torch.nn.Module:
 
 def test_torchvision_mobilenetv2_features() -> None:
     network = filled_classifier("mobilenet_v2")
-    spec = replace(SSDLITE320_MOBILENETV2, preprocess=CLASSIFIER_INPUT, tensorflow_padding=False)
+    spec = replace(SSDLITE320_MOBILENETV2, preprocess=CLASSIFIER_INPUT, compatibility=Compatibility())
     model = SSD(spec).eval()
     base = from_torchvision(network.state_dict(), spec.preprocess, origin="torchvision")
     assert not start_from(model, base, origin="torchvision").unused

@@ -16,7 +16,7 @@ from singleshot.models.describe import describe
 from singleshot.models.initialise import initialise
 from singleshot.models.layers import ConvBlock, L2Norm, MaxPool, same_padding, scaled
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.spec import MapBoxes, ModelSpec
+from singleshot.spec import Compatibility, MapBoxes, ModelSpec
 from singleshot.variants import (
     MULTIBOX_MOBILENETV2,
     SSD300_MOBILENETV1,
@@ -190,7 +190,7 @@ def test_unknown_names_are_refused_with_the_nearest() -> None:
     with pytest.raises(RequestError, match="no source map"):
         SSD(replace(SSD300_VGG16, normalised=("conv3_3",)))
     with pytest.raises(RequestError, match="not for vgg16"):
-        SSD(replace(SSD300_VGG16, tensorflow_padding=True))
+        SSD(replace(SSD300_VGG16, compatibility=Compatibility(tensorflow_padding=True)))
 
 
 def test_an_input_too_small_is_refused() -> None:

@@ -24,7 +24,7 @@ from singleshot.models.describe import describe
 from singleshot.models.initialise import initialise
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.models.timm_base import timm_preprocess
-from singleshot.spec import ModelSpec, Preprocess
+from singleshot.spec import Compatibility, ModelSpec, Preprocess
 from singleshot.train.optimizer import parameter_groups
 from singleshot.train.recipe import Recipe
 from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2, VARIANTS
@@ -80,9 +80,11 @@ def test_what_belonged_to_the_old_base_goes_with_it() -> None:
     fused = VARIANTS["ssd300-vgg16-fused-concat"].with_backbone("timm:resnet18")
     assert fused.fusion is not None
     assert (fused.fusion.fine, fused.fusion.coarse) == ("stride8", "stride16")
-    mobile = replace(SSDLITE320_MOBILENETV2, width=0.5, full_heads=("last",)).with_backbone("timm:resnet18")
+    mobile = replace(
+        SSDLITE320_MOBILENETV2, width=0.5, compatibility=Compatibility(tensorflow_padding=True, full_heads=("last",))
+    ).with_backbone("timm:resnet18")
     assert mobile.sources[:2] == ("stride16", "stride32")
-    assert (mobile.tensorflow_padding, mobile.width, mobile.full_heads) == (False, 1.0, ("stride32",))
+    assert (mobile.compatibility, mobile.width) == (Compatibility(full_heads=("stride32",)), 1.0)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -189,7 +191,7 @@ def test_other_wrong_bases_are_refused() -> None:
     with pytest.raises(RequestError, match=r"has one width: width must be 1, got 0\.5"):
         SSD(replace(lite(), width=0.5))
     with pytest.raises(RequestError, match="tensorflow_padding is for MobileNets"):
-        SSD(replace(lite(), tensorflow_padding=True))
+        SSD(replace(lite(), compatibility=Compatibility(tensorflow_padding=True)))
     with pytest.raises(UnknownNameError, match="source map of timm:test_efficientnet 'stride64'"):
         SSD(replace(lite(), sources=("stride64", *lite().sources[1:])))
     with pytest.raises(RequestError, match="of its conv5_2"):

@@ -6,30 +6,30 @@ Counts that follow from others (boxes a cell, K, grid sizes) are derived where t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from singleshot.errors import RequestError, UnknownNameError
 
 # Read by pydantic when a config.json is validated: unknown fields, NaN and text that looks like a number are refused.
 FORBID_UNKNOWN_FIELDS = {"extra": "forbid", "allow_inf_nan": False, "strict": True}
 
-
-LIMITS = ("centres", "sizes")
 OBJECT = "object"
-"""The class of a detector that does not tell classes apart."""
+"""The one class of a class-agnostic detector."""
+BOX_LIMITS = ("centres", "sizes")
 LITE_ACTIVATIONS = ("relu", "relu6")
-
+FUSIONS = ("concat", "sum", "top-down")
 TIMM = "timm:"
-"""Begins the name of a base that is a feature extractor of timm: `timm:resnet18`."""
+"""Prefix of a backbone that is a feature extractor of timm: `timm:resnet18`."""
 TIMM_NAME = re.compile(r"timm:[a-z0-9_.]+")
-"""Nothing else is handed to timm: its names of hubs and folders hold other characters."""
+"""The names passed on to timm; hub addresses and paths hold other characters."""
 TAP_STRIDES = {
     "mobilenetv1": {"conv3": 4, "conv5": 8, "conv11": 16, "conv13": 32},
     "mobilenetv2": {"block4_expand": 4, "block7_expand": 8, "block14_expand": 16, "last": 32},
     "mobilenetv3": {"block4_expand": 4, "block7_expand": 8, "block13_expand": 16, "last": 32},
     "vgg16": {"conv3_3": 4, "conv4_3": 8, "conv5_3": 16, "fc7": 16},
 }
-"""Maps of our bases whose place a map of timm can take, and their strides."""
+"""Maps of our backbones that a map of timm can replace, and their strides."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,15 @@ class MapBoxes:
     @property
     def ratios(self) -> tuple[float, ...]:
         """All ratios beside 1 in Caffe's order, without repeats: 2, 1/2, 3, 1/3."""
-        found = [1.0]
+        ratios = [1.0]
         for ratio in self.aspect_ratios:
-            if all(abs(ratio - other) >= 1e-6 for other in found):
-                found += [ratio, 1 / ratio] if self.flip else [ratio]
-        return tuple(found[1:])
+            if all(abs(ratio - other) >= 1e-6 for other in ratios):
+                ratios += [ratio, 1 / ratio] if self.flip else [ratio]
+        return tuple(ratios[1:])
 
     @property
     def boxes_per_cell(self) -> int:
-        """How many default boxes stand at each position of the map."""
+        """Number of default boxes at each position of the map."""
         return len(self.min_sizes) * (1 + len(self.ratios)) + len(self.max_sizes)
 
 
@@ -81,8 +81,6 @@ class BoxSpec:
     Attributes:
         variances: the coder divides centre offsets by the first two and log sizes by the last two.
         clip: cut the boxes to the image (the paper's models do not).
-        limit: what else is held inside the image: `sizes`, so that no box is wider or higher than it (torchvision),
-            and `centres` (ssd.pytorch and its descendants, which limit both).
         offset: position of the centre inside its cell.
         truncate_sizes: Caffe cuts min and max sizes to whole pixels.
     """
@@ -92,14 +90,8 @@ class BoxSpec:
     clip: bool = False
     offset: float = 0.5
     truncate_sizes: bool = True
-    limit: tuple[str, ...] = ()
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
-
-    def __post_init__(self) -> None:
-        for name in self.limit:
-            if name not in LIMITS:
-                raise UnknownNameError("limit of default boxes", name, LIMITS)
 
 
 @dataclass(frozen=True)
@@ -129,7 +121,7 @@ class Postprocess:
 
     Attributes:
         score_threshold: a class score counts above this (strictly).
-        nms_threshold: a box goes when its IoU with a better one of its class is above this.
+        nms_threshold: a box is suppressed when its IoU with a better one of its class is above this.
         top_k: candidates a class before NMS, -1 for all.
         keep_top_k: detections an image after NMS, -1 for all.
         nms_eta: adaptive NMS: while a class's threshold is above 0.5, each kept box multiplies it by this; 1 is plain.
@@ -146,10 +138,10 @@ class Postprocess:
 
 @dataclass(frozen=True)
 class ExtraBlock:
-    """One extra feature map behind the base: 1x1 to `squeeze` channels, then kernel x kernel to `channels`.
+    """One extra feature map after the backbone: 1x1 to `squeeze` channels, then kernel x kernel to `channels`.
 
     The two convolutions are called `<name>_1` and `<name>_2`; the map is the second one's. A `linear` one has no
-    activation behind it (the inverted residuals and bare convolutions of some ports).
+    activation after it (the inverted residuals and bare convolutions of some ports).
     """
 
     name: str
@@ -163,9 +155,6 @@ class ExtraBlock:
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
 
-FUSIONS = ("concat", "sum", "top-down")
-
-
 @dataclass(frozen=True)
 class Fusion:
     """How source maps are enriched by coarser ones before the heads, see `models.fusion`.
@@ -173,8 +162,8 @@ class Fusion:
     Attributes:
         kind: `concat` or `sum` of two maps (Feature-Fused SSD), or `top-down` through all (RetinaNet).
         fine: the source map that is enriched; none for `top-down`.
-        coarse: the map that is joined to it, a source or another one of the base.
-        channels: of all maps behind `top-down`.
+        coarse: the map that is fused with it, a source or another map of the backbone.
+        channels: of all maps after `top-down`.
     """
 
     kind: str
@@ -188,17 +177,17 @@ class Fusion:
         if self.kind not in FUSIONS:
             raise UnknownNameError("fusion", self.kind, FUSIONS)
         if (self.kind == "top-down") == bool(self.fine or self.coarse):
-            rule = "takes all maps, of which none is named" if self.kind == "top-down" else "name fine and coarse"
+            rule = "fine and coarse must be empty" if self.kind == "top-down" else "name fine and coarse"
             raise RequestError(f"fusion {self.kind}: {rule}")
 
 
 @dataclass(frozen=True)
 class GridHead:
-    """One fully connected layer in the place of convolutional predictors, see `models.grid_head`.
+    """One fully connected layer instead of convolutional predictors, see `models.heads`.
 
     Attributes:
         cells: side of the grid that the source map is pooled to.
-        channels: that the grid is cut to.
+        channels: that the grid is reduced to.
     """
 
     cells: int = 7
@@ -208,16 +197,45 @@ class GridHead:
 
     def __post_init__(self) -> None:
         if min(self.cells, self.channels) < 1:
-            raise RequestError(f"a grid head has cells and channels, got {self.cells} and {self.channels}")
+            raise RequestError(
+                f"cells and channels of a grid head must be 1 or more, got {self.cells} and {self.channels}"
+            )
+
+
+@dataclass(frozen=True)
+class Compatibility:
+    """Where the weights of other projects need a network that differs from ours in details.
+
+    Attributes:
+        tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
+        lite_activation: activation of the separable layers, `relu6` or `relu`.
+        full_heads: sources whose heads are full convolutions although the others are separable.
+        box_limits: limits of default boxes besides `BoxSpec.clip`: `sizes`, so that no box is larger than the image
+            (torchvision), and `centres`, so that none lies outside (ssd.pytorch and its descendants have both).
+    """
+
+    tensorflow_padding: bool = False
+    lite_activation: str = "relu6"
+    full_heads: tuple[str, ...] = ()
+    box_limits: tuple[str, ...] = ()
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        for name in self.box_limits:
+            if name not in BOX_LIMITS:
+                raise UnknownNameError("limit of default boxes", name, BOX_LIMITS)
+        if self.lite_activation not in LITE_ACTIVATIONS:
+            raise UnknownNameError("activation", self.lite_activation, LITE_ACTIVATIONS)
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A detector, complete but for its weights.
+    """A detector without its weights.
 
     Attributes:
-        name: the variant it was made from, as `--model` knows it; on a base of timm `ssd300-timm-resnet18`.
-        backbone: as `models.ssd.BACKBONES` knows it, or `timm:NAME`.
+        name: the variant it was made from, as `--model` takes it; on a backbone of timm `ssd300-timm-resnet18`.
+        backbone: a name of `models.ssd.BACKBONES`, or `timm:NAME`.
         input_size_hw: height and width of the network input, pixels.
         class_names: L foreground names.
         sources: the source maps in order of stride; names of backbone taps or of extra blocks (`conv8_2`).
@@ -225,17 +243,14 @@ class ModelSpec:
         extras: the extra blocks, in order, behind the backbone's last map.
         head_kernel: side of the head's convolutions.
         separable: extra maps and heads made of depthwise + pointwise convolutions (SSDLite).
-        lite_activation: of the separable layers, `relu6` or `relu`.
-        full_heads: sources whose heads are full convolutions although the others are separable.
         normalised: sources whose map goes through a learnt L2 normalisation (ParseNet).
         fusion: how source maps are enriched by coarser ones; None for the paper's network.
-        grid_head: takes the place of the convolutional heads on the one source map (YOLO-like); None for SSD.
-        width: multiplies the channels of base and extra maps (the heads follow).
-        tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
-        batch_norm: keep batch normalisation in the base; else it is folded into convolutions with bias. A base of
-            timm keeps its own in any case: there this is about extra maps alone, where they are not separable.
-        class_agnostic: proposes objects and does not name them: the one class is `object`, which objects of every class
-            are learnt as (MultiBox).
+        grid_head: replaces the convolutional heads on the one source map (YOLO-like); None for SSD.
+        width: multiplies the channels of backbone and extra maps (the heads follow).
+        batch_norm: keep batch normalisation in the backbone; else it is folded into convolutions with bias. A backbone
+            of timm always keeps its own; there this concerns the extra maps alone, where they are not separable.
+        class_agnostic: propose objects of all classes as the one class `object` (MultiBox).
+        compatibility: details that weights of other projects need.
     """
 
     name: str
@@ -248,16 +263,14 @@ class ModelSpec:
     preprocess: Preprocess = field(default_factory=Preprocess)
     postprocess: Postprocess = field(default_factory=Postprocess)
     separable: bool = False
-    lite_activation: str = "relu6"
-    full_heads: tuple[str, ...] = ()
     head_kernel: int = 3
     normalised: tuple[str, ...] = ()
     fusion: Fusion | None = None
     grid_head: GridHead | None = None
     width: float = 1.0
-    tensorflow_padding: bool = False
     batch_norm: bool = False
     class_agnostic: bool = False
+    compatibility: Compatibility = field(default_factory=Compatibility)
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
@@ -265,19 +278,17 @@ class ModelSpec:
         if len(self.sources) != len(self.boxes.maps):
             raise RequestError(f"{len(self.sources)} source maps but default boxes for {len(self.boxes.maps)}")
         if not self.class_names or len(set(self.class_names)) != len(self.class_names):
-            raise RequestError(f"class names must be there and different, got {list(self.class_names)}")
+            raise RequestError(f"class names must be one or more and different, got {list(self.class_names)}")
         if self.class_agnostic and self.class_names != (OBJECT,):
             raise RequestError(f"a class-agnostic model has the one class {OBJECT}, got {list(self.class_names)}")
-        if self.lite_activation not in LITE_ACTIVATIONS:
-            raise UnknownNameError("activation", self.lite_activation, LITE_ACTIVATIONS)
-        for name in self.full_heads:
+        for name in self.compatibility.full_heads:
             if name not in self.sources:
                 raise UnknownNameError("source map with a full head", name, self.sources)
         if self.grid_head is not None and len(self.sources) != 1:
             raise RequestError(f"a grid head takes one source map, got {len(self.sources)}: {', '.join(self.sources)}")
         if self.backbone.startswith(TIMM) and TIMM_NAME.fullmatch(self.backbone) is None:
             raise RequestError(
-                f"a base of timm is {TIMM}NAME, and NAME holds a-z, 0-9, _ and . alone, got {self.backbone!r}"
+                f"a backbone of timm is {TIMM}NAME, with a-z, 0-9, _ and . in NAME, got {self.backbone!r}"
             )
         if min(self.input_size_hw) < 1:
             raise RequestError(f"input size must be positive, got {self.input_size_hw}")
@@ -288,7 +299,7 @@ class ModelSpec:
         return len(self.class_names) + 1
 
     def with_fusion(self, kind: str) -> ModelSpec:
-        """The same detector with fused maps; of two, the first source and what lies behind it.
+        """The same detector with fused maps; `concat` and `sum` fuse the first source with the next coarser map.
 
         Raises:
             UnknownNameError: no such fusion.
@@ -300,11 +311,11 @@ class ModelSpec:
         return replace(self, fusion=Fusion(kind, fine, coarse), normalised=normalised)
 
     def with_backbone(self, name: str) -> ModelSpec:
-        """The same detector on a feature extractor of timm, whose maps take the place of those with the same stride.
+        """The same detector on a feature extractor of timm, whose maps replace those of the same stride.
 
-        VGG-16 ends at stride 16; there the map of stride 32 takes the place of the first extra map, so that all grids
-        stay; steps follow the maps. L2 normalisation goes: it is for a base that has no normalisation of its own. The
-        preprocessing stays as it is: what timm says of it, `models.timm_base.timm_preprocess` knows.
+        VGG-16 ends at stride 16; there the map of stride 32 replaces the first extra map, so that all grids stay the
+        same; steps follow the maps. L2 normalisation is dropped: it is for a backbone without normalisation. The
+        preprocessing stays; `models.timm_backbone.timm_preprocess` gives timm's.
 
         Args:
             name: `timm:NAME`.
@@ -313,7 +324,7 @@ class ModelSpec:
             RequestError: another name, or this detector has a map that no map of timm can replace.
         """
         if not name.startswith(TIMM):
-            raise RequestError(f"a base to put in place of {self.backbone} is {TIMM}NAME, got {name!r}")
+            raise RequestError(f"a backbone to replace {self.backbone} is {TIMM}NAME, got {name!r}")
         extras, places = self.extras, {f"stride{stride}": f"stride{stride}" for stride in (4, 8, 16, 32)}
         if not self.backbone.startswith(TIMM):
             places = {tap: f"stride{stride}" for tap, stride in TAP_STRIDES.get(self.backbone, {}).items()}
@@ -324,7 +335,7 @@ class ModelSpec:
         for tap in self.sources:
             if tap not in places and tap not in kept:
                 raise RequestError(
-                    f"no base of timm can take the place of {self.backbone} in {self.name}: of its {tap}"
+                    f"no backbone of timm can replace {self.backbone} in {self.name}: no map replaces {tap}"
                 )
         fusion = self.fusion
         if fusion is not None:
@@ -337,16 +348,19 @@ class ModelSpec:
             sources=tuple(places.get(tap, tap) for tap in self.sources),
             boxes=replace(self.boxes, maps=tuple(replace(boxes, step=None) for boxes in self.boxes.maps)),
             extras=extras,
-            full_heads=tuple(places.get(tap, tap) for tap in self.full_heads),
             normalised=(),
             fusion=fusion,
             width=1.0,
-            tensorflow_padding=False,
             batch_norm=True,
+            compatibility=replace(
+                self.compatibility,
+                tensorflow_padding=False,
+                full_heads=tuple(places.get(tap, tap) for tap in self.compatibility.full_heads),
+            ),
         )
 
     def with_maps(self, sources: tuple[str, ...], maps: tuple[MapBoxes, ...]) -> ModelSpec:
-        """The same detector with these source maps and their boxes; extra blocks that none of them needs are left out.
+        """The same detector with these source maps and their boxes; extra blocks that none of them needs are dropped.
 
         Args:
             sources: names, in order of stride.
@@ -360,7 +374,10 @@ class ModelSpec:
             boxes=replace(self.boxes, maps=maps),
             extras=self.extras[:last],
             normalised=tuple(name for name in self.normalised if name in sources),
-            full_heads=tuple(name for name in self.full_heads if name in sources),
+            compatibility=replace(
+                self.compatibility,
+                full_heads=tuple(name for name in self.compatibility.full_heads if name in sources),
+            ),
         )
 
     def with_input_size(self, height: int, width: int) -> ModelSpec:
@@ -378,3 +395,21 @@ class ModelSpec:
             for boxes in self.boxes.maps
         )
         return replace(self, input_size_hw=(height, width), boxes=replace(self.boxes, maps=maps))
+
+
+def migrate_spec(values: Any) -> Any:
+    """A `ModelSpec` as plain values, of any version, with its fields where they are today.
+
+    Earlier versions had the fields of `Compatibility` in the spec itself, and `box_limits` as `boxes.limit`. What is no
+    specification stays, for the validation to refuse.
+    """
+    if not isinstance(values, dict) or "compatibility" in values:
+        return values
+    spec, compatibility = dict(values), asdict(Compatibility())
+    for name in ("tensorflow_padding", "lite_activation", "full_heads"):
+        if name in spec:
+            compatibility[name] = spec.pop(name)
+    if isinstance(spec.get("boxes"), dict) and "limit" in spec["boxes"]:
+        spec["boxes"] = dict(spec["boxes"])
+        compatibility["box_limits"] = spec["boxes"].pop("limit")
+    return {**spec, "compatibility": compatibility}

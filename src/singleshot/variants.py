@@ -6,7 +6,17 @@ from dataclasses import replace
 from itertools import pairwise
 
 from singleshot.errors import UnknownNameError
-from singleshot.spec import OBJECT, BoxSpec, ExtraBlock, GridHead, MapBoxes, ModelSpec, Postprocess, Preprocess
+from singleshot.spec import (
+    OBJECT,
+    BoxSpec,
+    Compatibility,
+    ExtraBlock,
+    GridHead,
+    MapBoxes,
+    ModelSpec,
+    Postprocess,
+    Preprocess,
+)
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -138,7 +148,7 @@ SSDLITE320_MOBILENETV2 = ModelSpec(
     ),
     preprocess=_UNIT_RANGE,
     separable=True,
-    tensorflow_padding=True,
+    compatibility=Compatibility(tensorflow_padding=True),
 )
 
 SSDLITE320_MOBILENETV3 = replace(
@@ -151,7 +161,7 @@ SSDLITE320_MOBILENETV3 = replace(
         ExtraBlock("extra3", 128, 256, stride=2, padding=1),
         ExtraBlock("extra4", 64, 128, stride=2, padding=1),
     ),
-    tensorflow_padding=False,
+    compatibility=Compatibility(),
 )
 
 # Maps 8, 6, 4, 3, 2, 1. Every proposal is kept, best first: whoever uses them takes the best K.

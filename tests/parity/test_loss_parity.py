@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from golden import GOLDEN, arrays, gauss, index, needs_golden
-from singleshot.ssd.loss import MultiBoxLoss, background_logistic_loss, background_softmax_loss, multibox_loss
+from golden import arrays, default_boxes, gauss, index, needs_golden
+from singleshot.ssd.loss import (
+    LossSettings,
+    MultiBoxLoss,
+    background_logistic_loss,
+    background_softmax_loss,
+    multibox_loss,
+)
 from singleshot.ssd.matching import assign, match
 from singleshot.ssd.tensors import Predictions, Targets
 
@@ -50,13 +56,6 @@ def padded_ground_truth(rows: np.ndarray, batch: int, *, difficult: bool) -> tup
     return boxes, classes
 
 
-def default_boxes(name: str) -> dict[str, np.ndarray]:
-    for relative in (f"1_priors/{name}.npz", f"2_matching/priors_{name}.npz"):
-        if (GOLDEN / relative).is_file():
-            return arrays(relative)
-    pytest.skip(f"golden default boxes {name} are not here")
-
-
 def predictions_of(entry: dict[str, Any], golden: dict[str, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     batch, count, classes = entry["batch"], entry["num_priors"], entry["num_classes"]
     offsets = gauss(entry["seed_loc"], (batch, count, 4)) * np.float32(entry["loc_scale"])
@@ -74,7 +73,7 @@ def computed(entry: dict[str, Any]) -> Case:
     variances = torch.from_numpy(boxes["variances"][0])
     offsets, logits = predictions_of(entry, golden)
     matching = {
-        "overlap_threshold": float(layer["overlap_threshold"]),
+        "iou_threshold": float(layer["overlap_threshold"]),
         "bipartite_only": layer["match_type"] == "BIPARTITE",
         "ignore_cross_boundary": layer["ignore_cross_boundary_bbox"] == "true",
     }
@@ -88,13 +87,15 @@ def computed(entry: dict[str, Any]) -> Case:
     loss = multibox_loss(
         Predictions(offsets / scale, logits),
         targets,
-        negative_ratio=float(layer["neg_pos_ratio"]),
-        negative_overlap=float(layer["neg_overlap"]),
-        alpha=float(layer["loc_weight"]),
-        normalization=layer["normalization"].lower(),
-        mining=layer["mining_type"].lower(),
-        location_loss=LOCATION_LOSSES[layer["loc_loss_type"]],
-        confidence_loss=layer["conf_loss_type"].lower(),
+        LossSettings(
+            negative_ratio=float(layer["neg_pos_ratio"]),
+            negative_iou_threshold=float(layer["neg_overlap"]),
+            alpha=float(layer["loc_weight"]),
+            normalization=layer["normalization"].lower(),
+            mining=layer["mining_type"].lower(),
+            location_loss=LOCATION_LOSSES[layer["loc_loss_type"]],
+            confidence_loss=layer["conf_loss_type"].lower(),
+        ),
     )
     loss.total.backward()
     return Case(
@@ -112,7 +113,7 @@ def mined_set_is_defined(case: Case) -> bool:
     """Whether no two boxes tie at the cut; Caffe's sort is unstable, so that among ties any may be taken."""
     background = background_softmax_loss if case.layer["conf_loss_type"] == "SOFTMAX" else background_logistic_loss
     losses = background(case.logits.detach())
-    eligible = ~case.targets.matched & (case.targets.overlaps < float(case.layer["neg_overlap"]))
+    eligible = ~case.targets.matched & (case.targets.ious < float(case.layer["neg_overlap"]))
     taken, left = case.loss.negatives, eligible & ~case.loss.negatives
     least_taken = losses.masked_fill(~taken, torch.inf).amin(dim=1)
     greatest_left = losses.masked_fill(~left, -torch.inf).amax(dim=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from golden import GOLDEN, arrays, index, needs_golden
+from golden import arrays, default_boxes, index, needs_golden
 from singleshot.ssd.matching import match
 
 pytestmark = needs_golden
@@ -24,16 +24,9 @@ def scenes() -> list[dict]:
     return index("2_matching/scenes.json")
 
 
-def default_boxes(name: str) -> torch.Tensor:
-    for relative in (f"1_priors/{name}.npz", f"2_matching/priors_{name}.npz"):
-        if (GOLDEN / relative).is_file():
-            return torch.from_numpy(arrays(relative)["boxes"])
-    pytest.skip(f"golden default boxes {name} are not here")
-
-
 def options(case: str) -> dict:
     if case.startswith("thr"):
-        return {"overlap_threshold": int(case[3:]) / 100}
+        return {"iou_threshold": int(case[3:]) / 100}
     return MODES[case]
 
 
@@ -45,16 +38,16 @@ def ground_truth_of(rows: np.ndarray, *, difficult: bool) -> torch.Tensor:
 @pytest.mark.parametrize("scene", scenes(), ids=lambda scene: scene["name"])
 def test_indices_equal_caffes_and_overlaps_to_one_millionth(scene: dict) -> None:
     golden = arrays(f"2_matching/{scene['name']}.npz")
-    boxes = default_boxes(scene["priors"])
+    boxes = torch.from_numpy(default_boxes(scene["priors"])["boxes"])
     cases = [name.removesuffix("_idx") for name in golden if name.endswith("_idx")]
     assert cases
     for case in cases:
         ground_truth = ground_truth_of(golden["gt"], difficult=case != "perpred_nodiff")
-        found = match(boxes, ground_truth[None], torch.ones(1, len(ground_truth), dtype=torch.bool), **options(case))
-        np.testing.assert_array_equal(found.ground_truth[0].numpy(), golden[f"{case}_idx"], err_msg=case)
+        matches = match(boxes, ground_truth[None], torch.ones(1, len(ground_truth), dtype=torch.bool), **options(case))
+        np.testing.assert_array_equal(matches.ground_truth[0].numpy(), golden[f"{case}_idx"], err_msg=case)
         if f"{case}_overlap" in golden:  # the same float32 operations in the same order: 1e-6 leaves room for others
             np.testing.assert_allclose(
-                found.overlaps[0].numpy(), golden[f"{case}_overlap"], rtol=0, atol=1e-6, err_msg=case
+                matches.ious[0].numpy(), golden[f"{case}_overlap"], rtol=0, atol=1e-6, err_msg=case
             )
 
 
@@ -69,5 +62,5 @@ def test_a_batch_of_all_scenes_gives_what_each_gives_alone() -> None:
         for i, golden in enumerate(goldens):
             ground_truth[i, : len(golden["gt"])] = torch.from_numpy(golden["gt"][:, 3:7])
             valid[i, : len(golden["gt"])] = True
-        found = match(default_boxes(name), ground_truth, valid)
-        np.testing.assert_array_equal(found.ground_truth.numpy(), np.stack([g["perpred_diff_idx"] for g in goldens]))
+        matches = match(torch.from_numpy(default_boxes(name)["boxes"]), ground_truth, valid)
+        np.testing.assert_array_equal(matches.ground_truth.numpy(), np.stack([g["perpred_diff_idx"] for g in goldens]))

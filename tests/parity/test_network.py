@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from golden import GOLDEN, arrays, needs_golden
+from golden import GOLDEN, arrays, caffe_rows, golden_file, needs_golden
 from golden_network import recipe_blobs, recipe_images
 from singleshot.models.layers import ConvBlock
 from singleshot.models.ssd import SSD
-from singleshot.ssd.detection import caffe_rows
 from singleshot.ssd.detection_torch import postprocess_batch
 from singleshot.weights.build import fill
 from singleshot.weights.importers.caffe import from_description, import_caffe, our_layers, read_base
@@ -149,8 +148,7 @@ def test_the_recipe_gives_the_stored_weights(name: str) -> None:
 @pytest.mark.parametrize("file", SUBSETS)
 def test_the_old_format_holds_the_same_weights(file: str) -> None:
     whole = file.replace("_v1_subset", "")
-    if not (FOLDER / whole).is_file():
-        pytest.skip(f"golden case {whole} is not here")
+    golden_file(f"6_network/{whole}")
     _, state = import_caffe((FOLDER / whole).with_suffix(".prototxt"), FOLDER / whole)
     base = read_base(FOLDER / file)
     stored = read_caffemodel(FOLDER / file)

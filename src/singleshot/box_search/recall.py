@@ -208,7 +208,8 @@ def measure_recall(
 
 def recall_of(spec: ModelSpec, annotations: Annotations, map_sizes_hw: Sequence[tuple[int, int]]) -> DefaultBoxRecall:
     """Recall of a data set's objects by the default boxes of a detector whose source maps have these sizes."""
-    return measure_recall(annotations, caffe_default_boxes(spec.boxes, map_sizes_hw, spec.input_size_hw))
+    limits = spec.compatibility.box_limits
+    return measure_recall(annotations, caffe_default_boxes(spec.boxes, map_sizes_hw, spec.input_size_hw, limits=limits))
 
 
 def sample_of(annotations: Annotations) -> tuple[Annotations, str]:

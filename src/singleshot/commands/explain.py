@@ -21,7 +21,7 @@ from singleshot.runtime.find_model import find_model
 from singleshot.shapes import Float32, Int64, UInt8
 from singleshot.spec import MapBoxes
 from singleshot.ssd.coder import decode
-from singleshot.ssd.detection import Found, postprocess, to_detections
+from singleshot.ssd.detection import RawDetections, postprocess, to_detections
 from singleshot.ssd.loss import background_softmax_loss, hard_negatives
 from singleshot.ssd.matching import match
 from singleshot.ssd.tensors import Matches
@@ -169,7 +169,7 @@ def explain(
 
 
 def _origin(
-    raw: Found,
+    raw: RawDetections,
     row: int,
     decoded: Float32[np.ndarray, "K 4"],
     scores: Float32[np.ndarray, "K C"],
@@ -194,11 +194,11 @@ def _learnt(
         network.default_boxes,
         torch.from_numpy(ground_truth.boxes_xyxy)[None],
         torch.ones(1, len(ground_truth.labels), dtype=torch.bool),
-        overlap_threshold=ground_truth.iou_threshold,
+        iou_threshold=ground_truth.iou_threshold,
     )
     losses = background_softmax_loss(logits)
     matched = matches.ground_truth >= 0
-    hard = hard_negatives(losses, matched, matches.overlaps, negative_ratio=ground_truth.negative_ratio)
+    hard = hard_negatives(losses, matched, matches.ious, negative_ratio=ground_truth.negative_ratio)
     numbers = np.flatnonzero(hard[0].numpy())
     numbers = numbers[np.argsort(-losses[0].numpy()[numbers], kind="stable")]
     mined = tuple((named[int(number)], float(losses[0, number])) for number in numbers)

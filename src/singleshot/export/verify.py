@@ -18,7 +18,7 @@ from singleshot.preprocess import to_network_input
 from singleshot.runtime.engine import DETECTIONS, RAW, ROWS, raw_detections
 from singleshot.shapes import Float32, UInt8
 from singleshot.ssd.coder import decode
-from singleshot.ssd.detection import Found
+from singleshot.ssd.detection import RawDetections
 
 Image = UInt8[np.ndarray, "H W 3"]
 Outputs = Callable[[Sequence[Image]], Mapping[str, np.ndarray]]
@@ -180,7 +180,9 @@ def _require_classic_rows(
         )
 
 
-def _compare_detections(rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, expected: Sequence[Found]) -> None:
+def _compare_detections(
+    rows: Float32[np.ndarray, "D 6"], counts: np.ndarray, expected: Sequence[RawDetections]
+) -> None:
     """The graph's own detections with those of our post-processing, from the same predictions.
 
     Rows of equal score may change places, and at the lowest score, where the list was cut, be others.

@@ -132,7 +132,7 @@ class Fused(nn.Module):
 
     def __init__(self, spec: ModelSpec, fusion: Fusion, shapes: Shapes) -> None:
         super().__init__()
-        light = spec.lite_activation if spec.separable else None
+        light = spec.compatibility.lite_activation if spec.separable else None
         self.fine, self.coarse = fusion.fine, fusion.coarse
         self.sources = spec.sources
         self.block: nn.Module

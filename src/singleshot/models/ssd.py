@@ -76,7 +76,9 @@ class SSD(nn.Module):
         self.grid = None if grid is None else _allocated(grid)
         initialise(self, seed)
         self.map_sizes_hw = _grids(spec, shapes)
-        boxes = caffe_default_boxes(spec.boxes, self.map_sizes_hw, spec.input_size_hw)
+        boxes = caffe_default_boxes(
+            spec.boxes, self.map_sizes_hw, spec.input_size_hw, limits=spec.compatibility.box_limits
+        )
         self.register_buffer("default_boxes", torch.as_tensor(boxes, dtype=torch.float32), persistent=False)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Predictions:
@@ -161,7 +163,7 @@ def _build_trunk(spec: ModelSpec, *, seed: int = 0) -> tuple[Backbone, ExtraMaps
             spec.extras,
             width=spec.width,
             separable=spec.separable,
-            lite_activation=spec.lite_activation,
+            lite_activation=spec.compatibility.lite_activation,
             batch_norm=spec.batch_norm,
         )
     return backbone if backbone.HAS_WEIGHTS else _allocated(backbone), _allocated(extras)
@@ -181,8 +183,8 @@ def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap 
         boxes_per_cell,
         num_classes=spec.num_classes,
         kernel=spec.head_kernel,
-        separable=[name for name in spec.sources if spec.separable and name not in spec.full_heads],
-        activation=spec.lite_activation,
+        separable=[name for name in spec.sources if spec.separable and name not in spec.compatibility.full_heads],
+        activation=spec.compatibility.lite_activation,
     )
 
 
@@ -217,7 +219,7 @@ def _build_backbone(spec: ModelSpec, seed: int) -> Backbone:
     options: dict[str, Any] = {"width": spec.width}
     options |= {"name": spec.backbone, "seed": seed} if of_timm else {"batch_norm": spec.batch_norm}
     if kind.PADS_AS_TENSORFLOW:
-        options["tensorflow_padding"] = spec.tensorflow_padding
-    elif spec.tensorflow_padding:
+        options["tensorflow_padding"] = spec.compatibility.tensorflow_padding
+    elif spec.compatibility.tensorflow_padding:
         raise RequestError(f"tensorflow_padding is for MobileNets, not for {spec.backbone}")
     return kind(taps, **options)

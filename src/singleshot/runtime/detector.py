@@ -15,7 +15,7 @@ from singleshot.runtime.backends import asks_for_torch, engine_inside, load_back
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.streaming import stream
-from singleshot.ssd.detection import Found, to_detections
+from singleshot.ssd.detection import RawDetections, to_detections
 from singleshot.types import Annotations, Detections
 from singleshot.weights.folder import ModelFolder
 
@@ -118,7 +118,7 @@ class Detector:
         results = self.backend(images, score_threshold=self._score_threshold)
         return [self._in_pixels(raw, image) for raw, image in zip(results, images, strict=True)]
 
-    def _in_pixels(self, raw: Found, image: np.ndarray) -> Detections:
+    def _in_pixels(self, raw: RawDetections, image: np.ndarray) -> Detections:
         height, width = image.shape[:2]
         return to_detections(raw, width=width, height=height, class_names=self.spec.class_names)
 

@@ -13,7 +13,7 @@ import numpy as np
 from singleshot.errors import ModelError
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec, Postprocess
-from singleshot.ssd.detection import Found, postprocess
+from singleshot.ssd.detection import RawDetections, postprocess
 
 RAW = ("offsets", "probabilities", "default_boxes")
 """`offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background; `default_boxes` (K, 4): xyxy,
@@ -32,7 +32,7 @@ Shape = list[int | str | None]
 class InferenceWorker(Protocol):
     """Detects for one thread, an image at a time, while other threads use their own."""
 
-    def __call__(self, image: np.ndarray, *, score_threshold: float | None = None) -> Found:
+    def __call__(self, image: np.ndarray, *, score_threshold: float | None = None) -> RawDetections:
         """The detections of an image, see `Backend`."""
 
 
@@ -43,7 +43,7 @@ class Backend(Protocol):
     def spec(self) -> ModelSpec:
         """What the network is; never changed."""
 
-    def __call__(self, images: Sequence[np.ndarray], *, score_threshold: float | None = None) -> list[Found]:
+    def __call__(self, images: Sequence[np.ndarray], *, score_threshold: float | None = None) -> list[RawDetections]:
         """The detections of each image that score more than the threshold; None takes the specification's."""
 
     def workers(self) -> Sequence[InferenceWorker]:
@@ -93,7 +93,7 @@ def raw_detections(
     probabilities: Float32[np.ndarray, "B K C"],
     *,
     score_threshold: float | None = None,
-) -> list[Found]:
+) -> list[RawDetections]:
     """Our post-processing of a graph's raw results: the same on every engine; it drops what is not finite."""
     settings, variances = with_threshold(spec.postprocess, score_threshold), spec.boxes.variances
     return [

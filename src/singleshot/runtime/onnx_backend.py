@@ -12,7 +12,7 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.runtime.engine import RAW, raw_detections, require_fit, resize_into, usable_cores
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec
-from singleshot.ssd.detection import Found
+from singleshot.ssd.detection import RawDetections
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -52,7 +52,7 @@ class OnnxBackend:
             raise ModelError(f"{origin} does not take 8-bit images or does not give float32: {', '.join(kinds)}")
         self.default_boxes = self.run(self._session, [np.zeros((*spec.input_size_hw, 3), np.uint8)], RAW[2:])[0]
 
-    def __call__(self, images: Images, *, score_threshold: float | None = None) -> list[Found]:
+    def __call__(self, images: Images, *, score_threshold: float | None = None) -> list[RawDetections]:
         """Detections of each image, see `Backend`.
 
         One image after another: a processor gains nothing from batches.
@@ -112,7 +112,7 @@ class _Worker:
     def __init__(self, backend: OnnxBackend, session: onnxruntime.InferenceSession) -> None:
         self._backend, self._session = backend, session
 
-    def __call__(self, image: UInt8[np.ndarray, "H W 3"], *, score_threshold: float | None = None) -> Found:
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"], *, score_threshold: float | None = None) -> RawDetections:
         """Detections of one image."""
         backend = self._backend
         results = backend.run(self._session, [image], RAW[:2])

@@ -14,7 +14,7 @@ from singleshot.runtime.openvino_core import core, openvino
 from singleshot.runtime.winograd import with_winograd
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec
-from singleshot.ssd.detection import Found
+from singleshot.ssd.detection import RawDetections
 
 Images = Sequence[UInt8[np.ndarray, "H W 3"]]
 
@@ -54,7 +54,7 @@ class OpenVINOBackend:
         self._requests: dict[int, _Request] = {}
         self._workers: tuple[_Request, ...] = ()
 
-    def __call__(self, images: Images, *, score_threshold: float | None = None) -> list[Found]:
+    def __call__(self, images: Images, *, score_threshold: float | None = None) -> list[RawDetections]:
         """Detections of each image, see `Backend`.
 
         One image after another: a processor gains nothing from batches.
@@ -125,7 +125,7 @@ class _Request:
         offsets, probabilities = self._results
         return offsets, probabilities
 
-    def __call__(self, image: UInt8[np.ndarray, "H W 3"], *, score_threshold: float | None = None) -> Found:
+    def __call__(self, image: UInt8[np.ndarray, "H W 3"], *, score_threshold: float | None = None) -> RawDetections:
         """Detections of one image."""
         spec, default_boxes = self._backend.spec, self._backend.default_boxes
         with self._lock:  # its buffers hold one image at a time

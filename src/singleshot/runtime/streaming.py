@@ -15,9 +15,9 @@ import numpy as np
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError
 from singleshot.runtime.engine import Backend, InferenceWorker
-from singleshot.ssd.detection import Found
+from singleshot.ssd.detection import RawDetections
 
-Result = tuple[Path, np.ndarray, Found]
+Result = tuple[Path, np.ndarray, RawDetections]
 """A file, its decoded image and the detections in it."""
 Item = TypeVar("Item")
 Output = TypeVar("Output")

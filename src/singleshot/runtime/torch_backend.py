@@ -13,7 +13,7 @@ from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.engine import with_threshold
 from singleshot.shapes import Float, UInt8
-from singleshot.ssd.detection import Found
+from singleshot.ssd.detection import RawDetections
 from singleshot.ssd.detection_torch import postprocess_batch
 from singleshot.ssd.tensors import Predictions
 
@@ -71,7 +71,7 @@ class TorchBackend:
     @torch.inference_mode()
     def __call__(
         self, images: Sequence[UInt8[np.ndarray, "H W 3"]], *, score_threshold: float | None = None
-    ) -> list[Found]:
+    ) -> list[RawDetections]:
         """Detections of each image, see `Backend`."""
         count = len(images)
         inputs = [to_network_input(p, self.spec.input_size_hw, self.spec.preprocess) for p in images]

@@ -1,9 +1,10 @@
-/* Caffe's DetectionOutput layer for one picture: what `postprocess.py` says in numpy, compiled.
+/* Caffe's DetectionOutput layer for one image: `detection.reference` in C.
  *
- * Candidates stand in a heap, best first (of equal scores the lower class, then the lower box), so that none is sorted
- * or decoded that is never looked at; of many the best are split off first, which is cheaper yet. Each one looked at is
- * compared with the kept boxes of its class. Arithmetic is that of `box_coder.decode` and `boxes.iou`, operation by
- * operation, in single precision.
+ * Classes do not affect each other before the cut to keep_top_k, so candidates of all classes are visited in one order
+ * of score, and the walk ends when keep_top_k boxes are kept. They are in a heap, best first (of equal scores the lower
+ * class, then the lower box), so that only those that are visited are sorted and decoded; of many the best are split
+ * off first, which is cheaper yet. Each visited candidate is compared with the kept boxes of its class. The arithmetic
+ * is that of `coder.decode` and `boxes.iou`, operation by operation, in single precision.
  *
  * Only the stable interface of Python 3.11 is used: one build serves that version and all later ones.
  */
@@ -16,14 +17,14 @@
 #include <string.h>
 
 #define SAFE_EXPONENT 60.0f /* e to this, times any default box, is far inside single precision */
-#define BUCKETS 4096        /* of candidates by the first bits of their score: eight from one power of 2 to the next */
-#define HEAD 1024           /* so many of the best, or some more, are split off before any order is made */
+#define BUCKETS 4096        /* by the first bits of a candidate's score: eight buckets for each power of 2 */
+#define HEAD 1024           /* at least so many of the best are split off before they are ordered */
 
 typedef struct {
     const float *offsets, *scores, *default_boxes, *variances;
     Py_ssize_t boxes, classes;    /* K and C: column 0 of the scores is background */
     Py_ssize_t variance_step;     /* 0: one row of variances for all boxes; 4: a row for each */
-    float surely_background;      /* boxes whose background scores above this are left out unseen */
+    float surely_background;      /* boxes whose background score is above this are skipped */
     float score_threshold, nms_threshold, nms_eta;
     Py_ssize_t top_k, keep_top_k; /* -1: all */
 } Input;
@@ -64,7 +65,7 @@ static int is_finite(const float *values, size_t count)
     return largest != 0x7f800000u;
 }
 
-/* Whether all scores and the decoded box of a row are finite; decodes only where offsets are wild. */
+/* Whether all scores and the decoded box of a row are finite; decodes only where an offset is large. */
 static int is_healthy(const Input *in, size_t row)
 {
     const float *offset = in->offsets + 4 * row, *variance = in->variances + in->variance_step * row;
@@ -80,7 +81,7 @@ static int is_healthy(const Input *in, size_t row)
     return is_finite(box, 4);
 }
 
-/* A number that is larger for what comes first: by score, then lower rank. */
+/* The greatest key comes first: by score, then by lower rank. */
 static uint64_t key_of(float score, uint32_t rank)
 {
     uint32_t bits;
@@ -117,7 +118,7 @@ static int make_room(Candidates *all, size_t more)
     return 1;
 }
 
-/* Of many, brings the best to the front, HEAD of them and what shares the last one's bucket; gives their number. */
+/* Moves the best candidates, HEAD of them and those in the last one's bucket, to the front; returns their number. */
 static size_t split_head(Candidates *all)
 {
     size_t head = 0, bucket = BUCKETS, front = 0;
@@ -147,7 +148,7 @@ static void sift_down(uint64_t *heap, size_t count, size_t at)
     heap[at] = key;
 }
 
-/* All candidates above the threshold, unordered, but for those of sick rows, which are counted. */
+/* All candidates above the threshold, unordered; default boxes that are not finite are counted instead. */
 static int gather(const Input *in, Candidates *all, Py_ssize_t *dropped)
 {
     for (Py_ssize_t row = 0; row < in->boxes; row++) {
@@ -160,7 +161,7 @@ static int gather(const Input *in, Candidates *all, Py_ssize_t *dropped)
         }
         if (!make_room(all, in->classes))
             return 0;
-        for (Py_ssize_t label = 1; label < in->classes; label++) { /* without a branch that could be foretold wrongly */
+        for (Py_ssize_t label = 1; label < in->classes; label++) { /* no branch to mispredict */
             uint64_t key = key_of(scores[label], (uint32_t)((label - 1) * in->boxes + row));
             int passes = scores[label] > in->score_threshold;
             all->keys[all->count] = key;
@@ -172,7 +173,7 @@ static int gather(const Input *in, Candidates *all, Py_ssize_t *dropped)
 }
 
 /* Intersection over union; less than any threshold where two boxes have nothing in common. */
-static float overlap(const float *first, const float *second)
+static float iou(const float *first, const float *second)
 {
     float width = fminf(first[2], second[2]) - fmaxf(first[0], second[0]);
     float height = fminf(first[3], second[3]) - fmaxf(first[1], second[1]);
@@ -181,18 +182,18 @@ static float overlap(const float *first, const float *second)
     float common = width * height;
     float first_area = fmaxf(first[2] - first[0], 0) * fmaxf(first[3] - first[1], 0);
     float second_area = fmaxf(second[2] - second[0], 0) * fmaxf(second[3] - second[1], 0);
-    float united = first_area + second_area - common;
-    return common / (united < 1e-30f ? 1e-30f : united);
+    float union_area = first_area + second_area - common;
+    return common / (union_area < 1e-30f ? 1e-30f : union_area);
 }
 
 typedef struct {
     float threshold;
-    Py_ssize_t looked_at, last_kept; /* last_kept: -1, or where its newest box stands in the output */
-} OfClass;
+    Py_ssize_t visited, last_kept; /* last_kept: place of its newest box in the output, or -1 */
+} ClassState;
 
 /* Greedy non-maximum suppression of candidates that are no better than any before; `before[i]` is the box of the same
  * class that was kept before box i. */
-static void keep_best(const Input *in, uint64_t *heap, size_t count, OfClass *classes, Py_ssize_t *before, Output *out)
+static void keep_best(const Input *in, uint64_t *heap, size_t count, ClassState *classes, Py_ssize_t *before, Output *out)
 {
     for (size_t at = count / 2; at-- > 0;)
         sift_down(heap, count, at);
@@ -202,40 +203,40 @@ static void keep_best(const Input *in, uint64_t *heap, size_t count, OfClass *cl
         sift_down(heap, count, 0);
         uint32_t rank = ~(uint32_t)key;
         size_t label = rank / (size_t)in->boxes;
-        OfClass *its = classes + label;
-        if (in->top_k >= 0 && its->looked_at >= in->top_k)
+        ClassState *state = classes + label;
+        if (in->top_k >= 0 && state->visited >= in->top_k)
             continue;
-        its->looked_at++;
+        state->visited++;
         float *box = out->boxes + 4 * out->count;
         decode(in, rank % (size_t)in->boxes, box);
-        Py_ssize_t other = its->threshold < 1 ? its->last_kept : -1; /* no overlap is above 1 */
+        Py_ssize_t other = state->threshold < 1 ? state->last_kept : -1; /* no IoU is above 1 */
         while (other >= 0) {
-            float common = overlap(box, out->boxes + 4 * other);
-            if (common > its->threshold || common != common)
+            float overlap = iou(box, out->boxes + 4 * other);
+            if (overlap > state->threshold || overlap != overlap) /* not a number suppresses, as in Caffe */
                 break;
             other = before[other];
         }
         if (other >= 0)
             continue;
-        before[out->count] = its->last_kept;
-        its->last_kept = out->count;
+        before[out->count] = state->last_kept;
+        state->last_kept = out->count;
         out->scores[out->count] = score_of(key);
         out->labels[out->count++] = (int64_t)label;
-        if (in->nms_eta < 1 && its->threshold > 0.5f)
-            its->threshold *= in->nms_eta;
+        if (in->nms_eta < 1 && state->threshold > 0.5f)
+            state->threshold *= in->nms_eta;
     }
 }
 
 static int detect(const Input *in, Output *out)
 {
     Candidates *all = calloc(1, sizeof *all);
-    OfClass *classes = malloc(in->classes * sizeof *classes);
+    ClassState *classes = malloc(in->classes * sizeof *classes);
     Py_ssize_t *before = malloc((out->capacity + 1) * sizeof *before);
-    int done = all && classes && before && gather(in, all, &out->dropped);
-    if (done) {
+    int ok = all && classes && before && gather(in, all, &out->dropped);
+    if (ok) {
         size_t head = split_head(all);
         for (Py_ssize_t label = 0; label < in->classes; label++)
-            classes[label] = (OfClass){in->nms_threshold, 0, -1};
+            classes[label] = (ClassState){in->nms_threshold, 0, -1};
         keep_best(in, all->keys, head, classes, before, out);
         if (out->count < out->capacity)
             keep_best(in, all->keys + head, all->count - head, classes, before, out);
@@ -245,7 +246,7 @@ static int detect(const Input *in, Output *out)
     free(all);
     free(classes);
     free(before);
-    return done;
+    return ok;
 }
 
 static PyObject *detection_output(PyObject *module, PyObject *args)
@@ -280,7 +281,7 @@ static PyObject *detection_output(PyObject *module, PyObject *args)
         buffer[DEFAULT_BOXES].len != in.boxes * 16 ||
         (in.variance_step && buffer[VARIANCES].len != in.boxes * 16) || buffer[OUT_BOXES].len != out.capacity * 16 ||
         buffer[OUT_LABELS].len != out.capacity * 8 || (uint64_t)in.boxes * in.classes > UINT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "arrays do not belong together");
+        PyErr_SetString(PyExc_ValueError, "arrays of shapes that do not fit each other");
         goto release;
     }
     if (in.keep_top_k >= 0 && in.keep_top_k < out.capacity)
@@ -299,7 +300,7 @@ static PyMethodDef methods[] = {
     {"detection_output", detection_output, METH_VARARGS,
      "detection_output(offsets, scores, default_boxes, variances, surely_background, score_threshold, nms_threshold,\n"
      "                 top_k, keep_top_k, nms_eta, out_boxes, out_scores, out_labels) -> (count, dropped)\n\n"
-     "Contiguous float32 arrays, out_labels int64; see postprocess.py."},
+     "Contiguous float32 arrays, out_labels int64; see detection.py."},
     {NULL, NULL, 0, NULL},
 };
 

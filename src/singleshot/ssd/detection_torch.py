@@ -1,7 +1,7 @@
-"""Detections of a batch on the device it lies on; the same rule and result as `postprocess` for each image.
+"""Detections of a batch on its own device, with the same rule and result as `postprocess` for each image.
 
-Greedy NMS visits candidates one by one, which a GPU does badly. Its result is the only fixed point of "a candidate
-stays unless a better one that stays overlaps it too much". From "all stay", each round settles at least one more
+Greedy NMS visits candidates one by one, which is slow on a GPU. Its result is the only fixed point of "a candidate is
+kept unless a better kept one overlaps it too much". Starting from "all are kept", each round decides at least one more
 candidate of each class, usually most of them, for all classes of all images at once.
 """
 
@@ -17,11 +17,11 @@ from singleshot.boxes import pairwise_iou
 from singleshot.shapes import Bool, Float, Int64
 from singleshot.spec import Postprocess
 from singleshot.ssd.coder import Code, decode
-from singleshot.ssd.detection import Found, check_shapes, postprocess
+from singleshot.ssd.detection import RawDetections, check_shapes, postprocess
 from singleshot.ssd.tensors import Predictions
 
-PAIRS_AT_ONCE = 2**23  # overlaps held in memory at a time: about half a gigabyte with what their arithmetic needs
-LONGEST_LIST = 2048  # candidates of a class beyond which their pairs are too many to hold
+PAIRS_AT_ONCE = 2**23  # IoUs in memory at a time: about half a gigabyte with the intermediate results
+LONGEST_LIST = 2048  # candidates of a class; beyond, their pairs do not fit into memory
 
 
 @torch.no_grad()
@@ -32,11 +32,11 @@ def postprocess_batch(
     settings: Postprocess,
     *,
     code: Code = "center_size",
-) -> list[Found]:
-    """Detections of each image; softmax included. Runs where it is fastest.
+) -> list[RawDetections]:
+    """Detections of each image, from raw predictions (softmax included).
 
-    On a CPU that is `postprocess`, image by image, as it also is for what needs a strict order or bounds no list:
-    adaptive NMS (eta below 1) and a top_k of -1 or in the thousands. Elsewhere it is `postprocess_on_device`.
+    On a CPU by `postprocess`, image by image; elsewhere by `postprocess_on_device`, but for adaptive NMS (eta below 1),
+    which needs a strict order, and a top_k of -1 or in the thousands, whose lists may be too long.
 
     Raises:
         ModelError: shapes that do not belong together.
@@ -48,7 +48,10 @@ def postprocess_batch(
     row_variances = variances.cpu().numpy() if isinstance(variances, torch.Tensor) else variances
     boxes = default_boxes.cpu().numpy()
     images = zip(offsets.cpu().numpy(), scores.cpu().numpy(), strict=True)
-    return [postprocess(each, its, boxes, row_variances, settings, code=code) for each, its in images]
+    return [
+        postprocess(image_offsets, image_scores, boxes, row_variances, settings, code=code)
+        for image_offsets, image_scores in images
+    ]
 
 
 @torch.no_grad()
@@ -60,7 +63,7 @@ def postprocess_on_device(
     settings: Postprocess,
     *,
     code: Code = "center_size",
-) -> list[Found]:
+) -> list[RawDetections]:
     """`postprocess` of a batch in tensor operations, for plain NMS (eta 1); `scores` are probabilities.
 
     Raises:
@@ -71,10 +74,10 @@ def postprocess_on_device(
     boxes = decode(offsets, default_boxes, variances, code=code)
     finite = boxes.isfinite().all(dim=-1) & scores.isfinite().all(dim=-1)
     by_class = scores[..., 1:].transpose(1, 2)  # (B, L, K)
-    wanted = (by_class > float(np.float32(settings.score_threshold))) & finite[:, None]
-    longest = int(wanted.sum(dim=-1).max()) if wanted.numel() else 0
+    candidates = (by_class > float(np.float32(settings.score_threshold))) & finite[:, None]
+    longest = int(candidates.sum(dim=-1).max()) if candidates.numel() else 0
     longest = min(longest, settings.top_k) if settings.top_k >= 0 else longest
-    ranked, rows = by_class.where(wanted, -torch.inf).sort(dim=-1, descending=True, stable=True)
+    ranked, rows = by_class.where(candidates, -torch.inf).sort(dim=-1, descending=True, stable=True)
     ranked, rows = ranked[..., :longest], rows[..., :longest]
     kept = _nms_in_chunks(boxes, rows, ranked > -torch.inf, float(np.float32(settings.nms_threshold)))
     dropped = (~finite).sum(dim=-1).tolist()
@@ -90,9 +93,9 @@ def _nms_in_chunks(
         return valid
     image = torch.arange(batch, device=rows.device)[:, None, None].expand_as(rows).flatten(0, 1)
     lists = max(1, PAIRS_AT_ONCE // longest**2)
-    flat = (image, rows.flatten(0, 1), valid.flatten(0, 1))
-    chunks = zip(*(torch.split(one, lists) for one in flat), strict=True)
-    kept = [nms_lists(boxes_xyxy[of, which], stays, threshold) for of, which, stays in chunks]
+    columns = (image, rows.flatten(0, 1), valid.flatten(0, 1))
+    chunks = zip(*(torch.split(column, lists) for column in columns), strict=True)
+    kept = [nms_lists(boxes_xyxy[images, rows], valid, threshold) for images, rows, valid in chunks]
     return torch.cat(kept).reshape(batch, labels, longest)
 
 
@@ -101,13 +104,13 @@ def nms_lists(
 ) -> Bool[Tensor, "lists n"]:
     """Greedy NMS of many lists at once, each best first: which of the valid candidates are kept.
 
-    A box goes when its IoU with a better kept one is above the threshold (or not a number, as in Caffe).
+    A box is suppressed when its IoU with a better kept one is above the threshold (or not a number, as in Caffe).
     """
     too_close = ~(pairwise_iou(boxes_xyxy, boxes_xyxy) <= threshold)
-    better_hits_worse = too_close.triu(diagonal=1)  # [list, better, worse]
+    suppresses = too_close.triu(diagonal=1)  # [list, better, worse]
     kept = valid
-    for _ in range(valid.shape[-1]):  # round i settles candidate i at the latest
-        before, kept = kept, valid & ~(better_hits_worse & kept[..., :, None]).any(dim=-2)
+    for _ in range(valid.shape[-1]):  # round i decides candidate i at the latest
+        before, kept = kept, valid & ~(suppresses & kept[..., :, None]).any(dim=-2)
         if torch.equal(before, kept):
             break
     return kept
@@ -119,8 +122,8 @@ def _best_of_all_classes(
     rows: Int64[Tensor, "B L n"],
     keep_top_k: int,
     dropped: Sequence[int],
-) -> list[Found]:
-    """The best `keep_top_k` (-1 for all) of what is kept, whose score is not -inf; ties as in `postprocess`."""
+) -> list[RawDetections]:
+    """The best `keep_top_k` (-1 for all) of the kept boxes, whose score is not -inf; ties as in `postprocess`."""
     longest = scores.shape[-1]
     ranked, places = scores.flatten(1).sort(dim=-1, descending=True, stable=True)
     counts = (ranked > -torch.inf).sum(dim=-1)
@@ -131,8 +134,8 @@ def _best_of_all_classes(
     best = boxes_xyxy.gather(1, chosen[..., None].expand(-1, -1, 4))
     table = torch.cat([best, ranked[..., None]], dim=-1).cpu().numpy()
     labels = (places // max(longest, 1)).cpu().numpy()
-    found = []
-    for one, its_labels, left_out in zip(table, labels, dropped, strict=True):
-        count = int(np.count_nonzero(one[:, 4] > -np.inf))
-        found.append(Found(one[:count, :4].copy(), one[:count, 4].copy(), its_labels[:count].copy(), left_out))
-    return found
+    counts_kept = (table[..., 4] > -np.inf).sum(axis=1)
+    return [
+        RawDetections(rows[:count, :4].copy(), rows[:count, 4].copy(), row_labels[:count].copy(), image_dropped)
+        for rows, row_labels, count, image_dropped in zip(table, labels, counts_kept, dropped, strict=True)
+    ]

@@ -1,4 +1,4 @@
-"""The tensors that training passes around. B images, K default boxes, R objects at most an image, C = L + 1 classes.
+"""The tensors that training passes around. B images, K default boxes, R ground-truth boxes at most, C = L + 1 classes.
 
 Inside the network class 0 is background and class l + 1 is label l.
 """
@@ -44,7 +44,7 @@ class Predictions:
     """What a model's forward returns, raw, in training as in inference.
 
     Attributes:
-        offsets: encoded boxes, see `box_coder`.
+        offsets: encoded boxes, see `coder`.
         logits: class scores before the softmax; class 0 is background.
     """
 
@@ -54,16 +54,16 @@ class Predictions:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Which ground-truth box each default box learns.
+    """Which ground-truth box each default box is matched to.
 
     Attributes:
-        ground_truth: row of the object within its image, -1 for none, -2 for a box without part (it reaches outside
-            the image, and such boxes are ignored).
-        overlaps: IoU with that object for a matched box, else the best IoU over all (0 where none exceeds 1e-6).
+        ground_truth: row of the ground-truth box within its image, -1 for none, -2 for a default box that is ignored
+            because it reaches outside the image.
+        ious: IoU with that ground-truth box for a matched box, else the best IoU with any (0 where none exceeds 1e-6).
     """
 
     ground_truth: Int64[Tensor, "B K"]
-    overlaps: Float[Tensor, "B K"]
+    ious: Float[Tensor, "B K"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,16 +73,14 @@ class Targets:
     Attributes:
         offsets: encoded ground-truth box of each matched box, 0 elsewhere.
         classes: class of each matched box, 0 (background) elsewhere.
-        overlaps: see `Matches.overlaps`, 1 for boxes that take no part; below the negative threshold they may be mined.
-        has_truth: images with at least one ground-truth box; the others give no negatives (Caffe).
+        ious: see `Matches.ious`, 1 for ignored boxes; boxes below the negative threshold may be mined.
     """
 
     offsets: Float[Tensor, "B K 4"]
     classes: Int64[Tensor, "B K"]
-    overlaps: Float[Tensor, "B K"]
-    has_ground_truth: Bool[Tensor, " B"]
+    ious: Float[Tensor, "B K"]
 
     @property
     def matched(self) -> Bool[Tensor, "B K"]:
-        """Boxes that learn an object."""
+        """The positives."""
         return self.classes > 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 from singleshot.box_search.recall import DefaultBoxRecall, sample_of
@@ -12,7 +11,8 @@ from singleshot.box_search.study import FULL_RECALL, GOOD_RECALL, LOW_RECALL, Go
 from singleshot.errors import RequestError, SingleshotError, UnknownNameError
 from singleshot.files import parse_json, read_regular
 from singleshot.models.ssd import grid_sizes
-from singleshot.spec import BoxSpec, ModelSpec
+from singleshot.spec import BoxSpec, ModelSpec, migrate_spec
+from singleshot.ssd.default_boxes import with_paper_scales
 from singleshot.types import Annotations
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.folder import read_spec
@@ -81,12 +81,12 @@ def starting_boxes(spec: ModelSpec, source: Path | None, *, scales: str) -> BoxS
     Args:
         spec: the detector.
         source: what the weights come from; None for fresh ones.
-        scales: `paper` for `on_paper_scales`, `kept` for the spec's own.
+        scales: `paper` for `with_paper_scales`, `kept` for the spec's own.
     """
     trained = _trained_boxes(spec, source)
     if trained is not None:
         return trained
-    return on_paper_scales(spec) if scales == "paper" else spec.boxes
+    return with_paper_scales(spec.boxes, spec.input_size_hw) if scales == "paper" else spec.boxes
 
 
 def _trained_boxes(spec: ModelSpec, source: Path | None) -> BoxSpec | None:
@@ -102,25 +102,6 @@ def _unsearched(spec: ModelSpec, train_set: Annotations, remark: str) -> ChosenB
     sample, sampled = sample_of(train_set)
     recall = measure_boxes(spec, sample, grid_sizes).recall
     return ChosenBoxes(spec, recall, (*recall.lines(), remark + sampled))
-
-
-def on_paper_scales(spec: ModelSpec) -> BoxSpec:
-    """As many default boxes, of the sizes that the paper gives SSD300: 0.1, and from 0.2 evenly to 0.9 or just below.
-
-    Section 2.2, equation 4, in the whole percents of the authors' ssd_pascal.py; no size is larger than the input. Maps
-    that carry other than one size and one larger square keep what they have.
-    """
-    maps, side = spec.boxes.maps, min(spec.input_size_hw)
-    if len(maps) < 3 or any((len(boxes.min_sizes), len(boxes.max_sizes)) != (1, 1) for boxes in maps):
-        return spec.boxes
-    step = (90 - 20) // (len(maps) - 2)
-    percents = [10, *(20 + step * place for place in range(len(maps)))]
-    sizes = [float(min(side, round(side * percent / 100))) for percent in percents]
-    scaled = [
-        replace(boxes, min_sizes=(low,), max_sizes=(high,))
-        for boxes, (low, high) in zip(maps, pairwise(sizes), strict=True)
-    ]
-    return replace(spec.boxes, maps=tuple(scaled))
 
 
 def boxes_from_file(choice: str, spec: ModelSpec) -> ModelSpec:
@@ -144,7 +125,7 @@ def boxes_from_file(choice: str, spec: ModelSpec) -> ModelSpec:
         boxes=stored.boxes,
         extras=spec.extras[: len(stored.extras)],
         normalised=stored.normalised,
-        full_heads=stored.full_heads,
+        compatibility=replace(spec.compatibility, full_heads=stored.compatibility.full_heads),
     )
     if expected != replace(stored, class_names=spec.class_names):
         raise RequestError(
@@ -167,7 +148,7 @@ def _read_spec(path: Path) -> ModelSpec:
     if spec is None:
         raise RequestError(f"{path} holds no default boxes: ssd boxes DATA --json {path.name} writes such a file")
     try:
-        stored = TypeAdapter(ModelSpec).validate_json(json.dumps(spec))
+        stored = TypeAdapter(ModelSpec).validate_json(json.dumps(migrate_spec(spec)))
         require_bounds(stored, str(path))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

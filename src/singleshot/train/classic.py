@@ -25,13 +25,13 @@ class ClassicRows:
 
     Args:
         network: whose default boxes, variances and classes count.
-        overlap_threshold: from which overlap boxes learn.
+        iou_threshold: IoU from which a default box matches a ground-truth box.
     """
 
-    def __init__(self, network: SSD, *, overlap_threshold: float = 0.5) -> None:
+    def __init__(self, network: SSD, *, iou_threshold: float = 0.5) -> None:
         self.num_classes = network.spec.num_classes
         self.variances = network.spec.boxes.variances
-        self.overlap_threshold = overlap_threshold
+        self.iou_threshold = iou_threshold
         self.default_boxes = network.default_boxes.detach().cpu()
         variances = torch.tensor(self.variances).expand(len(self.default_boxes), 4)
         self._boxes = torch.cat([self.default_boxes, variances], dim=1)
@@ -53,7 +53,7 @@ class ClassicRows:
             torch.as_tensor(np.asarray(sample.boxes_xyxy, np.float32).reshape(1, -1, 4)),
             torch.as_tensor(labels + 1)[None],
             self.variances,
-            overlap_threshold=self.overlap_threshold,
+            iou_threshold=self.iou_threshold,
         )
         scores = torch.nn.functional.one_hot(targets.classes[0], self.num_classes).float()
         rows: np.ndarray = torch.cat([scores, targets.offsets[0], self._boxes], dim=1).numpy()

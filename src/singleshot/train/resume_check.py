@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from singleshot.errors import RequestError
-from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec, migrate_spec
 from singleshot.train import checkpoint
 from singleshot.train.plan import Plan
 from singleshot.train.recipe import Recipe, migrate_recipe
@@ -72,6 +72,8 @@ def completed(settings: dict[str, Any]) -> dict[str, Any]:
     defaults = {"model": spec_defaults, "recipe": asdict(Recipe())}
     if isinstance(settings.get("recipe"), dict):
         settings = settings | {"recipe": migrate_recipe(settings["recipe"])}
+    if "model" in settings:
+        settings = settings | {"model": migrate_spec(settings["model"])}
     return {
         OLD_KEYS.get(name, name): defaults[name] | value if name in defaults and isinstance(value, dict) else value
         for name, value in settings.items()

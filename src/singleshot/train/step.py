@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from singleshot.errors import NonFiniteLossError
 from singleshot.models.ssd import SSD
-from singleshot.ssd.loss import MultiBoxLoss, multibox_loss
+from singleshot.ssd.loss import LossSettings, MultiBoxLoss, multibox_loss
 from singleshot.ssd.matching import assign
 from singleshot.ssd.tensors import Batch, Predictions, Targets
 from singleshot.train.distributed import Ranks
@@ -72,6 +72,19 @@ class Normaliser:
         if self.reverse:
             values = values.flip(1)
         return values.sub_(self.mean).mul_(self.scale)
+
+
+def loss_settings(recipe: Recipe, variances: tuple[float, float, float, float]) -> LossSettings:
+    """The loss that a recipe asks for."""
+    return LossSettings(
+        alpha=recipe.localisation_weight,
+        location_loss=recipe.localisation_loss,
+        confidence_loss=recipe.confidence_loss,
+        label_smoothing=recipe.label_smoothing,
+        mining="max_negative" if recipe.mines else "none",
+        negative_ratio=recipe.negative_ratio,
+        variances=variances,
+    )
 
 
 class TrainStep:
@@ -142,7 +155,7 @@ class TrainStep:
             batch.boxes_xyxy,
             batch.classes,
             self.model.spec.boxes.variances,
-            overlap_threshold=self.recipe.iou_threshold,
+            iou_threshold=self.recipe.iou_threshold,
             ignore_cross_boundary=not self.recipe.boundary_boxes,
         )
         return predictions, targets
@@ -152,13 +165,7 @@ class TrainStep:
         return multibox_loss(
             predictions,
             targets,
-            negative_ratio=recipe.negative_ratio,
-            alpha=recipe.localisation_weight,
-            location_loss=recipe.localisation_loss,
-            confidence_loss=recipe.confidence_loss,
-            mining="max_negative" if recipe.mines else "none",
-            variances=self.model.spec.boxes.variances,
-            label_smoothing=recipe.label_smoothing,
+            loss_settings(recipe, self.model.spec.boxes.variances),
             normalizer=self._matched_of_all_ranks(targets) if recipe.normalise == "global" else None,
         )
 

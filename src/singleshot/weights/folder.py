@@ -23,7 +23,7 @@ from safetensors.numpy import save as format_tensors
 
 from singleshot.errors import HashError, ModelError, SingleshotError
 from singleshot.files import read_regular
-from singleshot.spec import FORBID_UNKNOWN_FIELDS, ModelSpec
+from singleshot.spec import FORBID_UNKNOWN_FIELDS, ModelSpec, migrate_spec
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.replace import replaced_folder
 
@@ -260,7 +260,7 @@ def _parse_configuration(content: bytes, path: Path) -> Configuration:
     from pydantic import ValidationError
 
     try:
-        configuration = _adapter().validate_json(content)
+        configuration = _adapter().validate_json(_migrated(content))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -271,6 +271,17 @@ def _parse_configuration(content: bytes, path: Path) -> Configuration:
         raise ModelError(f"{path} is of format {configuration.format}; this version reads format {FORMAT}")
     require_bounds(configuration.model, str(path))
     return configuration
+
+
+def _migrated(content: bytes) -> bytes:
+    """A configuration of any version in today's form; what is no configuration stays, for the validation to refuse."""
+    try:
+        values = json.loads(content)
+    except (ValueError, RecursionError):
+        return content
+    if not isinstance(values, dict) or "model" not in values:
+        return content
+    return json.dumps({**values, "model": migrate_spec(values["model"])}).encode()
 
 
 def _halved(name: str, array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from singleshot.errors import ModelError
 from singleshot.models import mobilenetv2, mobilenetv3
 from singleshot.models.extras import LITE_NORM_EPSILON
 from singleshot.models.mobilenetv1 import PAIRS
-from singleshot.spec import BoxSpec, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
+from singleshot.spec import BoxSpec, Compatibility, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
 from singleshot.variants import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2, SSDLITE320_MOBILENETV3
 from singleshot.weights.classes import names_for
 from singleshot.weights.importers.port import Port
@@ -26,7 +26,6 @@ _QFGAOHAO_BOXES = BoxSpec(
         for low, step in ((60.0, 16.0), (105.0, 32.0), (150.0, 64.0), (195.0, 100.0), (240.0, 150.0), (285.0, 300.0))
     ),
     truncate_sizes=False,
-    limit=("centres", "sizes"),
 )
 _BOXES_A_CELL = 6
 
@@ -82,7 +81,7 @@ def read_torchvision_lite(state: Mapping[str, Tensor], class_names: Sequence[str
     spec = replace(
         start,
         class_names=names_for(scores // _BOXES_A_CELL, class_names, origin),
-        boxes=replace(start.boxes, limit=("sizes",)),
+        compatibility=replace(start.compatibility, box_limits=("sizes",)),
         postprocess=Postprocess(score_threshold=0.001, nms_threshold=0.55, top_k=300, keep_top_k=300),
     )
     return spec, port.finished()
@@ -125,10 +124,12 @@ def read_qfgaohao(state: Mapping[str, Tensor], class_names: Sequence[str] | None
         preprocess=_QFGAOHAO_INPUT,
         postprocess=Postprocess(top_k=200),
         separable=lite,
-        lite_activation="relu6" if second or not lite else "relu",
-        full_heads=(last,) if lite else (),
         head_kernel=3,
-        tensorflow_padding=False,
+        compatibility=Compatibility(
+            lite_activation="relu6" if second or not lite else "relu",
+            full_heads=(last,) if lite else (),
+            box_limits=("centres", "sizes"),
+        ),
     )
     return spec, port.finished()
 

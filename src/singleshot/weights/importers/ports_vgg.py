@@ -1,7 +1,7 @@
 """SSD300 and SSD512 on VGG-16 as four other projects save them: the same network under other names.
 
 What differs beside the names: torchvision learns from COCO's smaller default boxes whatever the data, and all four hold
-default boxes inside the image, each in its way (`BoxSpec.limit`).
+default boxes inside the image, each in its way (`Compatibility.box_limits`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.vgg import LAYERS
-from singleshot.spec import BoxSpec, ModelSpec, Postprocess, Preprocess
+from singleshot.spec import BoxSpec, Compatibility, ModelSpec, Postprocess, Preprocess
 from singleshot.variants import BOXES_300_COCO, BOXES_300_VOC, BOXES_512_COCO, BOXES_512_VOC, SSD300_VGG16, SSD512_VGG16
 from singleshot.weights.classes import COCO_COUNTS, names_for
 from singleshot.weights.importers.port import Port
@@ -149,6 +149,7 @@ def read(
         boxes=_boxes(start, layout, num_classes),
         preprocess=layout.preprocess,
         postprocess=layout.postprocess,
+        compatibility=Compatibility(box_limits=layout.limit),
     )
     return spec, port.finished()
 
@@ -173,4 +174,4 @@ def _boxes(start: ModelSpec, layout: Layout, num_classes: int) -> BoxSpec:
         boxes = BOXES_512_COCO if of_coco else BOXES_512_VOC
     else:
         boxes = BOXES_300_COCO if of_coco else BOXES_300_VOC
-    return replace(boxes, truncate_sizes=False, limit=layout.limit)
+    return replace(boxes, truncate_sizes=False)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from singleshot.models.ultralight import FIELD, PAIRS, STEM
-from singleshot.spec import BoxSpec, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
+from singleshot.spec import BoxSpec, Compatibility, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
 from singleshot.weights.classes import names_for
 from singleshot.weights.importers.port import Port
 
@@ -20,13 +20,12 @@ RFB320 = ModelSpec(
     input_size_hw=(240, 320),
     class_names=("face",),
     sources=("conv7", "conv10", "conv12", "extra1_2"),
-    boxes=BoxSpec(tuple(MapBoxes(sizes, (), ()) for sizes in _MIN_SIZES), limit=("centres", "sizes")),
+    boxes=BoxSpec(tuple(MapBoxes(sizes, (), ()) for sizes in _MIN_SIZES)),
     extras=(ExtraBlock("extra1", 64, 256, stride=2, padding=1),),
     preprocess=Preprocess(mean_rgb=(127.0,) * 3, std_rgb=(128.0,) * 3, channel_order="rgb"),
     postprocess=Postprocess(nms_threshold=0.3),
     separable=True,
-    lite_activation="relu",
-    full_heads=("extra1_2",),
+    compatibility=Compatibility(lite_activation="relu", full_heads=("extra1_2",), box_limits=("centres", "sizes")),
 )
 _BRANCHES = {"branch1": 3, "branch2": 3, "branch3": 4}
 """Convolutions of each branch of the receptive field block, which the project counts from 0."""

@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from golden import caffe_rows
 from singleshot.errors import ModelError
 from singleshot.spec import Postprocess
 from singleshot.ssd import detection as module
 from singleshot.ssd.coder import decode
-from singleshot.ssd.detection import Found, Nms, caffe_rows, postprocess, to_detections
+from singleshot.ssd.detection import RawDetections, nms, postprocess, to_detections
 from singleshot.ssd.detection_torch import nms_lists, postprocess_batch, postprocess_on_device
 from singleshot.ssd.tensors import Predictions
 
@@ -28,10 +29,10 @@ def on_device(offsets, scores, default_boxes, variances, settings):
     return postprocess_on_device(*tensors, variances, settings)[0]
 
 
-def in_numpy(*arguments):
+def in_numpy(*arguments, **options):
     """What runs where nothing was compiled."""
     with mock.patch.object(module, "detection_output", None):
-        return postprocess(*arguments)
+        return postprocess(*arguments, **options)
 
 
 def compiled(*arguments):
@@ -42,11 +43,6 @@ def compiled(*arguments):
 
 def softmax(logits):
     return torch.tensor(logits, dtype=torch.float32).softmax(-1).numpy()
-
-
-def nms(boxes, threshold, *, eta=1.0):
-    """Of one class."""
-    return Nms(1, threshold=threshold, eta=eta).visit(boxes, np.zeros(len(boxes), np.int64)).tolist()
 
 
 EVERY = pytest.mark.parametrize("detect", [compiled, in_numpy, on_device])
@@ -123,12 +119,10 @@ def scenes(draw):
     return boxes, scores, settings
 
 
-@given(scene=scenes(), block=st.integers(1, 4), head=st.integers(1, 3))
-def test_equals_the_slow_loops_however_the_walk_is_cut_into_blocks(scene, block, head):
+@given(scene=scenes())
+def test_the_numpy_version_equals_the_slow_loops(scene):
     boxes, scores, settings = scene
-    with mock.patch.multiple(module, BLOCK=block, HEAD=head):
-        found = in_numpy(np.zeros_like(boxes), scores, boxes, VARIANCES, settings)
-    check(found, boxes, scores, settings)
+    check(in_numpy(np.zeros_like(boxes), scores, boxes, VARIANCES, settings), boxes, scores, settings)
 
 
 @given(scene=scenes())
@@ -157,7 +151,7 @@ def test_the_device_version_equals_the_slow_loops(scene):
 @pytest.mark.parametrize("settings", [Postprocess(), Postprocess(top_k=50, keep_top_k=-1), Postprocess(nms_eta=0.8)])
 @ON_CPU
 def test_thousands_of_candidates(detect, settings):
-    """More than the head and several blocks, in random real numbers."""
+    """More than the C version's head, in random real numbers."""
     random = np.random.default_rng(7)
     centres, sizes = random.random((1500, 2)), random.random((1500, 2)) * 0.3 + 0.02
     defaults = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
@@ -228,7 +222,7 @@ def grid_boxes(count):
 @given(boxes=st.integers(0, 10).flatmap(grid_boxes), threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7]))
 def test_nms_is_idempotent(boxes, threshold):
     def keep(candidates):
-        return candidates[nms(candidates, threshold)]
+        return candidates[nms(candidates, threshold=threshold)]
 
     def keep_on_device(candidates):
         tensor = torch.tensor(candidates)[None]
@@ -241,45 +235,23 @@ def test_nms_is_idempotent(boxes, threshold):
     np.testing.assert_array_equal(keep_on_device(once), once)
 
 
-@given(
-    boxes=grid_boxes(12),
-    labels=arrays(np.int64, 12, elements=st.integers(0, 2)),
-    first=st.integers(0, 12),
-    room=st.integers(-1, 5),
-    eta=st.sampled_from([1.0, 0.8]),
-)
-def test_nms_in_pieces_is_nms_is_that_of_each_class(boxes, labels, first, room, eta):
-    whole = Nms(3, threshold=0.7, top_k=room, eta=eta)
-    kept = whole.visit(boxes, labels).tolist()
-    pieces = Nms(3, threshold=0.7, top_k=room, eta=eta)
-    former = pieces.visit(boxes[:first], labels[:first]).tolist()
-    assert former + [first + i for i in pieces.visit(boxes[first:], labels[first:])] == kept
-    np.testing.assert_array_equal(pieces.boxes_xyxy, whole.boxes_xyxy)
-    slowly = []
-    for label in range(3):
-        members = np.flatnonzero(labels == label)[: None if room < 0 else room]
-        slowly += members[slow_nms(boxes[members], 0.7, eta)].tolist()
-    np.testing.assert_array_equal(whole.boxes_xyxy, boxes[slowly])
-    assert sorted(slowly) == kept
-
-
 @pytest.mark.parametrize(("threshold", "kept"), [(0.5, [0, 1, 2]), (0.625, [0, 1])])
 def test_eta_lowers_the_threshold_only_while_it_is_above_a_half(threshold, kept):
     """0.625 becomes 0.3125 after the first box; the third overlaps the first by 0.4."""
     boxes = np.array([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1], [0, 0, 0.2, 0.5]], np.float32)
-    assert nms(boxes, threshold, eta=0.5) == kept
+    assert nms(boxes, threshold=threshold, eta=0.5).tolist() == kept
 
 
 def test_a_chain_of_suppressions_settles_one_by_one():
     """Each box overlaps only its neighbours, so that every second is kept; the fixed point needs many rounds for it."""
     starts = np.arange(12, dtype=np.float32)
     chain = np.stack([starts, starts * 0, starts + 2, starts * 0 + 1], axis=1) / 16
-    assert nms(chain, 0.3) == list(range(0, 12, 2))
+    assert nms(chain, threshold=0.3).tolist() == list(range(0, 12, 2))
     kept = nms_lists(torch.tensor(chain)[None], torch.ones(1, 12, dtype=torch.bool), 0.3)
     assert kept[0].nonzero().flatten().tolist() == list(range(0, 12, 2))
 
 
-def sick_predictions():
+def broken_predictions():
     boxes = np.array([[i / 8, 0, (i + 1) / 8, 1] for i in range(6)], np.float32)
     offsets, logits = np.zeros((6, 4), np.float32), np.zeros((6, 3), np.float32)
     offsets[0, 1] = np.nan
@@ -291,8 +263,8 @@ def sick_predictions():
 
 
 @EVERY
-def test_what_is_not_finite_is_dropped_and_counted(detect):
-    boxes, offsets, logits = sick_predictions()
+def test_default_boxes_that_are_not_finite_are_dropped_and_counted(detect):
+    boxes, offsets, logits = broken_predictions()
     found = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
     assert found.dropped == 5
     assert found.labels.tolist() == [0, 1]
@@ -300,17 +272,17 @@ def test_what_is_not_finite_is_dropped_and_counted(detect):
 
 
 @EVERY
-@pytest.mark.parametrize("sick", range(5))
-def test_each_sickness_is_seen_alone(sick, detect):
-    boxes, offsets, logits = (array[[sick, 5]] for array in sick_predictions())
+@pytest.mark.parametrize("broken", range(5))
+def test_each_value_that_is_not_finite_is_noticed_alone(broken, detect):
+    boxes, offsets, logits = (array[[broken, 5]] for array in broken_predictions())
     found = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
     assert (found.dropped, len(found)) == (1, 2)
     np.testing.assert_array_equal(found.boxes_xyxy, boxes[[1, 1]])
 
 
 @EVERY
-def test_huge_finite_boxes_are_no_trouble(detect):
-    """Their areas overflow; as in Caffe an IoU that is not a number suppresses."""
+def test_an_iou_that_is_not_a_number_suppresses(detect):
+    """Areas of huge boxes overflow; as in Caffe an IoU that is not a number suppresses."""
     boxes = np.array([[0, 0, 1, 1]] * 3, np.float32)
     offsets = np.full((3, 4), 400, np.float32)  # exp(80)
     offsets[:, :2] = 0
@@ -340,16 +312,16 @@ def test_a_batch_is_its_images_one_by_one():
     device_batch = postprocess_on_device(
         predictions.offsets, predictions.logits.softmax(-1), torch.tensor(defaults), VARIANCES, settings
     )
-    assert [len(one) > 0 for one in batch] == [True, False, True]
+    assert [len(raw) > 0 for raw in batch] == [True, False, True]
     for image in range(3):
         alone = postprocess(offsets[image], softmax(logits[image]), defaults, VARIANCES, settings)
-        for one in (batch[image], device_batch[image]):
-            np.testing.assert_array_equal(one.labels, alone.labels)
-            np.testing.assert_allclose(one.scores, alone.scores, atol=1e-6)
-            np.testing.assert_allclose(one.boxes_xyxy, alone.boxes_xyxy, atol=1e-5)
+        for raw in (batch[image], device_batch[image]):
+            np.testing.assert_array_equal(raw.labels, alone.labels)
+            np.testing.assert_allclose(raw.scores, alone.scores, atol=1e-6)
+            np.testing.assert_allclose(raw.boxes_xyxy, alone.boxes_xyxy, atol=1e-5)
 
 
-def test_bfloat16_predictions_and_gradients_are_welcome():
+def test_bfloat16_predictions_with_gradients_are_accepted():
     offsets = torch.zeros(1, 1, 4, dtype=torch.bfloat16, requires_grad=True)
     logits = torch.tensor([[[0.0, 2.0]]], dtype=torch.bfloat16)
     (found,) = postprocess_batch(Predictions(offsets, logits), torch.tensor([[0, 0, 1.0, 1]]), VARIANCES, Postprocess())
@@ -369,38 +341,38 @@ def test_lists_too_many_for_memory_are_taken_in_chunks(monkeypatch):
 def test_shapes_that_do_not_fit_are_named():
     boxes, scores = np.zeros((3, 4), np.float32), np.zeros((3, 2), np.float32)
     for offsets, wrong in [(np.zeros((2, 4), np.float32), scores), (boxes, scores[:2])]:
-        with pytest.raises(ModelError, match="do not fit the 3 default boxes: expected offsets"):
+        with pytest.raises(ModelError, match="3 default boxes"):
             postprocess(offsets, wrong, boxes, VARIANCES, Postprocess())
-        with pytest.raises(ModelError, match="do not fit the 3 default boxes"):
+        with pytest.raises(ModelError, match="3 default boxes"):
             postprocess_on_device(
                 torch.tensor(offsets)[None], torch.tensor(wrong)[None], torch.tensor(boxes), VARIANCES, Postprocess()
             )
 
 
-def found_of(rows):
+def raw_detections(rows):
     table = np.array(rows, np.float32).reshape(-1, 6)
-    return Found(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
+    return RawDetections(table[:, :4], table[:, 4], table[:, 5].astype(np.int64))
 
 
 def test_caffes_rows_go_by_image_class_and_score():
-    first = found_of([[0, 0, 1, 1, 0.9, 1], [0, 0, 0.5, 1, 0.8, 0], [0, 0, 0.25, 1, 0.7, 1]])
-    rows = caffe_rows([first, found_of([]), found_of([[0, 0, 1, 1, 0.5, 2]])])
+    first = raw_detections([[0, 0, 1, 1, 0.9, 1], [0, 0, 0.5, 1, 0.8, 0], [0, 0, 0.25, 1, 0.7, 1]])
+    rows = caffe_rows([first, raw_detections([]), raw_detections([[0, 0, 1, 1, 0.5, 2]])])
     np.testing.assert_allclose(rows[:, :3], [[0, 1, 0.8], [0, 2, 0.9], [0, 2, 0.7], [2, 3, 0.5]], rtol=1e-6)
     np.testing.assert_allclose(rows[0, 3:], [0, 0, 0.5, 1])
 
 
 def test_caffes_rows_where_nothing_was_found():
-    np.testing.assert_array_equal(caffe_rows([found_of([])] * 2), [[0] + [-1] * 6, [1] + [-1] * 6])
+    np.testing.assert_array_equal(caffe_rows([raw_detections([])] * 2), [[0] + [-1] * 6, [1] + [-1] * 6])
     assert caffe_rows([]).shape == (0, 7)
 
 
 def test_detections_are_pixels_inside_the_image():
-    found = found_of([[-0.5, 0.25, 0.5, 1.5, 0.9, 1], [0.1, 0.1, 0.2, 0.2, 0.8, 0]])
+    found = raw_detections([[-0.5, 0.25, 0.5, 1.5, 0.9, 1], [0.1, 0.1, 0.2, 0.2, 0.8, 0]])
     detections = to_detections(found, width=200, height=100, class_names=["cat", "dog"])
     np.testing.assert_allclose(detections.boxes, [[0, 25, 100, 100], [20, 10, 40, 20]], rtol=1e-6)
     assert detections.names == ["dog", "cat"]
     assert detections.boxes.dtype == np.float32
-    assert len(to_detections(found_of([]), 200, 100, ["cat"])) == 0
+    assert len(to_detections(raw_detections([]), 200, 100, ["cat"])) == 0
 
 
 @pytest.mark.parametrize("kind", [">f4", "f8", "f2"])
@@ -424,5 +396,34 @@ def test_memory_follows_the_candidates_not_the_limit() -> None:
 @pytest.mark.parametrize("shape", [(), (3,), (8,), (4, 2), (1, 4)])
 def test_variances_are_four_or_four_a_box(shape: tuple[int, ...]) -> None:
     boxes = np.array([[0.1, 0.1, 0.5, 0.5], [0.2, 0.2, 0.6, 0.6]], np.float32)
-    with pytest.raises(ModelError, match="four variances"):
+    with pytest.raises(ModelError, match="variances"):
         postprocess(np.zeros((2, 4)), np.full((2, 2), 0.5), boxes, np.full(shape, 0.1), Postprocess())
+
+
+@EVERY
+def test_each_default_box_has_its_own_variances(detect):
+    """Row 2's variances are ten times as large; so is its shift."""
+    boxes = np.array([[0.0, 0, 0.2, 0.2], [0.3, 0, 0.5, 0.2], [0.6, 0, 0.8, 0.2]], np.float32)
+    offsets = np.array([[0.5, 0, 0, 0]] * 3, np.float32)
+    scores = np.array([[0, 0.9], [0, 0.8], [0, 0.7]], np.float32)
+    variances = np.array([[0.1] * 4, [0.1] * 4, [1.0] * 4], np.float32)
+    if detect is on_device:
+        variances = torch.tensor(variances)
+    raw = detect(offsets, scores, boxes, variances, Postprocess())
+    np.testing.assert_allclose(raw.boxes_xyxy[:, 0], [0.01, 0.31, 0.7], atol=1e-6)
+
+
+@pytest.mark.parametrize("detect", [postprocess, in_numpy])
+def test_boxes_of_certain_background_are_skipped_where_scores_sum_to_one(detect):
+    """Their variances and default boxes are skipped with them."""
+    random = np.random.default_rng(1)
+    boxes = np.sort(random.random((60, 2, 2)), axis=1).reshape(60, 4).astype(np.float32)
+    offsets, logits = random.normal(size=(60, 4)).astype(np.float32), random.normal(size=(60, 3))
+    logits[::2, 0] += 20
+    scores, variances = softmax(logits), random.random((60, 4)).astype(np.float32)
+    every = detect(offsets, scores, boxes, variances, Postprocess())
+    with mock.patch.object(module, "reference", wraps=module.reference) as reference:
+        skipped = detect(offsets, scores, boxes, variances, Postprocess(), sums_to_one=True)
+    assert all(len(call.args[0]) == 30 for call in reference.call_args_list)
+    np.testing.assert_array_equal(skipped.boxes_xyxy, every.boxes_xyxy)
+    assert len(skipped)

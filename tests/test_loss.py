@@ -1,4 +1,4 @@
-"""The loss: hand-checked terms, options, edge cases, and a nested-loop reference."""
+"""The loss: hand-checked terms, options, edge cases, and a nested-loop reference; then hard negative mining."""
 
 from __future__ import annotations
 
@@ -13,19 +13,27 @@ from hypothesis import strategies as st
 
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.ssd.coder import decode
-from singleshot.ssd.loss import GREATEST_LOSS, focal_loss, giou_loss, multibox_loss, softmax_loss
+from singleshot.ssd.loss import (
+    GREATEST_LOSS,
+    LossSettings,
+    focal_loss,
+    giou_loss,
+    hard_negatives,
+    hardest,
+    multibox_loss,
+    softmax_loss,
+)
 from singleshot.ssd.tensors import Predictions, Targets
 from singleshot.train.initial import initial_network
 from singleshot.variants import SSDLITE320_MOBILENETV2
 
 
-def targets_of(classes: list, overlaps: list | None = None, offsets: torch.Tensor | None = None) -> Targets:
-    found = torch.tensor(classes, dtype=torch.int64)
+def targets_of(rows: list, ious: list | None = None, offsets: torch.Tensor | None = None) -> Targets:
+    classes = torch.tensor(rows, dtype=torch.int64)
     return Targets(
-        torch.zeros(*found.shape, 4) if offsets is None else offsets,
-        found,
-        (found > 0).float() if overlaps is None else torch.tensor(overlaps),
-        (found > 0).any(dim=1),
+        torch.zeros(*classes.shape, 4) if offsets is None else offsets,
+        classes,
+        (classes > 0).float() if ious is None else torch.tensor(ious),
     )
 
 
@@ -33,13 +41,13 @@ def random_case(seed: int, batch: int = 3, count: int = 25, classes: int = 4) ->
     random = torch.Generator().manual_seed(seed)
     learnt = torch.randint(1, classes, (batch, count), generator=random)
     learnt *= torch.rand(batch, count, generator=random) < 0.2
-    overlaps = torch.rand(batch, count, generator=random)
+    ious = torch.rand(batch, count, generator=random)
     predictions = Predictions(
         (3 * torch.randn(batch, count, 4, generator=random)).requires_grad_(),
         (2 * torch.randn(batch, count, classes, generator=random)).requires_grad_(),
     )
     offsets = torch.randn(batch, count, 4, generator=random)
-    return predictions, Targets(offsets, learnt, overlaps, (learnt > 0).any(dim=1))
+    return predictions, Targets(offsets, learnt, ious)
 
 
 def slow_loss(predictions: Predictions, targets: Targets, *, ratio: float, alpha: float) -> float:
@@ -49,7 +57,7 @@ def slow_loss(predictions: Predictions, targets: Targets, *, ratio: float, alpha
     for b in range(len(targets.classes)):
         probabilities = predictions.logits[b].detach().double().softmax(dim=1)
         positives = [k for k, cls in enumerate(targets.classes[b].tolist()) if cls]
-        rest = [k for k, cls in enumerate(targets.classes[b].tolist()) if not cls and targets.overlaps[b, k] < 0.5]
+        rest = [k for k, cls in enumerate(targets.classes[b].tolist()) if not cls and targets.ious[b, k] < 0.5]
         rest.sort(key=lambda k, p=probabilities: float(p[k, 0]))
         for k in positives:
             for m in range(4):
@@ -66,7 +74,7 @@ def slow_loss(predictions: Predictions, targets: Targets, *, ratio: float, alpha
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 2.5, 3.0, 100.0]), st.sampled_from([0.0, 1.0, 2.0]))
 def test_equals_the_nested_loops(seed: int, ratio: float, alpha: float) -> None:
     predictions, targets = random_case(seed)
-    loss = multibox_loss(predictions, targets, negative_ratio=ratio, alpha=alpha)
+    loss = multibox_loss(predictions, targets, LossSettings(negative_ratio=ratio, alpha=alpha))
     # float32 sums of at most 300 terms: 1e-5 relative
     assert loss.total.item() == pytest.approx(slow_loss(predictions, targets, ratio=ratio, alpha=alpha), rel=1e-5)
     assert loss.total.item() == pytest.approx(float(loss.confidence + alpha * loss.location))
@@ -75,7 +83,7 @@ def test_equals_the_nested_loops(seed: int, ratio: float, alpha: float) -> None:
 def test_by_hand() -> None:
     offsets = torch.tensor([[[0.5, 2.0, 0, 0], [9, 9, 9, 9], [9, 9, 9, 9]]])
     logits = torch.tensor([[[0.0, math.log(3)], [math.log(4), 0], [math.log(9), 0]]])
-    loss = multibox_loss(Predictions(offsets, logits), targets_of([[1, 0, 0]]), negative_ratio=1)
+    loss = multibox_loss(Predictions(offsets, logits), targets_of([[1, 0, 0]]), LossSettings(negative_ratio=1))
     assert float(loss.location) == pytest.approx(0.125 + 1.5)
     assert float(loss.confidence) == pytest.approx(-math.log(3 / 4) - math.log(4 / 5))
     assert loss.negatives.tolist() == [[False, True, False]]
@@ -98,7 +106,7 @@ def test_an_empty_image_teaches_nothing_unless_a_minimum_is_asked() -> None:
     multibox_loss(Predictions(torch.zeros(2, 4, 4), logits), targets).total.backward()
     assert not logits.grad[0].any()
     assert logits.grad[1].any()
-    loss = multibox_loss(Predictions(torch.zeros(2, 4, 4), logits), targets, minimum_negatives=2)
+    loss = multibox_loss(Predictions(torch.zeros(2, 4, 4), logits), targets, LossSettings(minimum_negatives=2))
     assert loss.negatives.sum(dim=1).tolist() == [2, 3]
 
 
@@ -106,7 +114,7 @@ def test_an_empty_image_teaches_nothing_unless_a_minimum_is_asked() -> None:
 def test_normalizations(name: str, divisor: int) -> None:
     targets = targets_of([[0] * 5, [1, 0, 0, 0, 0], [0, 2, 0, 0, 0]])
     predictions = Predictions(torch.ones(3, 5, 4), torch.zeros(3, 5, 3))
-    loss = multibox_loss(predictions, targets, normalization=name)
+    loss = multibox_loss(predictions, targets, LossSettings(normalization=name))
     assert float(loss.normalizer) == divisor
     assert float(loss.location) == pytest.approx(2 * 4 * 0.5 / divisor)
     assert float(loss.confidence) == pytest.approx((2 + 6) * math.log(3) / divisor)
@@ -114,7 +122,7 @@ def test_normalizations(name: str, divisor: int) -> None:
 
 def test_without_mining_every_box_takes_part() -> None:
     predictions = Predictions(torch.zeros(2, 5, 4), torch.zeros(2, 5, 3))
-    loss = multibox_loss(predictions, targets_of([[0] * 5, [1, 0, 0, 0, 0]]), mining="none")
+    loss = multibox_loss(predictions, targets_of([[0] * 5, [1, 0, 0, 0, 0]]), LossSettings(mining="none"))
     assert float(loss.confidence_sum) == pytest.approx(10 * math.log(3))
 
 
@@ -152,7 +160,9 @@ def test_multiboxs_own_losses() -> None:
     offsets = torch.tensor([[[3.0, 0, 0, 1], [5, 5, 5, 5]]])
     logits = torch.zeros(1, 2, 2)
     loss = multibox_loss(
-        Predictions(offsets, logits), targets_of([[1, 0]]), location_loss="l2", confidence_loss="logistic"
+        Predictions(offsets, logits),
+        targets_of([[1, 0]]),
+        LossSettings(location_loss="l2", confidence_loss="logistic"),
     )
     assert float(loss.location) == pytest.approx((9 + 1) / 2)
     assert float(loss.confidence) == pytest.approx(4 * math.log(2))
@@ -160,9 +170,8 @@ def test_multiboxs_own_losses() -> None:
 
 @pytest.mark.parametrize("option", ["normalization", "mining", "location_loss", "confidence_loss"])
 def test_unknown_options_are_named(option: str) -> None:
-    predictions, targets = random_case(0)
     with pytest.raises(UnknownNameError, match="hardest"):
-        multibox_loss(predictions, targets, **{option: "hardest"})
+        LossSettings(**{option: "hardest"})
 
 
 def test_giou_is_that_of_the_decoded_boxes_whatever_default_box_they_belong_to() -> None:
@@ -188,7 +197,7 @@ def test_the_focal_loss_by_hand() -> None:
 
 def test_every_box_takes_part_in_the_focal_loss() -> None:
     predictions, targets = random_case(0)
-    loss = multibox_loss(predictions, targets, confidence_loss="focal", mining="none")
+    loss = multibox_loss(predictions, targets, LossSettings(confidence_loss="focal", mining="none"))
     losses = focal_loss(predictions.logits.flatten(0, 1), targets.classes.flatten())
     torch.testing.assert_close(loss.confidence, losses.sum() / targets.matched.sum())
 
@@ -198,8 +207,8 @@ def test_smoothed_labels_give_every_class_its_share() -> None:
     target = torch.tensor([[0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3]])
     expected = -(target * logits.log_softmax(1)).sum()
     assert float(softmax_loss(logits, classes, smoothing=0.1)) == pytest.approx(float(expected))
-    with pytest.raises(RequestError, match="goes with the softmax loss"):
-        multibox_loss(*random_case(0), label_smoothing=0.1, confidence_loss="logistic")
+    with pytest.raises(RequestError, match="label_smoothing"):
+        LossSettings(label_smoothing=0.1, confidence_loss="logistic")
 
 
 def test_fresh_heads_of_a_focal_run_hardly_see_objects() -> None:
@@ -208,3 +217,56 @@ def test_fresh_heads_of_a_focal_run_hardly_see_objects() -> None:
     with torch.inference_mode():
         scores = network(torch.zeros(1, 3, 320, 320)).logits.softmax(dim=-1)
     assert float(1 - scores[..., 0].mean()) == pytest.approx(0.01, abs=0.005)
+
+
+def mined(losses: list, matched: list, ious: list | None = None, **options) -> list[int]:
+    negatives = hard_negatives(
+        torch.tensor([losses], dtype=torch.float32),
+        torch.tensor([matched], dtype=torch.bool),
+        torch.tensor([ious or [0.0] * len(losses)]),
+        **options,
+    )
+    return negatives[0].nonzero()[:, 0].tolist()
+
+
+def test_three_negatives_a_positive_the_hardest_first() -> None:
+    assert mined([9, 1, 5, 4, 3, 2], [1, 0, 0, 0, 0, 0]) == [2, 3, 4]
+
+
+def test_the_count_is_cut_to_a_whole_number() -> None:
+    assert mined([0, 1, 2, 3, 4, 5], [1, 0, 0, 0, 0, 0], negative_ratio=1.9) == [5]
+
+
+def test_boxes_that_reach_the_negative_iou_threshold_are_left_out() -> None:
+    assert mined([0, 9, 8, 7], [1, 0, 0, 0], [1, 0.5, 0.4999, 0]) == [2, 3]
+
+
+def test_equal_losses_give_the_lowest_boxes() -> None:
+    assert mined([1] * 40, [0] * 39 + [1]) == [0, 1, 2]
+
+
+def test_each_image_for_itself_and_an_image_without_positives_gives_none() -> None:
+    losses = torch.tensor([[9.0, 9, 9, 9], [1, 2, 3, 4]])
+    matched = torch.tensor([[False] * 4, [True, False, False, False]])
+    negatives = hard_negatives(losses, matched, torch.zeros(2, 4), negative_ratio=2)
+    assert negatives.tolist() == [[False] * 4, [False, False, True, True]]
+
+
+def test_a_minimum_also_takes_from_images_without_positives() -> None:
+    assert mined([1, 2, 3], [0, 0, 0], minimum_negatives=2) == [1, 2]
+    assert mined([1, 2, 3], [0, 0, 0], minimum_negatives=9) == [0, 1, 2]
+    assert mined([9, 1, 2, 3, 4, 5], [1, 0, 0, 0, 0, 0], minimum_negatives=2) == [3, 4, 5]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_hardest_equals_the_sorted_loop(data: st.DataObject) -> None:
+    batch, count = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 20))
+    rows = st.lists(st.integers(0, 4), min_size=count, max_size=count)
+    losses = [data.draw(rows) for _ in range(batch)]
+    eligible = [[value > 0 for value in data.draw(rows)] for _ in range(batch)]
+    counts = [data.draw(st.integers(0, count + 2)) for _ in range(batch)]
+    negatives = hardest(torch.tensor(losses).float(), torch.tensor(eligible), torch.tensor(counts))
+    for image in range(batch):
+        order = sorted((k for k in range(count) if eligible[image][k]), key=lambda k: (-losses[image][k], k))
+        assert negatives[image].nonzero()[:, 0].tolist() == sorted(order[: counts[image]])
