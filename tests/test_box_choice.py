@@ -169,6 +169,16 @@ def test_boxes_of_another_detector_are_refused(tmp_path: Path, other: object) ->
         boxes_from_file(str(path), other)  # type: ignore[arg-type]
 
 
+def test_a_file_written_before_loads() -> None:
+    """By the version that called recall coverage and scores worth; its boxes are the best 3,218 for bccd."""
+    path = Path(__file__).parent / "fixtures" / "before" / "boxes.json"
+    spec = boxes_from_file(str(path), LITE)
+    assert len(SSD(spec, seed=0).default_boxes) == 3218
+    assert spec.sources == ("block7_expand", "block14_expand", "last", "extra1_2", "extra2_2")
+    assert spec.boxes.maps[1] == MapBoxes((41, 58), (), ())
+    assert spec.class_names == LITE.class_names
+
+
 def _without_sizes(spec: dict[str, Any]) -> None:
     spec["boxes"]["maps"][0]["min_sizes"] = []
 

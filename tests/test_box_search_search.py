@@ -32,7 +32,7 @@ def search_for(data: Annotations, spec: ModelSpec = LITE) -> BoxSearch:
 
 def test_the_score_by_hand() -> None:
     """A 64 square on the centre of a cell of the 20x20 map is its box; a 32 by 96 one shares 2048 of 5120 pixels."""
-    best = search_for(ground_truth_set([[72, 72, 136, 136], [88, 56, 120, 152]], [0, 1]), _only_squares(LITE)).given()
+    best = search_for(ground_truth_set([[72, 72, 136, 136], [88, 56, 120, 152]], [0, 1]), _only_squares(LITE)).given
     assert best.num_boxes == 400
     assert best.recalls.tolist() == [1, 0]
     assert best.score == pytest.approx((1 + 1) / 2 + (2048 / 5120) / 2)
@@ -44,7 +44,7 @@ def _only_squares(spec: ModelSpec) -> ModelSpec:
 
 def test_what_the_search_counts_is_what_the_network_has() -> None:
     search = search_for(DOTS_AND_PLATES)
-    for box_set in search.curve():
+    for box_set in search.curve:
         recall = recall_of(box_set.spec, DOTS_AND_PLATES, grid_sizes(box_set.spec))
         mean_iou = np.mean([recall.best_ious[recall.ground_truth.labels == label].mean() for label in (0, 1)])
         assert recall.num_default_boxes == box_set.num_boxes
@@ -54,7 +54,7 @@ def test_what_the_search_counts_is_what_the_network_has() -> None:
 
 
 def test_the_curve_rises_and_is_the_same_each_time() -> None:
-    curve, again = (search_for(DOTS_AND_PLATES).curve() for _ in range(2))
+    curve, again = (search_for(DOTS_AND_PLATES).curve for _ in range(2))
     assert len(curve) > 8
     assert (np.diff([box_set.num_boxes for box_set in curve]) > 0).all()
     assert (np.diff([box_set.score for box_set in curve]) > 0).all()
@@ -65,7 +65,7 @@ def test_the_curve_rises_and_is_the_same_each_time() -> None:
 @pytest.mark.parametrize("most", [1, 500, 3234, 6000])
 def test_no_other_candidate_of_any_map_scores_more_within_the_limit(most: int) -> None:
     search = search_for(DOTS_AND_PLATES)
-    best = search.within(most, search.curve())
+    best = search.within(most)
     assert best.num_boxes <= most
     for place, candidates in enumerate(search._maps):
         for entry in (ABSENT, *range(0, len(candidates.entries), 7)):
@@ -82,27 +82,26 @@ def test_within_the_given_number_no_boxes_score_less_than_the_given() -> None:
             np.concatenate([corners, corners + random.uniform(10, 80, (60, 2))], axis=1), [0, 1] * 30
         )
         search = search_for(data)
-        given = search.given()
-        assert search.within(given.num_boxes, search.curve()).score >= given.score
+        given = search.given
+        assert search.within(given.num_boxes).score >= given.score
 
 
 def test_a_limit_below_the_fewest_boxes_names_them() -> None:
     with pytest.raises(RequestError, match="at least 1 box"):
-        search_for(DOTS_AND_PLATES).within(0, [])
+        search_for(DOTS_AND_PLATES).within(0)
     fused = replace(SSD300_VGG16.with_fusion("concat"), class_names=("dot", "plate"))
     search = search_for(DOTS_AND_PLATES, fused)
     assert search.fewest == 38 * 38  # the map that is fused cannot go
     with pytest.raises(RequestError, match="1,444"):
-        search.within(1000, search.curve())
-    (sources,) = {search.within(1444, curve).spec.sources for curve in ([], search.curve())}
-    assert sources == ("conv4_3",)
+        search.within(1000)
+    assert search.within(1444).spec.sources == ("conv4_3",)
 
 
 def test_upright_objects_get_no_lying_boxes() -> None:
     corners = np.random.default_rng(0).uniform(0, 200, (100, 2))
     data = ground_truth_set(np.concatenate([corners, corners + np.array([30, 90])], axis=1), [0] * 100)
     search = search_for(data)
-    best = search.within(1200, search.curve())
+    best = search.within(1200)
     ratios = {ratio for boxes in best.spec.boxes.maps for ratio in boxes.ratios}
     assert ratios
     assert max(ratios) < 1
@@ -113,7 +112,7 @@ def test_boxes_suit_the_stride_of_their_map_or_are_the_given_ones() -> None:
     data = ground_truth_set(np.concatenate([squares(50, side, seed=side) for side in (12, 30, 80, 250)]), [0, 1] * 100)
     given = dict(zip(LITE.sources, LITE.boxes.maps, strict=True))
     search = search_for(data)
-    for box_set in search.curve():
+    for box_set in search.curve:
         for name, (rows, _), boxes in zip(
             box_set.spec.sources, grid_sizes(box_set.spec), box_set.spec.boxes.maps, strict=True
         ):
@@ -123,7 +122,7 @@ def test_boxes_suit_the_stride_of_their_map_or_are_the_given_ones() -> None:
 
 def test_maps_that_no_object_needs_are_left_out_and_what_feeds_them() -> None:
     data = ground_truth_set(squares(100, 60, seed=1), [0] * 100)
-    for box_set in search_for(data).curve():
+    for box_set in search_for(data).curve:
         assert set(box_set.spec.sources) <= {*LITE.sources[:3], "block7_expand", "block4_expand"}
         assert len(box_set.spec.extras) == ("extra1_2" in box_set.spec.sources)
         assert SSD(box_set.spec).map_sizes_hw == grid_sizes(box_set.spec)
@@ -132,9 +131,9 @@ def test_maps_that_no_object_needs_are_left_out_and_what_feeds_them() -> None:
 def test_small_objects_get_a_finer_map_and_boxes_of_their_size() -> None:
     data = ground_truth_set(squares(100, 16, seed=1), [0] * 100)
     search = search_for(data)
-    best = search.within(3234, search.curve())
+    best = search.within(3234)
     assert best.spec.sources[0] == "block7_expand"
-    assert search.given().recalls.mean() == 0
+    assert search.given.recalls.mean() == 0
     assert best.recalls.mean() > 0.8
 
 

@@ -116,7 +116,7 @@ def test_large_sets_are_measured_on_a_sample_that_is_named(monkeypatch: pytest.M
     monkeypatch.setattr("singleshot.box_search.recall.LARGEST_SAMPLE", 60)
     study = study_of(LITE, join([ground_truth_set(squares(30, 20, seed=seed), [1] * 30) for seed in range(5)]))
     assert study.best is not None
-    assert study.remarks[0].endswith("(measured on 2 of 5 images)")
+    assert "(measured on 2 of 5 images)" in study.remarks[0]
     assert study.given.to_json()["per_class"]["plate"]["objects"] == 60
 
 
@@ -174,13 +174,14 @@ def by_boxes(spec: ModelSpec) -> float:
     return 2 + measure_boxes(spec, DATA, grid_sizes).recall.num_default_boxes / 1000
 
 
-TIMER = NetworkTimer(by_boxes, "an imagined machine")
+def timer() -> NetworkTimer:
+    return NetworkTimer(by_boxes, "an imagined machine")
 
 
 def test_boxes_become_fewer_until_the_network_is_fast_enough() -> None:
-    free = study_of(LITE, DATA, Goal(max_milliseconds=10), timer=TIMER)
+    free = study_of(LITE, DATA, Goal(max_milliseconds=10), timer=timer())
     assert free.chosen.spec == study_of(LITE, DATA, Goal()).chosen.spec
-    study = study_of(LITE, DATA, Goal(max_milliseconds=3.5), timer=TIMER)
+    study = study_of(LITE, DATA, Goal(max_milliseconds=3.5), timer=timer())
     assert study.best is not None
     count = study.best.recall.num_default_boxes
     assert 1400 < count <= 1500
@@ -192,7 +193,7 @@ def test_boxes_become_fewer_until_the_network_is_fast_enough() -> None:
     assert all(row["score"] == row["worth"] and row["recall"] == row["covered"] for row in content["curve"])
     assert "3.5 allowed" in study.remarks[-1]
     with pytest.raises(RequestError, match=r"2\.\d+ ms"):
-        study_of(LITE, DATA, Goal(max_milliseconds=1), timer=TIMER)
+        study_of(LITE, DATA, Goal(max_milliseconds=1), timer=timer())
     for wrong in (0, -1, float("nan")):
         with pytest.raises(RequestError, match="--latency"):
             Goal(max_milliseconds=wrong)
@@ -200,16 +201,9 @@ def test_boxes_become_fewer_until_the_network_is_fast_enough() -> None:
 
 def test_good_boxes_that_are_too_slow_are_not_kept() -> None:
     first = study_of(LITE, DATA, Goal()).chosen
-    study = study_of(first.spec, DATA, Goal(max_milliseconds=3), timer=TIMER)
+    study = study_of(first.spec, DATA, Goal(max_milliseconds=3), timer=timer())
     assert study.best is not None
     assert study.best.recall.num_default_boxes <= 1000
-
-
-def test_long_steps_are_announced() -> None:
-    said: list[str] = []
-    study_of(LITE, DATA, Goal(max_milliseconds=3.5), timer=TIMER, progress=said.append)
-    assert "200 objects" in said[0]
-    assert sum("timing" in line for line in said) >= 3
 
 
 @needs_shared

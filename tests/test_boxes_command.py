@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_fixtures import voc
+from singleshot.box_search.study import MOST_TIMED
 from singleshot.cli.main import run
 from singleshot.commands.boxes import BoxesOptions, network_milliseconds, search_boxes
 from singleshot.errors import RequestError
@@ -63,6 +64,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert run(["boxes", str(data), "--out", str(page)]) == 2
     assert run(["boxes", "--out", str(page)]) == 2
     assert "DATA" in capsys.readouterr().err
+
+
+def test_each_network_that_is_timed_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[int, int]] = []
+    monkeypatch.setattr("singleshot.commands.boxes.network_milliseconds", lambda _spec: 1.0)
+    options = BoxesOptions((str(small_objects(tmp_path)),), latency=2, page=tmp_path / "b.html")
+    study = search_boxes(options, lambda *progress: said.append(progress))
+    assert set(study.milliseconds.values()) == {1.0}
+    assert said == [(0, MOST_TIMED), (1, MOST_TIMED)]
 
 
 def test_a_limit_that_cannot_be_is_refused_before_anything_is_read() -> None:

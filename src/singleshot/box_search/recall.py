@@ -160,14 +160,16 @@ class DefaultBoxRecall:
         present = np.flatnonzero(counts)
         shown = np.sort(present[np.argsort(recalls[present], kind="stable")[:CLASSES_NAMED]])
         lines = [
-            f"{self.class_names[label]}: {percent(recalls[label])} of {counts[label]} "
+            f"{self.class_names[label]}: {whole_percent(recalls[label])} of {counts[label]} "
             f"{'ground-truth box has' if counts[label] == 1 else 'ground-truth boxes have'} "
             f"a default box of IoU >= {self.threshold:g}"
             for label in shown
         ]
         others = np.setdiff1d(present, shown)
         if len(others):
-            lines.append(f"the other {len(others)} classes: at least {percent(recalls[others].min())} of their objects")
+            lines.append(
+                f"the other {len(others)} classes: at least {whole_percent(recalls[others].min())} of their objects"
+            )
         if self.ground_truth.degenerate:
             lines.append(f"left out: {self.ground_truth.degenerate} ground-truth boxes without area")
         if self.ground_truth.unsized:
@@ -221,6 +223,6 @@ def sample_of(annotations: Annotations) -> tuple[Annotations, str]:
     return sample, f" (measured on {len(sample)} of {len(annotations)} images)"
 
 
-def percent(share: float) -> str:
+def whole_percent(share: float) -> str:
     """Whole percent, rounded down: 100% means all."""
     return f"{int(100 * share + 1e-9)}%"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -96,33 +97,31 @@ class BoxSearch:
         for name in finer_sources(spec):
             self._widest = with_source(self._widest, name)
         added = len(self._widest.sources) - len(spec.sources)
-        self._given = (ABSENT,) * added + (0,) * len(spec.sources)
+        self._given_choice = (ABSENT,) * added + (0,) * len(spec.sources)
         self._needed = [spec.fusion is not None and name == spec.fusion.fine for name in self._widest.sources]
         self._maps = _candidates(self._widest, boxes_cxcywh, map_sizes_hw(self._widest))
 
+    @cached_property
     def given(self) -> BoxSet:
         """The detector's present boxes."""
-        return self._box_set(self._given)
+        return self._box_set(self._given_choice)
 
-    @property
+    @cached_property
     def fewest(self) -> int:
         """The smallest number of boxes that any set has."""
         return self._count(self._smallest())
 
+    @cached_property
     def curve(self) -> list[BoxSet]:
         """Sets from few boxes to many, each of a higher score than all with fewer."""
-        choice, box_sets = self._given, []
+        choice, box_sets = self._given_choice, []
         for penalty in PENALTIES:
             choice = self._ascend(choice, penalty=penalty)
             box_sets.append(self._box_set(choice))
         return pareto(box_sets)
 
-    def within(self, max_boxes: int, curve: Sequence[BoxSet]) -> BoxSet:
-        """The set of the highest score that has at most so many boxes.
-
-        Args:
-            max_boxes: the limit.
-            curve: sets to start from, beside the given one.
+    def within(self, max_boxes: int) -> BoxSet:
+        """The set of the highest score that has at most so many boxes, starting from the curve and the given boxes.
 
         Raises:
             RequestError: there is none; names the fewest boxes that are possible.
@@ -132,7 +131,7 @@ class BoxSearch:
             raise RequestError(
                 f"at most {max_boxes:,} default boxes: {self._widest.name} needs at least {self.fewest:,} {boxes}"
             )
-        starts = [self._smallest(), self._given, *(box_set.choice for box_set in curve)]
+        starts = [self._smallest(), self._given_choice, *(box_set.choice for box_set in self.curve)]
         fitting = [choice for choice in starts if self._count(choice) <= max_boxes]
         best = max(fitting, key=lambda choice: self._score(self._ious(choice)))
         return self._box_set(self._ascend(best, max_boxes=max_boxes))

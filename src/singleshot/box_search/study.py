@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from singleshot.box_search.recall import DefaultBoxRecall, RecallBin, percent, recall_of, sample_of
+from singleshot.box_search.recall import DefaultBoxRecall, RecallBin, recall_of, sample_of, whole_percent
 from singleshot.box_search.search import BoxSearch, BoxSet, MapSizes, pareto
 from singleshot.errors import RequestError
 from singleshot.spec import ModelSpec
@@ -32,7 +32,9 @@ MOST_TIMES = 5
 LEAST_GAIN = 0.02
 """Gain of score below which the present boxes are kept."""
 LATENCY_TRIES = 6
-"""Networks measured between one that is too slow and one that is fast enough."""
+"""Networks that are timed, at most, between one that is too slow and one that is fast enough."""
+MOST_TIMED = LATENCY_TRIES + 3
+"""With the present boxes, the best ones and the fewest."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,25 @@ class Goal:
             raise RequestError(f"--latency is a time in milliseconds above 0, got {self.max_milliseconds:g}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NetworkTimer:
-    """Measures how long a network takes.
+    """Measures how long networks take, each once.
 
     Attributes:
-        milliseconds: of a network of this spec.
-        conditions: what was measured, in words.
+        measure: gives the milliseconds of a network of this spec.
+        conditions: what is measured, in words.
+        milliseconds: of the networks measured so far.
     """
 
-    milliseconds: Callable[[ModelSpec], float]
+    measure: Callable[[ModelSpec], float]
     conditions: str
+    milliseconds: dict[ModelSpec, float] = field(default_factory=dict)
+
+    def of(self, box_set: BoxSet) -> float:
+        """Milliseconds of the network that has these boxes."""
+        if box_set.spec not in self.milliseconds:
+            self.milliseconds[box_set.spec] = self.measure(box_set.spec)
+        return self.milliseconds[box_set.spec]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,16 +130,14 @@ class BoxStudy:
         given: the present boxes.
         best: better ones; None if the present ones are kept.
         curve: sets from few boxes to many, the best one among them.
-        milliseconds: of the networks that were timed.
-        conditions: what was timed, in words.
+        timer: with the times of the networks that were measured.
         remarks: lines for people: what was chosen and why.
     """
 
     given: MeasuredBoxes
     best: MeasuredBoxes | None = None
     curve: tuple[BoxSet, ...] = ()
-    milliseconds: dict[ModelSpec, float] = field(default_factory=dict)
-    conditions: str = ""
+    timer: NetworkTimer | None = None
     remarks: tuple[str, ...] = ()
 
     @property
@@ -141,6 +149,11 @@ class BoxStudy:
     def compared(self) -> list[MeasuredBoxes]:
         """The present boxes, and the better ones if there are any."""
         return [self.given] if self.best is None else [self.given, self.best]
+
+    @property
+    def milliseconds(self) -> dict[ModelSpec, float]:
+        """Times of the networks that were measured."""
+        return {} if self.timer is None else self.timer.milliseconds
 
     def lines(self) -> list[str]:
         """For people: recall of each class before, what was chosen and why, and recall after."""
@@ -161,7 +174,11 @@ class BoxStudy:
             }
             for box_set in self.curve
         ]
-        return {**box_sets, "curve": curve, "latency_by": self.conditions if self.milliseconds else None}
+        return {
+            **box_sets,
+            "curve": curve,
+            "latency_by": self.timer.conditions if self.timer and self.milliseconds else None,
+        }
 
     def _latency(self, spec: ModelSpec) -> float | None:
         return round(self.milliseconds[spec], 3) if spec in self.milliseconds else None
@@ -180,7 +197,6 @@ def find_boxes(
     *,
     map_sizes_hw: MapSizes,
     timer: NetworkTimer | None = None,
-    progress: Callable[[str], None] = lambda _line: None,
 ) -> BoxStudy:
     """Measure the default boxes of a detector, and search better ones.
 
@@ -190,130 +206,119 @@ def find_boxes(
         goal: what is asked of the boxes.
         map_sizes_hw: gives the height and width of each source map of a spec.
         timer: needed for a limit of time.
-        progress: called with a line before each long step.
 
     Raises:
         RequestError: no boxes are within the goal's limits; names the least possible.
     """
     annotations, sampled = sample_of(annotations)
-    progress(f"measuring the default boxes on {len(annotations.labels):,} objects")
     given = measure_boxes(spec, annotations, map_sizes_hw)
-    if not len(given.recall.best_ious):
-        return BoxStudy(given, remarks=("default boxes kept: no ground-truth boxes to fit them to",))
-    if goal.kept_from is not None and given.recall.lowest >= goal.kept_from:
-        reason = f"default boxes kept: each class has a recall of {goal.kept_from:.0%} or more{sampled}"
-        return BoxStudy(given, remarks=(reason,))
-    progress("searching default boxes")
+    reason = _reason_to_keep(given.recall, goal)
+    if reason:
+        return BoxStudy(given, remarks=(reason + sampled,))
     search = BoxSearch(spec, given.recall.ground_truth, given.recall.deciding, map_sizes_hw)
-    present, curve = search.given(), search.curve()
-    best = _within_goal(search, goal, present, curve)
-    allowed = goal.max_boxes is None or present.num_boxes <= goal.max_boxes
-    timings, remarks = _Timings(timer, progress), []
-    if goal.max_milliseconds is not None:
-        before = timings.of(present)
-        best = _fast_enough(search, best, curve, goal.max_milliseconds, timings)
-        allowed = allowed and before <= goal.max_milliseconds
+    best = _within_number(search, goal)
+    allowed = goal.max_boxes is None or search.given.num_boxes <= goal.max_boxes
+    curve, remarks = search.curve, []
+    if timer is not None and goal.max_milliseconds is not None:
+        allowed = timer.of(search.given) <= goal.max_milliseconds and allowed
+        *tried, best = _fast_enough(search, best, goal.max_milliseconds, timer)
+        curve = pareto([*curve, *tried])
         remarks.append(
-            f"network: {before:.3g} ms with the present boxes, {timings.of(best):.3g} ms with the new ones, of "
-            f"{goal.max_milliseconds:g} allowed ({timings.conditions})"
+            f"network: {timer.of(search.given):.3g} ms with the present boxes, {timer.of(best):.3g} ms with the new "
+            f"ones, of {goal.max_milliseconds:g} allowed ({timer.conditions})"
         )
-    curve = pareto([*curve, *timings.box_sets, best])
-    study = BoxStudy(given, None, tuple(curve), timings.milliseconds, timings.conditions)
-    if allowed and best.score < present.score + LEAST_GAIN:
+    study = BoxStudy(given, None, tuple(pareto([*curve, best])), timer)
+    if allowed and best.score < search.given.score + LEAST_GAIN:
         reason = f"default boxes kept: no others within the budget fit better{sampled}"
         return replace(study, remarks=(reason, *remarks))
     chosen = measure_boxes(best.spec, annotations, map_sizes_hw)
-    reasons = _reasons(present, best, given, chosen)
-    reasons[0] += sampled
-    return replace(study, best=chosen, remarks=(*reasons, *_fuller(goal, present, best, curve), *remarks))
+    reasons = _reasons(search.given, best, given, chosen)
+    reasons[0] = f"default boxes fitted to the data{sampled}: {reasons[0]}"
+    return replace(study, best=chosen, remarks=(*reasons, *_fuller(goal, search, best), *remarks))
 
 
-class _Timings:
-    """Times of networks, each measured once."""
-
-    def __init__(self, timer: NetworkTimer | None, progress: Callable[[str], None]) -> None:
-        self._timer, self._progress = timer, progress
-        self.box_sets: list[BoxSet] = []
-        self.milliseconds: dict[ModelSpec, float] = {}
-
-    @property
-    def conditions(self) -> str:
-        return self._timer.conditions if self._timer is not None else ""
-
-    def of(self, box_set: BoxSet) -> float:
-        if box_set.spec not in self.milliseconds:
-            assert self._timer is not None, "a limit of time needs a timer"
-            self._progress(f"timing the network with {box_set.num_boxes:,} default boxes")
-            self.milliseconds[box_set.spec] = self._timer.milliseconds(box_set.spec)
-            self.box_sets.append(box_set)
-        return self.milliseconds[box_set.spec]
+def _reason_to_keep(recall: DefaultBoxRecall, goal: Goal) -> str:
+    """Why no search is needed; empty if one is."""
+    if not len(recall.best_ious):
+        return "default boxes kept: no ground-truth boxes to fit them to"
+    if goal.kept_from is not None and recall.lowest >= goal.kept_from:
+        return f"default boxes kept: each class has a recall of {goal.kept_from:.0%} or more"
+    return ""
 
 
-def _within_goal(search: BoxSearch, goal: Goal, present: BoxSet, curve: Sequence[BoxSet]) -> BoxSet:
+def _within_number(search: BoxSearch, goal: Goal) -> BoxSet:
     """The best set of at most as many boxes as now; if that leaves a class too low, the fewest boxes that do not."""
     if goal.max_boxes is not None:
-        return search.within(goal.max_boxes, curve)
-    best = search.within(present.num_boxes, curve)
-    if best.recalls.min() >= goal.least_recall:
-        return best
-    larger = [box_set for box_set in curve if best.num_boxes < box_set.num_boxes <= MOST_TIMES * present.num_boxes]
-    enough = (box_set for box_set in larger if box_set.recalls.min() >= goal.least_recall)
+        return search.within(goal.max_boxes)
+    best = search.within(search.given.num_boxes)
+    larger = [box_set for box_set in _allowed(search) if box_set.num_boxes > best.num_boxes]
+    enough = (box_set for box_set in (best, *larger) if box_set.recalls.min() >= goal.least_recall)
     return next(enough, larger[-1] if larger else best)
 
 
-def _fast_enough(search: BoxSearch, wanted: BoxSet, curve: Sequence[BoxSet], limit: float, timings: _Timings) -> BoxSet:
-    """The wanted set, or the best one whose network takes at most so many milliseconds.
+def _allowed(search: BoxSearch) -> list[BoxSet]:
+    """The sets of the curve that may be taken without a limit."""
+    return [box_set for box_set in search.curve if box_set.num_boxes <= MOST_TIMES * search.given.num_boxes]
+
+
+def _fast_enough(search: BoxSearch, wanted: BoxSet, limit: float, timer: NetworkTimer) -> list[BoxSet]:
+    """Sets that were tried; the last is the wanted one, or the best whose network takes at most so many milliseconds.
 
     Time is nearly linear in boxes: a line between a set too slow and one fast enough gives the next number to try.
 
     Raises:
         RequestError: not even the smallest set is fast enough.
     """
-    if timings.of(wanted) <= limit:
-        return wanted
-    high, low = wanted, min((curve[0], wanted), key=lambda box_set: box_set.num_boxes)
-    if timings.of(low) > limit:
+    if timer.of(wanted) <= limit:
+        return [wanted]
+    high, low = wanted, min((search.curve[0], wanted), key=lambda box_set: box_set.num_boxes)
+    if timer.of(low) > limit:
         boxes = "box" if low.num_boxes == 1 else "boxes"
         raise RequestError(
-            f"--latency {limit:g}: the least is {timings.of(low):.3g} ms, with {low.num_boxes:,} default {boxes} "
-            f"({timings.conditions})"
+            f"--latency {limit:g}: the least is {timer.of(low):.3g} ms, with {low.num_boxes:,} default {boxes} "
+            f"({timer.conditions})"
         )
+    tried = [high, low]
     for _ in range(LATENCY_TRIES):
-        share = (limit - timings.of(low)) / (timings.of(high) - timings.of(low))
-        between = search.within(low.num_boxes + int(share * (high.num_boxes - low.num_boxes)), curve)
+        share = (limit - timer.of(low)) / (timer.of(high) - timer.of(low))
+        between = search.within(low.num_boxes + int(share * (high.num_boxes - low.num_boxes)))
         if between.score <= low.score:
             break
-        low, high = (between, high) if timings.of(between) <= limit else (low, between)
-    return low
+        tried.append(between)
+        low, high = (between, high) if timer.of(between) <= limit else (low, between)
+    return [*tried, low]
 
 
 def _reasons(present: BoxSet, best: BoxSet, before: MeasuredBoxes, after: MeasuredBoxes) -> list[str]:
     """Lines on the number of boxes, the score, recall (of the class that had least, and of all), maps and sizes."""
     old, new = before.recall, after.recall
     weakest = old.deciding[old.per_class[old.deciding].argmin()]
+    rises = [
+        f"{name} {whole_percent(low)} -> {whole_percent(high)}"
+        for name, low, high in (
+            (old.class_names[weakest], old.per_class[weakest], new.per_class[weakest]),
+            ("all", old.total, new.total),
+        )
+    ]
     added = [name for name in after.spec.sources if name not in before.spec.sources]
     dropped = [name for name in before.spec.sources if name not in after.spec.sources]
     sizes = ", ".join("+".join(f"{size:g}" for size in boxes.min_sizes) for boxes in after.spec.boxes.maps)
     return [
-        f"default boxes fitted to the data: {best.num_boxes:,} instead of {present.num_boxes:,}, score "
-        f"{present.score:.2f} -> {best.score:.2f} (mean recall + mean best IoU of the classes)",
-        f"recall: {old.class_names[weakest]} {percent(old.per_class[weakest])} -> {percent(new.per_class[weakest])}, "
-        f"all {percent(old.total)} -> {percent(new.total)}",
+        f"{best.num_boxes:,} instead of {present.num_boxes:,}, score {present.score:.2f} -> {best.score:.2f} "
+        "(mean recall + mean best IoU of the classes)",
+        f"recall: {', '.join(rises)}",
         *([f"source maps added: {', '.join(added)}"] if added else []),
         *([f"source maps left out: {', '.join(dropped)}"] if dropped else []),
         f"sizes of the default boxes, from map to map: {sizes} pixels",
     ]
 
 
-def _fuller(goal: Goal, present: BoxSet, best: BoxSet, curve: Sequence[BoxSet]) -> list[str]:
-    """How many boxes would reach full recall, where the number of boxes was not said."""
-    if goal != Goal() or best.recalls.min() >= FULL_RECALL:
-        return []
-    most = MOST_TIMES * present.num_boxes
-    full = [
-        box_set.num_boxes for box_set in curve if box_set.recalls.min() >= FULL_RECALL and box_set.num_boxes <= most
-    ]
-    return [f"{full[0]:,} boxes would reach {FULL_RECALL:.0%} of each class (--most {full[0]})"] if full else []
+def _fuller(goal: Goal, search: BoxSearch, best: BoxSet) -> list[str]:
+    """How many boxes would reach full recall, if no limit was given."""
+    full = [box_set.num_boxes for box_set in _allowed(search) if box_set.recalls.min() >= FULL_RECALL]
+    if goal.max_boxes is None and goal.max_milliseconds is None and full and full[0] > best.num_boxes:
+        return [f"{full[0]:,} boxes would reach {FULL_RECALL:.0%} of each class (--most {full[0]})"]
+    return []
 
 
 def _named(value: float, *names: str) -> dict[str, float | None]:

@@ -32,11 +32,13 @@ def boxes(
         json: file for the figures and the boxes.
     """
     from singleshot.commands.boxes import BoxesOptions, search_boxes
-    from singleshot.console import results
+    from singleshot.console import progress, remarks, results
     from singleshot.files import require_page, write_whole
 
     require_page(out, json, [*data, *([] if model is None else [model])])
-    study = search_boxes(BoxesOptions(data, model, split, input_size, most, latency, page=out))
+    options = BoxesOptions(data, model, split, input_size, most, latency, page=out)
+    with progress(remarks(), "timing networks", every=10) as timed:
+        study = search_boxes(options, timed)
     console = results()
     for line in study.lines():
         console.print(line)

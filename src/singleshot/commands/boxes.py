@@ -10,7 +10,7 @@ from time import perf_counter
 
 import numpy as np
 
-from singleshot.box_search.study import BoxStudy, Goal, NetworkTimer, find_boxes
+from singleshot.box_search.study import MOST_TIMED, BoxStudy, Goal, NetworkTimer, find_boxes
 from singleshot.data.recognise import default_splits, join, open_data
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, RequestError
@@ -50,12 +50,12 @@ class BoxesOptions:
     page: Path = Path("boxes.html")
 
 
-def search_boxes(options: BoxesOptions, progress: Callable[[str], None] = lambda _line: None) -> BoxStudy:
+def search_boxes(options: BoxesOptions, progress: Callable[[int, int], None] = lambda _done, _most: None) -> BoxStudy:
     """Measure the default boxes that `ssd train` would start from, search better ones, and write the page.
 
     Args:
         options: what the user asked for.
-        progress: called with a line before each long step.
+        progress: called with the number of networks timed, and of those to time at most, before each.
 
     Raises:
         RequestError, DataError: no such set, split, model or size, or limits that no boxes can keep.
@@ -74,8 +74,13 @@ def search_boxes(options: BoxesOptions, progress: Callable[[str], None] = lambda
         class_names=annotations.class_names,
         boxes=starting_boxes(spec, source, scales=recipe_for(None, spec).box_scales),
     )
-    timer = NetworkTimer(network_milliseconds, timing_conditions())
-    study = find_boxes(spec, annotations, goal, map_sizes_hw=grid_sizes, timer=timer, progress=progress)
+
+    def timed(network: ModelSpec) -> float:
+        progress(len(timer.milliseconds), MOST_TIMED)
+        return network_milliseconds(network)
+
+    timer = NetworkTimer(timed, timing_conditions())
+    study = find_boxes(spec, annotations, goal, map_sizes_hw=grid_sizes, timer=timer)
     remarks = [f"{len(annotations)} images, {len(annotations.labels)} objects", *study.remarks]
     fullest = int(np.argmax(np.diff(annotations.starts)))
     try:
