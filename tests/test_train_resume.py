@@ -82,7 +82,7 @@ def test_what_is_kept_are_the_weights_that_were_validated(
     stop_after: int | None, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The EMA of the weights, not the weights themselves: in `best/`, in `last/`, and in that of a stopped run."""
-    options = replace(OPTIONS, out=tmp_path, settings=("ema_decay=0.9",), validate_every=1000, checkpoint_every=1)
+    options = replace(OPTIONS, out=tmp_path, overrides=("ema_decay=0.9",), validate_every=1000, checkpoint_every=1)
     train_step = TrainStep.__call__
 
     def step_then_signal(*arguments: Any, step: int) -> Any:
