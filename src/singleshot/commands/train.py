@@ -15,6 +15,7 @@ from singleshot.errors import RequestError
 from singleshot.files import write_whole
 from singleshot.report.page import ReportContent, write_report
 from singleshot.spec import ModelSpec
+from singleshot.train.cost import measure_cost
 from singleshot.train.distributed import distributed_context
 from singleshot.train.loop import run
 from singleshot.train.lr_finder import find_learning_rate
@@ -27,6 +28,8 @@ from singleshot.train.run_log import RunLog
 
 SETTINGS = "settings.json"
 """Every setting of the run with its origin."""
+MANY_STEPS = 200
+"""From so many on, a run tells beforehand how long it will take; to know it costs eight steps."""
 
 
 def train_command(
@@ -56,24 +59,37 @@ def train_command(
         if options.find_rate:
             _search_rate(plan, console)
             return 0
-        with _alone_in(plan.folder) if ranks.is_first else nullcontext():
-            if ranks.is_first:
-                start = starting_state(plan, console.print)
-                written = json.dumps(plan.settings.to_json(), indent=1, allow_nan=False)
-                write_whole(plan.folder / SETTINGS, f"{written}\n")
-            ranks.on_rank_zero(lambda _alive: None)  # what the first process refuses, none begins
-            if not ranks.is_first:
-                start = starting_state(plan, console.print)
-            with RunLog(plan.folder, steps=plan.steps, done=start.step, console=console, silent=not ranks.is_first) as (
-                log
-            ):
-                validation = run(plan, log, start)
-                if not ranks.is_first:
-                    return 0
-                report = write_run_report(plan, validation, log)
-        best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
-        console.print(f"model: {best}\nreport: {report}")
+        _train(plan, console)
     return 0
+
+
+def plan_of(data: Sequence[str], options: TrainOptions) -> list[str]:
+    """What a run would do: every decision with its reason, and how long it takes here; nothing is written."""
+    plan = prepare(data, options)
+    return [*plan.notes, *plan.box_recall, *measure_cost(plan).lines()]
+
+
+def _train(plan: Plan, console: Console) -> None:
+    """Train in the run's folder, from its newest checkpoint where it is resumed, and write the report."""
+    ranks = plan.ranks
+    with _alone_in(plan.folder) if ranks.is_first else nullcontext():
+        if ranks.is_first:
+            start = starting_state(plan, console.print)
+            settings = json.dumps(plan.settings.to_json(), indent=1, allow_nan=False)
+            write_whole(plan.folder / SETTINGS, f"{settings}\n")
+        ranks.on_rank_zero(lambda _alive: None)  # what the first process refuses, none begins
+        if not ranks.is_first:
+            start = starting_state(plan, console.print)
+        if plan.steps - start.step >= MANY_STEPS and ranks.world == 1 and not console.quiet:
+            for line in measure_cost(plan).lines():
+                console.print(line)
+        with RunLog(plan.folder, steps=plan.steps, done=start.step, console=console, silent=not ranks.is_first) as log:
+            validation = run(plan, log, start)
+            if not ranks.is_first:
+                return
+            report = write_run_report(plan, validation, log)
+    best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
+    console.print(f"model: {best}\nreport: {report}")
 
 
 def _search_rate(plan: Plan, console: Console) -> None:

@@ -68,11 +68,16 @@ class StepTimer:
         self._validation = seconds
         self._pause += seconds
 
+    @property
+    def seconds_per_step(self) -> float:
+        """Mean of the recent steps."""
+        return sum(self._recent) / len(self._recent)
+
     def seconds_left(self, done: int) -> float | None:
         """After so many updates; None as long as nothing was timed."""
         if not self._recent:
             return None
-        step = sum(self._recent) / len(self._recent)
+        step = self.seconds_per_step
         of_step, of_validation = self._images
         validation = self._validation
         if validation is None:

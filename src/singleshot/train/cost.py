@@ -1,0 +1,98 @@
+"""How long a run will take on this machine, by the time of its first steps, and what would be shorter."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from singleshot.data.loader import BatchSampler, TrainingDataset, batches
+from singleshot.ssd.tensors import Batch
+from singleshot.train.optimizer import build_optimizer
+from singleshot.train.plan import Plan
+from singleshot.train.settings import DEFAULT_EPOCHS
+from singleshot.train.step import TrainStep
+from singleshot.train.timer import SLOW_START, StepTimer, format_duration
+
+TIMED_STEPS = 5
+"""Steps that are timed, after those that a run starts slowly with ..."""
+PATIENCE = 20.0
+"""... or as many as fit into so many seconds."""
+LONG = 600.0
+"""Seconds from which on a run is long, and shorter ones are offered."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run takes.
+
+    Attributes:
+        seconds: of the whole run, with its validations.
+        seconds_per_step: of one step.
+        steps: of the run.
+        epochs: of the run.
+    """
+
+    seconds: float
+    seconds_per_step: float
+    steps: int
+    epochs: float
+
+    def lines(self) -> list[str]:
+        """For people: the time, and shorter runs where this one is long."""
+        lines = [
+            f"{self.epochs:g} epochs, {self.steps:,} steps: about {format_duration(self.seconds)} on this machine "
+            f"({self.seconds_per_step:.2g} s per step)"
+        ]
+        if self.seconds >= LONG:
+            lines.append("shorter: --patience 5 stops when five validations in a row are no better than the best")
+        if self.seconds >= LONG and self.epochs > DEFAULT_EPOCHS:
+            shorter = format_duration(self.seconds * DEFAULT_EPOCHS / self.epochs)
+            lines.append(
+                f"shorter: --epochs {DEFAULT_EPOCHS} takes about {shorter}; on 40 images, epoch 27 of 200 had an mAP "
+                "of 81%, the last 85%"
+            )
+        return lines
+
+
+def measure_cost(plan: Plan) -> Cost:
+    """Time a few steps on a copy of the plan's network, which stays as it is."""
+    model = copy.deepcopy(plan.model).to(memory_format=torch.channels_last).train()
+    optimizer = build_optimizer(model, plan.recipe, model.backbone)
+    optimizer.learning_rate = 0.0
+    train_step = TrainStep(model, optimizer, plan.recipe, autocast=plan.autocast, loss=plan.loss)
+    timer = StepTimer(
+        plan.steps,
+        plan.validations_after,
+        images_a_step=plan.recipe.batch_size,
+        images_a_validation=0 if plan.val_set is None else len(plan.val_set),
+    )
+    end = time.monotonic() + PATIENCE
+    with torch.random.fork_rng(), closing(_groups(plan)) as groups:
+        for step, group in enumerate(timer.waiting(groups)):
+            train_step(group, step=step)
+            if step > SLOW_START and time.monotonic() > end:
+                break
+    seconds = timer.seconds_left(0)
+    assert seconds is not None
+    return Cost(
+        seconds=seconds,
+        seconds_per_step=timer.seconds_per_step,
+        steps=plan.steps,
+        epochs=plan.settings.sources["epochs"].value,
+    )
+
+
+def _groups(plan: Plan) -> Generator[list[Batch]]:
+    """The batches of the first steps, each in its parts."""
+    parts, count = plan.recipe.accumulate, SLOW_START + TIMED_STEPS
+    order = BatchSampler(len(plan.train_set), plan.recipe.batch_size // parts, plan.options.seed, 0, count * parts)
+    samples = TrainingDataset(plan.train_set, plan.augmentation, seed=plan.options.seed)
+    made = batches(samples, order, workers=plan.workers, pin=plan.device.type == "cuda")
+    for _ in range(count):
+        yield list(islice(made, parts))
