@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from detections_writers import to_coco_results, to_document, write_devkit
 from evaluation_examples import annotations, detections, random_set
 from singleshot.errors import DataError, RequestError
-from singleshot.evaluate.detections_file import ImageNames, read_detections
-from singleshot.evaluate.detections_output import to_coco_results, to_document, write_devkit
+from singleshot.evaluate.detections_file import SetNames, read_detections
 from singleshot.evaluate.protocols import evaluate
 
 CAT, DOG = 0, 1
@@ -95,13 +95,15 @@ def test_images_without_a_word_are_reported(tmp_path, ground_truth, found):
 
 @pytest.mark.parametrize("file", ["images/001.jpg", "/somewhere/else/images/001.jpg", "001.jpg", "c:\\x\\001.jpg"])
 def test_images_are_found_by_the_end_of_their_path(file, ground_truth):
-    assert ImageNames(ground_truth).by_file(file) == 1
+    assert SetNames(ground_truth).image_by_file(file, "here") == 1
 
 
 def test_ambiguous_names_name_nothing(ground_truth):
-    twice = ground_truth.subset([0, 0])
-    assert ImageNames(twice).by_file("images/000.jpg") is None
-    assert ImageNames(twice).by_id("000012") is None
+    twice = SetNames(ground_truth.subset([0, 0]))
+    with pytest.raises(DataError, match="images/000"):
+        twice.image_by_file("images/000.jpg", "here")
+    with pytest.raises(DataError, match="000012"):
+        twice.image_by_id("000012", "here")
 
 
 # ------------------------------------------------------------------------------------------------------------ refusals
@@ -112,13 +114,13 @@ GOOD = {"image_id": 12, "category_id": 1, "bbox": [0, 0, 5, 5], "score": 0.5}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 99}, "result 2: image_id 99 is not in the data set"),
-        ({"category_id": 7}, "result 2: category_id 7 is not in the data set"),
+        ({"image_id": 99}, "result 2: .*99"),
+        ({"category_id": 7}, "result 2: category_id 7"),
         ({"category_id": []}, "category_id"),
-        ({"bbox": [0, 0, 5]}, "result 2, bbox: expected 4 numbers"),
-        ({"bbox": [0, 0, 5, "5"]}, "expected a finite number, got '5'"),
-        ({"bbox": [0, 0, 5, None]}, "expected a finite number"),
-        ({"score": True}, "expected a finite number"),
+        ({"bbox": [0, 0, 5]}, "result 2, bbox"),
+        ({"bbox": [0, 0, 5, "5"]}, "'5'"),
+        ({"bbox": [0, 0, 5, None]}, "None"),
+        ({"score": True}, "True"),
     ],
 )
 def test_bad_coco_results(change, message, tmp_path, ground_truth):
@@ -137,16 +139,16 @@ def test_missing_fields_are_named(field, tmp_path, ground_truth):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ({"file": "x.jpg", "detections": []}, "image 'x.jpg' is not in the data set"),
+        ({"file": "x.jpg", "detections": []}, "'x.jpg'"),
         ({"file": "000.jpg"}, '"detections" is missing'),
         ({"file": "000.jpg", "detections": [{"box": [0, 0, 1, 1], "label": "cot", "score": 1}]}, "did you mean cat"),
         (
             {"file": "000.jpg", "detections": [{"box": [0, 0, 1], "label": "cat", "score": 1}]},
             "detection 1, box",
         ),
-        ({"file": "001.jpg", "detections": []}, "is there twice"),
-        ({"file": "000.jpg", "detections": 3}, '"detections" must be a list'),
-        ({"file": "000.jpg", "detections": [{"box": [0, 0, 1, 1], "label": [], "score": 1}]}, "unknown class"),
+        ({"file": "001.jpg", "detections": []}, "001.jpg.* twice"),
+        ({"file": "000.jpg", "detections": 3}, '"detections".* int'),
+        ({"file": "000.jpg", "detections": [{"box": [0, 0, 1, 1], "label": [], "score": 1}]}, "detection 1"),
         ("text", '"file" is missing'),
     ],
 )
@@ -159,12 +161,12 @@ def test_bad_documents_of_ours(image, message, tmp_path, ground_truth):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[{]", "not JSON: .*line 1 column 3"),
-        ('[{"score": NaN}]', "NaN is no JSON number"),
-        ('[{"score": -Infinity}]', "-Infinity is no JSON number"),
-        ("{}", 'expected a list of COCO results or an object with "images"'),
+        ("[{]", "line 1 column 3"),
+        ('[{"score": NaN}]', "NaN"),
+        ('[{"score": -Infinity}]', "-Infinity"),
+        ("{}", '"images", got dict'),
         ("3", "got int"),
-        ("[" * 100_000, "nested too deep"),
+        ("[" * 100_000, "too deep"),
     ],
 )
 def test_bad_json(text, message, tmp_path, ground_truth):
@@ -186,7 +188,7 @@ def test_numbers_beyond_all_sense_are_one_line(number, tmp_path, ground_truth):
         read_detections(tmp_path / "d.json", ground_truth)
     assert len(str(caught.value)) < 400
     (tmp_path / "d.json").write_text(json.dumps([{**GOOD, "image_id": "1" * 5000}]))
-    with pytest.raises(DataError, match="is not in the data set"):
+    with pytest.raises(DataError, match="11111"):
         read_detections(tmp_path / "d.json", ground_truth)
 
 
@@ -200,11 +202,11 @@ def test_binary_is_refused(tmp_path, ground_truth):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("12 0.5 1 2 3", "line 2: expected `id score left top right bottom`, got 5 words"),
-        ("99 0.5 1 2 3 4", "line 2: image '99' is not in the data set"),
-        ("12 nan 1 2 3 4", "line 2: expected a finite number, got 'nan'"),
-        ("12 0.5 1 2 3 inf", "got 'inf'"),
-        ("12 0.5 1 2 3 four", "got 'four'"),
+        ("12 0.5 1 2 3", "line 2: .* 5 words"),
+        ("99 0.5 1 2 3 4", "line 2: .*'99'"),
+        ("12 nan 1 2 3 4", "line 2: .*'nan'"),
+        ("12 0.5 1 2 3 inf", "'inf'"),
+        ("12 0.5 1 2 3 four", "'four'"),
     ],
 )
 def test_bad_devkit_lines(line, message, tmp_path, ground_truth):
@@ -215,13 +217,13 @@ def test_bad_devkit_lines(line, message, tmp_path, ground_truth):
 
 def test_a_devkit_file_of_an_unknown_class(tmp_path, ground_truth):
     (tmp_path / "comp4_det_test_tram.txt").write_text("")
-    with pytest.raises(DataError, match="name like comp4_det_test_CLASS"):
+    with pytest.raises(DataError, match="comp4_det_test_tram"):
         read_detections(tmp_path, ground_truth)
 
 
 @pytest.mark.parametrize("name", ["missing.json", "nothing_*.txt", ""])
 def test_nothing_there(name, tmp_path, ground_truth):
-    with pytest.raises(RequestError, match="no detections at"):
+    with pytest.raises(RequestError, match="comp4_det_test_car"):
         read_detections(tmp_path / name, ground_truth)
 
 
@@ -233,5 +235,5 @@ def test_ids_that_are_no_numbers_stay_text(tmp_path):
 
 
 def test_coco_results_leave_out_classes_without_a_number(ground_truth):
-    foreign = [detections([(0, 0, 5, 5, 0, 0.5)], class_names=("tram",)), *[detections([])] * 2]
-    assert to_coco_results(ground_truth, foreign) == []
+    strange = [detections([(0, 0, 5, 5, 0, 0.5)], class_names=("tram",)), *[detections([])] * 2]
+    assert to_coco_results(ground_truth, strange) == []

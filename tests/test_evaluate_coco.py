@@ -222,6 +222,13 @@ def test_crowd_swallows_and_small_areas_are_absent():
     )
 
 
+def test_an_area_on_the_border_of_two_sizes_belongs_to_both():
+    ground_truth = annotations([[(0, 0, 32, 32, 0), (40, 40, 136, 136, 0)]], layout="coco")
+    found = [detections([(0, 0, 32, 32, 0, 0.9)])]  # the larger one, of 96^2 pixels, is missed
+    numbers = evaluate(ground_truth, found).numbers
+    assert [numbers[name] for name in ("ARs", "ARm", "ARl")] == [1, 0.5, 0]
+
+
 def test_voc_data_can_be_evaluated_by_coco_and_difficult_is_ignored():
     ground_truth = annotations([[(0, 0, 50, 50, 0), (60, 60, 90, 90, 0)]], difficult=[False, True])
     hit_or_not = [[(0, 0, 50, 50, 0, 0.8)], [(60, 60, 90, 90, 0, 0.9), (0, 0, 50, 50, 0, 0.8)]]

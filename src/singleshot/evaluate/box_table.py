@@ -31,6 +31,10 @@ class BoxTable:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def select(self, rows: np.ndarray) -> BoxTable:
+        """Only these rows, by mask or by number."""
+        return BoxTable(self.images[rows], self.labels[rows], self.boxes_xyxy[rows], self.scores[rows])
+
     def ranked(self, rows: np.ndarray) -> np.ndarray:
         """The rows by falling score; equal scores stay in their order (Caffe bbox_util.cpp, CumSum: stable_sort)."""
         return rows[np.argsort(-self.scores[rows], kind="stable")]

@@ -1,7 +1,7 @@
-"""Read detections that somebody else made: COCO results, our own JSON, or VOC devkit text.
+"""Read files of detections: COCO results, our own JSON, or VOC devkit text.
 
-Images are matched to the data set by file name or id, classes by name (COCO: by category id). What cannot be matched
-is refused, never passed over; an image of the set that the file does not mention has no detections, which is said.
+Images are matched to the data set by file name or id, classes by name (COCO: by category id). An unknown image or class
+is an error. An image of the set that the file does not mention has no detections; a note says how many there are.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +20,10 @@ from singleshot.files import parse_json, read_lines, read_regular
 from singleshot.types import Annotations, Detections
 
 LIMIT_BYTES = 2**32
-FIRST = 0  # label of a detection whose class does not matter
-LARGEST_NUMBER = 1e15  # areas of such boxes are finite in float32; what is larger counts as infinite
+FIRST = 0
+"""Label of a detection whose class does not matter."""
+LARGEST_NUMBER = 1e15
+"""Areas of boxes up to here are finite in float32; a larger number is refused as if it were infinite."""
 
 
 class Row(NamedTuple):
@@ -53,10 +56,12 @@ def read_detections(
         DataError: unreadable, or an unknown image or class, or a value that is not a finite number; says where.
     """
     path = Path(path)
+    names = SetNames(annotations, any_class=any_class)
     if path.suffix.lower() == ".json" and path.is_file():
-        rows, mentioned = _read_json(path, annotations, any_class=any_class)
+        rows, mentioned = _read_json(path, names)
     else:
-        rows, mentioned = _read_devkit(_devkit_files(path), annotations, any_class=any_class)
+        rows = [row for file in _devkit_files(path) for row in _devkit_rows(file, names)]
+        mentioned = {row.image for row in rows}
     missing = [file for i, file in enumerate(annotations.files) if i not in mentioned]
     if missing:
         on_note(
@@ -75,37 +80,71 @@ def _by_image(rows: list[Row], annotations: Annotations) -> list[Detections]:
     order = np.lexsort((-scores, images))
     ends = np.searchsorted(images[order], np.arange(len(annotations) + 1))
     return [
-        Detections(boxes[mine], scores[mine], labels[mine], annotations.class_names)
-        for mine in (order[ends[i] : ends[i + 1]] for i in range(len(annotations)))
+        Detections(boxes[of_image], scores[of_image], labels[of_image], annotations.class_names)
+        for of_image in (order[begin:end] for begin, end in pairwise(ends))
     ]
 
 
-# ------------------------------------------------------------------------------------------------------------- names
+class SetNames:
+    """Finds the images and classes of a set by the names that files of detections give them."""
 
-
-class ImageNames:
-    """Finds an image of the set by path, file name, stem or id; numbers match whatever their leading zeros."""
-
-    def __init__(self, annotations: Annotations) -> None:
-        self._annotations = annotations
+    def __init__(self, annotations: Annotations, *, any_class: bool = False) -> None:
+        self.class_names = annotations.class_names
+        self._labels = {name: label for label, name in enumerate(annotations.class_names)}
+        self._categories = {category: label for label, category in enumerate(annotations.category_ids)}
+        self._any_class = any_class
         self._ids = _unique(_plain_id(identity) for identity in annotations.ids)
         self._stems = _unique(Path(file).stem for file in annotations.files)
-        self._names = _unique(Path(file).name for file in annotations.files)
+        self._file_names = _unique(Path(file).name for file in annotations.files)
         self._files = _unique(annotations.files)
 
-    def by_id(self, identity: object) -> int | None:
-        """Of a COCO image id or a VOC id, else of a file's stem."""
+    def image_by_id(self, identity: object, where: str) -> int:
+        """Of a COCO image id or a VOC id, whatever its leading zeros, else of a file's stem."""
         text = str(identity)
-        return self._ids.get(_plain_id(text), self._stems.get(text))
+        image = self._ids.get(_plain_id(text), self._stems.get(text))
+        if image is None:
+            raise DataError(f"{where}: image {repr(identity)[:60]} is not in the data set; is it the right split?")
+        return image
 
-    def by_file(self, file: str) -> int | None:
+    def image_by_file(self, file: str, where: str) -> int:
         """Of a path, relative to the set or not: the longest ending that names one image."""
         parts = Path(file.replace("\\", "/")).parts
         for begin in range(len(parts)):
-            found = self._files.get("/".join(parts[begin:]))
-            if found is not None:
-                return found
-        return self._names.get(parts[-1]) if parts else None
+            image = self._files.get("/".join(parts[begin:]))
+            if image is not None:
+                return image
+        image = self._file_names.get(parts[-1]) if parts else None
+        if image is None:
+            raise DataError(f"{where}: image {file[:200]!r} is not in the data set; is it the right split?")
+        return image
+
+    def label(self, class_name: object, where: str) -> int:
+        """Of a class's name."""
+        label = self._labels.get(str(class_name), FIRST if self._any_class else None)
+        if label is None:
+            raise DataError(f"{where}: {UnknownNameError('class', str(class_name), self._labels)}")
+        return label
+
+    def label_by_category(self, category: object, where: str) -> int:
+        """Of a COCO category id."""
+        whole = isinstance(category, int) and not isinstance(category, bool)
+        label = self._categories.get(category) if whole else None  # type: ignore[call-overload]
+        if label is not None:
+            return int(label)
+        if self._any_class:
+            return FIRST
+        known = ", ".join(map(str, [*self._categories][:5]))
+        raise DataError(f"{where}: category_id {repr(category)[:60]} is not in the data set (it has {known} ...)")
+
+    def label_of_devkit(self, file: Path) -> int:
+        """Of the class that `comp4_det_test_car.txt` is about: the longest class name that the stem ends with."""
+        if self._any_class:
+            return FIRST
+        fitting = [name for name in self.class_names if file.stem == name or file.stem.endswith(f"_{name}")]
+        if not fitting:
+            known = ", ".join(self.class_names[:5])
+            raise DataError(f"{file}: expected comp4_det_test_CLASS.txt, CLASS one of the set's ({known} ...)")
+        return self._labels[max(fitting, key=len)]
 
 
 def _plain_id(identity: str) -> str:
@@ -120,66 +159,39 @@ def _unique(names: Iterable[str]) -> dict[str, int]:
     return {name: i for i, name in enumerate(listed) if counts[name] == 1}
 
 
-# -------------------------------------------------------------------------------------------------------------- JSON
-
-
-def _read_json(path: Path, annotations: Annotations, *, any_class: bool) -> tuple[list[Row], set[int]]:
-    """COCO results (a list) or our own document (an object)."""
-    document = load_json(path)
+def _read_json(path: Path, names: SetNames) -> tuple[list[Row], set[int]]:
+    """COCO results (a list) or our own document (an object), and the images it mentions."""
+    try:
+        document = parse_json(read_regular(path, LIMIT_BYTES))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from error
     if isinstance(document, list):
-        rows = list(_coco_rows(document, path, annotations, any_class=any_class))
+        rows = [_coco_row(entry, names, f"{path}, result {number}") for number, entry in enumerate(document, 1)]
         return rows, {row.image for row in rows}
     if isinstance(document, dict) and isinstance(document.get("images"), list):
-        return _our_rows(document["images"], path, annotations, any_class=any_class)
+        return _our_rows(document["images"], path, names)
     raise DataError(
         f'{path}: expected a list of COCO results or an object with "images", got {type(document).__name__}; '
         "a COCO instances file holds ground-truth boxes, not detections"
     )
 
 
-def load_json(path: Path) -> Any:
-    """The document; NaN, Infinity, bad syntax and endless nesting are refused with the place."""
-    try:
-        return parse_json(read_regular(path, LIMIT_BYTES))
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from error
-
-
-def _coco_rows(document: list[Any], path: Path, annotations: Annotations, *, any_class: bool) -> Iterator[Row]:
+def _coco_row(entry: Any, names: SetNames, where: str) -> Row:
     """{"image_id", "category_id", "bbox": [left, top, width, height], "score"} a detection."""
-    names = ImageNames(annotations)
-    labels = {category: label for label, category in enumerate(annotations.category_ids)}
-    for number, entry in enumerate(document, 1):
-        where = f"{path}, result {number}"
-        identity = _field(entry, "image_id", where)
-        image = names.by_id(identity)
-        if image is None:
-            shown = repr(identity)[:60]
-            raise DataError(f"{where}: image_id {shown} is not in the data set; is it the right split?")
-        category = _field(entry, "category_id", where)
-        label = labels.get(category) if isinstance(category, int) and not isinstance(category, bool) else None
-        label = FIRST if label is None and any_class else label
-        if label is None:
-            known = ", ".join(map(str, annotations.category_ids[:5]))
-            raise DataError(f"{where}: category_id {repr(category)[:60]} is not in the data set (it has {known} ...)")
-        left, top, width, height = _numbers(_field(entry, "bbox", where), 4, f"{where}, bbox")
-        (score,) = _numbers([_field(entry, "score", where)], 1, f"{where}, score")
-        yield Row(image, label, score, (left, top, left + width, top + height))
+    image = names.image_by_id(_field(entry, "image_id", where), where)
+    label = names.label_by_category(_field(entry, "category_id", where), where)
+    left, top, width, height = _numbers(_field(entry, "bbox", where), 4, f"{where}, bbox")
+    (score,) = _numbers([_field(entry, "score", where)], 1, f"{where}, score")
+    return Row(image, label, score, (left, top, left + width, top + height))
 
 
-def _our_rows(
-    documents: list[Any], path: Path, annotations: Annotations, *, any_class: bool
-) -> tuple[list[Row], set[int]]:
+def _our_rows(documents: list[Any], path: Path, names: SetNames) -> tuple[list[Row], set[int]]:
     """{"file", "detections": [{"box": [left, top, right, bottom], "label", "score"}]} an image."""
-    names = ImageNames(annotations)
-    labels = {name: label for label, name in enumerate(annotations.class_names)}
     rows: list[Row] = []
     mentioned: set[int] = set()
     for document in documents:
-        file = _field(document, "file", f"{path}, images")
-        image = names.by_file(str(file))
-        if image is None:
-            raise DataError(f"{path}: image {file!r} is not in the data set; is it the right split?")
+        file = str(_field(document, "file", f"{path}, images"))
+        image = names.image_by_file(file, str(path))
         if image in mentioned:
             raise DataError(f"{path}: image {file!r} is there twice")
         mentioned.add(image)
@@ -188,9 +200,7 @@ def _our_rows(
             raise DataError(f'{path}, {file}: "detections" must be a list, got {type(entries).__name__}')
         for number, entry in enumerate(entries, 1):
             where = f"{path}, {file}, detection {number}"
-            label = labels.get(str(_field(entry, "label", where)), FIRST if any_class else None)
-            if label is None:
-                raise DataError(f"{where}: {UnknownNameError('class', str(entry['label']), labels)}")
+            label = names.label(_field(entry, "label", where), where)
             box = _numbers(_field(entry, "box", where), 4, f"{where}, box")
             (score,) = _numbers([_field(entry, "score", where)], 1, f"{where}, score")
             rows.append(Row(image, label, score, box))
@@ -214,50 +224,36 @@ def _numbers(values: Any, count: int, where: str) -> list[float]:
     return [float(value) for value in values]
 
 
-# ------------------------------------------------------------------------------------------------------- devkit text
-
-
 def _devkit_files(path: Path) -> list[Path]:
     """The text files that a path, a folder or a glob names."""
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(path.glob("*.txt"))
+        files = sorted(path.glob("*.txt"))
     else:
-        found = sorted(path.parent.glob(path.name)) if any(sign in path.name for sign in "*?[") else []
-    if not found:
+        files = sorted(path.parent.glob(path.name)) if any(sign in path.name for sign in "*?[") else []
+    if not files:
         wanted = "COCO results or our JSON (.json), or VOC devkit text such as comp4_det_test_car.txt"
         raise RequestError(f"no detections at {path}: expected {wanted}")
-    return found
+    return files
 
 
-def _read_devkit(files: list[Path], annotations: Annotations, *, any_class: bool) -> tuple[list[Row], set[int]]:
+def _devkit_rows(file: Path, names: SetNames) -> Iterator[Row]:
     """`id score left top right bottom` a line; the class is the end of the file's name."""
-    names = ImageNames(annotations)
-    rows: list[Row] = []
-    for file in files:
-        label = FIRST if any_class else _devkit_label(file, annotations)
-        for number, line in enumerate(_lines(file), 1):
-            where = f"{file}, line {number}"
-            words = line.split()
-            if not words:
-                continue
-            if len(words) != 6:
-                raise DataError(f"{where}: expected `id score left top right bottom`, got {len(words)} words")
-            image = names.by_id(words[0])
-            if image is None:
-                raise DataError(f"{where}: image {words[0][:60]!r} is not in the data set; is it the right split?")
-            score, *box = (_number(word, where) for word in words[1:])
-            rows.append(Row(image, label, score, box))
-    return rows, {row.image for row in rows}
-
-
-def _lines(file: Path) -> list[str]:
-    """A text file's lines."""
+    label = names.label_of_devkit(file)
     try:
-        return read_lines(file, LIMIT_BYTES)
+        lines = read_lines(file, LIMIT_BYTES)
     except ValueError as error:
         raise DataError(f"{file}: not UTF-8 text ({error})") from error
+    for number, line in enumerate(lines, 1):
+        where = f"{file}, line {number}"
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 6:
+            raise DataError(f"{where}: expected `id score left top right bottom`, got {len(words)} words")
+        score, *box = (_number(word, where) for word in words[1:])
+        yield Row(names.image_by_id(words[0], where), label, score, box)
 
 
 def _number(word: str, where: str) -> float:
@@ -269,12 +265,3 @@ def _number(word: str, where: str) -> float:
     if not abs(value) <= LARGEST_NUMBER:
         raise DataError(f"{where}: expected a finite number, got {word[:40]!r}")
     return value
-
-
-def _devkit_label(file: Path, annotations: Annotations) -> int:
-    """The class that `comp4_det_test_car.txt` is about: the longest class name that the stem ends with."""
-    fitting = [name for name in annotations.class_names if file.stem == name or file.stem.endswith(f"_{name}")]
-    if not fitting:
-        known = ", ".join(annotations.class_names[:5])
-        raise DataError(f"{file}: expected a name like comp4_det_test_CLASS.txt, CLASS one of the set's ({known} ...)")
-    return annotations.class_names.index(max(fitting, key=len))

@@ -101,6 +101,10 @@ class Pairs(NamedTuple):
     ground_truth: Int64[np.ndarray, " P"]
     ious: Float[np.ndarray, " P"]
 
+    def select(self, detections: Bool[np.ndarray, " n"]) -> Pairs:
+        """Those of some of the detections."""
+        return Pairs(*(column[detections[self.detections]] for column in self))
+
 
 @dataclass(frozen=True, eq=False)
 class MatchedDetections:
@@ -184,70 +188,62 @@ def match(
 ) -> Matches:
     """Match every detection of a set.
 
-    Detections that are n-th of their image and class are matched together, for all images and classes at once.
+    The detections that come n-th in their image and class are matched together, for all images and classes at once.
 
     Args:
         detections: of all images.
         ground_truth: likewise.
-        ignored: boxes that do not count; two-dimensional for several answers at once, (A, M): then row a T + t of the
-            result is for `ignored[a]` at threshold t.
+        ignored: boxes that do not count; (A, M) for several answers at once: then row a T + t of the result is for
+            `ignored[a]` at threshold t.
         rules: the protocol's.
-        crowd: boxes that any number of detections may match; left out, all that are ignored (of one-dimensional
-            `ignored`).
+        crowd: boxes that any number of detections may match; left out, those that are ignored (in the first row).
     """
-    crowd = np.atleast_2d(ignored)[0] if crowd is None else crowd
+    ignored = np.atleast_2d(ignored)
+    crowd = ignored[0] if crowd is None else crowd
     thresholds = iou_thresholds(rules, ground_truth.boxes_xyxy)
-    ignored = np.repeat(np.atleast_2d(ignored), len(thresholds), axis=0)
-    thresholds = np.tile(thresholds, (len(ignored) // len(thresholds), 1))
+    thresholds, ignored = np.tile(thresholds, (len(ignored), 1)), np.repeat(ignored, len(thresholds), axis=0)
+    if rules.ignored == "absent":
+        thresholds = np.where(ignored, np.inf, thresholds)
     ranks = ranks_in_image(detections, any_class=rules.any_class)
     counted = ranks < (rules.max_detections or np.inf)
-    candidates = np.ones(len(ground_truth), bool)
-    if rules.ignored == "absent":
-        candidates &= ~ignored.all(axis=0)
-    pairs = overlapping_pairs(
-        detections, ground_truth, rules, least=thresholds.min(axis=0, initial=np.inf), keep=(counted, candidates),
-        crowd=crowd,
-    )  # fmt: skip
-    outcomes = np.full((len(ignored), len(detections)), FALSE_POSITIVE, np.int8)
-    outcomes[:, ~counted] = IGNORED
+    outcomes = np.where(counted, FALSE_POSITIVE, IGNORED).astype(np.int8) * np.ones((len(ignored), 1), np.int8)
     chosen_boxes = np.full(outcomes.shape, -1, np.int64)
     free = np.ones(ignored.shape, bool)
-    for rows, boxes, ious in _rounds(pairs, detections, ranks, any_class=rules.any_class):
+    least = thresholds.min(axis=0)
+    pairs = overlapping_pairs(detections, ground_truth, rules, least=least, crowd=crowd).select(counted)
+    for rows, boxes, ious in _turns(pairs, detections, rules):
         reach = ious >= thresholds[:, boxes]
         if rules.second_best:
             reach &= free[:, boxes]
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        better = ~ignored[:, boxes] if rules.ignored == "last" else None
         if rules.any_class:
-            same = detections.labels[rows] == ground_truth.labels[boxes]
-            reach = _preferred(reach, np.broadcast_to(same, reach.shape), starts)
-        elif rules.ignored == "last":
-            reach = _preferred(reach, ~ignored[:, boxes], starts)
-        lanes, places, detection = _largest(reach, ious, starts, last=rules.last_of_ties)
-        chosen, chooser = boxes[places], rows[starts[detection]]
-        outcome = np.where(free[lanes, chosen], TRUE_POSITIVE, FALSE_POSITIVE)
-        outcomes[lanes, chooser] = np.where(ignored[lanes, chosen], IGNORED, outcome)
-        chosen_boxes[lanes, chooser] = chosen
-        free[lanes, chosen] &= crowd[chosen]
+            better = np.broadcast_to(detections.labels[rows] == ground_truth.labels[boxes], reach.shape)
+        lanes, places = _choose(reach, better, rows, ious, last_of_ties=rules.last_of_ties)
+        detection, box = rows[places], boxes[places]
+        outcome = np.where(free[lanes, box], TRUE_POSITIVE, FALSE_POSITIVE)
+        outcomes[lanes, detection] = np.where(ignored[lanes, box], IGNORED, outcome)
+        chosen_boxes[lanes, detection] = box
+        free[lanes, box] &= crowd[box]
     return Matches(outcomes, chosen_boxes)
 
 
 def iou_thresholds(rules: MatchingRules, boxes_xyxy: Float[np.ndarray, "M 4"]) -> Float[np.ndarray, "T M"]:
-    """The IoU that finds each box; with a tolerance it is below the protocol's for small ones."""
+    """The IoU from which each box is matched; with a tolerance it is below the protocol's for small ones."""
     kind = np.float64 if rules.double or rules.tolerance else np.float32
     fixed = np.array(rules.iou_thresholds, kind)[:, None]
     if not rules.tolerance:
         return np.broadcast_to(fixed, (len(fixed), len(boxes_xyxy)))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         width, height = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2].astype(np.float64)).T + rules.plus_one
-        fitting = width * height / ((width + rules.tolerance) * (height + rules.tolerance))
-    least: np.ndarray = np.minimum(fixed, fitting)
+        small = width * height / ((width + rules.tolerance) * (height + rules.tolerance))
+    least: np.ndarray = np.minimum(fixed, small)
     return least
 
 
-def ranks_in_image(detections: BoxTable, *, any_class: bool = False) -> Int64[np.ndarray, " n"]:
-    """Place of each detection among those of its image and class (of its image for `any_class`); 0 is the best."""
-    groups = _groups(detections, any_class=any_class)
-    order = np.lexsort((-detections.scores, groups))
+def ranks_in_image(table: BoxTable, *, any_class: bool = False) -> Int64[np.ndarray, " n"]:
+    """Place of each box among those of its image and class (of its image for `any_class`) by falling score, from 0."""
+    groups = _groups(table, any_class=any_class)
+    order = np.lexsort((-table.scores, groups))
     first = np.flatnonzero(np.diff(groups[order], prepend=-1))
     ranks = np.zeros(len(order), np.int64)
     ranks[order] = np.arange(len(order)) - np.repeat(first, np.diff(first, append=len(order)))
@@ -259,8 +255,7 @@ def overlapping_pairs(
     ground_truth: BoxTable,
     rules: MatchingRules,
     *,
-    least: Float[np.ndarray, "*M"] | float,
-    keep: tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " M"]] | None = None,
+    least: Float[np.ndarray, "*M"],
     crowd: Bool[np.ndarray, " M"] | None = None,
 ) -> Pairs:
     """The pairs of one image and class (of one image for `rules.any_class`) whose IoU is `least` or more.
@@ -270,34 +265,26 @@ def overlapping_pairs(
         ground_truth: likewise.
         rules: how IoU is measured.
         least: above 0, for all boxes or for each.
-        keep: which detections and which boxes take part; left out, all.
         crowd: crowd regions, for `rules.crowd_share`.
     """
-    size = 1 + int(max(detections.labels.max(initial=0), ground_truth.labels.max(initial=0)))
-    groups, of_boxes = (_groups(table, any_class=rules.any_class, size=size) for table in (detections, ground_truth))
+    groups, of_boxes = (_groups(table, any_class=rules.any_class) for table in (detections, ground_truth))
     order = np.argsort(of_boxes, kind="stable")
-    if keep is not None:
-        order = order[keep[1][order]]
     begin, end = (np.searchsorted(of_boxes[order], groups, side=side) for side in ("left", "right"))
-    count = end - begin if keep is None else np.where(keep[0], end - begin, 0)
-    least = np.broadcast_to(least, len(ground_truth))
-    pieces = [
-        Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float64 if rules.double else np.float32))
-    ]
-    with_boxes = np.flatnonzero(count)
-    cuts = np.searchsorted(np.cumsum(count[with_boxes]), np.arange(PAIRS_AT_ONCE, count.sum(), PAIRS_AT_ONCE))
-    for rows in np.split(with_boxes, cuts):
-        starts = np.cumsum(count[rows]) - count[rows]
-        boxes = order[np.arange(count[rows].sum()) + np.repeat(begin[rows] - starts, count[rows])]
-        pair_rows = np.repeat(rows, count[rows])
-        ious = _pair_ious(detections.boxes_xyxy[pair_rows], ground_truth.boxes_xyxy[boxes], rules,
-                          None if crowd is None else crowd[boxes])  # fmt: skip
+    count, least = end - begin, np.broadcast_to(least, len(ground_truth))
+    pieces = [Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, least.dtype))]
+    cuts = np.searchsorted(np.cumsum(count), np.arange(PAIRS_AT_ONCE, count.sum(), PAIRS_AT_ONCE))
+    for some in np.split(np.arange(len(detections)), cuts):
+        rows = np.repeat(some, count[some])
+        starts = np.cumsum(count[some]) - count[some]
+        boxes = order[np.arange(len(rows)) + np.repeat(begin[some] - starts, count[some])]
+        is_crowd = None if crowd is None else crowd[boxes]
+        ious = _ious(detections.boxes_xyxy[rows], ground_truth.boxes_xyxy[boxes], rules, is_crowd)
         close = ious >= least[boxes]
-        pieces.append(Pairs(pair_rows[close], boxes[close], ious[close]))
+        pieces.append(Pairs(rows[close], boxes[close], ious[close]))
     return Pairs(*(np.concatenate(parts) for parts in zip(*pieces, strict=True)))
 
 
-def _pair_ious(
+def _ious(
     first: Float[np.ndarray, "P 4"],
     second: Float[np.ndarray, "P 4"],
     rules: MatchingRules,
@@ -306,11 +293,10 @@ def _pair_ious(
     if rules.double:
         first, second = first.astype(np.float64), second.astype(np.float64)
     ious = pair_ious(first, second, plus_one=rules.plus_one)
-    if rules.crowd_share and crowd is not None and crowd.any():
+    if rules.crowd_share and crowd is not None:
         with np.errstate(invalid="ignore"):
-            own = area(first[crowd])
-            share = np.divide(intersection(first[crowd], second[crowd]), own, out=np.zeros(len(own)), where=own > 0)
-        ious[crowd] = np.nan_to_num(share)
+            common, own = intersection(first[crowd], second[crowd]), area(first[crowd])
+            ious[crowd] = np.where(common > 0, common / own.clip(min=1e-30), 0)
     return ious
 
 
@@ -329,51 +315,44 @@ def pair_ious(
     return np.where(np.isfinite(ious), ious, 0)
 
 
-def _groups(table: BoxTable, *, any_class: bool, size: int | None = None) -> Int64[np.ndarray, " n"]:
-    """A number for each image and class; `size` is above every label."""
-    if any_class:
-        return table.images
-    groups: np.ndarray = table.images * (size or 1 + int(table.labels.max(initial=0))) + table.labels
+def _groups(table: BoxTable, *, any_class: bool) -> Int64[np.ndarray, " n"]:
+    """A number for each image and class."""
+    groups: np.ndarray = table.images if any_class else table.images * 2**32 + table.labels
     return groups
 
 
-def _rounds(
-    pairs: Pairs, detections: BoxTable, ranks: Int64[np.ndarray, " n"], *, any_class: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The pairs, in turns: of each image and class the best detection that has one, then the second best ..."""
+def _turns(pairs: Pairs, detections: BoxTable, rules: MatchingRules) -> Iterator[Pairs]:
+    """The pairs of the best detection that has one, of each image and class; then of the second best, and so on."""
     rows = np.unique(pairs.detections)
-    groups = _groups(detections, any_class=any_class)[rows]
-    order = np.lexsort((ranks[rows], groups))
-    first = np.flatnonzero(np.diff(groups[order], prepend=-1))
     turns = np.zeros(len(detections), np.int64)
-    turns[rows[order]] = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
+    turns[rows] = ranks_in_image(detections.select(rows), any_class=rules.any_class)
     turn = turns[pairs.detections]
     order = np.argsort(turn, kind="stable")
     for places in np.split(order, np.flatnonzero(np.diff(turn[order])) + 1):
         if len(places):
-            yield pairs.detections[places], pairs.ground_truth[places], pairs.ious[places]
+            yield Pairs(*(column[places] for column in pairs))
 
 
-def _preferred(
-    reach: Bool[np.ndarray, "T P"], better: Bool[np.ndarray, "T P"], starts: Int64[np.ndarray, " d"]
-) -> Bool[np.ndarray, "T P"]:
-    """Of each detection's pairs only the better ones, where it has one."""
-    both = reach & better
-    lengths = np.diff(starts, append=reach.shape[1])
-    return np.where(np.repeat(np.logical_or.reduceat(both, starts, axis=1), lengths, axis=1), both, reach)
-
-
-def _largest(
-    reach: Bool[np.ndarray, "T P"], ious: Float[np.ndarray, " P"], starts: Int64[np.ndarray, " d"], *, last: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where a detection has a pair within reach: the row, the pair of largest IoU, and which detection it is."""
+def _choose(
+    reach: Bool[np.ndarray, "T P"],
+    better: Bool[np.ndarray, "T P"] | None,
+    rows: Int64[np.ndarray, " P"],
+    ious: Float[np.ndarray, " P"],
+    *,
+    last_of_ties: bool,
+) -> tuple[Int64[np.ndarray, " c"], Int64[np.ndarray, " c"]]:
+    """The pair of largest IoU of each detection, among the better ones where it has one: row of `reach`, and pair."""
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    lengths = np.diff(starts, append=len(rows))
+    if better is not None:
+        has_better = np.logical_or.reduceat(reach & better, starts, axis=1)
+        reach = np.where(np.repeat(has_better, lengths, axis=1), reach & better, reach)
     values = np.where(reach, ious, -1)
     top = np.maximum.reduceat(values, starts, axis=1)
-    is_top = values == np.repeat(top, np.diff(starts, append=len(ious)), axis=1)
-    places = np.arange(len(ious))
-    if last:
-        chosen = np.maximum.reduceat(np.where(is_top, places, -1), starts, axis=1)
+    is_top = values == np.repeat(top, lengths, axis=1)
+    if last_of_ties:
+        chosen = np.maximum.reduceat(np.where(is_top, np.arange(len(rows)), -1), starts, axis=1)
     else:
-        chosen = np.minimum.reduceat(np.where(is_top, places, len(ious)), starts, axis=1)
+        chosen = np.minimum.reduceat(np.where(is_top, np.arange(len(rows)), len(rows)), starts, axis=1)
     lanes, detection = np.nonzero(top >= 0)
-    return lanes, chosen[lanes, detection], detection
+    return lanes, chosen[lanes, detection]

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from singleshot.evaluate.box_table import BoxTable
 from singleshot.evaluate.matching import FALSE_POSITIVE, IGNORED, TRUE_POSITIVE, VOC, MatchedDetections, match
 from singleshot.shapes import Float, Int64
 
@@ -45,9 +44,7 @@ class Confusion:
 def confusion(matched: MatchedDetections, *, score: float) -> Confusion:
     """The confusion matrix of the detections from this score on, by `CONFUSION`; those of ignored objects left out."""
     nothing = len(matched.class_names)
-    table, objects = matched.detections, matched.ground_truth
-    keep = table.scores >= score
-    shown = BoxTable(table.images[keep], table.labels[keep], table.boxes_xyxy[keep], table.scores[keep])
+    shown, objects = matched.detections.select(matched.detections.scores >= score), matched.ground_truth
     outcomes, chosen = (lane[0] for lane in match(shown, objects, matched.ignored, CONFUSION))
     counts = np.zeros((nothing + 1, nothing + 1), np.int64)
     correct = outcomes == TRUE_POSITIVE

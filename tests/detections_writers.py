@@ -1,4 +1,4 @@
-"""Write detections in the forms that other tools evaluate; `detections_file.read_detections` reads each back."""
+"""Detections of a set in the forms that other tools write, for tests that read them back."""
 
 from __future__ import annotations
 
@@ -10,18 +10,10 @@ from singleshot.types import Annotations, Detections
 
 
 def to_coco_results(annotations: Annotations, detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    """COCO's results: image_id, category_id, bbox [left, top, width, height] in pixels, score.
-
-    Detections of classes that the set does not have are left out: COCO has no number for them. Image ids that are no
-    numbers stay text.
-    """
+    """COCO's results; ids that are no numbers stay text."""
     categories = dict(zip(annotations.class_names, annotations.category_ids, strict=True))
-    ids = map(_number_or_text, annotations.ids)
-    return [row for image_id, found in zip(ids, detections, strict=True) for row in found.to_coco(image_id, categories)]
-
-
-def _number_or_text(identity: str) -> int | str:
-    return int(identity) if identity.isascii() and identity.isdigit() else identity
+    ids = [int(name) if name.isascii() and name.isdigit() else name for name in annotations.ids]
+    return [row for name, found in zip(ids, detections, strict=True) for row in found.to_coco(name, categories)]
 
 
 def to_document(annotations: Annotations, detections: Sequence[Detections], *, model: str) -> dict[str, Any]:
