@@ -164,5 +164,6 @@ def test_command_shows_the_first_twenty_and_writes_all(tmp_path: Path, capsys: p
 def test_the_two_degenerate_boxes_of_bccd(tmp_path: Path) -> None:
     assert run("check", SHARED / "data/bccd", "--json", tmp_path / "bccd.json") == 1
     written = json.loads((tmp_path / "bccd.json").read_text())
-    assert (written["pictures"], written["boxes"], written["counts"]) == (364, 4888, {"zero area": 2})
+    assert written["images"] == written["pictures"]  # the old name
+    assert (written["images"], written["boxes"], written["counts"]) == (364, 4888, {"zero area": 2})
     assert {(fault["file"][-9:-4], fault["object"]) for fault in written["faults"]} == {("00343", 4), ("00338", 13)}

@@ -2,17 +2,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
 
 from data_fixtures import coco, coco_content, image, voc, xml, yolo
-from golden import SHARED, needs_shared
-from singleshot.data.class_names import COCO_CLASSES, COCO_TO_VOC
-from singleshot.data.classes import join, only_classes, relabel, with_classes
 from singleshot.data.recognise import DefaultSplits, default_splits, open_data, recognise, splits
 from singleshot.data.splitting import split
 from singleshot.errors import DataError, RequestError
-from singleshot.variants import VOC_CLASSES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -139,71 +134,6 @@ def test_default_splits_of_coco(tmp_path: Path) -> None:
     assert default_splits(root) == ("train2017", "val2017", None)
     assert splits(root) == {"train2017": 2, "val2017": 1}
     assert splits(root / "annotations/instances_val2017.json") == {}
-
-
-def test_join_unites_classes_and_paths(tmp_path: Path) -> None:
-    first = open_data(voc(tmp_path / "v", {"a": [("sheep", (1, 1, 5, 5)), CAT], "b": []}))
-    second = open_data(coco(tmp_path / "c", coco_content()))
-    both = join([first, second])
-    assert both.class_names == ("cat", "sheep", "dog")
-    assert both.labels.tolist() == [1, 0, 2, 2]
-    assert both.starts.tolist() == [0, 2, 2, 3, 4]
-    assert both.format == "joined"
-    assert both.category_ids == (1, 2, 3)
-    assert both.ids == ("a", "b", "10", "11")
-    assert [both.path(i) for i in range(4)] == [one.path(i) for one in (first, second) for i in range(2)]
-    for index, (one, i) in enumerate([(first, 0), (first, 1), (second, 0), (second, 1)]):
-        np.testing.assert_array_equal(both.ground_truth(index).boxes_xyxy, one.ground_truth(i).boxes_xyxy)
-
-
-def test_join_keeps_what_agrees(tmp_path: Path) -> None:
-    root = coco(coco(tmp_path / "c", coco_content()), coco_content(1), split="val2017")
-    both = join([open_data(root, split="train2017"), open_data(root, split="val2017")])
-    assert (both.format, both.category_ids) == ("coco", (1, 3))
-    assert both.ids == ("1/10", "1/11", "2/10")  # both name an image 10
-    assert join([both]) is both
-    with pytest.raises(DataError, match="no data set"):
-        join([])
-
-
-def test_relabel_renames_merges_and_drops(tmp_path: Path) -> None:
-    boxes = [(name, (i, i, i + 5, i + 5)) for i, name in enumerate(["a", "b", "c", "d", "a"])]
-    found = relabel(open_data(voc(tmp_path / "v", {"p": boxes, "q": boxes[1:2]})), {"a": "x", "c": "x", "b": None})
-    assert found.class_names == ("x", "d")
-    assert found.labels.tolist() == [0, 0, 1, 0]
-    assert found.boxes_xyxy[:, 0].tolist() == [0, 2, 3, 4]
-    assert found.starts.tolist() == [0, 4, 4]
-
-
-def test_only_classes_drops_objects_and_keeps_images(tmp_path: Path) -> None:
-    boxes = [(name, (i, i, i + 5, i + 5)) for i, name in enumerate(["a", "b", "c", "a"])]
-    found = only_classes(open_data(voc(tmp_path / "v", {"p": boxes, "q": boxes[1:2]})), ["c", "a", "elsewhere"])
-    assert found.class_names == ("c", "a", "elsewhere")
-    assert found.labels.tolist() == [1, 0, 1]
-    assert found.starts.tolist() == [0, 3, 3]
-
-
-def test_coco_names_as_voc_names() -> None:
-    assert len(COCO_CLASSES) == len(set(COCO_CLASSES)) == len(COCO_TO_VOC) == 80
-    assert sorted(name for name in COCO_TO_VOC.values() if name) == sorted(VOC_CLASSES)
-
-
-@needs_shared
-def test_coco_tiny_as_voc() -> None:
-    coco_set = open_data(SHARED / "data/coco_tiny", headers=False)
-    assert coco_set.class_names == COCO_CLASSES
-    found = relabel(coco_set, COCO_TO_VOC)
-    assert set(found.class_names) == set(VOC_CLASSES)
-    assert len(found) == 160
-    people = coco_set.labels == coco_set.class_names.index("person")
-    assert (found.labels == found.class_names.index("person")).sum() == people.sum() == 359
-    united = join([open_data(SHARED / "data/voc2007", split="train", headers=False), found])
-    assert united.class_names == VOC_CLASSES
-
-
-def test_with_classes_keeps_coco_ids(tmp_path: Path) -> None:
-    found = with_classes(open_data(coco(tmp_path / "c", coco_content())), ["dog"])
-    assert (found.category_ids, found.labels.tolist()) == ((3,), [0, 0])
 
 
 def test_split_is_by_image_and_repeatable(tmp_path: Path) -> None:

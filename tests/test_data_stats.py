@@ -27,14 +27,20 @@ def small(tmp_path: Path) -> Path:
 
 def test_numbers_by_hand(tmp_path: Path) -> None:
     found = stats(open_data(small(tmp_path)))
-    assert (found["pictures"], found["boxes"], found["background_pictures"]) == (3, 5, 1)
+    assert (found["images"], found["boxes"], found["background_images"]) == (3, 5, 1)
     assert (found["difficult"], found["crowd"], found["bad_boxes"]) == (1, 0, {"zero area": 1})
-    assert found["classes"] == {"cat": {"boxes": 3, "pictures": 2}, "dog": {"boxes": 2, "pictures": 1}}
+    assert found["classes"] == {
+        "cat": {"boxes": 3, "images": 2, "pictures": 2},
+        "dog": {"boxes": 2, "images": 1, "pictures": 1},
+    }
     assert found["size_pixels"]["p0"] == found["size_pixels"]["p50"] == 4
     assert found["size_pixels"]["p100"] == round(np.sqrt(1200), 4)
     assert found["size_relative"]["p100"] == 1
     assert (found["aspect_ratio"]["p0"], found["aspect_ratio"]["p100"]) == (1, 4)
-    assert (found["boxes_per_picture"]["p0"], found["boxes_per_picture"]["p100"]) == (0, 4)
+    assert (found["boxes_per_image"]["p0"], found["boxes_per_image"]["p100"]) == (0, 4)
+    old = {"pictures": "images", "background_pictures": "background_images", "boxes_per_picture": "boxes_per_image"}
+    assert {name: found[name] for name in old} == {name: found[new] for name, new in old.items()}
+    assert found["layout"] == found["format"] == "voc"
 
 
 def test_sets_without_sizes_or_usable_boxes(tmp_path: Path) -> None:

@@ -120,3 +120,21 @@ def test_a_list_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     (root / "list.txt").write_bytes(b"images/train/\xe9.png\n")
     with pytest.raises(DataError, match=r"list\.txt cannot be read as text"):
         open_data(root / "data.yaml")
+
+
+def test_labels_lie_beside_the_last_folder_called_images(tmp_path: Path) -> None:
+    """A set below a folder `images` of the user's, as `/data/images/project/images/a.png`."""
+    root = yolo(tmp_path / "images" / "project", LABELS, yaml=YAML)
+    assert [len(open_data(root, split="train").ground_truth(i)) for i in range(2)] == [2, 0]
+    nested = image(root / "images/train/images/d.png", seed=7)
+    (root / "images/train/labels").mkdir()
+    (root / "images/train/labels/d.txt").write_text("0 0.5 0.5 0.5 0.5")
+    data = open_data(root, split="train")
+    assert len(data.ground_truth(data.files.index(nested.relative_to(root).as_posix()))) == 1
+
+
+def test_numbered_names_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    yaml = "train: images/train\nnames:\n  10: bird\n  1: dog\n  0: cat\n"
+    data = open_data(yolo(tmp_path / "y", LABELS, yaml=yaml), split="train")
+    assert data.class_names == ("cat", "dog", "bird")
+    assert [data.class_names[label] for label in data.ground_truth(0).labels] == ["dog", "cat"]

@@ -262,6 +262,13 @@ def test_animations_give_their_first_frame_and_a_warning(kind: str, tmp_path: Pa
         (b"\n <html>", "an HTML page"),
         (b"<svg xmlns=", "XML or SVG"),
         (b"%PDF-1.7", "bytes 25 50 44 46 2d 31 2e 37"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0", "a video"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0", "a video"),
+        (b"\0\0\0\x1cftypheic\0\0\0\0", "a HEIC image"),
+        (b"\0\0\0\x1cftypavif\0\0\0\0", "an AVIF image"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81", "a video"),
+        (b"RIFF\x24\0\0\0AVI LIST", "a video"),
+        (b"RIFF\x24\0\0\0WAVEfmt ", "bytes 52 49 46 46"),
         (bytes(100), "bytes 00 00"),
     ],
 )
@@ -272,6 +279,17 @@ def test_what_is_no_image_is_named(content: bytes, found: str, tmp_path: Path) -
         decode_image(path)
     assert found in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_video_is_called_a_video(tmp_path: Path) -> None:
+    """As OpenCV writes one: its first bytes differ between containers."""
+    for suffix, codec in ((".mp4", "mp4v"), (".avi", "MJPG")):
+        path = tmp_path / f"film{suffix}"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 10, (40, 30))
+        writer.write(scene())
+        writer.release()
+        with pytest.raises(ImageError, match="a video"):
+            decode_image(path)
 
 
 @pytest.mark.parametrize("kind", ["ICO", "PPM", "TGA", "PCX", "SGI", "JPEG2000", "EPS", "PDF", "DDS", "AVIF"])

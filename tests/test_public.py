@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import singleshot
+from singleshot import errors
 from singleshot.cli.verbs import VERBS
 
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; sys.modules['torchvision'] = None; "
@@ -24,6 +25,11 @@ def test_every_public_name_is_there_and_documented() -> None:
 def test_unknown_names_are_attribute_errors() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Detectr'"):
         _ = singleshot.Detectr  # type: ignore[attr-defined]
+
+
+def test_old_names_still_work() -> None:
+    assert singleshot.Truths is singleshot.GroundTruth  # type: ignore[attr-defined]
+    assert errors.PictureError is errors.ImageError
 
 
 def test_public_names_need_no_torch() -> None:

@@ -41,7 +41,12 @@ _HOMES = {
 }
 
 
+_OLD_NAMES = {"Truths": "GroundTruth"}
+"""Names of version 0.1.0 that still work."""
+
+
 def __getattr__(name: str) -> Any:
+    name = _OLD_NAMES.get(name, name)
     if name not in _HOMES:
         raise AttributeError(f"module 'singleshot' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

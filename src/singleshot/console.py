@@ -27,6 +27,9 @@ class _Plain(Console):
     def print(self, *objects: Any, **options: Any) -> None:
         super().print(*(printable(item) if isinstance(item, str) else item for item in objects), **options)
 
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would end the process with 1; the command line ends it as SIGPIPE does
+
 
 def results() -> Console:
     """Standard output: what was asked for."""

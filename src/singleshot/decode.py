@@ -39,6 +39,10 @@ MAX_BYTES = 500_000_000  # what so many pixels take at 16 bits a channel, uncomp
 HEAD_BYTES = 65_536
 ORIENTATION_TAG = 0x0112
 
+VIDEO_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV\x01", b"\x30\x26\xb2\x75")
+"""First bytes of Matroska and WebM, MPEG program and video streams, Flash video, Windows Media. MP4 and QuickTime say
+`ftyp` behind four bytes of length."""
+
 # Pillow's classes are taken directly, not through Image.open: nothing outside this table is ever tried.
 READERS: dict[str, type[ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
@@ -305,4 +309,9 @@ def _describe(data: bytes) -> str:
         return "an HTML page"
     if start.startswith((b"<?xml", b"<svg")):
         return "XML or SVG"
+    if data[4:8] == b"ftyp":
+        still = {b"avif": "an AVIF image", b"heic": "a HEIC image", b"heix": "a HEIC image", b"mif1": "a HEIF image"}
+        return still.get(data[8:12], "a video")
+    if data.startswith(VIDEO_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
+        return "a video"
     return f"bytes {data[:8].hex(' ')}"

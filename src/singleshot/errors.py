@@ -4,7 +4,7 @@
     ├── RequestError            2  the command, a flag or a path is wrong; nothing was started
     │   └── UnknownNameError    2  a name that does not exist; the nearest ones are offered
     ├── DataError               2  a data set cannot be used as it is
-    │   └── ImageError        2  one image cannot be used (a run over many goes on and ends with 1)
+    │   └── ImageError          2  one image cannot be used (a run over many goes on and ends with 1)
     ├── ModelError              2  a model folder or weight file does not fit
     ├── HashError               3  a file is not the one that was written or published
     ├── MachineError            4  disk full, out of memory
@@ -55,6 +55,9 @@ class DataError(SingleshotError):
 
 class ImageError(DataError):
     """One image cannot be used; a run over many images names it and goes on."""
+
+
+PictureError = ImageError  # its name in version 0.1.0
 
 
 class ModelError(SingleshotError):

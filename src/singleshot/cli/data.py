@@ -141,16 +141,16 @@ def _print_stats(console: Console, found: dict[str, Any]) -> None:
     from singleshot.console import printable
 
     console.print(
-        f"{found['pictures']} images ({found['background_pictures']} without objects), {found['boxes']} boxes "
+        f"{found['images']} images ({found['background_images']} without objects), {found['boxes']} boxes "
         f"({found['difficult']} difficult, {found['crowd']} crowd)"
     )
     table = Table("class", box=box.SIMPLE)
-    for title in ("boxes", "pictures"):
+    for title in ("boxes", "images"):
         table.add_column(title, justify="right")
     for name, numbers in found["classes"].items():
-        table.add_row(Text(printable(name)), str(numbers["boxes"]), str(numbers["pictures"]))
+        table.add_row(Text(printable(name)), str(numbers["boxes"]), str(numbers["images"]))
     console.print(table)
-    for key in ("size_pixels", "size_relative", "aspect_ratio", "boxes_per_picture"):
+    for key in ("size_pixels", "size_relative", "aspect_ratio", "boxes_per_image"):
         spread = found[key]
         if spread["p50"] is not None:
             middle = f"half between {spread['p25']:.3g} and {spread['p75']:.3g}, median {spread['p50']:.3g}"

@@ -23,16 +23,16 @@ EXTRAS = {
     "nncf": "export",
     "timm": "backbones",
 }
-"""Packages that detection with an exported model and the data verbs do without, and the extra that has them."""
+"""Packages that detecting with an exported model and `ssd data` do not need -> the extra that installs them."""
 
 WRONG_PATHS = {
     errno.ENOENT, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS,
     errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL,
 }  # fmt: skip
-"""What the machine says of a path that the user chose wrongly."""
+"""Errors of the system that mean that the user gave a wrong path (exit code 2); others are the machine's (4)."""
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-"""What torch says where Python would raise MemoryError."""
+"""Parts of torch's RuntimeErrors that mean what Python's MemoryError does."""
 
 app = App(
     name="ssd",
@@ -58,6 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         for note in notes:
             print(f"ssd: {note}", file=sys.stderr)
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
     except CycloptsError as error:
         return _fail(" ".join(str(error).split()), 2)
     except SingleshotError as error:
@@ -73,8 +74,8 @@ def run(arguments: Sequence[str]) -> int:
         if extra is None:
             raise
         return _fail(f"this needs {error.name}, which is not installed: pip install 'singleshot[{extra}]'", 2)
-    except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 (whoever read us has gone; nothing more to say)
+    except BrokenPipeError:  # whoever read our output has gone
+        _silence_stdout()
         return 128 + signal.SIGPIPE
     except OSError as error:
         return _machine_fault(error)
@@ -83,10 +84,17 @@ def run(arguments: Sequence[str]) -> int:
 
 def _machine_fault(error: OSError) -> int:
     if error.errno == errno.ENOSPC:
-        return _fail(f"the disk is full: {error.filename or error}", 4)
+        if error.filename is None:
+            _silence_stdout()
+        return _fail(f"the disk is full: {error.filename or 'standard output'}", 4)
     if error.filename is None:
         raise error
     return _fail(f"{error.filename}: {error.strerror}", 2 if error.errno in WRONG_PATHS else 4)
+
+
+def _silence_stdout() -> None:
+    """Let Python not complain at its end about output that cannot be written."""
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 
 def _fail(message: str, exit_code: int) -> int:

@@ -51,7 +51,8 @@ class CheckReport:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `ssd data check --json` writes them."""
         return {
-            "pictures": self.images,
+            "images": self.images,
+            "pictures": self.images,  # the old name
             "boxes": self.boxes,
             "splits": self.splits,
             "counts": dict(Counter(fault.kind for fault in self.faults)),

@@ -14,6 +14,13 @@ from singleshot.errors import RequestError
 from singleshot.files import write_whole
 from singleshot.types import Annotations
 
+OLD_KEYS = {
+    "layout": "format",
+    "pictures": "images",
+    "background_pictures": "background_images",
+    "boxes_per_picture": "boxes_per_image",
+}
+"""Names that `stats` gave some numbers before; they are written, too."""
 WRITTEN = ("classes.png", "boxes.png", "contact_sheet.png", "stats.json")
 
 
@@ -39,24 +46,24 @@ def stats(annotations: Annotations) -> dict[str, Any]:
     known = (sizes > 0).all(axis=1)
     images_of_class = _images_of_class(annotations)
     boxes_of_class = np.bincount(annotations.labels, minlength=len(annotations.class_names))
-    return {
+    numbers = {
         "format": annotations.format,
-        "layout": annotations.format,
-        "pictures": len(annotations),
+        "images": len(annotations),
         "boxes": len(annotations.labels),
-        "background_pictures": int((per_image == 0).sum()),
+        "background_images": int((per_image == 0).sum()),
         "difficult": int((annotations.difficult & ~annotations.crowd).sum()),
         "crowd": int(annotations.crowd.sum()),
         "bad_boxes": count_box_faults(annotations),
         "classes": {
-            name: {"boxes": int(boxes), "pictures": int(images)}
+            name: {"boxes": int(boxes), "images": int(images), "pictures": int(images)}
             for name, boxes, images in zip(annotations.class_names, boxes_of_class, images_of_class, strict=True)
         },
-        "boxes_per_picture": _percentiles(per_image),
+        "boxes_per_image": _percentiles(per_image),
         "size_pixels": _percentiles(size_pixels),
         "size_relative": _percentiles(size_pixels[known] / np.sqrt(sizes[known].prod(axis=1))),
         "aspect_ratio": _percentiles(sides[:, 0] / sides[:, 1]),
     }
+    return numbers | {old: numbers[new] for old, new in OLD_KEYS.items()}
 
 
 def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def class_plot(found: dict[str, Any]) -> Figure:
     if rest:
         counts.append((sum(count for count, _ in rest), f"{len(rest)} other classes"))
     figure = _figure(8, 1.2 + 0.28 * max(len(counts), 1))
-    axes = _axes(figure, f"{found['boxes']:,} boxes on {found['pictures']:,} images")
+    axes = _axes(figure, f"{found['boxes']:,} boxes on {found['images']:,} images")
     rows = np.arange(len(counts))
     axes.barh(rows, [count for count, _ in counts], color=BAR, height=0.72)
     axes.set_yticks(rows, [_plain(name) for _, name in counts])
@@ -153,7 +153,7 @@ def _logarithmic(axes: Axes, values: np.ndarray, label: str, lines: tuple[float,
 
 def _counts(axes: Axes, values: np.ndarray) -> None:
     axes.set_xlabel("boxes")
-    axes.set_ylabel("pictures")
+    axes.set_ylabel("images")
     if len(values):
         step = max(1, int(values.max()) // 40)
         axes.hist(values, bins=list(np.arange(-0.5, values.max() + step + 0.5, step)), color=BAR)
