@@ -11,7 +11,7 @@ from singleshot.errors import RequestError, UnknownNameError
 from singleshot.train.adapt_recipe import DataFacts
 from singleshot.train.options import TrainOptions
 from singleshot.train.recipe import MODERN, Recipe, flat_values, migrate_recipe, recipe_for
-from singleshot.train.settings import Setting, overridden, resolve
+from singleshot.train.settings import Setting, overridden, renamed_settings, resolve
 from singleshot.variants import variant
 
 FACTS = DataFacts(images=100, objects=1000, box_recall=1.0, size_spread=1.3)
@@ -45,6 +45,8 @@ def test_names_of_before_are_known() -> None:
     texts = ["solver=adamw", "average=0.9", "box_scales=kept", "drops=0.5,0.6"]
     recipe = overridden(Recipe(box_scales="paper"), texts)
     assert recipe == Recipe(optimizer="adamw", ema_decay=0.9, box_scales="model", lr_milestones=(0.5, 0.6))
+    notes = renamed_settings(TrainOptions(overrides=("average=0.9", "momentum=0.8")))
+    assert notes == ["average is now called ema_decay"]
 
 
 @pytest.mark.parametrize("case", json.loads((BEFORE / "recipes.json").read_text()), ids=lambda case: case["name"])
@@ -145,7 +147,7 @@ def test_what_differs_from_the_recipe_is_told_with_its_origin() -> None:
     assert "negative_ratio 3 -> 5, yours (--set)" in told
     assert any(line.startswith("iou_threshold 0.35 -> 0.5, from the data: ") for line in told)
     assert not any(line.startswith("momentum") for line in told)
-    assert settings.table()["weight_decay"] == "0.05 (recipe modern)"
+    assert settings.table()["weight_decay"] == "0.05, recipe modern"
     assert settings.table()["momentum"] == "0.9, yours (--set)"
 
 

@@ -11,6 +11,7 @@ import torch
 
 from data_fixtures import image, voc
 from singleshot.commands.train import train_command
+from singleshot.errors import RequestError
 from singleshot.runtime.detector import Detector
 from singleshot.ssd.loss import multibox_loss
 from singleshot.train import loop, step
@@ -52,6 +53,13 @@ def test_the_model_of_a_run_detects(finished: Path, data: Path) -> None:
     assert detector.spec.class_names == ("cell", "dot")
     found = detector(data / "JPEGImages/p0.png")
     assert found.boxes.shape == (len(found), 4)
+
+
+def test_a_run_is_resumed_by_the_same_values_whoever_gave_them(finished_copy: Path, data: Path) -> None:
+    options = replace(OPTIONS, out=finished_copy, resume=True)
+    assert train_command([str(data)], replace(options, batch_size=None, overrides=("batch_size=4",))) == 0
+    with pytest.raises(RequestError, match=r"batch_size was 4, is 3, yours \(--batch-size\)"):
+        train_command([str(data)], replace(options, batch_size=3))
 
 
 def test_the_same_seed_gives_the_same_weights(finished: Path, data: Path, tmp_path: Path) -> None:
@@ -156,7 +164,7 @@ def test_a_class_that_only_the_validation_images_have_is_named(tmp_path: Path) -
     names = list(images)
     data = voc(tmp_path / "voc", images, {"train": names[:4], "val": names[4:]})
     _, _, notes = read_sets([str(data)], OPTIONS)
-    assert "not one object to learn dot from, though the validation images hold some" in notes
+    assert "no training object of dot, though the validation images hold some" in notes
 
 
 def test_class_names_in_any_script_are_learnt(tmp_path: Path) -> None:
@@ -217,8 +225,8 @@ def test_where_nothing_is_mined_every_box_is_a_negative_and_heads_begin_with_bac
     assert (found.mean() < 0.1) == (not mines)
     of_all = []
 
-    def watched(predictions: Any, targets: Any, **settings: Any) -> Any:
-        loss = multibox_loss(predictions, targets, **settings)
+    def watched(predictions: Any, targets: Any, *settings: Any, **named: Any) -> Any:
+        loss = multibox_loss(predictions, targets, *settings, **named)
         of_all.append(torch.equal(loss.negatives, ~targets.matched))
         return loss
 

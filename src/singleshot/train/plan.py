@@ -27,7 +27,7 @@ from singleshot.train.optimizer import Optimizer, build_optimizer
 from singleshot.train.options import TrainOptions
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
-from singleshot.train.settings import MOST, Settings, resolve, with_user_values
+from singleshot.train.settings import MOST, Settings, renamed_settings, resolve, with_user_values
 from singleshot.train.step import LossFunction
 from singleshot.types import Annotations
 from singleshot.weights.bounds import fault_of_name
@@ -221,7 +221,7 @@ def prepare(
         shard=shard,
         workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
         protocol=PROPOSALS if spec.class_agnostic else None,
-        notes=(*notes, *_summary(model, start.note, settings, device, autocast), *settings.changes()),
+        notes=(*notes, *renamed_settings(options), *_summary(model, start.note, settings, device, autocast)),
         box_recall=boxes.lines,
     )
 
@@ -234,13 +234,14 @@ def default_workers(processes: int = 1) -> int:
 def _summary(
     model: SSD, origin: str, settings: Settings, device: torch.device, autocast: torch.dtype | None
 ) -> list[str]:
-    """Two lines on what is trained and how."""
+    """What is trained and how, and what differs from the recipe."""
     spec, recipe = model.spec, settings.recipe
     return [
         f"{spec.name}, {spec.input_size_hw[1]}x{spec.input_size_hw[0]} input, {len(spec.class_names)} classes, "
         f"{len(model.default_boxes)} default boxes; {origin}",
         f"recipe {recipe.name}: {settings.steps} steps of {recipe.batch_size} images, learning rate "
         f"{recipe.learning_rate:g} ({recipe.schedule}), {'bf16' if autocast else 'fp32'} on {device.type}",
+        *settings.changes(),
     ]
 
 

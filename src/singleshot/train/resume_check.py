@@ -14,6 +14,7 @@ from singleshot.train import checkpoint
 from singleshot.train.plan import Plan
 from singleshot.train.recipe import Recipe, migrate_recipe
 from singleshot.train.run_log import METRICS, read_metrics
+from singleshot.train.settings import Settings
 
 OLD_KEYS = {"pictures": "images"}
 """Settings by their names in version 0.1.0."""
@@ -43,7 +44,10 @@ def starting_state(plan: Plan, say: Callable[[str], None]) -> checkpoint.RunStat
         return fresh
     for line in latest.damaged:
         say(f"passed over: {line}")
-    differing = differences({"parts": 1} | completed(latest.state.settings), settings)
+    differing = [
+        _with_source(difference, plan.settings)
+        for difference in differences({"parts": 1} | completed(latest.state.settings), settings)
+    ]
     if differing:
         more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
         raise RequestError(
@@ -91,6 +95,12 @@ def differences(before: Any, now: Any, where: str = "") -> list[str]:
             for line in differences(before.get(key), now.get(key), f"{where}.{key}" if where else key)
         ]
     return [] if before == now else [f"{where} was {_shortened(before)}, is {_shortened(now)}"]
+
+
+def _with_source(difference: str, settings: Settings) -> str:
+    """The same line, with where today's value comes from: `recipe.batch_size was 8, is 4, yours (--batch-size)`."""
+    setting = settings.sources.get(difference.partition(" ")[0].removeprefix("recipe."))
+    return f"{difference}, {setting.source}" if setting is not None and setting.source else difference
 
 
 def _require_no_results(folder: Path) -> None:

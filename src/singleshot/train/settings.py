@@ -62,14 +62,17 @@ class Setting:
         """Whether data or user changed what recipe and defaults say."""
         return bool(self.value != self.instead_of)
 
-    def __str__(self) -> str:
-        """For people: `3 -> 5, yours (--set)`, `16 -> 8, from the data: crowded images`, `0.05 (modern)`."""
-        text = f"{as_text(self.instead_of)} -> {as_text(self.value)}" if self.changed else as_text(self.value)
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people: `yours (--set)`; empty for a default."""
         if self.origin == "user":
-            return f"{text}, yours ({self.reason})"
-        if self.origin == "data":
-            return f"{text}, from the data: {self.reason}"
-        return f"{text} ({self.reason})" if self.origin == "recipe" else text
+            return f"yours ({self.reason})"
+        return f"from the data: {self.reason}" if self.origin == "data" else self.reason
+
+    def __str__(self) -> str:
+        """For people: `3 -> 5, yours (--set)`, `16 -> 8, from the data: crowded images`, `0.05, recipe modern`."""
+        text = f"{as_text(self.instead_of)} -> {as_text(self.value)}" if self.changed else as_text(self.value)
+        return f"{text}, {self.source}" if self.source else text
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,12 @@ def overridden(recipe: Recipe, assignments: Sequence[str]) -> Recipe:
         UnknownNameError: no such setting; the nearest are offered.
     """
     return with_values(recipe, {name: value for name, value, _ in _merged(_assigned(recipe, assignments))})
+
+
+def renamed_settings(options: TrainOptions) -> list[str]:
+    """A line on each name of an earlier version that the user gave by `--set`."""
+    names = [assignment.partition("=")[0].strip() for assignment in options.overrides]
+    return [f"{name} is now called {OLD_NAMES[name]}" for name in names if name in OLD_NAMES]
 
 
 def with_user_values(recipe: Recipe, options: TrainOptions) -> Recipe:
