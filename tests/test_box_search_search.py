@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from ground_truth_sets import ground_truth_set, squares
-from singleshot.box_search.recall import learnable, recall_of
+from singleshot.box_search.recall import learnable
 from singleshot.box_search.search import ABSENT, EPSILON, FINER_SOURCES, BoxSearch, pareto, with_source
+from singleshot.box_search.study import measure_boxes
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import Compatibility, MapBoxes, ModelSpec
@@ -45,7 +46,7 @@ def _only_squares(spec: ModelSpec) -> ModelSpec:
 def test_what_the_search_counts_is_what_the_network_has() -> None:
     search = search_for(DOTS_AND_PLATES)
     for box_set in search.curve:
-        recall = recall_of(box_set.spec, DOTS_AND_PLATES, grid_sizes(box_set.spec))
+        recall = measure_boxes(box_set.spec, DOTS_AND_PLATES, grid_sizes).recall
         mean_iou = np.mean([recall.best_ious[recall.ground_truth.labels == label].mean() for label in (0, 1)])
         assert recall.num_default_boxes == box_set.num_boxes
         assert box_set.score == pytest.approx(recall.per_class.mean() + mean_iou, abs=1e-4)

@@ -17,8 +17,6 @@ import numpy as np
 from singleshot.boxes import area, clip_boxes, pairwise_iou
 from singleshot.degenerate_boxes import usable_in_set
 from singleshot.shapes import Bool, Float, Float32, Int64
-from singleshot.spec import ModelSpec
-from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.types import Annotations
 
 IOU_THRESHOLD = 0.5
@@ -206,12 +204,6 @@ def measure_recall(
         best[start : start + step] = ious.max(axis=1)
         fitting[start : start + step] = (ious >= np.float32(threshold)).sum(axis=1)
     return DefaultBoxRecall(annotations.class_names, len(default_boxes), ground_truth, best, fitting, threshold)
-
-
-def recall_of(spec: ModelSpec, annotations: Annotations, map_sizes_hw: Sequence[tuple[int, int]]) -> DefaultBoxRecall:
-    """Recall of a data set's objects by the default boxes of a detector whose source maps have these sizes."""
-    limits = spec.compatibility.box_limits
-    return measure_recall(annotations, caffe_default_boxes(spec.boxes, map_sizes_hw, spec.input_size_hw, limits=limits))
 
 
 def sample_of(annotations: Annotations) -> tuple[Annotations, str]:

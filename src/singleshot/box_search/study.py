@@ -6,15 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from singleshot.box_search.recall import DefaultBoxRecall, RecallBin, recall_of, sample_of, whole_percent
+from singleshot.box_search.recall import DefaultBoxRecall, RecallBin, measure_recall, sample_of, whole_percent
 from singleshot.box_search.search import BoxSearch, BoxSet, MapSizes, pareto
 from singleshot.errors import RequestError
 from singleshot.spec import ModelSpec
+from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.types import Annotations
 
 LOW_RECALL = 1 / 3
@@ -187,7 +188,8 @@ class BoxStudy:
 def measure_boxes(spec: ModelSpec, annotations: Annotations, map_sizes_hw: MapSizes) -> MeasuredBoxes:
     """How well a detector's default boxes fit a set."""
     sizes_hw = tuple(map_sizes_hw(spec))
-    return MeasuredBoxes(spec, sizes_hw, recall_of(spec, annotations, sizes_hw))
+    default_boxes = caffe_default_boxes(spec.boxes, sizes_hw, spec.input_size_hw)
+    return MeasuredBoxes(spec, sizes_hw, measure_recall(annotations, default_boxes))
 
 
 def find_boxes(
@@ -216,25 +218,20 @@ def find_boxes(
     if reason:
         return BoxStudy(given, remarks=(reason + sampled,))
     search = BoxSearch(spec, given.recall.ground_truth, given.recall.deciding, map_sizes_hw)
-    best = _within_number(search, goal)
-    allowed = goal.max_boxes is None or search.given.num_boxes <= goal.max_boxes
-    curve, remarks = search.curve, []
+    best, curve = _within_limits(search, goal, timer)
+    if best is search.given:
+        remarks = [f"default boxes kept: no others within the budget fit better{sampled}"]
+        chosen = None
+    else:
+        chosen = measure_boxes(best.spec, annotations, map_sizes_hw)
+        what, *remarks = _changes(search.given, best, given, chosen)
+        remarks = [f"default boxes fitted to the data{sampled}: {what}", *remarks, *_fuller(goal, search, best)]
     if timer is not None and goal.max_milliseconds is not None:
-        allowed = timer.of(search.given) <= goal.max_milliseconds and allowed
-        *tried, best = _fast_enough(search, best, goal.max_milliseconds, timer)
-        curve = pareto([*curve, *tried])
         remarks.append(
-            f"network: {timer.of(search.given):.3g} ms with the present boxes, {timer.of(best):.3g} ms with the new "
+            f"network: {timer.of(search.given):.3g} ms with the present boxes, {timer.of(best):.3g} ms with the chosen "
             f"ones, of {goal.max_milliseconds:g} allowed ({timer.conditions})"
         )
-    study = BoxStudy(given, None, tuple(pareto([*curve, best])), timer)
-    if allowed and best.score < search.given.score + LEAST_GAIN:
-        reason = f"default boxes kept: no others within the budget fit better{sampled}"
-        return replace(study, remarks=(reason, *remarks))
-    chosen = measure_boxes(best.spec, annotations, map_sizes_hw)
-    reasons = _reasons(search.given, best, given, chosen)
-    reasons[0] = f"default boxes fitted to the data{sampled}: {reasons[0]}"
-    return replace(study, best=chosen, remarks=(*reasons, *_fuller(goal, search, best), *remarks))
+    return BoxStudy(given, chosen, tuple(curve), timer, tuple(remarks))
 
 
 def _reason_to_keep(recall: DefaultBoxRecall, goal: Goal) -> str:
@@ -244,6 +241,17 @@ def _reason_to_keep(recall: DefaultBoxRecall, goal: Goal) -> str:
     if goal.kept_from is not None and recall.lowest >= goal.kept_from:
         return f"default boxes kept: each class has a recall of {goal.kept_from:.0%} or more"
     return ""
+
+
+def _within_limits(search: BoxSearch, goal: Goal, timer: NetworkTimer | None) -> tuple[BoxSet, list[BoxSet]]:
+    """The best set within the goal's limits, which is the given one unless another is clearly better; and the curve."""
+    given, best, tried = search.given, _within_number(search, goal), []
+    allowed = goal.max_boxes is None or given.num_boxes <= goal.max_boxes
+    if timer is not None and goal.max_milliseconds is not None:
+        allowed = timer.of(given) <= goal.max_milliseconds and allowed
+        *tried, best = _fast_enough(search, best, goal.max_milliseconds, timer)
+    curve = pareto([*search.curve, *tried, best])
+    return given if allowed and best.score < given.score + LEAST_GAIN else best, curve
 
 
 def _within_number(search: BoxSearch, goal: Goal) -> BoxSet:
@@ -289,7 +297,7 @@ def _fast_enough(search: BoxSearch, wanted: BoxSet, limit: float, timer: Network
     return [*tried, low]
 
 
-def _reasons(present: BoxSet, best: BoxSet, before: MeasuredBoxes, after: MeasuredBoxes) -> list[str]:
+def _changes(present: BoxSet, best: BoxSet, before: MeasuredBoxes, after: MeasuredBoxes) -> list[str]:
     """Lines on the number of boxes, the score, recall (of the class that had least, and of all), maps and sizes."""
     old, new = before.recall, after.recall
     weakest = old.deciding[old.per_class[old.deciding].argmin()]

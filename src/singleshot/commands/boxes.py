@@ -22,6 +22,7 @@ from singleshot.spec import OBJECT, ModelSpec
 from singleshot.train.box_choice import starting_boxes
 from singleshot.train.initial import base_spec, source_of_weights
 from singleshot.train.recipe import recipe_for
+from singleshot.types import Annotations
 
 ROUNDS, RUNS = 8, 10
 """A network's time is the least of 8 medians of 10 runs: other programs only ever add to it."""
@@ -60,20 +61,9 @@ def search_boxes(options: BoxesOptions, progress: Callable[[int, int], None] = l
     Raises:
         RequestError, DataError: no such set, split, model or size, or limits that no boxes can keep.
     """
-    if not options.data:
-        raise RequestError("which data? Give a folder or file: ssd boxes DATA")
     require_matplotlib()
     goal = Goal(max_boxes=options.most, max_milliseconds=options.latency)
-    annotations = join([open_data(path, split=options.split or default_splits(path).train) for path in options.data])
-    spec = base_spec(options.model, options.input_size)
-    if spec.class_agnostic:
-        annotations = annotations.as_one_class(OBJECT)
-    source = source_of_weights(spec, init=None, model=options.model)
-    spec = replace(
-        spec,
-        class_names=annotations.class_names,
-        boxes=starting_boxes(spec, source, scales=recipe_for(None, spec).box_scales),
-    )
+    annotations, spec = _request(options)
 
     def timed(network: ModelSpec) -> float:
         progress(len(timer.milliseconds), MOST_TIMED)
@@ -92,6 +82,19 @@ def search_boxes(options: BoxesOptions, progress: Callable[[int, int], None] = l
     title = f"Default boxes of {spec.name} on {', '.join(options.data)}"
     write_study(options.page, title, study, image, annotations.ground_truth(fullest))
     return study
+
+
+def _request(options: BoxesOptions) -> tuple[Annotations, ModelSpec]:
+    """The data, and the detector with its classes and with the boxes that training would start from."""
+    if not options.data:
+        raise RequestError("which data? Give a folder or file: ssd boxes DATA")
+    annotations = join([open_data(path, split=options.split or default_splits(path).train) for path in options.data])
+    spec = base_spec(options.model, options.input_size)
+    if spec.class_agnostic:
+        annotations = annotations.as_one_class(OBJECT)
+    source = source_of_weights(spec, init=None, model=options.model)
+    boxes = starting_boxes(spec, source, scales=recipe_for(None, spec).box_scales)
+    return annotations, replace(spec, class_names=annotations.class_names, boxes=boxes)
 
 
 def network_milliseconds(spec: ModelSpec) -> float:
