@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ground_truth_sets import ground_truth_set
 from singleshot.box_search.recall import measure_recall, sample_of
 from singleshot.boxes import iou
+from singleshot.data.classes import join
 
 QUARTERS = np.array([[0, 0, 0.5, 0.5], [0.5, 0, 1, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1]], np.float32)
 
@@ -54,10 +55,10 @@ def test_classes_of_twenty_objects_decide_or_all_where_there_are_none() -> None:
 
 
 def test_large_sets_are_sampled_evenly_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    images = ground_truth_set([[0, 0, 160, 160]] * 6, [0] * 6).subset([0] * 10)
+    images = join([ground_truth_set([[place, 0, 160, 160]] * 6, [0] * 6) for place in range(10)])
     monkeypatch.setattr("singleshot.box_search.recall.LARGEST_SAMPLE", 30)
     sample, remark = sample_of(images)
-    assert len(sample) == 5
+    assert sample.boxes_xyxy[::6, 0].tolist() == [0, 2, 4, 6, 8]
     assert remark == " (measured on 5 of 10 images)"
     monkeypatch.setattr("singleshot.box_search.recall.LARGEST_SAMPLE", 60)
     assert sample_of(images) == (images, "")
