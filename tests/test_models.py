@@ -13,9 +13,8 @@ from torch.nn import functional as F
 
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.describe import describe
-from singleshot.models.initialise import initialise
 from singleshot.models.layers import ConvBlock, L2Norm, MaxPool, same_padding, scaled
-from singleshot.models.ssd import SSD, grid_sizes
+from singleshot.models.ssd import SSD, grid_sizes, initialise
 from singleshot.spec import Compatibility, MapBoxes, ModelSpec
 from singleshot.variants import (
     MULTIBOX_MOBILENETV2,

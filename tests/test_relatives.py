@@ -19,7 +19,7 @@ from singleshot.cli.main import run
 from singleshot.commands.export import ExportOptions, export_model
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.describe import describe
-from singleshot.models.grid_head import GridMap
+from singleshot.models.heads import GridMap
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.spec import BoxSpec, GridHead, MapBoxes, ModelSpec
 from singleshot.variants import OVERFEAT_LIKE_VGG16, SSD300_VGG16, YOLO_LIKE_VGG16

@@ -19,14 +19,14 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
     """One row a layer, in the order of execution, at the specification's input size.
 
     Columns: `name`, `kind`, `output` (channels, height, width), `kernel`, `stride`, `dilation` (None where a layer has
-    none) and `parameters`; the last column's sum is the model's size. Layers of base and extra maps carry the paper's
-    names (`conv4_3`, `fc7`, `conv8_2`), the others the place where they stand (`norms.conv4_3`, `heads.location.fc7`).
-    Of a base of timm every module that has parameters of its own is a layer, under timm's name (`features.conv1`).
+    none) and `parameters`; the last column's sum is the model's size. Layers of backbone and extra maps have the
+    paper's names (`conv4_3`, `fc7`, `conv8_2`), the others their path (`norms.conv4_3`, `heads.location.fc7`).
+    Of a backbone of timm every module with parameters of its own is a layer, under timm's name (`features.conv1`).
     """
     model = SSD(spec).eval()
     rows: list[dict[str, Any]] = []
 
-    def note(layer: Any, _inputs: object, output: torch.Tensor) -> None:
+    def add_row(layer: Any, _inputs: object, output: torch.Tensor) -> None:
         rows.append(_row(names[layer], layer, output))
 
     inside = {part for block in model.modules() if isinstance(block, ConvBlock) for part in block.children()}
@@ -36,7 +36,7 @@ def describe(spec: ModelSpec) -> list[dict[str, Any]]:
         if (isinstance(layer, Layer) or any(True for _ in layer.parameters(recurse=False))) and layer not in inside
     }
     for layer in names:
-        layer.register_forward_hook(note)
+        layer.register_forward_hook(add_row)
     with torch.no_grad():
         model(torch.zeros(model.backbone.SMALLEST_BATCH, 3, *spec.input_size_hw))
     return rows

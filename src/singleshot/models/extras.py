@@ -1,4 +1,4 @@
-"""The extra feature maps behind the base, each smaller than the one before (paper section 2.1)."""
+"""The extra feature maps after the backbone, each smaller than the one before (paper section 2.1)."""
 
 from __future__ import annotations
 
@@ -6,39 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
+from singleshot.models.layers import BACKBONE_NORM_EPSILON, ConvBlock, lite_block, scaled
 from singleshot.shapes import Float
 from singleshot.spec import ExtraBlock
 
-LITE_NORM_EPSILON, LITE_NORM_MOMENTUM = 1e-3, 0.03  # SSDLite's new layers, as TensorFlow's Object Detection sets them
-
-
-def lite_block(
-    inputs: int,
-    outputs: int,
-    *,
-    kernel: int,
-    stride: int = 1,
-    padding: int,
-    groups: int = 1,
-    activation: str,
-) -> ConvBlock:
-    """A convolution of SSDLite's new layers, which are always normalised."""
-    return ConvBlock(
-        inputs,
-        outputs,
-        kernel=kernel,
-        stride=stride,
-        padding=padding,
-        groups=groups,
-        activation=activation,
-        norm_epsilon=LITE_NORM_EPSILON,
-        norm_momentum=LITE_NORM_MOMENTUM,
-    )
-
 
 class Separable(nn.Module):
-    """Depthwise 3x3 with stride, then pointwise 1x1: SSDLite's stand-in for a full convolution."""
+    """Depthwise 3x3 with stride, then pointwise 1x1: SSDLite's replacement of a full convolution."""
 
     def __init__(self, inputs: int, outputs: int, block: ExtraBlock, *, activation: str) -> None:
         super().__init__()
@@ -63,12 +37,12 @@ class ExtraMaps(nn.Module):
     """Pairs of convolutions `<name>_1` (1x1, squeezes) and `<name>_2` (the map), one pair a block.
 
     Args:
-        inputs: channels of the base's last map.
+        inputs: channels of the backbone's last map.
         blocks: what to build, in order.
         width: multiplies all channels.
         separable: make `<name>_2` depthwise + pointwise, all layers normalised (SSDLite).
-        lite_activation: of the separable layers.
-        batch_norm: normalise the plain kind, too.
+        lite_activation: activation of the separable layers.
+        batch_norm: normalise the layers that are not separable, too.
     """
 
     def __init__(
@@ -83,7 +57,7 @@ class ExtraMaps(nn.Module):
     ) -> None:
         super().__init__()
         self.names = tuple(block.name for block in blocks)
-        epsilon = BASE_NORM_EPSILON if batch_norm else None
+        epsilon = BACKBONE_NORM_EPSILON if batch_norm else None
         for block in blocks:
             squeeze, outputs = scaled(block.squeeze, width), scaled(block.channels, width)
             first: nn.Module

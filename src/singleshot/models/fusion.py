@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from singleshot.models.extras import Separable, lite_block
-from singleshot.models.layers import ConvBlock, L2Norm
+from singleshot.models.extras import Separable
+from singleshot.models.layers import ConvBlock, L2Norm, lite_block
 from singleshot.shapes import Float
 from singleshot.spec import ExtraBlock, Fusion, ModelSpec
 

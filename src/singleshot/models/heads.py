@@ -1,4 +1,9 @@
-"""The predictors: small convolutions that give offsets and class scores at every position of every map."""
+"""The predictors: small convolutions that give offsets and class scores at every position of every map.
+
+`GridMap` and `fully_connected_heads` are those of the YOLO-like relative (Liu et al. 2016, related work): the map is
+pooled to a few cells, and one fully connected layer gives the boxes of all cells, so that each sees the whole image.
+That layer is a convolution with a filter as large as the map, so that it is handled like any other head.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from singleshot.models.extras import lite_block
+from singleshot.models.layers import BACKBONE_NORM_EPSILON, ConvBlock, lite_block, scaled
 from singleshot.shapes import Float
+from singleshot.spec import GridHead
 from singleshot.ssd.tensors import Predictions
 
 
@@ -39,7 +45,7 @@ class Heads(nn.Module):
         kernel: side of the filters.
         padding: zeros on every side; None keeps the map's size.
         separable: names of maps whose heads are depthwise + pointwise (SSDLite).
-        activation: of these.
+        activation: activation of these.
     """
 
     def __init__(
@@ -76,3 +82,42 @@ def _rows(x: Float[Tensor, "B boxes_columns H W"], columns: int) -> Float[Tensor
     """Caffe's Permute (0, 2, 3, 1) and Flatten; a view where the map is channels-last."""
     batch, channels, height, width = x.shape
     return x.permute(0, 2, 3, 1).reshape(batch, height * width * (channels // columns), columns)
+
+
+class GridMap(nn.Module):
+    """A map pooled to the grid's cells, then reduced to its channels by 1x1.
+
+    A cell's value is the mean of the positions that it touches (adaptive average pooling, which every engine has).
+
+    Args:
+        inputs: channels of the map.
+        head: the grid.
+        width: multiplies its channels.
+        batch_norm: normalise after the 1x1 convolution.
+    """
+
+    def __init__(self, inputs: int, head: GridHead, *, width: float, batch_norm: bool) -> None:
+        super().__init__()
+        self.out_channels = scaled(head.channels, width)
+        self.pool = nn.AdaptiveAvgPool2d(head.cells)
+        self.cut = ConvBlock(
+            inputs, self.out_channels, kernel=1, norm_epsilon=BACKBONE_NORM_EPSILON if batch_norm else None
+        )
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D cells cells"]:
+        """Pool, then reduce."""
+        return self.cut(self.pool(x))  # type: ignore[no-any-return]
+
+
+def fully_connected_heads(name: str, channels: int, head: GridHead, *, boxes_per_cell: int, num_classes: int) -> Heads:
+    """One fully connected layer from the whole grid to the C + 4 numbers of each of its boxes, in rows by y, x, box.
+
+    Args:
+        name: of the source map.
+        channels: of its grid.
+        head: the grid.
+        boxes_per_cell: default boxes of a cell.
+        num_classes: C, with background.
+    """
+    boxes = head.cells**2 * boxes_per_cell
+    return Heads({name: channels}, [boxes], num_classes=num_classes, kernel=head.cells, padding=0)

@@ -11,13 +11,14 @@ from torch.nn import functional as F
 from singleshot.models.depthwise import convolve
 from singleshot.shapes import Float
 
-BASE_NORM_EPSILON = 1e-5  # Caffe's BatchNorm and torchvision's MobileNets
+BACKBONE_NORM_EPSILON = 1e-5  # Caffe's BatchNorm and torchvision's MobileNets
+LITE_NORM_EPSILON, LITE_NORM_MOMENTUM = 1e-3, 0.03  # SSDLite's new layers, as TensorFlow's Object Detection sets them
 L2_NORM_EPSILON = 1e-10  # Caffe normalize_layer.cpp: inside the root
 L2_NORM_SCALE = 20.0
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch normalisation where asked for, activation where asked for.
+    """Convolution, optional batch normalisation, optional activation.
 
     Without batch normalisation the convolution has a bias.
 
@@ -27,11 +28,11 @@ class ConvBlock(nn.Module):
         kernel: side of the filters.
         stride: distance of two filter positions.
         padding: zeros on every side; None keeps the size (of an odd kernel at stride 1).
-        dilation: distance of two taps of a filter (6 in fc6).
-        groups: `inputs` of them make a depthwise convolution.
+        dilation: distance of two filter values in pixels (6 in fc6).
+        groups: of channels; `inputs` groups are a depthwise convolution.
         activation: `relu`, `relu6`, `hardswish` or `none`.
-        norm_epsilon: gives the block a batch normalisation with this epsilon.
-        norm_momentum: weight of the newest batch in the running statistics.
+        norm_epsilon: epsilon of the batch normalisation; None for none.
+        norm_momentum: weight of the current batch in the running statistics.
         tensorflow_padding: pad as TensorFlow's SAME does, see `same_padding`; `padding` is not used then.
     """
 
@@ -84,6 +85,30 @@ class ConvBlock(nn.Module):
         return x
 
 
+def lite_block(
+    inputs: int,
+    outputs: int,
+    *,
+    kernel: int,
+    stride: int = 1,
+    padding: int,
+    groups: int = 1,
+    activation: str,
+) -> ConvBlock:
+    """A convolution of SSDLite's extra maps and heads, always with batch normalisation; see `ConvBlock`."""
+    return ConvBlock(
+        inputs,
+        outputs,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        groups=groups,
+        activation=activation,
+        norm_epsilon=LITE_NORM_EPSILON,
+        norm_momentum=LITE_NORM_MOMENTUM,
+    )
+
+
 def same_padding(length: int, *, kernel: int, stride: int) -> tuple[int, int]:
     """Zeros before and after a side of this length, as TensorFlow's SAME sets them: the odd one goes to the end.
 
@@ -117,12 +142,12 @@ class MaxPool(nn.Module):
 class L2Norm(nn.Module):
     """x / sqrt(sum over channels of x^2 + 1e-10) * scale, one learnt scale a channel (ParseNet; Caffe Normalize).
 
-    Computed in float32, whatever type comes in: sums of 512 squares do not fit half precision.
+    Computed in float32, whatever the input's type: sums of 512 squares do not fit half precision.
 
     Attributes:
         scale: starts at `start`, 20 in SSD.
-        caffe_gradient: learn with Caffe's gradient, see `CaffeNormalise`; False takes the true one. They are equal as
-            long as all scales are.
+        caffe_gradient: use Caffe's gradient, see `CaffeNormalise`, not the true one. They are equal while all scales
+            are.
     """
 
     def __init__(self, channels: int, *, caffe_gradient: bool = True, start: float = L2_NORM_SCALE) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from torch import Tensor
 
 from singleshot.models.backbone import Backbone
-from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
+from singleshot.models.layers import BACKBONE_NORM_EPSILON, ConvBlock, scaled
 from singleshot.shapes import Float
 
 STEM = 32
@@ -38,7 +38,7 @@ class MobileNetV1(Backbone):
         tensorflow_padding: bool = False,
     ) -> None:
         super().__init__(taps)
-        epsilon = BASE_NORM_EPSILON if batch_norm else None
+        epsilon = BACKBONE_NORM_EPSILON if batch_norm else None
         inputs = scaled(STEM, width)
         self.conv0 = ConvBlock(3, inputs, stride=2, norm_epsilon=epsilon, tensorflow_padding=tensorflow_padding)
         for number, (channels, stride) in enumerate(PAIRS, 1):

@@ -1,8 +1,9 @@
-"""The network: base, extra maps, heads. Images in, raw predictions out, in training as in inference."""
+"""The network: backbone, extra maps, heads, and their initial weights. Images in, raw predictions out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -12,14 +13,12 @@ from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.backbone import Backbone
 from singleshot.models.extras import ExtraMaps
 from singleshot.models.fusion import Fused, channels_after
-from singleshot.models.grid_head import GridMap, fully_connected_heads
-from singleshot.models.heads import Heads
-from singleshot.models.initialise import initialise
+from singleshot.models.heads import GridMap, Heads, fully_connected_heads
 from singleshot.models.layers import L2Norm
 from singleshot.models.mobilenetv1 import MobileNetV1
 from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.models.mobilenetv3 import MobileNetV3
-from singleshot.models.timm_base import TimmBase
+from singleshot.models.timm_backbone import TimmBackbone
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full
 from singleshot.shapes import Float
@@ -28,6 +27,7 @@ from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.ssd.tensors import Predictions
 
 Part = TypeVar("Part", bound=nn.Module)
+LITE_DEVIATION = 0.03  # of SSDLite's new layers, as in TensorFlow's Object Detection and torchvision
 
 BACKBONES: dict[str, type[Backbone]] = {
     "vgg16": VGG16,
@@ -52,11 +52,11 @@ class SSD(nn.Module):
         default_boxes: (K, 4) float32, fractions of the image; follows the model's device and is not saved.
 
     Args:
-        spec: any; the grids follow from its input size.
-        seed: of the starting weights, see `initialise`.
+        spec: the specification; the grids follow from its input size.
+        seed: of the initial weights, see `initialise`.
 
     Raises:
-        UnknownNameError: a backbone or a source map that does not exist; the nearest names are offered.
+        UnknownNameError: a backbone or a source map that does not exist; the message names the nearest.
         RequestError: the input is so small that a map vanishes.
     """
 
@@ -93,7 +93,7 @@ class SSD(nn.Module):
         return self.heads(maps)  # type: ignore[no-any-return]
 
     def source_maps(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        """The maps before fusion and normalisation, in order of `spec.sources`, then what is fused beside them."""
+        """The maps before fusion and normalisation, in order of `spec.sources`, then the coarse map of the fusion."""
         return _source_maps(self.spec, self.backbone, self.extras, images)
 
 
@@ -113,21 +113,21 @@ def _grids(spec: ModelSpec, shapes: Mapping[str, tuple[int, int, int]]) -> tuple
 
 
 def _source_maps(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps, images: Tensor) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = backbone(images)
-    found.update(extras(found[backbone.LAST]))
-    return {name: found[name] for name in _wanted(spec)}
+    maps: dict[str, Tensor] = backbone(images)
+    maps.update(extras(maps[backbone.LAST]))
+    return {name: maps[name] for name in _wanted(spec)}
 
 
 def _wanted(spec: ModelSpec) -> tuple[str, ...]:
     """The source maps, and the map that is fused with one of them."""
-    beside = spec.fusion.coarse if spec.fusion is not None else ""
-    return (*spec.sources, beside) if beside and beside not in spec.sources else spec.sources
+    coarse = spec.fusion.coarse if spec.fusion is not None else ""
+    return (*spec.sources, coarse) if coarse and coarse not in spec.sources else spec.sources
 
 
 def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[str, tuple[int, int, int]]:
-    """Channels, height and width of each source map, from a forward of the smallest batch, mostly of no images.
+    """Channels, height and width of each source map, from a forward pass of the smallest batch, mostly an empty one.
 
-    That costs nothing. (The meta device would do as well, but torch loads its compiler for that.)
+    That costs nothing. (The meta device would do, too, but for that torch loads its compiler.)
     """
     height, width = spec.input_size_hw
     if backbone.only_size_hw not in {None, spec.input_size_hw}:
@@ -138,7 +138,7 @@ def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[
     try:
         with torch.no_grad():
             maps = _source_maps(spec, backbone, extras, torch.zeros(backbone.SMALLEST_BATCH, 3, height, width))
-    except AssertionError as error:  # with which some networks of timm refuse a size
+    except AssertionError as error:  # some networks of timm refuse a size so
         reason = f": {error}" if str(error) else "; take another --input-size"
         raise RequestError(f"{spec.backbone} does not take an input of {width}x{height}{reason}") from error
     except RuntimeError as error:
@@ -152,9 +152,9 @@ def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[
 
 
 def _build_trunk(spec: ModelSpec, *, seed: int = 0) -> tuple[Backbone, ExtraMaps]:
-    """Base and extra maps with unset weights: built on the meta device, which draws no random numbers.
+    """Backbone and extra maps with unset weights: built on the meta device, which draws no random numbers.
 
-    A base that sets its own weights takes them from the seed.
+    A backbone that sets its own weights takes them from the seed.
     """
     with torch.device("meta"):
         backbone = _build_backbone(spec, seed)
@@ -170,7 +170,7 @@ def _build_trunk(spec: ModelSpec, *, seed: int = 0) -> tuple[Backbone, ExtraMaps
 
 
 def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap | None, Heads]:
-    """The predictors, and what stands before them where they are a grid's."""
+    """The predictors, and the `GridMap` before those of a grid head."""
     boxes_per_cell = [boxes.boxes_per_cell for boxes in spec.boxes.maps]
     if spec.grid_head is not None:
         (name,), (boxes,) = spec.sources, boxes_per_cell
@@ -191,7 +191,7 @@ def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap 
 def _allocated(module: Part) -> Part:
     """The module with memory for its tensors, whose values are unset.
 
-    (`to_empty` would do as well, but torch loads its compiler and sympy for that: two seconds.)
+    (`to_empty` would do, too, but for that torch loads its compiler and sympy: two seconds.)
     """
     for part in module.modules():
         for name, parameter in list(part.named_parameters(recurse=False)):
@@ -202,24 +202,82 @@ def _allocated(module: Part) -> Part:
 
 
 def _build_backbone(spec: ModelSpec, seed: int) -> Backbone:
-    of_timm = spec.backbone.startswith(TIMM)
-    if not of_timm and spec.backbone not in BACKBONES:
+    from_timm = spec.backbone.startswith(TIMM)
+    if not from_timm and spec.backbone not in BACKBONES:
         raise UnknownNameError("backbone", spec.backbone, [*BACKBONES, f"{TIMM}NAME"])
-    kind = TimmBase if of_timm else BACKBONES[spec.backbone]
+    kind = TimmBackbone if from_timm else BACKBONES[spec.backbone]
     extras = {f"{block.name}_2" for block in spec.extras}
+    _require_maps(spec, {*kind.TAPS, *extras})
+    options: dict[str, Any] = {"width": spec.width}
+    options |= {"name": spec.backbone, "seed": seed} if from_timm else {"batch_norm": spec.batch_norm}
+    if kind.PADS_AS_TENSORFLOW:
+        options["tensorflow_padding"] = spec.compatibility.tensorflow_padding
+    elif spec.compatibility.tensorflow_padding:
+        raise RequestError(f"tensorflow_padding is for MobileNets, not for {spec.backbone}")
+    return kind([name for name in _wanted(spec) if name not in extras], **options)
+
+
+def _require_maps(spec: ModelSpec, known: Collection[str]) -> None:
+    """Raises UnknownNameError or RequestError where the spec names a map that the network does not have."""
     for name in _wanted(spec):
-        if name not in extras and name not in kind.TAPS:
-            raise UnknownNameError(f"source map of {spec.backbone}", name, [*kind.TAPS, *extras])
+        if name not in known:
+            raise UnknownNameError(f"source map of {spec.backbone}", name, sorted(known))
     for name in spec.normalised:
         if name not in spec.sources:
             raise RequestError(f"{name} is to be normalised but is no source map; sources: {', '.join(spec.sources)}")
     if spec.fusion is not None and spec.fusion.fine and spec.fusion.fine not in spec.sources:
         raise UnknownNameError("source map to fuse", spec.fusion.fine, spec.sources)
-    taps = [name for name in _wanted(spec) if name not in extras]
-    options: dict[str, Any] = {"width": spec.width}
-    options |= {"name": spec.backbone, "seed": seed} if of_timm else {"batch_norm": spec.batch_norm}
-    if kind.PADS_AS_TENSORFLOW:
-        options["tensorflow_padding"] = spec.compatibility.tensorflow_padding
-    elif spec.compatibility.tensorflow_padding:
-        raise RequestError(f"tensorflow_padding is for MobileNets, not for {spec.backbone}")
-    return kind(taps, **options)
+
+
+@torch.no_grad()
+def initialise(model: SSD, seed: int, *, object_probability: float | None = None) -> None:
+    """Set all weights: Xavier by fan-in, biases 0, L2 scales 20 (Caffe's `xavier` and `constant` fillers).
+
+    W ~ U(-sqrt(3 / fan_in), sqrt(3 / fan_in)), fan_in = values of a filter (Caffe filler.hpp, XavierFiller). The new
+    layers of a separable network (extra maps and heads of SSDLite) are normal with deviation 0.03 instead. A backbone
+    that sets its own weights keeps them.
+
+    Args:
+        model: any SSD; its tensors are overwritten.
+        seed: the same seed gives the same weights on every machine with this torch.
+        object_probability: see `set_prior_probability`. None: biases 0, as Caffe.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    new = [part for part in (model.extras, model.fusion, model.heads) if part is not None]
+    lite = {layer for part in new for layer in part.modules()} if model.spec.separable else set()
+    done = set(model.backbone.modules()) if model.backbone.HAS_WEIGHTS else set()
+    for module in model.modules():
+        if module in done:
+            continue
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            values = torch.empty(module.weight.shape)
+            if module in lite:
+                values.normal_(0.0, LITE_DEVIATION, generator=generator)
+            else:
+                # The kernel of our deconvolutions is their stride, so that an output pixel sees one value a channel.
+                fan_in = module.weight[0].numel() if isinstance(module, nn.Conv2d) else module.in_channels
+                bound = math.sqrt(3 / fan_in)
+                values.uniform_(-bound, bound, generator=generator)
+            module.weight.copy_(values)
+            if module.bias is not None:
+                module.bias.zero_()
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+        elif isinstance(module, L2Norm):
+            module.scale.fill_(module.start)
+    if object_probability is not None:
+        set_prior_probability(model, object_probability)
+
+
+@torch.no_grad()
+def set_prior_probability(model: SSD, object_probability: float) -> None:
+    """Prior-probability bias of the heads (Lin et al. 2017, section 4.1, for a softmax).
+
+    All foreground classes together start with this probability: with the other logits 0, the background's bias b gives
+    it e^b / (e^b + L) = 1 - p, so b = log(L (1 - p) / p).
+    """
+    count = model.spec.num_classes
+    bias = math.log((count - 1) * (1 - object_probability) / object_probability)
+    for module in model.heads.confidence.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            module.bias[::count] = bias

@@ -1,4 +1,4 @@
-"""The bases of Ultra-Light-Face: MobileNet v1's pairs, very narrow, with or without a receptive field block."""
+"""The backbones of Ultra-Light-Face: MobileNet v1's pairs, very narrow, with or without a receptive field block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from singleshot.models.backbone import Chain
-from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, scaled
+from singleshot.models.layers import BACKBONE_NORM_EPSILON, ConvBlock, scaled
 from singleshot.shapes import Float
 
 STEM = 16
@@ -35,7 +35,7 @@ class Pair(nn.Module):
 
 
 class ReceptiveField(nn.Module):
-    """Three branches whose last filters are spread over ever larger fields, joined, plus a shortcut (Liu et al. 2018).
+    """Three branches with growing dilation, concatenated, plus a shortcut (Liu et al. 2018).
 
     A branch narrows (1x1), filters (3x3, ReLU; the last branch twice) and ends with a dilated 3x3.
     """
@@ -43,7 +43,7 @@ class ReceptiveField(nn.Module):
     def __init__(self, inputs: int, outputs: int, *, norm_epsilon: float | None) -> None:
         super().__init__()
         narrow = max(1, inputs // 8)
-        between = narrow // 2 * 3 or 1
+        middle = narrow // 2 * 3 or 1
 
         def linear(inputs: int, outputs: int, *, kernel: int, dilation: int = 1) -> ConvBlock:
             return ConvBlock(
@@ -59,18 +59,18 @@ class ReceptiveField(nn.Module):
 
         self.branch1 = branch((narrow, 2 * narrow), 2)
         self.branch2 = branch((narrow, 2 * narrow), 3)
-        self.branch3 = branch((narrow, between, 2 * narrow), 5)
+        self.branch3 = branch((narrow, middle, 2 * narrow), 5)
         self.join = linear(6 * narrow, outputs, kernel=1)
         self.shortcut = linear(inputs, outputs, kernel=1)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-        """What all branches see, on top of the map itself."""
+        """The branches, mixed, plus the shortcut."""
         seen = torch.cat([self.branch1(x), self.branch2(x), self.branch3(x)], dim=1)
         return F.relu(self.join(seen) + self.shortcut(x))
 
 
 class UltraLight(Chain):
-    """conv0, then 12 pairs: the `slim` base.
+    """conv0, then 12 pairs: the `slim` backbone.
 
     Args:
         taps: pairs whose maps are wanted: conv7 (stride 8), conv10 (16), conv12 (32) or any other.
@@ -84,7 +84,7 @@ class UltraLight(Chain):
 
     def __init__(self, taps: Collection[str], *, width: float = 1.0, batch_norm: bool = False) -> None:
         super().__init__(taps)
-        epsilon = BASE_NORM_EPSILON if batch_norm else None
+        epsilon = BACKBONE_NORM_EPSILON if batch_norm else None
         inputs = scaled(STEM, width)
         self.conv0 = ConvBlock(3, inputs, stride=2, norm_epsilon=epsilon)
         for number, (channels, stride) in enumerate(PAIRS, 1):
@@ -100,6 +100,6 @@ class UltraLight(Chain):
 
 
 class UltraLightRFB(UltraLight):
-    """The same with a receptive field block in the place of conv7."""
+    """The same with a receptive field block instead of conv7."""
 
     HAS_FIELD = True

@@ -1,4 +1,4 @@
-"""VGG-16 as SSD's base: to conv5_3, then fc6 and fc7 as convolutions, atrous and subsampled or whole (section 3)."""
+"""VGG-16 as SSD's backbone: conv1_1 to conv5_3, then fc6 and fc7 as convolutions, atrous or whole (section 3)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import ClassVar, NamedTuple
 
 from singleshot.models.backbone import Chain
-from singleshot.models.layers import BASE_NORM_EPSILON, ConvBlock, MaxPool, scaled
+from singleshot.models.layers import BACKBONE_NORM_EPSILON, ConvBlock, MaxPool, scaled
 
 STAGES = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions of a stage, their channels
 # conv1_1, conv1_2, pool1, ... conv5_3, pool5, fc6, fc7
@@ -38,8 +38,8 @@ FULL = Ending(pool=HALVED, kernel=7, dilation=1, channels=4096)
 class VGG16(Chain):
     """conv1_1 .. conv5_3, pool5, fc6, fc7; every convolution followed by ReLU.
 
-    pool5 is 3x3 with stride 1, so that the map keeps its size; fc6's filters are spread (dilation 6) over the field
-    that the classifier's 7x7 filters saw (DeepLab-LargeFOV). All other pooling is 2x2 with stride 2, rounded up.
+    pool5 is 3x3 with stride 1, so that the map keeps its size; fc6's filters are dilated by 6, over about the
+    field of the classifier's 7x7 filters (DeepLab-LargeFOV). All other pooling is 2x2 with stride 2, rounded up.
 
     Args:
         taps: layers whose maps are wanted, any of `TAPS`.
@@ -53,7 +53,7 @@ class VGG16(Chain):
 
     def __init__(self, taps: Collection[str], *, width: float = 1.0, batch_norm: bool = False) -> None:
         super().__init__(taps)
-        end, epsilon = self.ENDING, BASE_NORM_EPSILON if batch_norm else None
+        end, epsilon = self.ENDING, BACKBONE_NORM_EPSILON if batch_norm else None
         inputs = 3
         for stage, (count, channels) in enumerate(STAGES, 1):
             outputs = scaled(channels, width)

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from singleshot.errors import RequestError
-from singleshot.models.initialise import favour_background
-from singleshot.models.ssd import SSD
-from singleshot.models.timm_base import timm_preprocess
+from singleshot.models.ssd import SSD, set_prior_probability
+from singleshot.models.timm_backbone import timm_preprocess
 from singleshot.runtime.find_model import shipped_models
 from singleshot.spec import ModelSpec
 from singleshot.variants import VARIANTS, variant
@@ -105,7 +104,7 @@ def initial_network(
         spec = replace(spec, batch_norm=spec.batch_norm or not spec.backbone.startswith("vgg16"))
     network = SSD(spec, seed=seed)
     if object_probability is not None:
-        favour_background(network, object_probability)
+        set_prior_probability(network, object_probability)
     if source is None:
         return Start(network, "fresh weights: without a pretrained base it needs many more images and epochs")
     transfer = start_from_file(network, source)

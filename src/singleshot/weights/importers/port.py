@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from singleshot.errors import ModelError
-from singleshot.models.extras import LITE_NORM_EPSILON
+from singleshot.models.layers import LITE_NORM_EPSILON
 from singleshot.weights.importers.torchvision import fold_norm
 
 _NORM = ("weight", "bias", "running_mean", "running_var")

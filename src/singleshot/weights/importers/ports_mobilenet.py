@@ -9,7 +9,7 @@ from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models import mobilenetv2, mobilenetv3
-from singleshot.models.extras import LITE_NORM_EPSILON
+from singleshot.models.layers import LITE_NORM_EPSILON
 from singleshot.models.mobilenetv1 import PAIRS
 from singleshot.spec import BoxSpec, Compatibility, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
 from singleshot.variants import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2, SSDLITE320_MOBILENETV3
@@ -49,7 +49,7 @@ def read_torchvision_lite(state: Mapping[str, Tensor], class_names: Sequence[str
 
     fold("stem", f"{body}.0.0")
     split = 13  # the second half begins inside this block, behind its expansion, which is the first source map
-    for number, shape in enumerate(mobilenetv3.BLOCKS, 1):
+    for number, (_, _, _, squeeze, _, _) in enumerate(mobilenetv3.BLOCKS, 1):
         half = f"{body}.0.{number}" if number < split else f"{body}.1.{number - split}"
         inside = half if number == split else f"{half}.block"
         part = 0
@@ -57,7 +57,7 @@ def read_torchvision_lite(state: Mapping[str, Tensor], class_names: Sequence[str
             fold(f"block{number}.expand", f"{body}.0.{split}" if number == split else f"{inside}.0")
             part = 1
         fold(f"block{number}.depthwise", f"{inside}.{part}")
-        if shape.squeeze:
+        if squeeze:
             part += 1
             for target, original in (("reduce", "fc1"), ("expand", "fc2")):
                 port.block(f"backbone.block{number}.squeeze.{target}", f"{inside}.{part}.{original}")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.ssd import SSD
-from singleshot.models.timm_base import classifier_names
+from singleshot.models.timm_backbone import classifier_names
 
 _OURS = "backbone.features."
 _COUNTER = "num_batches_tracked"  # of batch normalisation; no weight, and not in every file

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from singleshot.errors import ModelError
-from singleshot.models.layers import BASE_NORM_EPSILON
+from singleshot.models.layers import BACKBONE_NORM_EPSILON
 from singleshot.models.mobilenetv2 import BLOCKS
 from singleshot.models.vgg import LAYERS
 from singleshot.shapes import Float
@@ -132,7 +132,7 @@ def mobilenetv2_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, T
     def fold(target: str, convolution: str, norm: str) -> None:
         weight = _take(state, f"{convolution}.weight", origin)
         parts = [_take(state, f"{norm}.{part}", origin) for part in ("weight", "bias", "running_mean", "running_var")]
-        folded = fold_norm(weight, None, *parts, epsilon=BASE_NORM_EPSILON)
+        folded = fold_norm(weight, None, *parts, epsilon=BACKBONE_NORM_EPSILON)
         base[f"backbone.{target}.convolution.weight"], base[f"backbone.{target}.convolution.bias"] = folded
 
     fold("stem", "features.0.0", "features.0.1")

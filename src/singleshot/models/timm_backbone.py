@@ -1,6 +1,6 @@
-"""Any feature extractor of timm as a base: its maps are called by their strides.
+"""Any feature extractor of timm as a backbone: its maps are named by their strides.
 
-timm is imported where such a base is built and nowhere else. It is asked for architectures alone, never for weights:
+timm is imported only when such a backbone is built. Only its architectures are used, never its downloads of weights:
 those come from files that the user gives (`weights.timm_file`).
 """
 
@@ -22,7 +22,7 @@ from singleshot.spec import TIMM, Preprocess
 ALL_NAMES = "python -c 'import timm; print(*timm.list_models())'"
 
 
-class TimmBase(Backbone):
+class TimmBackbone(Backbone):
     """Maps of one of timm's networks, which keeps its own layers, its normalisation and their names.
 
     The weights are set here, as timm sets them. Dropout is off: its random numbers could not be repeated when a run is
@@ -35,8 +35,8 @@ class TimmBase(Backbone):
         seed: of the starting weights.
 
     Raises:
-        UnknownNameError: timm has no such network; the nearest names are offered.
-        RequestError: the network cannot be a base.
+        UnknownNameError: timm has no such network; the message names the nearest.
+        RequestError: the network cannot be a backbone.
     """
 
     TAPS = ("stride4", "stride8", "stride16", "stride32")
@@ -59,7 +59,7 @@ class TimmBase(Backbone):
             raise RequestError(
                 f"{name} has no map of {missing[0]}, which this detector needs; it has {_listed(strides)}"
             )
-        places = {tap: place for place, tap in enumerate(strides)}  # of equal strides the last, which knows most
+        places = {tap: place for place, tap in enumerate(strides)}  # of equal strides the last, the deepest
         self.places = {tap: places[tap] for tap in self.TAPS if tap in self.wanted}
         self.out_channels = about.channels()[places[self.LAST]]
         settings = _settings(name)
@@ -75,20 +75,20 @@ class TimmBase(Backbone):
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
         """The wanted maps and the last, by name."""
         maps = self.features(images)
-        found: dict[str, Tensor] = {tap: maps[place] for tap, place in self.places.items()}
+        by_tap: dict[str, Tensor] = {tap: maps[place] for tap, place in self.places.items()}
         if self.channels_come_last:
-            return {tap: x.permute(0, 3, 1, 2) for tap, x in found.items()}
-        return found
+            return {tap: x.permute(0, 3, 1, 2) for tap, x in by_tap.items()}
+        return by_tap
 
 
 def timm_preprocess(name: str) -> Preprocess:
-    """What a network of timm takes: RGB, with the mean and deviation that its published weights were trained with.
+    """The preprocessing of a network of timm: RGB, with the mean and deviation of its published weights.
 
     Args:
         name: `timm:NAME`; where NAME has a tag, such as `resnet18.a1_in1k`, of the weights that it names.
 
     Raises:
-        UnknownNameError: timm has no such network; the nearest names are offered.
+        UnknownNameError: timm has no such network; the message names the nearest.
     """
     settings = _settings(name)
     mean, std = ([round(255 * value, 6) for value in values] for values in (settings.mean, settings.std))
@@ -96,7 +96,7 @@ def timm_preprocess(name: str) -> Preprocess:
 
 
 def classifier_names(name: str) -> frozenset[str]:
-    """Names of all tensors of the classifier that a base is the greater part of. Raises as `TimmBase`."""
+    """Names of all tensors of the classifier that a backbone is part of. Raises as `TimmBackbone`."""
     return frozenset(_network(name, seed=0).state_dict())
 
 
@@ -111,12 +111,12 @@ def _network(name: str, *, seed: int, features_only: bool = False) -> nn.Module:
         try:
             network: nn.Module = timm.create_model(name.removeprefix(TIMM), pretrained=False, **options)
         except RuntimeError as error:
-            raise RequestError(f"{name} cannot be a base: {str(error).splitlines()[0]}") from error
+            raise RequestError(f"{name} cannot be a backbone: {str(error).splitlines()[0]}") from error
     return network
 
 
 def _settings(name: str) -> Any:
-    """What timm says of a network's input.
+    """The input settings that timm has for a network.
 
     Raises:
         UnknownNameError, RequestError: there is no such network.

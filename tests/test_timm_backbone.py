@@ -21,9 +21,8 @@ from singleshot.commands.export import ExportOptions, export_model
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.export.engine_graph import EngineGraph
 from singleshot.models.describe import describe
-from singleshot.models.initialise import initialise
-from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.models.timm_base import timm_preprocess
+from singleshot.models.ssd import SSD, grid_sizes, initialise
+from singleshot.models.timm_backbone import timm_preprocess
 from singleshot.spec import Compatibility, ModelSpec, Preprocess
 from singleshot.train.optimizer import parameter_groups
 from singleshot.train.recipe import Recipe
