@@ -223,7 +223,7 @@ def test_crowd_swallows_and_small_areas_are_absent():
 
 
 def test_an_area_on_the_border_of_two_sizes_belongs_to_both():
-    ground_truth = annotations([[(0, 0, 32, 32, 0), (40, 40, 136, 136, 0)]], format="coco")
+    ground_truth = annotations([[(0, 0, 32, 32, 0), (40, 40, 136, 136, 0)]], format_name="coco")
     found = [detections([(0, 0, 32, 32, 0, 0.9)])]  # the larger one, of 96^2 pixels, is missed
     numbers = evaluate(ground_truth, found).numbers
     assert [numbers[name] for name in ("ARs", "ARm", "ARl")] == [1, 0.5, 0]
