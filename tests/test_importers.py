@@ -21,11 +21,11 @@ from singleshot.models.vgg import STAGES
 from singleshot.preprocess import decode_image, to_network_input
 from singleshot.spec import Compatibility
 from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
-from singleshot.weights.build import start_from, start_from_file
 from singleshot.weights.importers import tensorflow
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.torch_file import read_torch_file
 from singleshot.weights.importers.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, subsample
+from singleshot.weights.transfer import start_from, start_from_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,9 @@ from singleshot.commands.import_weights import import_files
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.variants import SSD300_VGG16
-from singleshot.weights.build import fill, load_network, start_from_file
+from singleshot.weights.build import fill, load_network
 from singleshot.weights.importers.caffe import from_description, import_caffe, read_base
+from singleshot.weights.transfer import start_from_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""Draw boxes on an image so that they are read at a glance, on a stamp as on a poster.
+"""Draw boxes with captions on an image.
 
-Lines, letters and dashes scale with the image; every line has a dark seam, so that it shows on any ground.
+Lines, letters and dashes scale with the image; every line has a dark border, so that it shows on any background.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Colour = tuple[int, int, int]
 Rectangle = tuple[float, float, float, float]
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-SEAM: Colour = (0, 0, 0)
+BORDER: Colour = (0, 0, 0)
 GROUND_TRUTH: Colour = (255, 255, 255)
 GOLDEN_ANGLE = 0.381966
 
@@ -33,7 +33,7 @@ class Mark:
         box_xyxy: pixels of the image; may stick out.
         colour: of line and caption.
         caption: text on a plate at the box; none where empty.
-        dashed: how ground-truth boxes are told from detections.
+        dashed: dashed line, as ground-truth boxes have.
     """
 
     box_xyxy: Sequence[float]
@@ -43,7 +43,7 @@ class Mark:
 
 
 def class_colour(label: int) -> Colour:
-    """A bright colour for a class, the same in every image; neighbours in number lie far apart on the wheel."""
+    """A bright colour for a class, the same in every image; the hues of neighbouring labels differ much."""
     hue = (0.58 + label * GOLDEN_ANGLE) % 1
     lightness = (0.60, 0.52, 0.68)[label // 8 % 3]
     red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.95)
@@ -53,7 +53,7 @@ def class_colour(label: int) -> Colour:
 def draw_marks(
     image: UInt8[np.ndarray, "H W 3"], marks: Sequence[Mark], *, zoom: float = 1.0
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """A copy of the image with the marks, later ones on top; captions lie above all boxes and avoid each other.
+    """A copy of the image with the marks, later ones on top; captions are drawn above all boxes and avoid each other.
 
     Boxes that are not finite are left out. `zoom` makes lines and letters larger, for an image that is shown small.
     """
@@ -65,7 +65,7 @@ def draw_marks(
     drawn = [mark for mark in marks if all(math.isfinite(value) for value in mark.box_xyxy)]
     for mark in drawn:
         _outline(pen, _inside(mark.box_xyxy, canvas.size), mark.colour, thickness=thickness, dashed=mark.dashed)
-    captioned = [mark for mark in reversed(drawn) if mark.caption]  # the uppermost box has the first choice of a place
+    captioned = [mark for mark in reversed(drawn) if mark.caption]  # the uppermost box chooses first
     plates: list[Rectangle] = []
     for mark in captioned:
         plates.append(_place(pen, mark, font, plates, canvas.size))
@@ -88,10 +88,12 @@ def _inside(box_xyxy: Sequence[float], size_wh: tuple[int, int]) -> Rectangle:
 
 
 def _outline(pen: ImageDraw.ImageDraw, box: Rectangle, colour: Colour, *, thickness: int, dashed: bool) -> None:
-    """A coloured line between two dark seams; dashes alternate colour and seam."""
+    """A coloured line between two dark borders; dashes alternate colour and border."""
     left, top, right, bottom = box
-    seam = max(1, thickness // 3)
-    pen.rectangle((left - seam, top - seam, right + seam, bottom + seam), outline=SEAM, width=thickness + 2 * seam)
+    border = max(1, thickness // 3)
+    pen.rectangle(
+        (left - border, top - border, right + border, bottom + border), outline=BORDER, width=thickness + 2 * border
+    )
     if not dashed:
         pen.rectangle(box, outline=colour, width=thickness)
         return

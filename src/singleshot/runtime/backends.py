@@ -1,4 +1,4 @@
-"""Which engine runs a model: an exported model's own, one that lies inside a model folder, else torch."""
+"""The engine for a model: that of an export, of an export inside the model folder, else torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from singleshot.spec import ModelSpec
 from singleshot.weights.folder import SUMS, ModelFolder, read_folder
 
 ENGINES = ("openvino", "onnx")
-"""Formats of `ssd export` that a Detector runs, the faster one first."""
+"""Formats of `ssd export` that a `Detector` runs, the fastest first."""
 ENGINE_FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
 FASTEST_FIRST = ("int8", "bf16", "fp32")
 
@@ -21,9 +21,9 @@ FASTEST_FIRST = ("int8", "bf16", "fp32")
 def load_backend(
     folder: ModelFolder, device: str = "auto", *, precision: str | None = None, compiled: bool = False
 ) -> Backend:
-    """An exported model on its engine, or a model folder on the engine inside it, else on torch.
+    """An exported model on its engine; a model folder on the engine inside it, else on torch.
 
-    Engines run on the processor; a device of torch's (`cuda`), a precision or `compiled` ask for torch.
+    Engines run on the CPU: any other device, a precision or `compiled` means torch.
 
     Args:
         folder: of a model or an export.
@@ -61,7 +61,7 @@ def load_backend(
 
 
 def asks_for_torch(device: str, precision: str | None, *, compiled: bool) -> bool:
-    """Whether only torch does what was asked for."""
+    """Whether only torch can do what was asked for."""
     return device not in {"auto", "cpu"} or precision is not None or compiled
 
 
@@ -80,7 +80,7 @@ def load_engine(source: Path | ModelFolder, *, threads: int | None = None) -> Op
 
 
 def engine_inside(folder: ModelFolder) -> ModelFolder | None:
-    """An export that lies in a model folder and was made from its weights as they are now; the fastest of several."""
+    """The fastest export inside a model folder that was made from the folder's present weights."""
     exports: dict[tuple[int, int], ModelFolder] = {}
     for sums in sorted(folder.path.glob(f"*/{SUMS}")):
         inside = read_folder(sums.parent)

@@ -21,7 +21,7 @@ Images = Sequence[UInt8[np.ndarray, "H W 3"]]
 
 
 OTHER_FILES = re.compile(rb"[\x00\x08]location")
-"""The key under which ONNX names a file that holds weights (its length, 8, before it, in any encoding of 8)."""
+"""The key for a file that holds weights, after its length of 8 in any of protobuf's encodings."""
 
 
 class OnnxBackend:
@@ -35,7 +35,7 @@ class OnnxBackend:
 
     Raises:
         RequestError: ONNX Runtime is not installed.
-        ModelError: it cannot read the file, or the file is not a graph of ours, or refers to other files.
+        ModelError: it cannot read the file, or the file is not one that `ssd export` writes, or refers to other files.
     """
 
     def __init__(self, spec: ModelSpec, model: bytes, *, origin: str, threads: int | None = None) -> None:
@@ -66,7 +66,7 @@ class OnnxBackend:
         return offsets, probabilities
 
     def outputs(self, images: Images) -> dict[str, np.ndarray]:
-        """All results of the graph, as somebody sees them who runs the file without us."""
+        """All results of the graph by name, as other programs get them."""
         names = [result.name for result in self._session.get_outputs()]
         return dict(zip(names, self.run(self._session, images, names), strict=True))
 
@@ -101,7 +101,7 @@ class OnnxBackend:
         options.log_severity_level = 3
         try:
             return onnxruntime.InferenceSession(self._model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its own classes, which derive from nothing narrower
+        except Exception as error:  # its own classes have no narrower base
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise ModelError(f"{self._origin} cannot be read by ONNX Runtime: {reason}") from error
 

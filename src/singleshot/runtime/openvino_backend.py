@@ -20,7 +20,7 @@ Images = Sequence[UInt8[np.ndarray, "H W 3"]]
 
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "bf16"}
-"""What the engine computes in, by the model's precision; where the processor has no bf16, the engine takes f32."""
+"""OpenVINO's precision hint by the model's precision; a processor without bf16 computes in f32."""
 
 
 class OpenVINOBackend:
@@ -34,7 +34,7 @@ class OpenVINOBackend:
         threads: cores to use; None: all that this process may use.
 
     Raises:
-        ModelError: OpenVINO cannot read the files, or they are not a graph of ours.
+        ModelError: OpenVINO cannot read the files, or they are not a graph that `ssd export` writes.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class OpenVINOBackend:
         return self._request(len(images)).predict(images)
 
     def outputs(self, images: Images) -> dict[str, np.ndarray]:
-        """All results of the graph, as somebody sees them who runs the file without us."""
+        """All results of the graph by name, as other programs get them."""
         names = [output.any_name for output in self._model.outputs]
         buffer = np.empty((len(images), *self.spec.input_size_hw, 3), np.uint8)
         resize_into(buffer, images)
@@ -75,7 +75,7 @@ class OpenVINOBackend:
         return {name: np.array(results[name]) for name in names}
 
     def workers(self) -> tuple[_Request, ...]:
-        """A graph of its own for each core: streams of one graph were slower, as their threads wait by spinning."""
+        """A compiled graph for each core; streams of one graph were slower, as their threads wait by spinning."""
         if not self._workers:
             options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": 1, "ENABLE_CPU_PINNING": False}
             self._workers = tuple(
@@ -141,7 +141,7 @@ def _read(files: Mapping[str, bytes], origin: str) -> openvino.Model:
 
 
 def _require_equal_sizes(model: openvino.Model, origin: str) -> None:
-    """Refuse what OpenVINO does not: a change of shape that changes the number of values writes past their end.
+    """Refuse a Reshape that changes the number of values: OpenVINO accepts it and writes past the end.
 
     Raises:
         ModelError: names the operation.

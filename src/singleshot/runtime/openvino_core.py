@@ -1,15 +1,14 @@
-"""OpenVINO, tamed. Everything of OpenVINO is imported from here.
+"""OpenVINO without telemetry, and the process's only `Core`. Import OpenVINO from here only.
 
-- On import it would tell its makers over the network that it was imported; not from here.
-- Each `Core` gives the thread a signal stack of its own and, when it ends, puts back the one it found and unmaps its
-  own. Two that do not end in the reverse order leave the thread with unmapped memory as its signal stack, and the next
-  Ctrl-C, or the end of a loader's worker, writes into whatever lies there by then. So there is one, for ever.
+A `Core` gives the thread a signal stack of its own; when it is deleted it restores the stack that it replaced. Two that
+are not deleted in reverse order leave the thread with an unmapped signal stack, and the next signal (Ctrl-C, the end of
+a worker process) writes into memory that may belong to others. So one `Core` is made and never deleted.
 """
 
 import sys
 from functools import cache
 
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # OpenVINO then takes its own stub
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it then uses a stub and sends nothing
 
 import openvino  # noqa: E402
 from openvino import opset9  # noqa: E402

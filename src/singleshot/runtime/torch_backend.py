@@ -21,7 +21,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the accelerator where there is one; any other name is torch's.
+    """`auto` is CUDA where there is a GPU, else the CPU; any other name is torch's.
 
     Raises:
         RequestError: no such device here.
@@ -74,8 +74,8 @@ class TorchBackend:
     ) -> list[RawDetections]:
         """Detections of each image, see `Backend`."""
         count = len(images)
-        inputs = [to_network_input(p, self.spec.input_size_hw, self.spec.preprocess) for p in images]
-        if self._compiled:  # a graph a size is too many: the next power of two, filled with the last image
+        inputs = [to_network_input(image, self.spec.input_size_hw, self.spec.preprocess) for image in images]
+        if self._compiled:  # compiled once for each size: fill up to the next power of two with the last image
             inputs += inputs[-1:] * ((1 << (count - 1).bit_length()) - count)
         predictions = self.predict(torch.from_numpy(np.stack(inputs)))
         return postprocess_batch(
@@ -87,7 +87,7 @@ class TorchBackend:
 
     @torch.inference_mode()
     def predict(self, inputs: Float[Tensor, "B 3 H W"]) -> Predictions:
-        """What the network gives, on the device; a compiled one overwrites it at the next call."""
-        there = inputs.to(self.device, memory_format=torch.channels_last)
+        """The network's raw output, on the device; a compiled network overwrites it at the next call."""
+        inputs = inputs.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
-            return self._forward(there)
+            return self._forward(inputs)

@@ -11,8 +11,8 @@ from singleshot.models.timm_backbone import timm_preprocess
 from singleshot.runtime.find_model import shipped_models
 from singleshot.spec import ModelSpec
 from singleshot.variants import VARIANTS, variant
-from singleshot.weights.build import start_from_file
 from singleshot.weights.folder import read_spec
+from singleshot.weights.transfer import start_from_file
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
 LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again

@@ -1,4 +1,4 @@
-"""Limits of what a file may ask for: a file from elsewhere must not decide how much memory we take."""
+"""Limits of the numbers in a specification: a file from elsewhere must not exhaust the memory."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from singleshot.errors import ModelError
 from singleshot.spec import ModelSpec
 
 Limit = tuple[str, list[float], float, float]
-"""What it is, its values, the lowest and the highest that are allowed."""
+"""Description, values, lowest and highest value allowed."""
 
-BACKGROUND = "background"  # has no name among the classes
-LONGEST_NAME = 500  # characters of a class name
-UNSPEAKABLE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, halves of characters, line and paragraph ends
+BACKGROUND = "background"  # never among the class names
+MAX_NAME_LENGTH = 500  # characters of a class name
+UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's control characters, surrogates, line and paragraph separators
 
 
 def require_bounds(spec: ModelSpec, origin: str) -> None:
-    """Refuse a specification whose sizes would only exhaust the memory, or that divides by zero.
+    """Refuse a specification with sizes that would exhaust the memory, or with divisors of zero.
 
     Raises:
         ModelError: names the value and its limits.
@@ -57,15 +57,15 @@ def require_bounds(spec: ModelSpec, origin: str) -> None:
 
 
 def fault_of_name(name: str) -> str | None:
-    """Why a class cannot be called so, in words; None where it can."""
+    """Why a class cannot have this name, in words; None if it can."""
     reason = None
     if not name.strip():
         reason = "it is empty"
     elif name == BACKGROUND:
         reason = "the background is no class: leave it out"
-    elif len(name) > LONGEST_NAME:
-        reason = f"it has {len(name):,} characters, {LONGEST_NAME} at most"
-    elif any(unicodedata.category(letter) in UNSPEAKABLE for letter in name):
+    elif len(name) > MAX_NAME_LENGTH:
+        reason = f"it has {len(name):,} characters, {MAX_NAME_LENGTH} at most"
+    elif any(unicodedata.category(letter) in UNPRINTABLE for letter in name):
         reason = "it holds a character that cannot be shown"
     return None if reason is None else f"no class can have the name {name[:40]!r}: {reason}"
 

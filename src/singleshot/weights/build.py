@@ -1,4 +1,4 @@
-"""From a model folder to a network and back; starting weights from any file of ours or of a base."""
+"""From a model folder to a network and back."""
 
 from __future__ import annotations
 
@@ -8,20 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from singleshot.errors import ModelError, RequestError
+from singleshot.errors import ModelError
 from singleshot.models.ssd import SSD
-from singleshot.spec import TIMM
 from singleshot.weights.folder import ModelFolder, read_folder, save_folder
-from singleshot.weights.importers.tensorflow import read_mobilenetv2
-from singleshot.weights.importers.timm_file import from_timm
-from singleshot.weights.importers.torchvision import from_torchvision
-from singleshot.weights.transfer import Transfer, start_from
-
-__all__ = ["Transfer", "load_network", "save_network", "start_from", "start_from_file"]
 
 
 def load_network(source: Path | ModelFolder) -> SSD:
@@ -64,45 +55,6 @@ def save_network(
     """Write a network as a model folder, see `folder.save_folder`."""
     tensors = {name: _array(tensor) for name, tensor in model.state_dict().items()}
     save_folder(path, model.spec, tensors, card=card, provenance=provenance, half=half)
-
-
-def start_from_file(model: SSD, path: Path) -> Transfer:
-    """Start a fresh model from whatever weights a path holds, see `transfer.start_from`.
-
-    A model folder (heads of other classes are replaced), a `.npz` of MobileNetV2 (see `tensorflow`), or a
-    `.safetensors` file with tensors of ours or of a classifier: of timm's where the base is timm's, else torchvision's.
-
-    Raises:
-        RequestError: no such path, or a kind of file that is not read here.
-        ModelError: the weights are of another architecture.
-    """
-    if path.is_dir():
-        folder = read_folder(path)
-        tensors = {name: torch.from_numpy(array) for name, array in folder.tensors().items()}
-        return start_from(model, tensors, origin=str(path), source_classes=folder.spec.class_names)
-    if not path.is_file():
-        raise RequestError(f"there are no weights at {path}")
-    if path.suffix == ".npz":
-        return start_from(model, read_mobilenetv2(path).base, origin=str(path))
-    if path.suffix == ".safetensors":
-        tensors = _load_safetensors(path)
-        if model.spec.backbone.startswith(TIMM):
-            tensors = from_timm(tensors, model, origin=str(path))
-        else:
-            whole = model.spec.backbone == "vgg16-full"
-            tensors = from_torchvision(tensors, model.spec.preprocess, whole=whole, origin=str(path))
-        return start_from(model, tensors, origin=str(path))
-    raise RequestError(
-        f"{path} cannot be a start: give a model folder, a .safetensors or a MobileNetV2 .npz file; other files become "
-        f"a model folder by: ssd weights import {path.name} --out DIR"
-    )
-
-
-def _load_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is no valid safetensors file: {error}") from error
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The classes of a foreign detector: their names, and how to cut it to some of them."""
+"""Classes of an imported detector: default names, and a smaller detector for some of the classes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from singleshot.models.ssd import SSD
 from singleshot.variants import VOC_CLASSES
 
 COCO_GAPS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
-"""Of COCO's 1 .. 90, the numbers of no class."""
+"""Numbers in COCO's 1 .. 90 that no class has."""
 COCO_COUNTS = (len(COCO_CLASSES), len(COCO_CLASSES) + len(COCO_GAPS))
-"""How many classes COCO has, without and with the gaps."""
+"""COCO's number of classes, without and with the gaps."""
 
 
 def names_for(num_classes: int, names: Sequence[str] | None, origin: str) -> tuple[str, ...]:
-    """Class names of a detector that does not bring any.
+    """Class names of a detector whose file has none.
 
     Args:
         num_classes: C, with background.
-        names: L names that the user gave; None takes VOC's for 20, COCO's for 80 and for 90 (torchvision counts the
-            gaps in COCO's numbers, too: `unused 12`), and `class 1`, `class 2`, ... for another number.
+        names: L names from the user. None means VOC's names for 20 classes, COCO's for 80 and for 90 (torchvision
+            counts the gaps in COCO's numbers: `unused 12`), else `class 1`, `class 2`, ...
         origin: file, for messages.
 
     Raises:
@@ -46,7 +46,7 @@ def names_for(num_classes: int, names: Sequence[str] | None, origin: str) -> tup
 
 
 def cut(model: SSD, keep: Sequence[str]) -> SSD:
-    """The detector with the classes to keep; `voc` alone keeps VOC's of COCO's, under VOC's names and in their order.
+    """The detector with only some classes; `voc` alone means the 20 COCO classes of VOC, under VOC's names and order.
 
     Raises:
         UnknownNameError: a class that the model does not have.
@@ -67,8 +67,8 @@ def cut(model: SSD, keep: Sequence[str]) -> SSD:
 def keep_classes(model: SSD, class_names: Sequence[str]) -> SSD:
     """The detector with only these classes, in this order, in evaluation mode.
 
-    Offsets are as before. Scores are the softmax over background and the classes that are left: what went to a dropped
-    class is shared out in proportion (the paper's COCO -> VOC fine-tuning starts so).
+    Boxes are as before. Scores are the softmax over background and the classes that are left, so a dropped class's
+    probability is shared in proportion (the paper's COCO -> VOC fine-tuning starts like this).
 
     Raises:
         UnknownNameError: a class that the model does not have.

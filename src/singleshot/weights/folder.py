@@ -1,6 +1,6 @@
 """A model on disk: a folder with `config.json`, `model.safetensors`, `README.md` and `SHA256SUMS`. Needs no torch.
 
-Nothing in it is code: the configuration is validated strictly, the weights are plain arrays, every file has its hash.
+It contains no code: the configuration is validated strictly, weights are plain arrays, and every file has a hash.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FORMAT = 1
 CONFIG, WEIGHTS, CARD, SUMS = "config.json", "model.safetensors", "README.md", "SHA256SUMS"
 _LARGEST = {CONFIG: 4 * 2**20, SUMS: 2**20}  # bytes; 200 class names and all boxes need some ten thousand
 _LARGEST_WEIGHTS = 2**34
-STATISTICS = ("running_mean", "running_var")  # of batch normalisation, wherever a base of timm has it
+STATISTICS = ("running_mean", "running_var")  # of batch normalisation, under any name before it
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\n\0]+)")
 
 
@@ -213,17 +213,17 @@ def read_spec(path: Path) -> ModelSpec:
 
 
 def _checked(path: Path, name: str, sums: Mapping[str, str]) -> bytes:
-    """The content of a file of the folder, if it is what the sums say."""
+    """The content of a file whose hash is the one in the sums."""
     if name not in sums:
         raise HashError(f"{path / SUMS} lists no hash of {name}; the folder is damaged: restore it or train again")
     try:
         content = read_regular(path / name, _LARGEST.get(name, _LARGEST_WEIGHTS))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path / name} cannot be read: {_reason(error)}; {SUMS} lists it") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != sums[name]:
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sums[name]:
         raise HashError(
-            f"{path / name} is damaged: its SHA-256 is {found[:12]}..., {SUMS} says {sums[name][:12]}...; "
+            f"{path / name} is damaged: its SHA-256 is {actual[:12]}..., {SUMS} says {sums[name][:12]}...; "
             "restore the folder or train again"
         )
     return content

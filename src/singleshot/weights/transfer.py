@@ -1,32 +1,40 @@
-"""Start a model from the weights of another one: keep what fits, replace the heads of other classes, and say so."""
+"""Start a model from pretrained weights: what fits is copied, heads of other classes start fresh."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from singleshot.errors import ModelError
+from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
+from singleshot.spec import TIMM
+from singleshot.weights.folder import read_folder
+from singleshot.weights.importers.tensorflow import read_mobilenetv2
+from singleshot.weights.importers.timm_file import from_timm
+from singleshot.weights.importers.torchvision import from_torchvision
 
 _CLASS_HEADS = "heads.confidence."
-_BASE = "backbone."
+_BACKBONE = "backbone."
 _COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a start from other weights did, by tensor name.
+    """Which tensors and classes a model took from a source.
 
     Attributes:
-        kept: copied from the source.
-        replaced: in the source, but of other classes or another shape; freshly initialised.
-        missing: not in the source; freshly initialised.
-        unused: in the source, but not in the model.
-        classes: what the source knew and the model keeps, where their classes differ.
-        new_classes: what the model learns afresh, where their classes differ.
+        kept: tensors copied from the source.
+        replaced: tensors that the source has for other classes or in another shape; freshly initialised.
+        missing: tensors that the source does not have; freshly initialised.
+        unused: tensors of the source that the model does not have.
+        classes: classes whose filters were copied, where source and model have different ones.
+        new_classes: classes that are learnt afresh, where source and model have different ones.
     """
 
     kept: tuple[str, ...]
@@ -45,9 +53,9 @@ class Transfer:
         if self.new_classes:
             parts.append(f"new: {_some(self.new_classes)}" if self.classes else "all classes new")
         if self.replaced:
-            parts.append(f"begun afresh because classes or shapes differ: {_places(self.replaced)}")
+            parts.append(f"fresh, as classes or shapes differ: {_places(self.replaced)}")
         if self.missing:
-            parts.append(f"begun afresh because the source has none: {_places(self.missing)}")
+            parts.append(f"fresh, as the source has none: {_places(self.missing)}")
         if self.unused:
             parts.append(f"not used: {_places(self.unused)}")
         return "; ".join(parts)
@@ -57,23 +65,23 @@ class Transfer:
 def start_from(
     model: SSD, source: Mapping[str, Tensor], *, origin: str, source_classes: Sequence[str] | None = None
 ) -> Transfer:
-    """Copy every tensor of the source that fits the model; what does not fit keeps its fresh values.
+    """Copy every tensor of the source that fits the model; the others keep their fresh values.
 
-    The base must fit wherever the source has it: a base of another architecture, width or normalisation is refused.
-    Extra maps and heads may differ. Where classes differ and some are the same, by name, the filters of these and of
-    the background are copied, if there are as many boxes a cell.
+    Backbone tensors must fit: a backbone of another architecture, width or normalisation is refused. Extra maps and
+    heads may differ. Where the classes differ, the filters of the background and of the classes that both have, by
+    name, are copied if the number of boxes a cell is the same.
 
     Args:
         model: freshly initialised.
-        source: tensors under our names, of a whole model or of a base.
+        source: tensors under our names, of a whole model or of a backbone.
         origin: file or folder of the source, for messages.
-        source_classes: class names of the source; where they differ from the model's, class scores are copied by name.
+        source_classes: class names of the source; None for a backbone.
 
     Raises:
         ModelError: the source is of another architecture; both sides are named.
     """
     targets = model.state_dict()
-    _require_same_base(model, targets, source, origin)
+    _require_same_backbone(model, targets, source, origin)
     classes = model.spec.class_names
     other_classes = source_classes is not None and tuple(source_classes) != classes
     common = [name for name in classes if name in (source_classes or ())] if other_classes else []
@@ -98,8 +106,43 @@ def start_from(
     return Transfer((*kept, *by_name), tuple(replaced), tuple(_weights(missing)), tuple(_weights(unused)), known, new)
 
 
+def start_from_file(model: SSD, path: Path) -> Transfer:
+    """Start a fresh model from whatever weights a path holds, see `start_from`.
+
+    A model folder, a `.npz` of MobileNetV2 (see `importers.tensorflow`), or a `.safetensors` file with tensors under
+    our names or of a classifier: timm's where the model's backbone is timm's, else torchvision's.
+
+    Raises:
+        RequestError: no such path, or a kind of file that is not read here.
+        ModelError: the weights are of another architecture.
+    """
+    if path.is_dir():
+        folder = read_folder(path)
+        tensors = {name: torch.from_numpy(array) for name, array in folder.tensors().items()}
+        return start_from(model, tensors, origin=str(path), source_classes=folder.spec.class_names)
+    if not path.is_file():
+        raise RequestError(f"there are no weights at {path}")
+    if path.suffix == ".npz":
+        return start_from(model, read_mobilenetv2(path).base, origin=str(path))
+    if path.suffix != ".safetensors":
+        raise RequestError(
+            f"{path} cannot be a start: give a model folder, a .safetensors or a MobileNetV2 .npz file; other files "
+            f"become a model folder by: ssd weights import {path.name} --out DIR"
+        )
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} is no valid safetensors file: {error}") from error
+    if model.spec.backbone.startswith(TIMM):
+        tensors = from_timm(tensors, model, origin=str(path))
+    else:
+        whole = model.spec.backbone == "vgg16-full"
+        tensors = from_torchvision(tensors, model.spec.preprocess, whole=whole, origin=str(path))
+    return start_from(model, tensors, origin=str(path))
+
+
 def _copy_by_name(target: Tensor, source: Tensor, here: Sequence[str], there: Sequence[str]) -> bool:
-    """Copy the filters of background and of the classes of both; False, and nothing, where boxes a cell differ."""
+    """Copy the filters of the background and of common classes; False, with nothing copied, if the shapes differ."""
     cells = [tensor.shape[0] // (1 + len(names)) for tensor, names in ((target, here), (source, there))]
     if cells[0] != cells[1] or target.shape[1:] != source.shape[1:]:
         return False
@@ -110,10 +153,12 @@ def _copy_by_name(target: Tensor, source: Tensor, here: Sequence[str], there: Se
     return True
 
 
-def _require_same_base(model: SSD, targets: Mapping[str, Tensor], source: Mapping[str, Tensor], origin: str) -> None:
-    of_base = {name: tensor for name, tensor in source.items() if name.startswith(_BASE)}
+def _require_same_backbone(
+    model: SSD, targets: Mapping[str, Tensor], source: Mapping[str, Tensor], origin: str
+) -> None:
+    of_backbone = {name: tensor for name, tensor in source.items() if name.startswith(_BACKBONE)}
     here = f"the model {model.spec.name} is a {model.spec.backbone} of width {model.spec.width:g}"
-    for name, tensor in of_base.items():
+    for name, tensor in of_backbone.items():
         if name not in targets:
             raise ModelError(f"{origin} is of another architecture: it has {name}, but {here} without it")
         if tensor.shape != targets[name].shape:
@@ -127,7 +172,7 @@ def _require_same_base(model: SSD, targets: Mapping[str, Tensor], source: Mappin
 
 
 def _scores_classes(name: str) -> bool:
-    """Whether a tensor belongs to the convolutions whose filters stand for classes."""
+    """Whether a tensor belongs to the convolutions that have filters for each class."""
     return name.startswith(_CLASS_HEADS) and ".depthwise." not in name
 
 
