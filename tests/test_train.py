@@ -159,6 +159,13 @@ def test_images_held_out_for_validation_are_not_trained_on(tmp_path: Path) -> No
         assert "validating on 4 images, 4 of them held out of training" in notes
 
 
+def test_a_named_training_split_is_validated_on_a_part_of_itself(data: Path) -> None:
+    """The set's own validation split might overlap it; here it is part of `train`."""
+    train_set, val_set, _ = read_sets([str(data)], replace(OPTIONS, train_split="train"))
+    assert val_set is not None
+    assert not set(train_set.files) & set(val_set.files)
+
+
 def test_a_class_that_only_the_validation_images_have_is_named(tmp_path: Path) -> None:
     images: dict[str, Any] = {f"p{i}": [("cell" if i < 4 else "dot", (2, 3, 20, 22))] for i in range(6)}
     names = list(images)
