@@ -59,7 +59,7 @@ def detections(rows: Sequence[Found], *, class_names: Sequence[str] = ("cat", "d
 
 
 def random_set(
-    seed: int, *, images: int = 12, classes: int = 3, found: int = 15
+    seed: int, *, images: int = 12, classes: int = 3, detected: int = 15
 ) -> tuple[Annotations, list[Detections]]:
     """Objects (some difficult) and detections near them or anywhere; scores in hundredths, so that ties occur."""
     random = np.random.default_rng(seed)
@@ -72,7 +72,7 @@ def random_set(
         labels = random.integers(0, classes, len(boxes))
         ground_truth.append([(*box, int(label)) for box, label in zip(boxes.tolist(), labels, strict=True)])
         rows: list[Found] = []
-        for _ in range(random.integers(0, found + 1)):
+        for _ in range(random.integers(0, detected + 1)):
             score = int(random.integers(1, 100)) / 100
             if len(boxes) and random.random() < 0.7:
                 pick = random.integers(len(boxes))

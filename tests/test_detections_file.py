@@ -20,7 +20,7 @@ def ground_truth():
 
 
 @pytest.fixture
-def found():
+def detected():
     return [
         detections([(0, 0, 48, 50, CAT, 0.75), (1, 2, 3, 4, DOG, 0.5)]),
         detections([(10.25, 10, 30, 30, DOG, 0.25)]),
@@ -33,12 +33,12 @@ def write_json(path, document):
     return path
 
 
-def written(kind, folder, ground_truth, found):
+def written(kind, folder, ground_truth, detected):
     if kind == "coco":
-        return write_json(folder / "results.json", to_coco_results(ground_truth, found))
+        return write_json(folder / "results.json", to_coco_results(ground_truth, detected))
     if kind == "ours":
-        return write_json(folder / "found.json", to_document(ground_truth, found, model="m"))
-    write_devkit(folder / "devkit", ground_truth, found)
+        return write_json(folder / "found.json", to_document(ground_truth, detected, model="m"))
+    write_devkit(folder / "devkit", ground_truth, detected)
     return {"devkit folder": folder / "devkit", "devkit glob": folder / "devkit" / "comp4_*_*.txt"}[kind]
 
 
@@ -53,24 +53,24 @@ KINDS = ["coco", "ours", "devkit folder", "devkit glob"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_written_is_read_back(kind, tmp_path, ground_truth, found):
-    assert_same(read_detections(written(kind, tmp_path, ground_truth, found), ground_truth), found)
+def test_what_is_written_is_read_back(kind, tmp_path, ground_truth, detected):
+    assert_same(read_detections(written(kind, tmp_path, ground_truth, detected), ground_truth), detected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_evaluation_of_a_file_is_that_of_its_detections(kind, tmp_path):
-    ground_truth, found = random_set(5)
-    read = read_detections(written(kind, tmp_path, ground_truth, found), ground_truth)
+    ground_truth, detected = random_set(5)
+    read = read_detections(written(kind, tmp_path, ground_truth, detected), ground_truth)
     assert evaluate(ground_truth, read).to_json()["per_class"] == pytest.approx(
-        evaluate(ground_truth, found).to_json()["per_class"]
+        evaluate(ground_truth, detected).to_json()["per_class"]
     )
 
 
-def test_one_devkit_file_is_one_class(tmp_path, ground_truth, found):
-    paths = write_devkit(tmp_path, ground_truth, found)
+def test_one_devkit_file_is_one_class(tmp_path, ground_truth, detected):
+    paths = write_devkit(tmp_path, ground_truth, detected)
     assert [path.name for path in paths] == ["comp4_det_test_cat.txt", "comp4_det_test_dog.txt"]
     read = read_detections(paths[0], ground_truth)
-    assert [one.names for one in read] == [["cat"], [], []]
+    assert [of_image.names for of_image in read] == [["cat"], [], []]
 
 
 def test_a_devkit_class_is_the_longest_that_fits(tmp_path):
@@ -85,11 +85,11 @@ def test_best_first_and_equal_scores_in_the_files_order(tmp_path, ground_truth):
     assert read.boxes[:, 0].tolist() == [2, 1, 3]
 
 
-def test_images_without_a_word_are_reported(tmp_path, ground_truth, found):
+def test_images_without_a_word_are_reported(tmp_path, ground_truth, detected):
     notes = []
-    read_detections(written("coco", tmp_path, ground_truth, found), ground_truth, on_note=notes.append)
+    read_detections(written("coco", tmp_path, ground_truth, detected), ground_truth, on_note=notes.append)
     assert notes == ["1 of 3 images are not in results.json: counted as without detections (images/002.jpg)"]
-    read_detections(written("ours", tmp_path, ground_truth, found), ground_truth, on_note=notes.append)
+    read_detections(written("ours", tmp_path, ground_truth, detected), ground_truth, on_note=notes.append)
     assert len(notes) == 1  # our JSON lists images without detections
 
 
@@ -229,9 +229,9 @@ def test_nothing_there(name, tmp_path, ground_truth):
 
 def test_ids_that_are_no_numbers_stay_text(tmp_path):
     ground_truth = annotations([[(0, 0, 50, 50, CAT)]], ids=["BloodImage_00001"])
-    found = [detections([(0, 0, 5, 5, CAT, 0.5)])]
-    assert to_coco_results(ground_truth, found)[0]["image_id"] == "BloodImage_00001"
-    assert_same(read_detections(written("coco", tmp_path, ground_truth, found), ground_truth), found)
+    detected = [detections([(0, 0, 5, 5, CAT, 0.5)])]
+    assert to_coco_results(ground_truth, detected)[0]["image_id"] == "BloodImage_00001"
+    assert_same(read_detections(written("coco", tmp_path, ground_truth, detected), ground_truth), detected)
 
 
 def test_coco_results_leave_out_classes_without_a_number(ground_truth):

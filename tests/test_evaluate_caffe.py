@@ -9,9 +9,9 @@ from caffe_evaluation import detection_evaluate
 def evaluated(box, **settings):
     """One object over 0.1..0.5 of the width and all of the height, one detection of the same class, two classes."""
     ground_truth = np.array([[0, 1, 0, 0.1, 0, 0.5, 1, 0]], np.float32)
-    found = np.array([[0, 1, 0.9, *box]], np.float32)
+    detected = np.array([[0, 1, 0.9, *box]], np.float32)
     return detection_evaluate(
-        ground_truth, found, num_classes=3, iou_threshold=0.5, evaluate_difficult=False, **settings
+        ground_truth, detected, num_classes=3, iou_threshold=0.5, evaluate_difficult=False, **settings
     )
 
 

@@ -86,32 +86,32 @@ def packed(document: dict) -> Annotations:
 def synthetic(ground_truth: Annotations, seed: int, *, stray: int = 20) -> list[Detections]:
     """Detections near the objects, twice over, and `stray` ones anywhere; several inside each crowd region."""
     random = np.random.default_rng(seed)
-    found = []
+    detected = []
     for i in range(len(ground_truth)):
-        mine = ground_truth.ground_truth(i)
+        objects = ground_truth.ground_truth(i)
         width, height = ground_truth.sizes_wh[i]
-        near = np.repeat(mine.boxes_xyxy, 2, axis=0)
+        near = np.repeat(objects.boxes_xyxy, 2, axis=0)
         near = near + random.normal(0, 0.06, near.shape) * np.maximum(near[:, [2, 3, 2, 3]] - near[:, [0, 1, 0, 1]], 1)
         corner = random.uniform(0, 0.8, (stray, 2)) * (width, height)
         anywhere = np.hstack([corner, corner + random.uniform(4, 150, (stray, 2))])
-        inside = [box[[0, 1, 0, 1]] + [2, 2, 22, 22] for box in mine.boxes_xyxy[mine.crowd] for _ in range(3)]
+        inside = [box[[0, 1, 0, 1]] + [2, 2, 22, 22] for box in objects.boxes_xyxy[objects.crowd] for _ in range(3)]
         boxes = np.concatenate([near, anywhere, np.reshape(inside, (-1, 4))])
         boxes = np.round(np.sort(boxes.reshape(-1, 2, 2), axis=1).reshape(-1, 4) * 4) / 4
-        labels = np.concatenate([np.repeat(mine.labels, 2), random.integers(0, 80, stray),
-                                 np.repeat(mine.labels[mine.crowd], 3)])  # fmt: skip
+        labels = np.concatenate([np.repeat(objects.labels, 2), random.integers(0, 80, stray),
+                                 np.repeat(objects.labels[objects.crowd], 3)])  # fmt: skip
         # No two scores of a set are equal: ties are broken by image order, which is the image id's in pycocotools.
         scores = np.sort(random.random(len(boxes)).astype(np.float32))[::-1]
         order = random.permutation(len(boxes))
-        found.append(Detections(boxes[order].astype(np.float32), scores, labels[order], ground_truth.class_names))
-    return found
+        detected.append(Detections(boxes[order].astype(np.float32), scores, labels[order], ground_truth.class_names))
+    return detected
 
 
-def results(ground_truth: Annotations, found: list[Detections]) -> list[dict]:
+def results(ground_truth: Annotations, detected: list[Detections]) -> list[dict]:
     categories = dict(zip(ground_truth.class_names, ground_truth.category_ids, strict=True))
     return [
         {"image_id": int(identity), "category_id": categories[name], "score": float(score),
          "bbox": [float(box[0]), float(box[1]), float(box[2] - box[0]), float(box[3] - box[1])]}
-        for identity, of_image in zip(ground_truth.ids, found, strict=True)
+        for identity, of_image in zip(ground_truth.ids, detected, strict=True)
         for box, score, name in zip(of_image.boxes, of_image.scores, of_image.names, strict=True)
         if name in categories
     ]  # fmt: skip
@@ -123,16 +123,16 @@ def test_equals_pycocotools_on_real_ground_truth(seed, stray):
     document = coco_tiny()
     ground_truth = packed(document)
     assert ground_truth.crowd.any()
-    found = synthetic(ground_truth, seed, stray=stray)
-    numbers, per_class = oracle(document, results(ground_truth, found))
-    ours = evaluate(ground_truth, found)
-    assert ours.protocol == "coco"
-    np.testing.assert_allclose([ours.numbers[name] for name in NUMBERS], numbers, rtol=0, atol=1e-9)
-    assert ours.mean_ap == pytest.approx(numbers[0], rel=0, abs=1e-9)
+    detected = synthetic(ground_truth, seed, stray=stray)
+    numbers, per_class = oracle(document, results(ground_truth, detected))
+    result = evaluate(ground_truth, detected)
+    assert result.protocol == "coco"
+    np.testing.assert_allclose([result.numbers[name] for name in NUMBERS], numbers, rtol=0, atol=1e-9)
+    assert result.mean_ap == pytest.approx(numbers[0], rel=0, abs=1e-9)
     for name, category in zip(ground_truth.class_names, ground_truth.category_ids, strict=True):
         expected = None if per_class[category] < 0 else pytest.approx(per_class[category], rel=0, abs=1e-9)
-        assert ours.per_class[name] == expected
-    assert 0.05 < ours.mean_ap < 0.95  # the comparison is of something
+        assert result.per_class[name] == expected
+    assert 0.05 < result.mean_ap < 0.95  # the comparison is of something
 
 
 def instances(data: Annotations) -> dict:
@@ -159,7 +159,7 @@ def instances(data: Annotations) -> dict:
 def crowded_set(seed: int, *, digits: int = 1) -> tuple[Annotations, list[Detections]]:
     """More than a hundred detections of an image and class, boxes that swallow, equal scores, equal IoUs, all sizes."""
     generator = np.random.default_rng(seed)
-    ground_truth, found = [], []
+    ground_truth, detected = [], []
     for _ in range(5):
         boxes = []
         for x, y in generator.integers(0, 60, (int(generator.integers(0, 20)), 2)).tolist():
@@ -170,27 +170,27 @@ def crowded_set(seed: int, *, digits: int = 1) -> tuple[Annotations, list[Detect
         for x, y in generator.integers(0, 60, (260, 2)).tolist():
             side = int(generator.choice([20, 20, 60, 120]))
             rows.append((x, y, x + side, y + side + 2, int(generator.integers(2)), round(generator.random(), digits)))
-        found.append(detections(rows))
+        detected.append(detections(rows))
     difficult = [bool(flag) for flag in generator.random(sum(map(len, ground_truth))) < 0.1]
-    return annotations(ground_truth, difficult=difficult, format_name="coco"), found
+    return annotations(ground_truth, difficult=difficult, format_name="coco"), detected
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_equals_pycocotools_where_everything_is_crowded_and_tied(seed):
-    data, found = crowded_set(seed)
+    data, detected = crowded_set(seed)
     data = replace(data, areas=data.areas * np.float32(0.9))  # of outlines, which are smaller than their boxes
-    numbers, per_class = oracle(instances(data), results(data, found))
-    ours = evaluate(data, found)
-    np.testing.assert_allclose([ours.numbers[name] for name in NUMBERS], numbers, rtol=0, atol=1e-9)
-    assert list(ours.per_class.values()) == pytest.approx(list(per_class.values()), abs=1e-9)
-    resampled = ResampledEvaluation.of(data, found, "coco").average_precisions(np.ones(len(data), np.int64))
+    numbers, per_class = oracle(instances(data), results(data, detected))
+    result = evaluate(data, detected)
+    np.testing.assert_allclose([result.numbers[name] for name in NUMBERS], numbers, rtol=0, atol=1e-9)
+    assert list(result.per_class.values()) == pytest.approx(list(per_class.values()), abs=1e-9)
+    resampled = ResampledEvaluation.of(data, detected, "coco").average_precisions(np.ones(len(data), np.int64))
     assert resampled == pytest.approx(list(per_class.values()), abs=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_sizes_stay_with_their_objects_when_classes_are_dropped_or_joined(seed):
     """AP of small, medium and large objects after `only_classes`, `subset` and `join` is that of a set made so."""
-    data, found = crowded_set(seed, digits=9)  # without ties, which pycocotools breaks by image id
+    data, detected = crowded_set(seed, digits=9)  # without ties, which pycocotools breaks by image id
     for change in (
         lambda a: only_classes(a, ("dog",)),
         lambda a: relabel(a, {"cat": None}),
@@ -198,19 +198,19 @@ def test_sizes_stay_with_their_objects_when_classes_are_dropped_or_joined(seed):
         lambda a: join([a.subset([4, 2]), only_classes(a.subset([0, 1]), ("dog",))]),
     ):
         changed = change(data)
-        of_images = [found[data.files.index(file)] for file in changed.files]
+        of_images = [detected[data.files.index(file)] for file in changed.files]
         sides = changed.boxes_xyxy[:, 2:] - changed.boxes_xyxy[:, :2]
         assert changed.areas.tolist() == sides.prod(axis=1).tolist()  # as in the set before
         numbers, _ = oracle(instances(changed), results(changed, of_images))
-        ours = evaluate(changed, of_images, "coco").numbers
+        result = evaluate(changed, of_images, "coco").numbers
         expected = [None if value < 0 else pytest.approx(value, rel=0, abs=1e-9) for value in numbers]
-        assert [ours[name] for name in NUMBERS] == expected
+        assert [result[name] for name in NUMBERS] == expected
 
 
 def test_crowd_swallows_and_small_areas_are_absent():
     ground_truth = annotations([[(0, 0, 100, 100, 0), (100, 0, 200, 100, 0)]], crowd=[False, True], format_name="coco")
-    found = [detections([(0, 0, 100, 100, 0, 0.5), (110, 0, 150, 50, 0, 0.9), (150, 0, 190, 50, 0, 0.8)])]
-    result = evaluate(ground_truth, found)
+    detected = [detections([(0, 0, 100, 100, 0, 0.5), (110, 0, 150, 50, 0, 0.9), (150, 0, 190, 50, 0, 0.8)])]
+    result = evaluate(ground_truth, detected)
     assert result.numbers["AP"] == pytest.approx(1)
     assert result.numbers["APs"] is None  # one large ground-truth box: nothing small to find
     assert result.numbers["APl"] == pytest.approx(1)
@@ -224,8 +224,8 @@ def test_crowd_swallows_and_small_areas_are_absent():
 
 def test_an_area_on_the_border_of_two_sizes_belongs_to_both():
     ground_truth = annotations([[(0, 0, 32, 32, 0), (40, 40, 136, 136, 0)]], format_name="coco")
-    found = [detections([(0, 0, 32, 32, 0, 0.9)])]  # the larger one, of 96^2 pixels, is missed
-    numbers = evaluate(ground_truth, found).numbers
+    detected = [detections([(0, 0, 32, 32, 0, 0.9)])]  # the larger one, of 96^2 pixels, is missed
+    numbers = evaluate(ground_truth, detected).numbers
     assert [numbers[name] for name in ("ARs", "ARm", "ARl")] == [1, 0.5, 0]
 
 

@@ -24,21 +24,21 @@ def random_set(seed: int, images: int = 12) -> tuple[list[list[tuple[float, floa
         corners = generator.uniform(0, 100, (int(generator.integers(0, 5)), 2))
         labels = generator.integers(0, 2, len(corners))
         ground_truth.append([(x, y, x + 40, y + 40, int(label)) for (x, y), label in zip(corners, labels, strict=True)])
-    return ground_truth, [bool(one) for one in generator.random(sum(map(len, ground_truth))) < 0.2]
+    return ground_truth, [bool(flag) for flag in generator.random(sum(map(len, ground_truth))) < 0.2]
 
 
 def random_detections(
     ground_truth: Sequence[Sequence[tuple[float, float, float, float, int]]], seed: int, noise: float
 ) -> list[Detections]:
     generator = np.random.default_rng(seed)
-    found = []
+    detected = []
     for image in ground_truth:
         rows = []
         for left, top, right, bottom, label in [*image, (60, 60, 90, 90, 0)]:
             dx, dy = generator.normal(0, noise, 2)
             rows.append((left + dx, top + dy, right + dx, bottom + dy, label, float(generator.random())))
-        found.append(detections(rows))
-    return found
+        detected.append(detections(rows))
+    return detected
 
 
 def repeated(
@@ -57,21 +57,21 @@ def repeated(
 @pytest.mark.parametrize("seed", range(6))
 def test_weights_are_as_good_as_repeated_images(seed: int, protocol: str) -> None:
     ground_truth, difficult = random_set(seed)
-    found = random_detections(ground_truth, seed, noise=8)
+    detected = random_detections(ground_truth, seed, noise=8)
     times = np.random.default_rng(seed).integers(0, 4, len(ground_truth))
     expected = evaluate(
         repeated(ground_truth, difficult, times.tolist()),
-        [each for each, count in zip(found, times, strict=True) for _ in range(count)],
+        [each for each, count in zip(detected, times, strict=True) for _ in range(count)],
         protocol,
     )
-    resampled = ResampledEvaluation.of(annotations(ground_truth, difficult=difficult), found, protocol)
+    resampled = ResampledEvaluation.of(annotations(ground_truth, difficult=difficult), detected, protocol)
     assert resampled.mean_ap(times) == pytest.approx(expected.mean_ap, abs=1e-6)
 
 
 def test_a_model_does_not_differ_from_itself() -> None:
     ground_truth, difficult = random_set(1)
-    found = random_detections(ground_truth, 1, noise=10)
-    result = compare(annotations(ground_truth, difficult=difficult), found, found, resamples=50)
+    detected = random_detections(ground_truth, 1, noise=10)
+    result = compare(annotations(ground_truth, difficult=difficult), detected, detected, resamples=50)
     assert (result.difference, result.low, result.high) == (0, 0, 0)
     assert "no difference that these images show" in str(result)
 
@@ -106,8 +106,8 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 
 
 def test_a_set_without_ground_truth_has_nothing_to_tell_apart() -> None:
-    found = [detections([(1, 1, 9, 9, 0, 0.5)])]
-    assert compare(annotations([[]]), found, found, resamples=5).mean_ap == 0
+    detected = [detections([(1, 1, 9, 9, 0, 0.5)])]
+    assert compare(annotations([[]]), detected, detected, resamples=5).mean_ap == 0
 
 
 def test_an_unknown_protocol_is_refused() -> None:
@@ -117,7 +117,7 @@ def test_an_unknown_protocol_is_refused() -> None:
 
 def test_json_holds_plain_values() -> None:
     ground_truth, _ = random_set(6)
-    found = random_detections(ground_truth, 1, noise=5)
-    document = compare(annotations(ground_truth), found, found, resamples=5).to_json()
+    detected = random_detections(ground_truth, 1, noise=5)
+    document = compare(annotations(ground_truth), detected, detected, resamples=5).to_json()
     assert json.loads(json.dumps(document)) == document
     assert document["interval"] == [0, 0]

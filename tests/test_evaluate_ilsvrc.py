@@ -22,7 +22,7 @@ def test_the_threshold_of_small_objects():
 
 def test_hand_worked_images():
     ground_truth = annotations([[(0, 0, 9, 9, CAT), (100, 100, 139, 139, CAT), (104, 100, 143, 139, CAT)]])
-    found = [
+    detected = [
         detections([
             (0, 0, 19, 19, CAT, 0.9),  # 100 / 400: enough for ten pixels
             (100, 100, 139, 139, CAT, 0.8),
@@ -30,26 +30,26 @@ def test_hand_worked_images():
             (100, 100, 139, 139, CAT, 0.6),  # nothing is left
         ])
     ]  # fmt: skip
-    result = evaluate(ground_truth, found, "ilsvrc")
+    result = evaluate(ground_truth, detected, "ilsvrc")
     assert result.counts["cat"].true_positives == 3
     assert result.per_class == {"cat": pytest.approx(1), "dog": None}
-    assert evaluate(ground_truth, found, "voc12").counts["cat"].true_positives == 1
+    assert evaluate(ground_truth, detected, "voc12").counts["cat"].true_positives == 1
 
 
 def test_difficult_objects_are_not_there():
     ground_truth = annotations([[(0, 0, 50, 50, CAT), (80, 0, 130, 50, CAT)]], difficult=[False, True])
-    found = [detections([(80, 0, 130, 50, CAT, 0.9), (0, 0, 50, 50, CAT, 0.8)])]
-    assert evaluate(ground_truth, found, "ilsvrc").per_class["cat"] == pytest.approx(0.5)
+    detected = [detections([(80, 0, 130, 50, CAT, 0.9), (0, 0, 50, 50, CAT, 0.8)])]
+    assert evaluate(ground_truth, detected, "ilsvrc").per_class["cat"] == pytest.approx(0.5)
 
 
-def reference(ground_truth, found, label):
+def reference(ground_truth, detected, label):
     """One image and class at a time, in plain loops, as the development kit does."""
     rows = []
-    for image, one in enumerate(found):
+    for image, of_image in enumerate(detected):
         here = ground_truth.ground_truth(image)
         wanted = here.boxes_xyxy[(here.labels == label) & ~here.difficult]
         taken = [False] * len(wanted)
-        for box, score, of in zip(one.boxes, one.scores, one.labels, strict=True):
+        for box, score, of in zip(of_image.boxes, of_image.scores, of_image.labels, strict=True):
             if of != label:
                 continue
             best, choice = -1.0, None
@@ -72,17 +72,17 @@ def reference(ground_truth, found, label):
 @settings(deadline=None, max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_plain_loops_find_the_same(seed):
-    ground_truth, found = random_set(seed)
-    matched = MatchedDetections.of(ground_truth, found, ILSVRC)
+    ground_truth, detected = random_set(seed)
+    matched = MatchedDetections.of(ground_truth, detected, ILSVRC)
     for label in range(len(ground_truth.class_names)):
         assert np.count_nonzero(matched.outcomes[matched.of_class(label)] == TRUE_POSITIVE) == reference(
-            ground_truth, found, label
+            ground_truth, detected, label
         )
 
 
 def test_two_models_compare_by_it():
-    ground_truth, found = random_set(3)
-    result = compare(ground_truth, found, found, protocol="ilsvrc", resamples=20)
-    assert result.against == pytest.approx(evaluate(ground_truth, found, "ilsvrc").mean_ap)
+    ground_truth, detected = random_set(3)
+    result = compare(ground_truth, detected, detected, protocol="ilsvrc", resamples=20)
+    assert result.against == pytest.approx(evaluate(ground_truth, detected, "ilsvrc").mean_ap)
     assert result.low == result.high == 0
     assert default_protocol(annotations([[]], format_name="ilsvrc")) == "ilsvrc"

@@ -222,14 +222,14 @@ def slow_coco(boxes, targets, ignored, threshold):
 def test_every_protocol_equals_the_loops_of_its_tool(seed, protocol):
     rules, loops = protocol
     detections, ground_truth, ignored = random_tables(seed)
-    found = match(detections, ground_truth, ignored, rules).outcomes
+    detected = match(detections, ground_truth, ignored, rules).outcomes
     for image in range(3):
         for label in range(2):
             own, objects = (
                 np.flatnonzero((rows.images == image) & (rows.labels == label)) for rows in (detections, ground_truth)
             )
             own = detections.ranked(own)
-            for row, threshold in zip(found, rules.iou_thresholds, strict=True):
+            for row, threshold in zip(detected, rules.iou_thresholds, strict=True):
                 boxes, targets = detections.boxes_xyxy[own], ground_truth.boxes_xyxy[objects]
                 assert row[own].tolist() == list(loops(boxes, targets, ignored[objects], threshold))
 

@@ -16,8 +16,8 @@ from singleshot.evaluate.protocols import evaluate
 CAT, DOG = 0, 1
 
 
-def results_of(ground_truth, found):
-    return per_image_results(MatchedDetections.of(ground_truth, found), found)
+def results_of(ground_truth, detected):
+    return per_image_results(MatchedDetections.of(ground_truth, detected), detected)
 
 
 def table(scores):
@@ -26,13 +26,13 @@ def table(scores):
 
 def test_hand_worked_images():
     ground_truth = annotations([[(0, 0, 10, 10, CAT)], [(0, 0, 20, 20, DOG), (50, 50, 70, 70, CAT)], [], []])
-    found = [
+    detected = [
         detections([(0, 0, 10, 10, CAT, 0.9), (50, 50, 60, 60, CAT, 0.1)]),
         detections([(0, 0, 20, 20, DOG, 0.8), (100, 100, 120, 120, DOG, 0.7), (50, 50, 70, 70, CAT, 0.6)]),
         detections([(0, 0, 10, 10, CAT, 0.65)]),
         detections([(0, 0, 10, 10, CAT, 0.05)]),
     ]
-    images = results_of(ground_truth, found)
+    images = results_of(ground_truth, detected)
     # F1 after 0.9 0.8 0.7 0.65 0.6 of 3 ground-truth boxes: 2/4, 4/5, 4/6, 4/7, 6/8.
     assert images.score_threshold == pytest.approx(0.8)
     assert images.f1 == pytest.approx(4 / 5)
@@ -49,9 +49,9 @@ def test_hand_worked_images():
 
 def test_ignored_ground_truth_and_unknown_classes_do_not_count():
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (20, 20, 40, 40, CAT)]], difficult=[False, True])
-    found = [detections([(20, 20, 40, 40, 0, 0.9), (0, 0, 10, 10, 1, 0.8), (0, 0, 10, 10, 0, 0.7)],
+    detected = [detections([(20, 20, 40, 40, 0, 0.9), (0, 0, 10, 10, 1, 0.8), (0, 0, 10, 10, 0, 0.7)],
                         class_names=("cat", "tram"))]  # fmt: skip
-    only = results_of(ground_truth, found).results[0]
+    only = results_of(ground_truth, detected).results[0]
     assert only.outcomes.tolist() == [IGNORED, IGNORED, TRUE_POSITIVE]
     assert only.f1 == 1
     assert only.ignored.tolist() == [False, True]
@@ -82,8 +82,8 @@ def test_the_score_is_the_best_of_all(rows, missed):
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_the_images_add_up_to_the_set(seed):
-    ground_truth, found = random_set(seed)
-    images = results_of(ground_truth, found)
+    ground_truth, detected = random_set(seed)
+    images = results_of(ground_truth, detected)
     hits = sum(int((r.outcomes == TRUE_POSITIVE).sum()) for r in images.results)
     counted = sum(int((r.outcomes != IGNORED).sum()) for r in images.results)
     positives = int((~ground_truth.difficult).sum())
@@ -108,8 +108,8 @@ def test_nothing_at_all():
 
 
 def test_every_protocol_has_results_per_image():
-    ground_truth, found = random_set(4)
+    ground_truth, detected = random_set(4)
     assert (
-        evaluate(ground_truth, found, "coco").per_image.ordered()
-        == evaluate(ground_truth, found, "voc12").per_image.ordered()
+        evaluate(ground_truth, detected, "coco").per_image.ordered()
+        == evaluate(ground_truth, detected, "voc12").per_image.ordered()
     )

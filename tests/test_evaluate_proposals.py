@@ -29,7 +29,7 @@ CAT, DOG = 0, 1
 
 def test_hand_worked_images():
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (20, 0, 30, 10, DOG)], [(0, 0, 10, 10, CAT)], []])
-    found = [
+    detected = [
         detections([
             (50, 50, 60, 60, CAT, 0.9),
             (0, 0, 10, 10, DOG, 0.8),  # of another class: reached all the same
@@ -39,7 +39,7 @@ def test_hand_worked_images():
         detections([(0, 0, 10, 7, CAT, 0.3)]),  # 0.7
         detections([(0, 0, 1, 1, CAT, 0.3)]),
     ]  # fmt: skip
-    result = evaluate(ground_truth, found, "proposals")
+    result = evaluate(ground_truth, detected, "proposals")
     recall = result.proposals
     assert recall.counts[:4] == (1, 2, 5, 10)
     assert recall.at(0.5)[:3] == pytest.approx([1 / 3, 2 / 3, 1])
@@ -54,15 +54,15 @@ def test_hand_worked_images():
 
 def test_one_proposal_may_reach_several_ground_truth():
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 8, CAT)]])
-    found = [detections([(0, 0, 10, 9, CAT, 0.9)])]
-    assert evaluate(ground_truth, found, "proposals").proposals.at(0.5).tolist() == [1] * len(COUNTS)
+    detected = [detections([(0, 0, 10, 9, CAT, 0.9)])]
+    assert evaluate(ground_truth, detected, "proposals").proposals.at(0.5).tolist() == [1] * len(COUNTS)
 
 
 def test_all_proposals_of_the_largest_image_are_the_last_number():
     ground_truth = annotations([[(0, 0, 10, 10, CAT)]])
     rows = [(50.0, 50, 60, 60, CAT, 1 - i / 4000) for i in range(1419)]
-    found = [detections([*rows, (0, 0, 10, 10, CAT, 0.1)])]
-    recall = evaluate(ground_truth, found, "proposals").proposals
+    detected = [detections([*rows, (0, 0, 10, 10, CAT, 0.1)])]
+    recall = evaluate(ground_truth, detected, "proposals").proposals
     assert recall.counts == (*COUNTS, 1420)
     assert recall.at(0.5).tolist() == [0] * len(COUNTS) + [1]
 
@@ -77,11 +77,11 @@ def test_ground_truth_that_do_not_count_are_left_out():
 
 
 def test_without_ground_truth_or_images_there_is_no_figure():
-    for ground_truth, found in (
+    for ground_truth, detected in (
         (annotations([[]]), [detections([(0, 0, 10, 10, CAT, 0.9)])]),
         (annotations([]), []),
     ):
-        result = evaluate(ground_truth, found, "proposals")
+        result = evaluate(ground_truth, detected, "proposals")
         assert result.proposals is None
         assert result.figure == ("AR100", None)
         json.dumps(result.to_json(), allow_nan=False)
@@ -97,18 +97,18 @@ def test_detections_of_another_number_of_images_are_refused():
         evaluate(annotations([[]]), [], "proposals")
 
 
-def reference(ground_truth, found, threshold, count):
+def reference(ground_truth, detected, threshold, count):
     """Ground-truth box by ground-truth box and box by box."""
     reached, wanted = 0, 0
-    for image, one in enumerate(found):
+    for image, of_image in enumerate(detected):
         here = ground_truth.ground_truth(image)
-        order = sorted(range(len(one)), key=lambda i: -one.scores[i])
+        order = sorted(range(len(of_image)), key=lambda i: -of_image.scores[i])
         for target, difficult in zip(here.boxes_xyxy, here.difficult, strict=True):
             if difficult:
                 continue
             wanted += 1
             for place in order[:count]:
-                box = one.boxes[place]
+                box = of_image.boxes[place]
                 across = max(np.float32(0), min(box[2], target[2]) - max(box[0], target[0]))
                 down = max(np.float32(0), min(box[3], target[3]) - max(box[1], target[1]))
                 areas = [(right - left) * (bottom - top) for left, top, right, bottom in (box, target)]
@@ -120,10 +120,10 @@ def reference(ground_truth, found, threshold, count):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_as_plain_loops(seed):
-    ground_truth, found = random_set(seed)
-    recall = evaluate(ground_truth, found, "proposals").proposals
+    ground_truth, detected = random_set(seed)
+    recall = evaluate(ground_truth, detected, "proposals").proposals
     for threshold in THRESHOLDS:
-        expected = [reference(ground_truth, found, threshold, count) for count in recall.counts]
+        expected = [reference(ground_truth, detected, threshold, count) for count in recall.counts]
         assert recall.at(threshold) == pytest.approx(expected)
 
 
@@ -138,17 +138,19 @@ def test_recall_never_falls_with_the_number_nor_rises_with_the_threshold(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_never_below_cocos_recall_which_hands_a_box_to_one_ground_truth(seed):
-    ground_truth, found = random_set(seed)
-    ours = evaluate(ground_truth, found, "proposals").numbers
-    cocos = evaluate(ground_truth.as_one_class("object"), [one.as_one_class("object") for one in found], "coco").numbers
+    ground_truth, detected = random_set(seed)
+    result = evaluate(ground_truth, detected, "proposals").numbers
+    cocos = evaluate(
+        ground_truth.as_one_class("object"), [of_image.as_one_class("object") for of_image in detected], "coco"
+    ).numbers
     for name in ("AR10", "AR100"):
-        assert cocos[name] - 1e-6 <= ours[name] <= cocos[name] + 0.2
+        assert cocos[name] - 1e-6 <= result[name] <= cocos[name] + 0.2
 
 
 def test_classes_do_not_matter():
-    ground_truth, found = random_set(3)
-    renamed = [replace(one, labels=one.labels * 0, class_names=("thing",)) for one in found]
-    first, second = (evaluate(ground_truth, some, "proposals").to_json() for some in (found, renamed))
+    ground_truth, detected = random_set(3)
+    renamed = [replace(of_image, labels=of_image.labels * 0, class_names=("thing",)) for of_image in detected]
+    first, second = (evaluate(ground_truth, some, "proposals").to_json() for some in (detected, renamed))
     assert first == second
 
 
@@ -178,15 +180,15 @@ def test_a_class_agnostic_model_is_measured_by_its_proposals(
 ) -> None:
     save_network(tmp_path / "model", SSD(replace(MULTIBOX_MOBILENETV2, width=0.25)), card="")
     page = tmp_path / "report.html"
-    found = figures(tmp_path, data, "--model", tmp_path / "model", "--report", page)
-    assert found["protocol"] == "proposals"
-    assert found["mAP"] is None
-    assert found["truths"] == {"object": 2}
-    assert found["detections"] == {"object": 3 * 1420}
-    assert found["proposals"]["counts"][-1] == 1420
-    assert found["proposals"]["a_picture"] == 1420
-    assert found["proposals"]["recall_at_0.5"][-1] == 1  # of so many boxes one fits
-    assert found["AR100"] == found["proposals"]["average_recall"][COUNTS.index(100)]
+    detected = figures(tmp_path, data, "--model", tmp_path / "model", "--report", page)
+    assert detected["protocol"] == "proposals"
+    assert detected["mAP"] is None
+    assert detected["truths"] == {"object": 2}
+    assert detected["detections"] == {"object": 3 * 1420}
+    assert detected["proposals"]["counts"][-1] == 1420
+    assert detected["proposals"]["a_picture"] == 1420
+    assert detected["proposals"]["recall_at_0.5"][-1] == 1  # of so many boxes one fits
+    assert detected["AR100"] == detected["proposals"]["average_recall"][COUNTS.index(100)]
     assert "average recall" in capsys.readouterr().out
     text = page.read_text()
     assert "Recall against the number of proposals" in text
@@ -196,9 +198,9 @@ def test_a_class_agnostic_model_is_measured_by_its_proposals(
 
 def test_any_model_may_be_measured_by_its_proposals(data: Path, tmp_path: Path) -> None:
     save_network(tmp_path / "model", SSD(SSDLITE320_MOBILENETV2.with_input_size(64, 64)), card="")
-    found = figures(tmp_path, data, "--model", tmp_path / "model", "--protocol", "proposals")
-    assert found["proposals"]["counts"] == list(COUNTS)
-    assert 0 < found["proposals"]["a_picture"] <= 200
+    detected = figures(tmp_path, data, "--model", tmp_path / "model", "--protocol", "proposals")
+    assert detected["proposals"]["counts"] == list(COUNTS)
+    assert 0 < detected["proposals"]["a_picture"] <= 200
 
 
 def test_files_of_proposals_need_no_class_of_the_set(data: Path, tmp_path: Path) -> None:

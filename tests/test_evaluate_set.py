@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def detections(folder: Path, **boxes: list[float]) -> Path:
-    found = {"a": ("car", boxes.get("a")), "b": ("cat", boxes.get("b"))}
+    detected = {"a": ("car", boxes.get("a")), "b": ("cat", boxes.get("b"))}
     documents = [
         {
             "file": f"{name}.png",
@@ -35,7 +35,7 @@ def detections(folder: Path, **boxes: list[float]) -> Path:
             "height": 30,
             "detections": [{"box": box, "label": label, "score": 0.9}] if box else [],
         }
-        for name, (label, box) in found.items()
+        for name, (label, box) in detected.items()
         if name in boxes
     ]
     path = folder / "found.json"
@@ -44,9 +44,9 @@ def detections(folder: Path, **boxes: list[float]) -> Path:
 
 
 def test_a_file_of_detections_is_measured_on_the_test_split(data: Path, tmp_path: Path) -> None:
-    found = detections(tmp_path, a=[5, 5, 25, 20], b=[30, 2, 39, 9])
+    detected = detections(tmp_path, a=[5, 5, 25, 20], b=[30, 2, 39, 9])
     out = tmp_path / "deep/figures.json"
-    assert run(["evaluate", str(data), "--detections", str(found), "--json", str(out)]) == 0
+    assert run(["evaluate", str(data), "--detections", str(detected), "--json", str(out)]) == 0
     figures = json.loads(out.read_text())
     assert figures["protocol"] == "voc07"
     assert figures["per_class"] == {"car": 1.0, "cat": 0.0}
@@ -54,9 +54,9 @@ def test_a_file_of_detections_is_measured_on_the_test_split(data: Path, tmp_path
 
 
 def test_a_class_without_ground_truth_is_null_and_no_part_of_the_mean(data: Path, tmp_path: Path) -> None:
-    found = detections(tmp_path, b=[2, 2, 30, 28])
+    detected = detections(tmp_path, b=[2, 2, 30, 28])
     out = tmp_path / "figures.json"
-    arguments = ["evaluate", str(data), "--detections", str(found), "--split", "val", "--json", str(out)]
+    arguments = ["evaluate", str(data), "--detections", str(detected), "--split", "val", "--json", str(out)]
     assert run([*arguments, "--protocol", "voc12", "--report", str(tmp_path / "report.html")]) == 0
     figures = json.loads(out.read_text())
     assert figures["per_class"] == {"car": None, "cat": 1.0}

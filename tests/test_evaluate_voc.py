@@ -38,9 +38,9 @@ def test_the_envelope_lifts_a_dip_and_the_plain_sum_does_not():
     assert average_precision(example, "Integral") == pytest.approx(0.5 * 1 / 2 + 0.5 * 2 / 3)
 
 
-@pytest.mark.parametrize(("found", "points"), [(7, 7), (9, 9), (3, 4), (6, 7), (8, 9), (10, 11)])
-def test_float32_recall_of_seven_or_nine_tenths_misses_its_point(found, points):
-    assert average_precision(curve([1] * found, 10), "11point") == pytest.approx(points / 11, abs=1e-12)
+@pytest.mark.parametrize(("detected", "points"), [(7, 7), (9, 9), (3, 4), (6, 7), (8, 9), (10, 11)])
+def test_float32_recall_of_seven_or_nine_tenths_misses_its_point(detected, points):
+    assert average_precision(curve([1] * detected, 10), "11point") == pytest.approx(points / 11, abs=1e-12)
 
 
 @pytest.mark.parametrize("version", ["11point", "MaxIntegral", "Integral"])
@@ -67,11 +67,11 @@ def test_average_precision_equals_the_textbook_loop(hits, missed):
 
 def test_hand_worked_set():
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (50, 50, 70, 70, CAT)], [(0, 0, 20, 20, DOG)]])
-    found = [
+    detected = [
         detections([(0, 0, 10, 10, CAT, 0.9), (0, 0, 10, 11, CAT, 0.8), (50, 50, 70, 65, CAT, 0.7)]),
         detections([(0, 0, 20, 9, DOG, 0.6)]),
     ]
-    result = evaluate_voc(ground_truth, found, protocol="voc12")
+    result = evaluate_voc(ground_truth, detected, protocol="voc12")
     assert result.per_class["cat"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)  # the second hit on one cat is a miss
     assert result.per_class["dog"] == 0  # IoU 0.45
     assert result.mean_ap == pytest.approx((5 / 6) / 2)
@@ -91,15 +91,15 @@ def test_overlap_at_the_threshold_is_a_hit():
 def test_a_second_hit_is_not_passed_on_to_the_second_best_ground_truth():
     # Both detections overlap the left object most; the second also overlaps the free right object by more than 0.5.
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (3, 0, 13, 10, CAT)]])
-    found = [detections([(0, 0, 10, 10, CAT, 0.9), (1, 0, 11, 10, CAT, 0.8)])]
-    assert evaluate_voc(ground_truth, found).counts["cat"].true_positives == 1
+    detected = [detections([(0, 0, 10, 10, CAT, 0.9), (1, 0, 11, 10, CAT, 0.8)])]
+    assert evaluate_voc(ground_truth, detected).counts["cat"].true_positives == 1
 
 
 @pytest.mark.parametrize(("difficult", "hits"), [([True, False], 0), ([False, True], 1)])
 def test_equal_overlaps_go_to_the_first_ground_truth(difficult, hits):
     ground_truth = annotations([[(0, 0, 10, 10, CAT), (0, 0, 10, 10, CAT)]], difficult=difficult)
-    found = [detections([(0, 0, 10, 10, CAT, 0.9), (0, 0, 10, 10, CAT, 0.8)])]
-    assert evaluate_voc(ground_truth, found).counts["cat"].true_positives == hits
+    detected = [detections([(0, 0, 10, 10, CAT, 0.9), (0, 0, 10, 10, CAT, 0.8)])]
+    assert evaluate_voc(ground_truth, detected).counts["cat"].true_positives == hits
 
 
 def test_the_other_class_does_not_matter():
@@ -111,9 +111,9 @@ def test_the_other_class_does_not_matter():
 
 def test_difficult_and_crowd_ground_truth_are_neither_found_nor_missed():
     images = [[(0, 0, 10, 10, CAT), (20, 20, 40, 40, CAT), (60, 60, 90, 90, CAT)]]
-    found = [detections([(20, 20, 40, 40, CAT, 0.9), (60, 60, 90, 90, CAT, 0.8), (0, 0, 10, 10, CAT, 0.7)])]
+    detected = [detections([(20, 20, 40, 40, CAT, 0.9), (60, 60, 90, 90, CAT, 0.8), (0, 0, 10, 10, CAT, 0.7)])]
     ignoring = annotations(images, difficult=[False, True, False], crowd=[False, False, True])
-    result = evaluate_voc(ignoring, found, protocol="voc12")
+    result = evaluate_voc(ignoring, detected, protocol="voc12")
     assert result.per_class["cat"] == 1
     assert (result.counts["cat"].ground_truth, result.counts["cat"].ignored) == (1, 2)
 
@@ -135,27 +135,27 @@ def test_boxes_without_area_are_no_ground_truth():
 
 def test_plus_one_counts_both_edges():
     ground_truth = annotations([[(0, 0, 9, 9, CAT)]])
-    found = [detections([(0, 0, 9, 4, CAT, 0.9)])]  # 10 x 5 of 10 x 10 pixels with both edges, else 9 x 4 of 9 x 9
-    assert evaluate_voc(ground_truth, found, plus_one=True).mean_ap == 1
-    assert evaluate_voc(ground_truth, found).mean_ap == 0
+    detected = [detections([(0, 0, 9, 4, CAT, 0.9)])]  # 10 x 5 of 10 x 10 pixels with both edges, else 9 x 4 of 9 x 9
+    assert evaluate_voc(ground_truth, detected, plus_one=True).mean_ap == 1
+    assert evaluate_voc(ground_truth, detected).mean_ap == 0
 
 
 # ---------------------------------------------------------------- laws
 
 
-def slow_outcomes(ground_truth, found, label, threshold):
+def slow_outcomes(ground_truth, detected, label, threshold):
     """detection_evaluate_layer.cpp as loops: (score, hit) of each detection of a class that counts, best first."""
     outcomes = []
-    for image, result in enumerate(found):
-        mine = ground_truth.ground_truth(image)
-        wanted = [i for i in range(len(mine)) if mine.labels[i] == label]
+    for image, result in enumerate(detected):
+        objects = ground_truth.ground_truth(image)
+        wanted = [i for i in range(len(objects)) if objects.labels[i] == label]
         taken = set()
         for row in sorted(range(len(result)), key=lambda i: -result.scores[i]):
             if result.labels[row] != label:
                 continue
             best, best_overlap = None, -1.0
             for i in wanted:
-                a, b = mine.boxes_xyxy[i].astype(float), result.boxes[row].astype(float)
+                a, b = objects.boxes_xyxy[i].astype(float), result.boxes[row].astype(float)
                 width = min(a[2], b[2]) - max(a[0], b[0])
                 height = min(a[3], b[3]) - max(a[1], b[1])
                 common = max(width, 0) * max(height, 0)
@@ -164,7 +164,7 @@ def slow_outcomes(ground_truth, found, label, threshold):
                     best, best_overlap = i, overlap
             if best is None or best_overlap < threshold:
                 outcomes.append((result.scores[row], False))
-            elif not mine.difficult[best]:
+            elif not objects.difficult[best]:
                 outcomes.append((result.scores[row], best not in taken))
                 taken.add(best)
     return sorted(outcomes, key=lambda outcome: -outcome[0])
@@ -173,14 +173,14 @@ def slow_outcomes(ground_truth, found, label, threshold):
 @settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, threshold=st.sampled_from([0.3, 0.5, 0.75]))
 def test_equals_the_slow_loop(seed, threshold):
-    ground_truth, found = random_set(seed)
-    result = evaluate_voc(ground_truth, found, iou_threshold=threshold)
+    ground_truth, detected = random_set(seed)
+    result = evaluate_voc(ground_truth, detected, iou_threshold=threshold)
     for label, name in enumerate(ground_truth.class_names):
         positives = int(((ground_truth.labels == label) & ~ground_truth.difficult).sum())
         if positives == 0:
             assert result.per_class[name] is None
             continue
-        expected = curve([hit for _, hit in slow_outcomes(ground_truth, found, label, threshold)], positives)
+        expected = curve([hit for _, hit in slow_outcomes(ground_truth, detected, label, threshold)], positives)
         np.testing.assert_array_equal(result.curves[name].recall, expected[0])
         np.testing.assert_array_equal(result.curves[name].precision, expected[1])
         assert result.per_class[name] == average_precision(expected, "11point")
@@ -191,52 +191,53 @@ def test_equals_the_slow_loop(seed, threshold):
 def test_perfect_detections_give_one(protocol, seed):
     ground_truth, _ = random_set(seed)
     ground_truth = replace(ground_truth, difficult=np.zeros(len(ground_truth.labels), bool))
-    found = [
+    detected = [
         detections([(*box, int(label), 0.5) for box, label in zip(t.boxes_xyxy, t.labels, strict=True)],
                    class_names=ground_truth.class_names)
         for t in map(ground_truth.ground_truth, range(len(ground_truth)))
     ]  # fmt: skip
-    assert evaluate(ground_truth, found, protocol).mean_ap == pytest.approx(1, abs=1e-6)
+    assert evaluate(ground_truth, detected, protocol).mean_ap == pytest.approx(1, abs=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS, protocol=st.sampled_from(["voc07", "voc12"]))
 def test_a_last_false_positive_changes_nothing(seed, protocol):
-    ground_truth, found = random_set(seed)
+    ground_truth, detected = random_set(seed)
     more = detections([(0, 0, 1, 1, 0, 0.0)], class_names=ground_truth.class_names)
     appended = replace(
-        found[0], **{k: np.concatenate([getattr(found[0], k), getattr(more, k)]) for k in ("boxes", "scores", "labels")}
+        detected[0],
+        **{k: np.concatenate([getattr(detected[0], k), getattr(more, k)]) for k in ("boxes", "scores", "labels")},
     )
     assert (
-        evaluate(ground_truth, [appended, *found[1:]], protocol).per_class
-        == evaluate(ground_truth, found, protocol).per_class
+        evaluate(ground_truth, [appended, *detected[1:]], protocol).per_class
+        == evaluate(ground_truth, detected, protocol).per_class
     )
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
 def test_the_order_of_images_and_of_detections_does_not_matter(seed):
-    ground_truth, found = random_set(seed)
+    ground_truth, detected = random_set(seed)
     random = np.random.default_rng(seed)
     # Scores without ties: with ties the order is part of the rules.
-    for result in found:
+    for result in detected:
         result.scores[:] = random.random(len(result))
     order = random.permutation(len(ground_truth)).tolist()
     shuffled = []
     for i in order:
-        rows = random.permutation(len(found[i]))
-        shuffled.append(replace(found[i], boxes=found[i].boxes[rows], scores=found[i].scores[rows],
-                                labels=found[i].labels[rows]))  # fmt: skip
+        rows = random.permutation(len(detected[i]))
+        shuffled.append(replace(detected[i], boxes=detected[i].boxes[rows], scores=detected[i].scores[rows],
+                                labels=detected[i].labels[rows]))  # fmt: skip
     assert (
         evaluate(ground_truth.subset(order), shuffled, "voc07").per_class
-        == evaluate(ground_truth, found, "voc07").per_class
+        == evaluate(ground_truth, detected, "voc07").per_class
     )
 
 
 def test_only_the_order_of_scores_matters():
-    ground_truth, found = random_set(3)
-    squared = [replace(result, scores=result.scores**2) for result in found]
-    assert evaluate(ground_truth, squared, "voc12").per_class == evaluate(ground_truth, found, "voc12").per_class
+    ground_truth, detected = random_set(3)
+    squared = [replace(result, scores=result.scores**2) for result in detected]
+    assert evaluate(ground_truth, squared, "voc12").per_class == evaluate(ground_truth, detected, "voc12").per_class
 
 
 # ---------------------------------------------------------------- names, edges and errors
@@ -244,8 +245,8 @@ def test_only_the_order_of_scores_matters():
 
 def test_classes_are_matched_by_name_and_unknown_ones_counted():
     ground_truth = annotations([[(0, 0, 10, 10, DOG)]])
-    found = [detections([(0, 0, 10, 10, 0, 0.9), (0, 0, 9, 9, 1, 0.8)], class_names=("dog", "tram"))]
-    result = evaluate(ground_truth, found)
+    detected = [detections([(0, 0, 10, 10, 0, 0.9), (0, 0, 9, 9, 1, 0.8)], class_names=("dog", "tram"))]
+    result = evaluate(ground_truth, detected)
     assert result.per_class == {"cat": None, "dog": 1}
     assert result.unknown_classes == {"tram": 1}
 

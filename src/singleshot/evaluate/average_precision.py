@@ -17,6 +17,8 @@ from singleshot.shapes import Bool, Float, Float32
 ApVersion = Literal["11point", "MaxIntegral", "Integral"]
 AP_VERSIONS: dict[str, ApVersion] = {"voc07": "11point", "voc12": "MaxIntegral", "ilsvrc": "MaxIntegral"}
 """How the protocols of one IoU threshold make an average precision of a curve."""
+COCO_RECALLS = np.linspace(0, 1, 101)
+"""Where COCO reads a curve."""
 Curve = tuple["Float32[np.ndarray, ' n']", "Float32[np.ndarray, ' n']"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from singleshot.evaluate.average_precision import mean_of_present
+from singleshot.evaluate.average_precision import COCO_RECALLS, mean_of_present
 from singleshot.evaluate.evaluation import ClassCounts, ClassCurve, Evaluation
 from singleshot.evaluate.matching import (
     COCO,
@@ -19,7 +19,6 @@ from singleshot.evaluate.matching import (
 from singleshot.shapes import Bool, Float, Int8
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-RECALLS = np.linspace(0, 1, 101)
 AREAS = np.array([(0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10)])
 """Of all objects, and of small, medium and large ones, in pixels; both ends belong to a range."""
 LIMITS = (1, 10, 100)
@@ -49,13 +48,13 @@ def evaluate_coco(matched: MatchedDetections) -> Evaluation:
         positives = (of_class & ~ignored).sum(axis=1)
         of_rows = outcomes[:, :, rows]
         for place, limit in enumerate(LIMITS):
-            found = (of_rows[:, :, ranks[rows] < limit] == TRUE_POSITIVE).sum(axis=2)
-            recall[place, label] = np.where(positives > 0, found.T / np.maximum(positives, 1), np.nan).T
+            correct = (of_rows[:, :, ranks[rows] < limit] == TRUE_POSITIVE).sum(axis=2)
+            recall[place, label] = np.where(positives > 0, correct.T / np.maximum(positives, 1), np.nan).T
         for area in np.flatnonzero(positives):
             precision, scores = interpolated(of_rows[area], matched.detections.scores[rows], int(positives[area]))
             ap[label, area] = precision.mean(axis=1)
             if area == 0:
-                curves[name] = ClassCurve(RECALLS, precision[0], scores[0])
+                curves[name] = ClassCurve(COCO_RECALLS, precision[0], scores[0])
         correct = int((of_rows[0, 0] == TRUE_POSITIVE).sum())
         counts[name] = ClassCounts(int((of_class & ~crowd).sum()), int((of_class & crowd).sum()), len(rows), correct)
     per_class = {
@@ -99,20 +98,20 @@ def _outcomes(
 def interpolated(
     outcomes: Int8[np.ndarray, "T n"], scores: Float[np.ndarray, " n"], positives: int
 ) -> tuple[Float[np.ndarray, "T 101"], Float[np.ndarray, "T 101"]]:
-    """The best precision at each of `RECALLS` or beyond, and the score at which that recall is reached; 0 where never.
+    """The best precision at each of `COCO_RECALLS` or beyond, and the score at which that recall is reached; 0 where never.
 
     Args:
         outcomes: of a class's detections, best score first.
-        scores: theirs.
+        scores: of these detections.
         positives: objects to find, at least 1.
     """
-    precision, at_scores = np.zeros((len(outcomes), len(RECALLS))), np.zeros((len(outcomes), len(RECALLS)))
+    precision, at_scores = np.zeros((len(outcomes), len(COCO_RECALLS))), np.zeros((len(outcomes), len(COCO_RECALLS)))
     shown = np.cumsum(outcomes != IGNORED, axis=1)
     for row, outcome in enumerate(outcomes):
         places = np.flatnonzero(outcome == TRUE_POSITIVE)
-        found = np.arange(1, len(places) + 1)
-        envelope = np.maximum.accumulate((found / shown[row, places])[::-1])[::-1]
-        at = np.searchsorted(found / positives, RECALLS, side="left")
+        so_far = np.arange(1, len(places) + 1)
+        envelope = np.maximum.accumulate((so_far / shown[row, places])[::-1])[::-1]
+        at = np.searchsorted(so_far / positives, COCO_RECALLS, side="left")
         reached = at < len(places)
         precision[row, reached], at_scores[row, reached] = envelope[at[reached]], scores[places[at[reached]]]
     at_scores[:, 0] = scores.max(initial=0)  # a recall of 0 is reached by the first detection, whatever it is

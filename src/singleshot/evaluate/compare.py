@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 
 from singleshot.errors import UnknownNameError
-from singleshot.evaluate.average_precision import AP_VERSIONS, at_recalls, average_precision, mean_of_present
+from singleshot.evaluate.average_precision import (
+    AP_VERSIONS,
+    COCO_RECALLS,
+    at_recalls,
+    average_precision,
+    mean_of_present,
+)
 from singleshot.evaluate.matching import COCO, IGNORED, ILSVRC, TRUE_POSITIVE, VOC, MatchedDetections
 from singleshot.shapes import Bool, Int64
 from singleshot.types import Annotations, Detections
 
 RESAMPLES = 2000
 LEVEL = 0.95
-COCO_RECALLS = np.linspace(0, 1, 101)
 PROTOCOLS = (*AP_VERSIONS, "coco")
 
 

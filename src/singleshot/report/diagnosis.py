@@ -110,7 +110,7 @@ def _kinds(diagnosis: Diagnosis) -> list[tuple[str, Markup, Markup | None]]:
     charts = []
     for trend in diagnosis.trends:
         places = np.arange(len(trend.multiples), dtype=float)
-        found = [Series("found", places, trend.found), Series("found, IoU 0.1", places, trend.touched, faint=True)]
+        found = [Series("found", places, trend.recall), Series("found, IoU 0.1", places, trend.weak_recall, faint=True)]
         chart = stacked_chart(
             _shares(trend.counts, [0, *wrong], first=0),
             [f"{multiple:g}" for multiple in trend.multiples],

@@ -124,8 +124,8 @@ class ErrorTrend:
         name: of the classes, for people.
         multiples: how many detections of a class are taken, as multiples of its objects.
         counts: detections of each of `KINDS` among these, (D, 5).
-        found: share of the objects found by these, at IoU 0.5.
-        touched: likewise at 0.1.
+        recall: share of the objects found by these, at IoU 0.5.
+        weak_recall: likewise at 0.1.
         numbers: how many of the highest-scoring errors are taken.
         errors: of each error type among them, (N, 4).
     """
@@ -133,8 +133,8 @@ class ErrorTrend:
     name: str
     multiples: tuple[float, ...]
     counts: Int64[np.ndarray, "D 5"]
-    found: Float[np.ndarray, " D"]
-    touched: Float[np.ndarray, " D"]
+    recall: Float[np.ndarray, " D"]
+    weak_recall: Float[np.ndarray, " D"]
     numbers: tuple[int, ...]
     errors: Int64[np.ndarray, "N 4"]
 
@@ -161,20 +161,20 @@ def error_trends(
 
 def _trend(matched: MatchedDetections, types: ErrorTypes, name: str, labels: list[int]) -> ErrorTrend:
     counts = np.zeros((len(MULTIPLES), len(KINDS)), np.int64)
-    found, touched = np.zeros(len(MULTIPLES)), np.zeros(len(MULTIPLES))
+    recall, weak_recall = np.zeros(len(MULTIPLES)), np.zeros(len(MULTIPLES))
     for label in labels:
         rows = matched.of_class(label)
         rows = rows[types.kinds[rows] != UNCOUNTED]
         for place, multiple in enumerate(MULTIPLES):
             best = rows[: max(1, round(multiple * int(types.ground_truth[label])))]
             counts[place] += np.bincount(types.kinds[best], minlength=len(KINDS))
-            found[place] += np.count_nonzero(types.kinds[best] == CORRECT)
-            touched[place] += np.count_nonzero(types.touches[best])
+            recall[place] += np.count_nonzero(types.kinds[best] == CORRECT)
+            weak_recall[place] += np.count_nonzero(types.touches[best])
     total = max(1, int(types.ground_truth[labels].sum()))
     wrong = np.flatnonzero(np.isin(matched.detections.labels, labels) & (types.kinds > CORRECT))
     surest = types.kinds[matched.detections.ranked(wrong)]
     numbers = tuple(number for number in NUMBERS if number <= len(surest))
     of_number = [np.bincount(surest[:number], minlength=len(KINDS))[1:] for number in numbers]
     return ErrorTrend(
-        name, MULTIPLES, counts, found / total, touched / total, numbers, np.array(of_number).reshape(-1, 4)
+        name, MULTIPLES, counts, recall / total, weak_recall / total, numbers, np.array(of_number).reshape(-1, 4)
     )
