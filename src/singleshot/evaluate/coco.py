@@ -98,7 +98,7 @@ def _outcomes(
 def interpolated(
     outcomes: Int8[np.ndarray, "T n"], scores: Float[np.ndarray, " n"], positives: int
 ) -> tuple[Float[np.ndarray, "T 101"], Float[np.ndarray, "T 101"]]:
-    """The best precision at each of `COCO_RECALLS` or beyond, and the score at which that recall is reached; 0 where never.
+    """The best precision at each of `COCO_RECALLS` or beyond, and the score where that recall is reached; else 0.
 
     Args:
         outcomes: of a class's detections, best score first.
