@@ -54,7 +54,7 @@ def test_it_is_resumed_to_the_weights_that_version_010_would_have_reached(data: 
 
 def test_it_is_not_resumed_with_another_setting(data: Path, tmp_path: Path) -> None:
     run = shutil.copytree(BEFORE / "run", tmp_path / "run")
-    with pytest.raises(RequestError, match="ema_decay was 0.99, is 0.5"):
+    with pytest.raises(RequestError, match=r"ema_decay was 0\.99, is 0\.5"):
         train_command([str(data)], replace(options(run), overrides=("ema_decay=0.5",)), base=TINY)
 
 
