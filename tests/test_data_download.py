@@ -15,7 +15,7 @@ import pytest
 
 from singleshot.cli.main import run
 from singleshot.data import download as downloading
-from singleshot.data.download import DOWNLOADS, RECORDED, Archive, Source, download, fetch, unpack
+from singleshot.data.download import DOWNLOADS, RECORDED, Archive, PublicSet, download, fetch, unpack
 from singleshot.errors import DataError, DownloadError, HashError, MachineError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -143,17 +143,19 @@ def zip_of(files: dict[str, bytes]) -> bytes:
 
 
 @pytest.fixture
-def sources(server: Server) -> dict[str, Source]:
+def sources(server: Server) -> dict[str, PublicSet]:
     server.files = {"v.tar": tar_of({"kit/V/a.txt": b"a"}), "c.zip": zip_of({"annotations/i.json": b"{}"})}
     md5 = hashlib.md5(server.files["v.tar"], usedforsecurity=False).hexdigest()
     return {
-        "v": Source((Archive(address(server, "v.tar"), md5),), "kit/V", "", 1e-6, ""),
-        "c": Source((Archive(address(server, "c.zip")),), "c", "c", 1e-6, ""),
-        "large": Source((), "l", "", 1e9, ""),
+        "v": PublicSet((Archive(address(server, "v.tar"), md5),), "kit/V", "", 1e-6, ""),
+        "c": PublicSet((Archive(address(server, "c.zip")),), "c", "c", 1e-6, ""),
+        "large": PublicSet((), "l", "", 1e9, ""),
     }
 
 
-def test_a_set_is_fetched_checked_and_unpacked_once(server: Server, sources: dict[str, Source], tmp_path: Path) -> None:
+def test_a_set_is_fetched_checked_and_unpacked_once(
+    server: Server, sources: dict[str, PublicSet], tmp_path: Path
+) -> None:
     assert download("v", tmp_path, sources=sources) == tmp_path / "kit/V"
     assert (tmp_path / "kit/V/a.txt").read_bytes() == b"a"
     assert not (tmp_path / "v.tar").exists()
@@ -169,7 +171,7 @@ def test_a_set_is_fetched_checked_and_unpacked_once(server: Server, sources: dic
         download("voc2006", tmp_path)
 
 
-def test_another_content_is_deleted_and_refused(server: Server, sources: dict[str, Source], tmp_path: Path) -> None:
+def test_another_content_is_deleted_and_refused(server: Server, sources: dict[str, PublicSet], tmp_path: Path) -> None:
     good = server.files["v.tar"]
     server.files["v.tar"] = good[:-1] + b"x"
     with pytest.raises(HashError, match="it was deleted"):
@@ -226,7 +228,7 @@ def test_damaged_and_huge_archives_are_refused(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_command(
-    sources: dict[str, Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sources: dict[str, PublicSet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(downloading, "DOWNLOADS", {**DOWNLOADS, **sources})
     assert run(["data", "download", "v", "--out", str(tmp_path / "d")]) == 0

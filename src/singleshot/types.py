@@ -16,7 +16,9 @@ import numpy as np
 from singleshot.errors import RequestError
 from singleshot.shapes import Bool, Float32, Int64, UInt8
 
-ARRAYS = ("sizes_wh", "starts", "boxes_xyxy", "labels", "difficult", "crowd", "areas")
+BOX_ARRAYS = ("boxes_xyxy", "labels", "difficult", "crowd", "areas")
+"""The fields of `Annotations` with a row for each object."""
+ARRAYS = ("sizes_wh", "starts", *BOX_ARRAYS)
 TEXTS = ("files", "ids")
 """The fields of `Annotations` that grow with the set."""
 
@@ -120,21 +122,13 @@ class Annotations:
         """The same set with only these images, in this order."""
         pieces = [np.arange(self.starts[i], self.starts[i + 1]) for i in indices]
         rows = np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
-        counts = [len(piece) for piece in pieces]
-        return Annotations(
-            format=self.format,
-            root=self.root,
+        return replace(
+            self,
             files=tuple(self.files[i] for i in indices),
             ids=tuple(self.ids[i] for i in indices),
-            class_names=self.class_names,
-            category_ids=self.category_ids,
             sizes_wh=self.sizes_wh[list(indices)].reshape(-1, 2),
-            starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            boxes_xyxy=self.boxes_xyxy[rows],
-            labels=self.labels[rows],
-            difficult=self.difficult[rows],
-            crowd=self.crowd[rows],
-            areas=self.areas[rows],
+            starts=np.cumsum([0, *(len(piece) for piece in pieces)]).astype(np.int64),
+            **{name: getattr(self, name)[rows] for name in BOX_ARRAYS},
         )
 
 

@@ -1,4 +1,7 @@
-"""Pack objects into flat arrays as they are read, so that a set of a million boxes keeps no Python object a box."""
+"""What a reader of annotations returns, and the builder that every reader fills.
+
+The builder appends to flat arrays: a set of a million boxes needs no Python object for each box.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from singleshot.types import Annotations
 
 @dataclass(frozen=True, eq=False)
 class ReadResult:
-    """What a reader found: the ground-truth boxes, bad boxes included, and the faults that it met on the way.
+    """What a reader returns: the ground truth, degenerate boxes included, and the faults of the files.
 
     Attributes:
-        annotations: every image and every object that could be understood.
-        object_numbers: (M,) int32, which object of its image each box is, from 1, counting also those left out.
-        faults: what could not be understood or does not fit together.
+        annotations: every image and every object that could be parsed.
+        object_numbers: (M,) int32, which object of its image each box is, from 1; malformed objects count.
+        faults: what could not be parsed or does not fit together.
     """
 
     annotations: Annotations
@@ -36,9 +39,9 @@ class ReadResult:
 
 
 class AnnotationBuilder:
-    """Collects images and the ground-truth boxes of the latest image; `finish` gives the annotations.
+    """Collects images, and objects of the image that was added last; `finish` returns the annotations.
 
-    Class names are numbered as they come; `finish` renumbers them into the order that the reader wants.
+    Class names are numbered as they come; `finish` renumbers them into the order that the reader gives.
     """
 
     def __init__(self) -> None:
@@ -54,7 +57,7 @@ class AnnotationBuilder:
         self._numbers = array("i")
 
     def add_image(self, file: str, identity: str, *, width: int, height: int) -> None:
-        """Begin the next image; sizes are 0 where the format states none."""
+        """Add an image; width and height are 0 where the format does not state them."""
         self.files.append(file)
         self.ids.append(identity)
         self._sizes.extend((width, height))
@@ -70,15 +73,15 @@ class AnnotationBuilder:
         crowd: bool = False,
         area: float | None = None,
     ) -> None:
-        """Add a ground-truth box, pixels, to the latest image.
+        """Add a ground-truth box to the image that was added last.
 
         Args:
-            box_xyxy: as the file states it, however wrong.
+            box_xyxy: in pixels, as the file states it (degenerate boxes, too).
             name: its class.
             number: which object of its image it is, from 1.
             difficult: see `Annotations`.
             crowd: likewise.
-            area: as the file states it; left out, the box's own.
+            area: as the file states it; None: the box's area.
         """
         left, top, right, bottom = box_xyxy
         self._boxes.extend((left, top, right, bottom))
@@ -97,7 +100,7 @@ class AnnotationBuilder:
         class_names: Sequence[str],
         category_ids: Sequence[int] | None = None,
     ) -> ReadResult:
-        """The reading, labels numbered by `class_names`, which must hold every name that was added."""
+        """The result; labels index `class_names`, which must hold every name that was added."""
         position = {name: label for label, name in enumerate(class_names)}
         renumber = np.array([position[name] for name in self.class_numbers], np.int64)
         labels = np.array(self._labels, np.int64)

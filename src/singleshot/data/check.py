@@ -27,13 +27,13 @@ from singleshot.types import Annotations
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
-        images: how many different images were looked at.
-        boxes: and how many boxes on them.
-        splits: images of each split; one nameless split where the set has none.
-        faults: everything found, those of one kind together, in the order of the images.
+        images: number of different images that were decoded.
+        boxes: number of their boxes.
+        splits: number of images of each split; a single split named "" where the set has no splits.
+        faults: all faults, grouped by kind, in the order of the images.
     """
 
     images: int
@@ -43,10 +43,7 @@ class CheckReport:
 
     def by_kind(self) -> dict[str, list[Fault]]:
         """The faults of each kind."""
-        found: dict[str, list[Fault]] = {}
-        for fault in self.faults:
-            found.setdefault(fault.kind, []).append(fault)
-        return found
+        return _grouped(self.faults)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as `ssd data check --json` writes them."""
@@ -70,8 +67,8 @@ class CheckReport:
 
 
 @dataclass(frozen=True)
-class _Image:
-    """What decoding one image told: its size and the hash of its bytes, or why it failed, and a warning."""
+class _DecodedImage:
+    """Size of a decoded image and hash of its bytes, or the error message; the decoder's warning, if any."""
 
     size_wh: tuple[int, int] = (0, 0)
     digest: bytes = b""
@@ -86,16 +83,17 @@ def check(
     class_names: Sequence[str] | None = None,
     on_image: Callable[[int], None] = lambda _done: None,
 ) -> CheckReport:
-    """Look at every annotation and decode every image, on all cores.
+    """Check every annotation and decode every image, on all cores.
 
     Args:
-        data: one set, or several that will be joined (files are then named with their set).
-        split: look at this split only; left out, at all of them and at what they share.
-        class_names: the classes there may be; left out, any.
-        on_image: called with the number of images decoded.
+        data: one set, or several (faults then name the set, too).
+        split: check this split only; None: all splits, and the images that they share.
+        class_names: the allowed classes; None: any.
+        on_image: called with the number of images decoded so far.
 
     Raises:
-        RequestError, DataError: there is no set to look at.
+        RequestError: no such path, format or split.
+        DataError: no set is given, or a set is empty.
     """
     paths = [data] if isinstance(data, (str, Path)) else list(data)
     reports = [_check_one(Path(path), split, class_names, on_image) for path in paths]
@@ -115,38 +113,42 @@ def check(
 def _check_one(
     path: Path, split: str | None, class_names: Sequence[str] | None, on_image: Callable[[int], None]
 ) -> CheckReport:
-    readings = read_splits(path, split=split)
-    seen: dict[str, _Image] = {}
+    results = read_splits(path, split=split)
+    seen: dict[str, _DecodedImage] = {}
     faults: dict[Fault, None] = {}  # an image in two splits has its faults once
     boxes = 0
-    for reading in readings.values():
-        new = [i for i, file in enumerate(reading.annotations.files) if file not in seen]
-        _look(reading.annotations, new, seen, on_image)
-        boxes += int(np.diff(reading.annotations.starts)[new].sum())
-        faults |= dict.fromkeys(reading.faults)
-        faults |= dict.fromkeys(_image_faults(reading, seen))
-        faults |= dict.fromkeys(_box_faults(reading, seen))
-        faults |= dict.fromkeys(_class_faults(reading, class_names))
-        faults |= dict.fromkeys(_copies(reading.annotations, seen))
-    faults |= dict.fromkeys(_shared_images(readings, seen))
-    sizes = {name: len(reading.annotations) for name, reading in readings.items()}
+    for result in results.values():
+        new = [i for i, file in enumerate(result.annotations.files) if file not in seen]
+        _decode_new(result.annotations, new, seen, on_image)
+        boxes += int(np.diff(result.annotations.starts)[new].sum())
+        faults |= dict.fromkeys(result.faults)
+        faults |= dict.fromkeys(_image_faults(result, seen))
+        faults |= dict.fromkeys(_box_faults(result, seen))
+        faults |= dict.fromkeys(_class_faults(result, class_names))
+        faults |= dict.fromkeys(_duplicate_images(result.annotations, seen))
+    faults |= dict.fromkeys(_shared_images(results, seen))
+    sizes = {name: len(result.annotations) for name, result in results.items()}
     if not seen and not faults:
         raise DataError(f"{path}: the set is empty: no images")
     return CheckReport(len(seen), boxes, sizes, _sorted(faults))
 
 
 def _sorted(faults: Iterable[Fault]) -> tuple[Fault, ...]:
-    """Those of one kind together, kinds in the order of their first fault."""
-    grouped: dict[str, list[Fault]] = {}
+    """The faults of each kind together, kinds in the order of their first fault."""
+    return tuple(fault for group in _grouped(faults).values() for fault in group)
+
+
+def _grouped(faults: Iterable[Fault]) -> dict[str, list[Fault]]:
+    groups: dict[str, list[Fault]] = {}
     for fault in faults:
-        grouped.setdefault(fault.kind, []).append(fault)
-    return tuple(fault for group in grouped.values() for fault in group)
+        groups.setdefault(fault.kind, []).append(fault)
+    return groups
 
 
-def _look(
-    annotations: Annotations, indices: list[int], seen: dict[str, _Image], on_image: Callable[[int], None]
+def _decode_new(
+    annotations: Annotations, indices: list[int], seen: dict[str, _DecodedImage], on_image: Callable[[int], None]
 ) -> None:
-    """Decode these images and remember what they told; decoding warns of animations, and these become faults."""
+    """Decode these images and add the results to `seen`; decoding warns of animations, which become faults."""
     with warnings.catch_warnings(record=True) as warned, ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("always")
         for index, image in zip(indices, pool.map(lambda i: _decode(annotations, i), indices), strict=True):
@@ -155,21 +157,21 @@ def _look(
     messages = [str(warning.message) for warning in warned]
     for index in indices if messages else ():
         start = f"{annotations.path(index)}: "
-        told = next((message.removeprefix(start) for message in messages if message.startswith(start)), "")
-        seen[annotations.files[index]] = replace(seen[annotations.files[index]], warning=told)
+        warning = next((message.removeprefix(start) for message in messages if message.startswith(start)), "")
+        seen[annotations.files[index]] = replace(seen[annotations.files[index]], warning=warning)
 
 
-def _decode(annotations: Annotations, index: int) -> _Image:
+def _decode(annotations: Annotations, index: int) -> _DecodedImage:
     path = annotations.path(index)
     try:
         height, width = decode_image(path).shape[:2]
-        return _Image((width, height), hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+        return _DecodedImage((width, height), hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
     except ImageError as error:
-        return _Image(message=without_path(error, annotations, index))
+        return _DecodedImage(message=without_path(error, annotations, index))
 
 
-def _image_faults(reading: ReadResult, seen: dict[str, _Image]) -> Iterator[Fault]:
-    annotations = reading.annotations
+def _image_faults(result: ReadResult, seen: dict[str, _DecodedImage]) -> Iterator[Fault]:
+    annotations = result.annotations
     for index, file in enumerate(annotations.files):
         image = seen[file]
         if not image.message:
@@ -182,38 +184,38 @@ def _image_faults(reading: ReadResult, seen: dict[str, _Image]) -> Iterator[Faul
             yield Fault("unreadable image", file, image.message)
 
 
-def _box_faults(reading: ReadResult, seen: dict[str, _Image]) -> Iterator[Fault]:
-    """Bad boxes, judged by the real size of the image, else by the size that the annotation states."""
-    annotations = reading.annotations
+def _box_faults(result: ReadResult, seen: dict[str, _DecodedImage]) -> Iterator[Fault]:
+    """Degenerate boxes and boxes that stick out, by the real size of the image, else by the annotated size."""
+    annotations = result.annotations
     real = np.array([seen[file].size_wh for file in annotations.files], np.int64).reshape(-1, 2)
     sizes = np.where(real > 0, real, annotations.sizes_wh)
     counts = np.diff(annotations.starts)
     limits = np.where(sizes > 0, sizes, np.inf).repeat(counts, axis=0)
-    found = box_faults(annotations.boxes_xyxy, width=limits[:, 0], height=limits[:, 1])
+    kinds = box_faults(annotations.boxes_xyxy, width=limits[:, 0], height=limits[:, 1])
     images = np.arange(len(annotations)).repeat(counts)
-    for row in np.flatnonzero(found != GOOD):
+    for row in np.flatnonzero(kinds != GOOD):
         image = images[row]
         name = annotations.class_names[annotations.labels[row]]
         box = ", ".join(f"{value:g}" for value in annotations.boxes_xyxy[row])
         width, height = sizes[image]
         detail = f"{name} [{box}]" + (f" in an image of {width}x{height}" if width else "")
-        yield Fault(BOX_FAULTS[found[row]], annotations.files[image], detail, int(reading.object_numbers[row]))
+        yield Fault(BOX_FAULTS[kinds[row]], annotations.files[image], detail, int(result.object_numbers[row]))
 
 
-def _class_faults(reading: ReadResult, class_names: Sequence[str] | None) -> Iterator[Fault]:
+def _class_faults(result: ReadResult, class_names: Sequence[str] | None) -> Iterator[Fault]:
     if class_names is None:
         return
-    annotations = reading.annotations
+    annotations = result.annotations
     unknown = np.array([name not in class_names for name in annotations.class_names], bool)
     images = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
     for row in np.flatnonzero(unknown[annotations.labels]) if len(unknown) else ():
         name = annotations.class_names[annotations.labels[row]]
         detail = f"{name}; expected {', '.join(class_names)}"
-        yield Fault("unknown class", annotations.files[images[row]], detail, int(reading.object_numbers[row]))
+        yield Fault("unknown class", annotations.files[images[row]], detail, int(result.object_numbers[row]))
 
 
-def _copies(annotations: Annotations, seen: dict[str, _Image]) -> Iterator[Fault]:
-    """Images of one split that are byte for byte the same, or one image listed twice."""
+def _duplicate_images(annotations: Annotations, seen: dict[str, _DecodedImage]) -> Iterator[Fault]:
+    """Images of a split that have the same bytes, and images that are listed twice."""
     first: dict[bytes, str] = {}
     for file in annotations.files:
         digest = seen[file].digest or file.encode()
@@ -223,22 +225,22 @@ def _copies(annotations: Annotations, seen: dict[str, _Image]) -> Iterator[Fault
         first.setdefault(digest, file)
 
 
-def _shared_images(readings: dict[str, ReadResult], seen: dict[str, _Image]) -> Iterator[Fault]:
-    """Images to learn from that are also there to measure with, under the same name or another."""
+def _shared_images(results: dict[str, ReadResult], seen: dict[str, _DecodedImage]) -> Iterator[Fault]:
+    """Images of a validation or test split that are also in a split to train on, under the same name or another."""
     members = {
-        name: {seen[file].digest or file.encode(): file for file in reading.annotations.files}
-        for name, reading in readings.items()
+        name: {seen[file].digest or file.encode(): file for file in result.annotations.files}
+        for name, result in results.items()
     }
-    for learnt, measured in permutations(members, 2):
-        if _must_be_apart(learnt.lower(), measured.lower()):
-            for key in sorted(members[learnt].keys() & members[measured].keys()):
-                detail = f"in {learnt} and in {measured}"
-                file, other = members[measured][key], members[learnt][key]
+    for trained, held_out in permutations(members, 2):
+        if _must_be_apart(trained.lower(), held_out.lower()):
+            for key in sorted(members[trained].keys() & members[held_out].keys()):
+                detail = f"in {trained} and in {held_out}"
+                file, other = members[held_out][key], members[trained][key]
                 yield Fault("in two splits", file, detail + (f" as {other}" if other != file else ""))
 
 
-def _must_be_apart(learnt: str, measured: str) -> bool:
-    """VOC's trainval holds train and val; the others share nothing."""
-    if measured.startswith("test"):
-        return learnt.startswith(("train", "val"))
-    return measured.startswith("val") and learnt.startswith("train") and not learnt.startswith("trainval")
+def _must_be_apart(trained: str, held_out: str) -> bool:
+    """Whether two splits must not share images; VOC's trainval holds train and val."""
+    if held_out.startswith("test"):
+        return trained.startswith(("train", "val"))
+    return held_out.startswith("val") and trained.startswith("train") and not trained.startswith("trainval")

@@ -1,7 +1,7 @@
 """Read COCO: `annotations/instances_SPLIT.json` beside folders of images, or one such json.
 
-Boxes are stored as left, top, width, height; classes stand in the order of their category ids, all of them, whether the
-split has objects of them or not. A crowd region counts as difficult (Caffe's COCO lists do so).
+Boxes are stored as left, top, width, height. All categories are classes, in the order of their ids, also those without
+objects in the split. A crowd region counts as difficult, as in Caffe's COCO lists.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ ROBOFLOW = "_annotations.coco.json"
 
 
 def coco_files(path: Path) -> dict[str, Path]:
-    """The json of each split: `annotations/instances_train2017.json` is the split train2017."""
+    """Split -> its json; `annotations/instances_train2017.json` is the split train2017."""
     if path.is_file():
         return {path.stem.removeprefix("instances_"): path}
-    found = sorted((path / "annotations").glob("instances_*.json")) or sorted((path / "annotations").glob("*.json"))
-    if found:
-        return {file.stem.removeprefix("instances_"): file for file in found}
+    folder = path / "annotations"
+    if files := sorted(folder.glob("instances_*.json")) or sorted(folder.glob("*.json")):
+        return {file.stem.removeprefix("instances_"): file for file in files}
     return {file.parent.name: file for file in sorted(path.glob(f"*/{ROBOFLOW}"))}
 
 
 def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
-    """The ground-truth boxes of one COCO json: of the split, or of the only one there is.
+    """The ground truth of one COCO json: that of the split, or the only one.
 
     Raises:
         DataError: not a COCO instances file.
@@ -41,9 +41,8 @@ def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
         raise UnknownNameError("split", split, files)
     if split is None and len(files) != 1:
         raise DataError(f"{path} has {len(files)} COCO files; expected one")
-    file = files[split] if split is not None else next(iter(files.values()))
-    name = split if split is not None else next(iter(files))
-    return _read_file(file, name)
+    name = next(iter(files)) if split is None else split
+    return _read_file(files[name], name)
 
 
 def _read_file(file: Path, split: str) -> ReadResult:
@@ -77,7 +76,7 @@ def _read_file(file: Path, split: str) -> ReadResult:
 
 
 def _without_segmentation(item: dict[str, Any]) -> dict[str, Any]:
-    """Outlines are nine tenths of the file and no business of a box detector: let go of them while parsing."""
+    """Drop outlines while parsing: they are nine tenths of the file, and boxes do not need them."""
     item.pop("segmentation", None)
     return item
 
@@ -95,7 +94,7 @@ def _category_names(categories: list[Any], file: Path) -> dict[int, str]:
         if not (isinstance(item, dict) and _is_int(item.get("id")) and isinstance(item.get("name"), str)):
             raise DataError(f"{file}: a category must have a whole number `id` and a `name`, got {str(item)[:80]}")
         if item["id"] in names:
-            raise DataError(f"{file}: the category id {item['id']} stands there twice")
+            raise DataError(f"{file}: the category id {item['id']} occurs twice")
         names[item["id"]] = item["name"]
     if len(set(names.values())) != len(names):
         raise DataError(f"{file}: two categories have the same name")
@@ -112,7 +111,7 @@ def _side(image: dict[str, Any], side: str) -> int:
 
 
 def _sound_images(items: list[Any], name: str, faults: list[Fault]) -> dict[Any, dict[str, Any]]:
-    """Images by id; what is no image, and the second of an id, becomes a fault."""
+    """Images by id; malformed entries and repeated ids become faults."""
     images: dict[Any, dict[str, Any]] = {}
     for item in items:
         if not isinstance(item, dict) or not isinstance(item.get("id"), (int, str)):
@@ -120,7 +119,7 @@ def _sound_images(items: list[Any], name: str, faults: list[Fault]) -> dict[Any,
         elif not isinstance(item.get("file_name"), str) or not item["file_name"]:
             faults.append(Fault("malformed", name, f"image {item['id']!r} has no `file_name`"))
         elif item["id"] in images:
-            faults.append(Fault("duplicate id", name, f"image id {item['id']!r} stands there twice"))
+            faults.append(Fault("duplicate id", name, f"image id {item['id']!r} occurs twice"))
         else:
             images[item["id"]] = item
     return images
@@ -129,7 +128,7 @@ def _sound_images(items: list[Any], name: str, faults: list[Fault]) -> dict[Any,
 def _objects_by_image(
     items: list[Any], images: dict[Any, Any], name: str, faults: list[Fault]
 ) -> dict[Any, list[dict[str, Any]]]:
-    """Objects of each image, in the order of the file; an annotation of no image becomes a fault."""
+    """Objects of each image, in the order of the file; an annotation whose image does not exist becomes a fault."""
     objects: dict[Any, list[dict[str, Any]]] = {}
     seen = set()
     for item in items:
@@ -139,7 +138,7 @@ def _objects_by_image(
         identity, image = item.get("id"), item.get("image_id")
         if isinstance(identity, (int, str)):
             if identity in seen:
-                faults.append(Fault("duplicate id", name, f"annotation id {identity!r} stands there twice"))
+                faults.append(Fault("duplicate id", name, f"annotation id {identity!r} occurs twice"))
             seen.add(identity)
         if not isinstance(image, (int, str)) or image not in images:
             faults.append(
@@ -153,7 +152,7 @@ def _objects_by_image(
 def _add_object(
     builder: AnnotationBuilder, item: dict[str, Any], names: dict[int, str], fault: Fault, faults: list[Fault]
 ) -> None:
-    """Add one annotation, or a fault that says what is wrong with it; `fault` says where it stands."""
+    """Add one annotation, or a fault with the place of `fault` that says what is wrong with it."""
     box, category, area = item.get("bbox"), item.get("category_id"), item.get("area")
     which = f"annotation {item.get('id')!r}"
     if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
@@ -181,7 +180,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _image_folder(root: Path, beside: Path, split: str, images: dict[Any, dict[str, Any]]) -> Path:
-    """The folder that holds the images: named as the split, `images`, or that of the json itself."""
+    """The folder with the images: named after the split, `images`, or the folder of the json."""
     short = split.rstrip("0123456789")
     folders = [
         root / split,
@@ -197,11 +196,11 @@ def _image_folder(root: Path, beside: Path, split: str, images: dict[Any, dict[s
 
 
 def _missing_images(folder: Path, prefix: str, files: list[str]) -> list[Fault]:
-    """Images that are not there; a folder is listed once, for a hundred thousand names."""
-    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    """Images that do not exist. The folder is listed once, which is faster than asking for each file."""
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     faults = []
     for file in files:
         name = file.removeprefix(prefix)
-        if name not in there and not (("/" in name) and (folder / name).is_file()):
-            faults.append(Fault("missing image", file, "there is no such file"))
+        if name not in names and not (("/" in name) and (folder / name).is_file()):
+            faults.append(Fault("missing image", file, "no such file"))
     return faults

@@ -1,6 +1,6 @@
-"""Read a CSV: `file,x1,y1,x2,y2,label` a row, pixels; a row without box and label is a background image.
+"""Read a CSV: one object a row, `file,x1,y1,x2,y2,label`, in pixels; a row with a file alone is a background image.
 
-A header is optional; where there is one the columns may stand in any order. Images are named relative to the CSV.
+A header is optional; with one, the columns may have any order. Files are relative to the folder of the CSV.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _Row = tuple[int, str, list[str], str]  # line, file, four coordinates as text, 
 
 
 def csv_files(path: Path) -> dict[str, Path]:
-    """The split of each CSV: the file itself, or every CSV of our columns in the folder by name."""
+    """Split -> its CSV: the file itself, or every CSV of the folder that has these columns."""
     files = [path] if path.is_file() else sorted(path.glob("*.csv"))
-    return {file.stem: file for file in files if path.is_file() or looks_like_ours(file)}
+    return {file.stem: file for file in files if path.is_file() or is_annotation_table(file)}
 
 
-def looks_like_ours(file: Path) -> bool:
-    """The first row has our header, or a file and four numbers or four empty cells."""
+def is_annotation_table(file: Path) -> bool:
+    """Whether the first row is the header, or a file followed by four numbers or four empty cells."""
     try:
         row = next(_rows(file), [])
     except (DataError, OSError):
@@ -37,12 +37,12 @@ def looks_like_ours(file: Path) -> bool:
 
 
 def read_csv(path: Path, *, split: str | None = None) -> ReadResult:
-    """The ground-truth boxes of a CSV, or of all the CSVs of a folder.
+    """The ground truth of a CSV, or of all CSVs of a folder.
 
-    Class names stand in VOC's order where all are VOC's, else alphabetical.
+    Classes have VOC's order where all are VOC's, else the alphabet's.
 
     Raises:
-        DataError: not such a table.
+        DataError: not a table of this form.
         UnknownNameError: no such split.
     """
     files = csv_files(path)
@@ -62,7 +62,7 @@ def read_csv(path: Path, *, split: str | None = None) -> ReadResult:
     for (image, rows), size in zip(images.items(), sizes, strict=True):
         if isinstance(size, str):
             missing = not (root / image).is_file()
-            reason = "there is no such file" if missing else size.removeprefix(f"{root / image}: ")
+            reason = "no such file" if missing else size.removeprefix(f"{root / image}: ")
             faults.append(Fault("missing image" if missing else "unreadable image", image, reason))
             size = (0, 0)
         builder.add_image(image, Path(image).stem, width=size[0], height=size[1])
@@ -80,7 +80,7 @@ def _rows(file: Path) -> Iterator[list[str]]:
     """Rows with stripped cells; the delimiter is a comma, else the semicolon or tab that the first row uses."""
     try:
         if not stat.S_ISREG(file.stat().st_mode):
-            raise DataError(f"{file}: it is no ordinary file")
+            raise DataError(f"{file}: not an ordinary file")
         with file.open(encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
             stream.seek(0)

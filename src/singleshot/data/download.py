@@ -1,7 +1,7 @@
-"""Public data sets from their official addresses: resumed where broken off, checked, unpacked with care.
+"""Download public data sets from their official addresses: resumable, verified, safely unpacked.
 
-Where a checksum is published it must fit. Where none is, the SHA-256 of the first download is written down beside the
-data, and every later one must equal it.
+An archive must have its published checksum. Where none is published, the SHA-256 of the first download is recorded
+beside the data, and later downloads must have the same.
 """
 
 from __future__ import annotations
@@ -23,27 +23,26 @@ from singleshot.errors import DataError, DownloadError, HashError, MachineError,
 from singleshot.files import write_whole
 
 Progress = Callable[[str, int, int], None]
-"Called with the archive's name, the bytes that are here, and all of them (0 where unknown)."
-
+"""Called with the archive's name, the bytes downloaded, and all bytes (0: unknown)."""
 
 CHUNK = 1 << 20
 MOST_BYTES, MOST_FILES = 200 << 30, 2_000_000
 """Largest archive, unpacked."""
 TRIES = 5
-"""Connections in a row that may bring nothing."""
+"""Consecutive connections without a byte before giving up."""
 TIMEOUT = 60.0
-"""Seconds without a byte."""
+"""Seconds without a byte before a connection is given up."""
 RECORDED = "downloads.json"
-"""Holds the SHA-256 of what was downloaded into a folder."""
+"""The file with the SHA-256 of every archive that was downloaded into the folder."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """One file to fetch.
+    """One file to download.
 
     Attributes:
-        address: official.
-        md5: as published; None where nobody publishes one.
+        address: the official URL.
+        md5: the published checksum; None where none is published.
     """
 
     address: str
@@ -51,20 +50,20 @@ class Archive:
 
     @property
     def name(self) -> str:
-        """Of the file."""
+        """The file name."""
         return self.address.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
-class Source:
-    """A data set.
+class PublicSet:
+    """A data set that can be downloaded.
 
     Attributes:
         archives: its files.
-        folder: where the set lies afterwards, below the output folder.
-        into: the folder that the archives are unpacked into, below the output folder.
-        gigabytes: of the archives.
-        terms: whose images they are.
+        folder: of the unpacked set, relative to the output folder.
+        into: folder to unpack the archives into, relative to the output folder.
+        gigabytes: size of the archives.
+        terms: licence of the images.
     """
 
     archives: tuple[Archive, ...]
@@ -77,7 +76,7 @@ class Source:
 _VOC, _COCO = "https://thor.robots.ox.ac.uk/pascal/VOC", "http://images.cocodataset.org"
 _FLICKR = "images of Flickr's users under Flickr's terms: research, not redistribution"
 DOWNLOADS = {
-    "voc2007": Source(
+    "voc2007": PublicSet(
         (
             Archive(f"{_VOC}/voc2007/VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
             Archive(f"{_VOC}/voc2007/VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
@@ -87,14 +86,14 @@ DOWNLOADS = {
         0.9,
         _FLICKR,
     ),
-    "voc2012": Source(
+    "voc2012": PublicSet(
         (Archive(f"{_VOC}/voc2012/VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),),
         "VOCdevkit/VOC2012",
         "",
         2.0,
         _FLICKR,
     ),
-    "coco2017": Source(
+    "coco2017": PublicSet(
         (
             Archive(f"{_COCO}/annotations/annotations_trainval2017.zip"),
             Archive(f"{_COCO}/zips/val2017.zip"),
@@ -114,26 +113,26 @@ def download(
     *,
     keep: bool = False,
     on_progress: Progress = lambda *_: None,
-    sources: dict[str, Source] | None = None,
+    sources: dict[str, PublicSet] | None = None,
 ) -> Path:
-    """Fetch, check and unpack a data set; what is already here is not fetched again.
+    """Download, verify and unpack a data set; finished parts are not downloaded again.
 
     Args:
-        name: of `DOWNLOADS`.
+        name: a key of `DOWNLOADS`.
         out: folder to write into.
-        keep: leave the archives there.
-        on_progress: called as bytes come in.
-        sources: other sets than `DOWNLOADS`; for tests.
+        keep: do not delete the archives afterwards.
+        on_progress: called as bytes arrive.
+        sources: the sets to choose from; None: `DOWNLOADS`.
 
     Returns:
         The folder of the set.
 
     Raises:
         UnknownNameError: no such set.
-        DownloadError: the server gives an error, or the connection breaks again and again; what came in stays, and the
-            next call goes on from there.
-        HashError: an archive is not what it was, or not what is published; it is deleted.
-        MachineError: the disk is too small or full.
+        DownloadError: the server answers with an error, or the connection breaks `TRIES` times without a byte; the next
+            call continues where this one stopped.
+        HashError: an archive does not have the published or recorded checksum; it is deleted.
+        MachineError: not enough space on the disk.
     """
     sources = DOWNLOADS if sources is None else sources
     if name not in sources:
@@ -164,7 +163,7 @@ def download(
 
 
 def fetch(address: str, path: Path, *, on_progress: Progress = lambda *_: None) -> None:
-    """Bring a file, going on behind what an earlier try left in `<name>.part`.
+    """Download a file, continuing what an earlier try left in `<name>.part`.
 
     Raises:
         DownloadError: see `download`.
@@ -192,9 +191,9 @@ def fetch(address: str, path: Path, *, on_progress: Progress = lambda *_: None) 
 
 
 def _continue(address: str, part: Path, have: int, name: str, on_progress: Progress) -> int | None:
-    """Read on until the connection ends; the file's whole length, or None where the server does not tell.
+    """Download until the connection ends; returns the file's length, None where the server does not state it.
 
-    A server that sends everything anew is let do so.
+    A server that ignores the range sends the whole file again.
     """
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 (our own addresses)
     try:
@@ -221,27 +220,27 @@ def _continue(address: str, part: Path, have: int, name: str, on_progress: Progr
 
 
 def _check(path: Path, md5: str | None, record: Path) -> None:
-    """Compare an archive with the published checksum, or with what was written down at the first download."""
+    """Compare an archive with the published checksum, or with the one recorded at the first download."""
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False) if md5 else hashlib.sha256())
-    found = digest.hexdigest()
+    actual = digest.hexdigest()
     known = json.loads(record.read_text()) if record.is_file() else {}
-    expected = md5 or known.get(path.name, found)
-    if found != expected:
+    expected = md5 or known.get(path.name, actual)
+    if actual != expected:
         path.unlink()
         raise HashError(
-            f"{path.name} is damaged or another one: its checksum is {found}, expected {expected}; it was deleted"
+            f"{path.name} is damaged or another one: its checksum is {actual}, expected {expected}; it was deleted"
         )
     if md5 is None and path.name not in known:
-        write_whole(record, json.dumps({**known, path.name: found}, indent=1) + "\n")
+        write_whole(record, json.dumps({**known, path.name: actual}, indent=1) + "\n")
 
 
 def unpack(archive: Path, into: Path) -> None:
-    """Unpack a `.tar` or `.zip`: ordinary files alone, none outside `into`; files that are there are replaced.
+    """Unpack a `.tar` or `.zip`: only ordinary files, and only into `into`; existing files are replaced.
 
     Raises:
         DataError: a link, a device, a name that leads outside, more than `MOST_BYTES` or `MOST_FILES`, or a damaged
-            archive; files that came before it stay.
+            archive; files unpacked before stay.
     """
     total = 0
     try:
@@ -260,7 +259,7 @@ def unpack(archive: Path, into: Path) -> None:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Name, size and content of each file of an archive; folders are made as they are needed."""
+    """Name, size and content of each file of an archive; folders are skipped."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as package:
             for info in package.infolist():

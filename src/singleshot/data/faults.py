@@ -1,6 +1,6 @@
-"""What can be wrong with a data set, and what training does about each kind.
+"""The kinds of faults of data sets, and what training does about each.
 
-Readers collect faults and go on; `check` shows them all; `open_data` refuses a set with a fault that stops training.
+Readers collect faults and go on; `check` lists all of them; `open_data` refuses a set with a fault that stops training.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from singleshot.errors import DataError
 
-SHOWN = 20  # of each kind
+SHOWN = 20  # faults of each kind; --json lists all
 
 # Of boxes: `degenerate_boxes.py` is the rule.
 CLIPPED = "training clips the box to the image"
@@ -70,7 +70,7 @@ class Fault:
 
 
 def refuse(faults: Sequence[Fault], *, where: str) -> None:
-    """Stop where a fault does not allow training.
+    """Raise where a fault stops training.
 
     Raises:
         DataError: naming the first `SHOWN` faults, one a line, and how many there are.

@@ -1,9 +1,9 @@
 """Read an ILSVRC DET tree: `Annotations/DET/PART/ID.xml`, `Data/DET/PART/ID.JPEG`, `ImageSets/DET/SPLIT.txt`.
 
-PART is train, val or test. A list's lines are an id and a number; the kit has 200 lists to train on, one a class, whose
-lines end with 1 where the class is in the image: the split `train` is what any of them holds. The convention of
-Girshick et al. to cut val into halves is a matter of lists, `val1.txt` and `val2.txt`, which are read like any other.
-Objects bear the names of WordNet's synsets; they become the kit's 200 English ones.
+PART is train, val or test. A line of a list is an id and a number. The development kit has a training list for each of
+the 200 classes, whose lines end with 1 where the image has the class: the split `train` is their union. The halves of
+val by Girshick et al. are lists like any other, `val1.txt` and `val2.txt`. Objects are labelled by WordNet synsets,
+which become the kit's 200 English names.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ TRAIN = "train"
 
 
 def is_ilsvrc(folder: Path) -> bool:
-    """Whether a folder is such a tree."""
+    """Whether a folder is an ILSVRC DET tree."""
     return (folder / LISTS).is_dir() and (folder / ANNOTATIONS).is_dir()
 
 
 def ilsvrc_splits(root: Path) -> list[str]:
-    """Names of the lists; those of single classes are one, `train`."""
+    """Names of the lists; all lists of single classes count as one, `train`."""
     names = [path.stem for path in sorted((root / LISTS).glob("[!.]*.txt"))]
-    others = [name for name in names if not _OF_CLASS.match(name)]
-    return [*([TRAIN] if len(others) < len(names) and TRAIN not in others else []), *others]
+    whole = [name for name in names if not _OF_CLASS.match(name)]
+    return [*([TRAIN] if len(whole) < len(names) and TRAIN not in whole else []), *whole]
 
 
 def read_ilsvrc(root: Path, *, split: str | None = None) -> ReadResult:
-    """The ground-truth boxes of a tree, or of one of its splits, with the faults met on the way.
+    """The ground truth of a tree, or of one of its splits, and the faults of its files.
 
     Raises:
-        DataError: a list cannot be read, or there is no annotation at all.
+        DataError: a list cannot be read, or no annotations.
         UnknownNameError: no such split.
     """
     known = ilsvrc_splits(root)
@@ -57,8 +57,8 @@ def read_ilsvrc(root: Path, *, split: str | None = None) -> ReadResult:
         part = next((part for part in PARTS if split.startswith(part)), "val")
         places = [f"{part}/{identity}" for identity in _listed(root, split)]
     if not places:
-        raise DataError(f"{root}: no annotation in {ANNOTATIONS}/{' or '.join(PARTS)}" if split is None else f"{root}: "
-                        f"the split {split} is empty")  # fmt: skip
+        nothing = f"no annotation in {ANNOTATIONS}/{' or '.join(PARTS)}"
+        raise DataError(f"{root}: {nothing if split is None else f'the split {split} is empty'}")
     return _read(root, places)
 
 
@@ -67,15 +67,15 @@ def _listed(root: Path, split: str) -> Iterable[str]:
     own = root / LISTS / f"{split}.txt"
     if own.is_file():
         return dict.fromkeys(line.split()[0] for line in _lines(own))
-    found: dict[str, None] = {}
+    positives: dict[str, None] = {}
     for path in sorted((root / LISTS).glob(f"{TRAIN}_*.txt")):
         if not _OF_CLASS.match(path.stem) or "_neg_" in path.stem:
             continue
         for line in _lines(path):
             identity, *number = line.split()
             if not number or number[0] == "1":
-                found[identity] = None
-    return found
+                positives[identity] = None
+    return positives
 
 
 def _lines(path: Path) -> list[str]:
@@ -89,9 +89,9 @@ def _read(root: Path, places: list[str]) -> ReadResult:
     builder, faults = AnnotationBuilder(), list[Fault]()
     for place in places:
         name, image = f"{ANNOTATIONS}/{place}.xml", f"{IMAGES}/{place}.JPEG"
-        ground_truth = VocImage("", 0, 0, (), ())
+        annotation = VocImage("", 0, 0, (), ())
         try:
-            ground_truth = read_voc_xml(read_regular(root / name, LIMIT_BYTES), name)
+            annotation = read_voc_xml(read_regular(root / name, LIMIT_BYTES), name)
         except FileNotFoundError:
             faults.append(Fault("missing annotation", name, "the list names it"))
         except (ValueError, OSError) as error:
@@ -99,9 +99,9 @@ def _read(root: Path, places: list[str]) -> ReadResult:
         if not (root / image).is_file():
             faults.append(Fault("missing image", name, f"no image {image}"))
         identity = place.partition("/")[2]
-        builder.add_image(image, identity, width=ground_truth.width, height=ground_truth.height)
-        for number, box, synset, _ in ground_truth.objects:
+        builder.add_image(image, identity, width=annotation.width, height=annotation.height)
+        for number, box, synset, _ in annotation.objects:
             builder.add_box(box, ILSVRC_NAMES.get(synset, synset), number=number)
-        faults += ground_truth.faults
-    others = sorted(set(builder.class_numbers) - set(ILSVRC_CLASSES))
-    return builder.finish(faults, format_name="ilsvrc", root=root, class_names=(*ILSVRC_CLASSES, *others))
+        faults += annotation.faults
+    unknown = sorted(set(builder.class_numbers) - set(ILSVRC_CLASSES))
+    return builder.finish(faults, format_name="ilsvrc", root=root, class_names=(*ILSVRC_CLASSES, *unknown))

@@ -16,24 +16,24 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".
 
 
 def is_image(name: str) -> bool:
-    """The name ends as an image that we decode, in upper or lower case; hidden files are none."""
+    """Whether a file name has the suffix of an image format that we decode; hidden files do not count."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122  (a hundred thousand names)
 
 
 def images_by_stem(folder: Path) -> dict[str, tuple[str, ...]]:
-    """The images of a folder by name without suffix; several where only the suffix differs, in alphabetical order."""
+    """The images of a folder by stem; those that differ in their suffix only in alphabetical order."""
     if not folder.is_dir():
         return {}
-    found: dict[str, tuple[str, ...]] = {}
+    images: dict[str, tuple[str, ...]] = {}
     for name in sorted(entry.name for entry in os.scandir(folder)):
         if is_image(name):
             stem = os.path.splitext(name)[0]  # noqa: PTH122
-            found[stem] = (*found.get(stem, ()), name)
-    return found
+            images[stem] = (*images.get(stem, ()), name)
+    return images
 
 
 def sizes_or_reasons(files: Sequence[Path]) -> list[tuple[int, int] | str]:
-    """Width and height of each image as displayed, or why it has none; reads headers only, on all cores."""
+    """Displayed (width, height) of each image, or the error message; reads headers only, on all cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(_size_or_reason, files))
 
@@ -46,11 +46,11 @@ def _size_or_reason(file: Path) -> tuple[int, int] | str:
 
 
 def header_faults(annotations: Annotations, *, missing_too: bool = True) -> list[Fault]:
-    """Images that are none, and those of another size than stated; reads headers only, on all cores."""
-    looked_at = [index for index in range(len(annotations)) if missing_too or annotations.path(index).exists()]
+    """Files that are no images, and images whose size differs from the annotated one; reads headers only."""
+    indices = [index for index in range(len(annotations)) if missing_too or annotations.path(index).exists()]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda index: _header_fault(annotations, index), looked_at)
-        return [fault for fault in found if fault is not None]
+        faults = pool.map(lambda index: _header_fault(annotations, index), indices)
+        return [fault for fault in faults if fault is not None]
 
 
 def _header_fault(annotations: Annotations, index: int) -> Fault | None:
@@ -62,7 +62,7 @@ def _header_fault(annotations: Annotations, index: int) -> Fault | None:
 
 
 def size_fault(annotations: Annotations, index: int, size_wh: tuple[int, int]) -> Fault | None:
-    """The fault where the annotation states a size, and another than the image's."""
+    """A fault where the annotation states another size than the image has, else None."""
     width, height = (int(side) for side in annotations.sizes_wh[index])
     if not width or not height or (width, height) == size_wh:
         return None
@@ -71,5 +71,5 @@ def size_fault(annotations: Annotations, index: int, size_wh: tuple[int, int]) -
 
 
 def without_path(error: ImageError, annotations: Annotations, index: int) -> str:
-    """The message without the path at its beginning, which the fault names already."""
+    """The message without the path at its beginning, which the fault already names."""
     return str(error).removeprefix(f"{annotations.path(index)}: ")

@@ -1,4 +1,4 @@
-"""The numbers that describe a set: how many, how large, of what shape."""
+"""Statistics of a data set: counts, box sizes, aspect ratios; as numbers and as plots."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WRITTEN = ("classes.png", "boxes.png", "contact_sheet.png", "stats.json")
 
 
 def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
-    """Widths and heights in pixels of the boxes that training keeps, and their images' sizes, both (m, 2)."""
+    """Width and height in pixels of the boxes that training uses, and of their images; both (m, 2)."""
     keep = usable_in_set(annotations) & ~annotations.crowd
     boxes = annotations.boxes_xyxy[keep]
     sizes = annotations.sizes_wh.repeat(np.diff(annotations.starts), axis=0)[keep]
@@ -33,12 +33,12 @@ def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
 
 
 def stats(annotations: Annotations) -> dict[str, Any]:
-    """Plain numbers of a set.
+    """Numbers that describe a set.
 
     `size_pixels` is the square root of a box's area; `size_relative` the same as a fraction of the image (the square
     root of the area's share); `aspect_ratio` is width / height. Each is given by its 0, 5, 25, 50, 75, 95 and 100th
-    percentile, over the boxes that training keeps, without crowd regions. Images without a stated size have no
-    relative sizes.
+    percentile over the boxes that training uses (no crowd regions). Boxes in images whose size is not annotated have
+    no relative size.
     """
     sides, sizes = box_sides(annotations)
     per_image = np.diff(annotations.starts)
@@ -67,12 +67,12 @@ def stats(annotations: Annotations) -> dict[str, Any]:
 
 
 def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> dict[str, Any]:
-    """Write `stats.json`, `classes.png`, `boxes.png` and `contact_sheet.png` into a folder; the numbers.
+    """Write `stats.json`, `classes.png`, `boxes.png` and `contact_sheet.png`; returns the numbers.
 
     Args:
         annotations: the set.
-        out_dir: made where it is not there.
-        seed: which images stand on the contact sheet.
+        out_dir: folder, created where it does not exist.
+        seed: chooses the images of the contact sheet.
 
     Raises:
         RequestError: matplotlib, of the extra `evaluate`, is not installed.
@@ -82,19 +82,19 @@ def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> di
     except ModuleNotFoundError as error:
         raise RequestError(f"plots need {error.name}: pip install 'singleshot[evaluate]'") from error
 
-    found = stats(annotations)
+    numbers = stats(annotations)
     sheet = contact_sheet(annotations, rng=np.random.default_rng(seed))
-    figures = {"classes.png": class_plot(found), "boxes.png": box_plots(annotations), "contact_sheet.png": sheet}
+    figures = {"classes.png": class_plot(numbers), "boxes.png": box_plots(annotations), "contact_sheet.png": sheet}
     for name, figure in figures.items():
         buffer = io.BytesIO()
         figure.savefig(buffer)
         write_whole(out_dir / name, buffer.getvalue())
-    write_whole(out_dir / "stats.json", json.dumps(found, indent=1) + "\n")
-    return found
+    write_whole(out_dir / "stats.json", json.dumps(numbers, indent=1) + "\n")
+    return numbers
 
 
 def _images_of_class(annotations: Annotations) -> np.ndarray:
-    """On how many images each class occurs."""
+    """Number of images with each class."""
     images = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
     pairs = np.unique(np.stack([images, annotations.labels]), axis=1)
     return np.bincount(pairs[1], minlength=len(annotations.class_names))
@@ -102,8 +102,8 @@ def _images_of_class(annotations: Annotations) -> np.ndarray:
 
 def _percentiles(values: np.ndarray) -> dict[str, float | None]:
     points = (0, 5, 25, 50, 75, 95, 100)
-    found = np.percentile(values, points) if len(values) else [None] * len(points)
+    quantiles = np.percentile(values, points) if len(values) else [None] * len(points)
     return {
         f"p{point}": None if value is None else round(float(value), 4)
-        for point, value in zip(points, found, strict=True)
+        for point, value in zip(points, quantiles, strict=True)
     }

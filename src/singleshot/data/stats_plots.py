@@ -1,4 +1,4 @@
-"""Plots of a set and a sheet of its images, as matplotlib figures that touch no global state."""
+"""Plots of a data set's statistics and a contact sheet of its images, as matplotlib figures without global state."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ LARGEST_LEGEND = 24  # classes
 LARGEST_PLOT = 40  # classes; the rarest are summed up
 
 
-def class_plot(found: dict[str, Any]) -> Figure:
-    """Boxes of each class, the most frequent first; `found` is what `stats` gives."""
-    counts = sorted(((numbers["boxes"], name) for name, numbers in found["classes"].items()), key=lambda pair: -pair[0])
+def class_plot(stats: dict[str, Any]) -> Figure:
+    """Number of boxes of each class, the most frequent first, from the numbers of `stats`."""
+    counts = sorted(((numbers["boxes"], name) for name, numbers in stats["classes"].items()), key=lambda pair: -pair[0])
     rest = counts[LARGEST_PLOT:]
     counts = counts[:LARGEST_PLOT]
     if rest:
         counts.append((sum(count for count, _ in rest), f"{len(rest)} other classes"))
     figure = _figure(8, 1.2 + 0.28 * max(len(counts), 1))
-    axes = _axes(figure, f"{found['boxes']:,} boxes on {found['images']:,} images")
+    axes = _axes(figure, f"{stats['boxes']:,} boxes on {stats['images']:,} images")
     rows = np.arange(len(counts))
     axes.barh(rows, [count for count, _ in counts], color=BAR, height=0.72)
     axes.set_yticks(rows, [_plain(name) for _, name in counts])
@@ -47,7 +47,7 @@ def class_plot(found: dict[str, Any]) -> Figure:
 
 
 def box_plots(annotations: Annotations) -> Figure:
-    """Four plots: widths against heights, sizes, aspect ratios, boxes an image."""
+    """Four plots: width against height, size, aspect ratio, boxes per image."""
     sides, sizes = box_sides(annotations)
     figure = _figure(11, 8)
     cloud = _axes(figure, "Width and height", (2, 2, 1))
@@ -69,7 +69,7 @@ def box_plots(annotations: Annotations) -> Figure:
 
 
 def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns: int = 5, rows: int = 4) -> Figure:
-    """Some images, drawn at random, with their boxes; difficult and crowd ones dashed."""
+    """Random images with their ground truth; difficult and crowd boxes are dashed."""
     chosen = rng.permutation(len(annotations))[: columns * rows]
     rows = max(1, -(-len(chosen) // columns))
     figure = _figure(columns * 3.2, rows * 2.75)
@@ -136,7 +136,7 @@ def _axes(figure: Figure, title: str, place: tuple[int, int, int] = (1, 1, 1)) -
 
 
 def _logarithmic(axes: Axes, values: np.ndarray, label: str, lines: tuple[float, ...] = ()) -> None:
-    """A histogram over a logarithmic axis with plain numbers on it."""
+    """A histogram with a logarithmic axis."""
     axes.set_xlabel(label)
     axes.set_ylabel("boxes")
     if not len(values):
@@ -168,5 +168,5 @@ def _short(name: str, length: int = 28) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that matplotlib shall not read as mathematics."""
+    """Text with `$` escaped, which begins mathematics in matplotlib."""
     return text.replace("$", r"\$")

@@ -1,7 +1,7 @@
 """Read a VOC folder: `Annotations/ID.xml`, `JPEGImages/ID.jpg`, `ImageSets/Main/SPLIT.txt`.
 
-Coordinates are kept as the file states them, as floats (VOC counts pixels from 1; Caffe divides them by the size with
-no -1, and so do we). All annotations are read whatever the split, so that every split has the same class names.
+Coordinates stay as the file states them, as floats: VOC counts pixels from 1, and Caffe divides them by the size with
+no -1. All annotations are read whatever the split is, so that every split has the same class names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CLASS_LINE = re.compile(r"^\S+\s+(-1|0|1)$")  # car_train.txt: an id and whethe
 
 
 def voc_splits(root: Path) -> dict[str, int]:
-    """Name and number of images of each list in `ImageSets/Main`; the devkit's one list a class is left out."""
+    """Split -> number of images, for each list in `ImageSets/Main` but the devkit's lists of single classes."""
     counts = {}
     for path in sorted((root / SPLITS).glob("*.txt")):
         lines = _lines(path)
@@ -38,34 +38,32 @@ def voc_splits(root: Path) -> dict[str, int]:
 
 
 def read_voc(root: Path, *, split: str | None = None) -> ReadResult:
-    """The ground-truth boxes of a VOC folder, or of one of its splits, with the faults met on the way.
+    """The ground truth of a VOC folder, or of one of its splits, and the faults of its files.
 
-    Class names are those of all annotations of the folder: in VOC's order where all are VOC's, else alphabetical.
+    Classes are those of all annotations of the folder, in VOC's order where all are VOC's, else the alphabet's.
 
     Raises:
-        DataError: there is no annotation at all.
+        DataError: no annotations.
         UnknownNameError: no such split.
     """
     known = voc_splits(root)
     if split is not None and split not in known:
         if known:
             raise UnknownNameError("split", split, known)
-        raise DataError(
-            f"there is no split {split!r}: {root / SPLITS} has no lists; without a split all images are taken"
-        )
-    everything = _read_all(root)
-    return everything if split is None else _select(everything, _lines(root / SPLITS / f"{split}.txt"), split)
+        raise DataError(f"no split {split!r}: {root / SPLITS} has no lists; without a split all images are used")
+    whole = _read_all(root)
+    return whole if split is None else _select(whole, _lines(root / SPLITS / f"{split}.txt"), split)
 
 
 def read_voc_splits(root: Path) -> dict[str, ReadResult]:
-    """Every split; the annotations that no list names stand under the name ""."""
-    everything = _read_all(root)
-    found = {name: _select(everything, _lines(root / SPLITS / f"{name}.txt"), name) for name in voc_splits(root)}
-    listed = {identity for reading in found.values() for identity in reading.annotations.ids}
-    others = [identity for identity in everything.annotations.ids if identity not in listed]
-    if others:
-        found[""] = _select(everything, others, "")
-    return found
+    """Every split; the annotations that no list names are under the name ""."""
+    whole = _read_all(root)
+    splits = {name: _select(whole, _lines(root / SPLITS / f"{name}.txt"), name) for name in voc_splits(root)}
+    listed = {identity for result in splits.values() for identity in result.annotations.ids}
+    unlisted = [identity for identity in whole.annotations.ids if identity not in listed]
+    if unlisted:
+        splits[""] = _select(whole, unlisted, "")
+    return splits
 
 
 def _lines(path: Path) -> list[str]:
@@ -85,24 +83,24 @@ def _read_all(root: Path) -> ReadResult:
     for path in paths:
         name = f"{ANNOTATIONS}/{path.name}"
         try:
-            ground_truth = read_voc_xml(read_regular(path, LIMIT_BYTES), name)
+            annotation = read_voc_xml(read_regular(path, LIMIT_BYTES), name)
         except (ValueError, OSError) as error:
             faults.append(Fault("malformed", name, str(error)))
-            ground_truth = VocImage("", 0, 0, (), ())
-        found = images.get(path.stem, ())
-        file = ground_truth.filename if ground_truth.filename in found else (found[0] if found else f"{path.stem}.jpg")
-        if not found:
+            annotation = VocImage("", 0, 0, (), ())
+        candidates = images.get(path.stem, ())
+        file = next((name for name in candidates if name == annotation.filename), (*candidates, f"{path.stem}.jpg")[0])
+        if not candidates:
             faults.append(Fault("missing image", name, f"no image {IMAGES}/{path.stem}.* of a known kind"))
-        builder.add_image(f"{IMAGES}/{file}", path.stem, width=ground_truth.width, height=ground_truth.height)
-        for number, box, class_name, difficult in ground_truth.objects:
+        builder.add_image(f"{IMAGES}/{file}", path.stem, width=annotation.width, height=annotation.height)
+        for number, box, class_name, difficult in annotation.objects:
             builder.add_box(box, class_name, number=number, difficult=difficult)
-        faults += ground_truth.faults
+        faults += annotation.faults
     return builder.finish(faults, format_name="voc", root=root, class_names=class_order(builder.class_numbers))
 
 
 @dataclass(frozen=True)
 class VocImage:
-    """One annotation file: the size it states (0 for none), its objects as (number, box, class, difficult)."""
+    """One annotation file: the stated size (0: none), and the objects as (number, box, class name, difficult)."""
 
     filename: str
     width: int
@@ -112,10 +110,10 @@ class VocImage:
 
 
 def read_voc_xml(content: bytes, name: str) -> VocImage:
-    """Parse one annotation; an object that cannot be understood becomes a fault.
+    """Parse one annotation; a malformed object becomes a fault.
 
     Raises:
-        ValueError: not a VOC annotation at all.
+        ValueError: not a VOC annotation.
     """
     element = parse_xml(content)
     if element.tag != "annotation":
@@ -174,9 +172,9 @@ def _read_object(item: Element) -> tuple[tuple[float, ...], str, bool]:
     return tuple(box), name, (item.findtext("difficult") or "").strip() == "1"
 
 
-def _select(everything: ReadResult, lines: list[str], split: str) -> ReadResult:
-    """The images that a list names, in its order; each once."""
-    position = {identity: row for row, identity in enumerate(everything.annotations.ids)}
+def _select(whole: ReadResult, lines: list[str], split: str) -> ReadResult:
+    """The images that a list names, in its order, each once."""
+    position = {identity: row for row, identity in enumerate(whole.annotations.ids)}
     rows, faults = dict[int, None](), list[Fault]()
     list_name = f"{SPLITS}/{split}.txt"
     for line in lines:
@@ -188,6 +186,6 @@ def _select(everything: ReadResult, lines: list[str], split: str) -> ReadResult:
             faults.append(Fault("duplicate id", list_name, f"{identity!r} is listed twice"))
         else:
             rows[row] = None
-    chosen = {f"{ANNOTATIONS}/{everything.annotations.ids[row]}.xml" for row in rows}
-    faults += [fault for fault in everything.faults if fault.file in chosen]
-    return everything.select(list(rows), faults)
+    chosen = {f"{ANNOTATIONS}/{whole.annotations.ids[row]}.xml" for row in rows}
+    faults += [fault for fault in whole.faults if fault.file in chosen]
+    return whole.select(list(rows), faults)

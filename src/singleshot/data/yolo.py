@@ -1,7 +1,7 @@
 """Read YOLO: a `data.yaml`, or folders `images/` and `labels/`; a text file an image, a line an object.
 
-A line is `class cx cy width height`, fractions of the image as displayed; pixels come from its header. A line of more
-numbers is an outline (`class x1 y1 x2 y2 ...`) and becomes the box around it. An image without a text file is
+A line is `class cx cy width height` in fractions of the displayed image; the image's header gives the size. A line with
+more numbers is an outline (`class x1 y1 x2 y2 ...`) and becomes its bounding box. An image without a text file is
 background.
 """
 
@@ -33,7 +33,7 @@ _CLASS_FILES = ("classes.txt", "labels/classes.txt", "obj.names")
 
 @dataclass(frozen=True)
 class YoloSet:
-    """Where a set lies: its root, class names by number (empty where none are given), sources of each split."""
+    """Root, class names by number (empty: none are given), and the folders or lists of each split."""
 
     root: Path
     names: dict[int, str]
@@ -41,10 +41,10 @@ class YoloSet:
 
 
 def yolo_set(path: Path) -> YoloSet:
-    """What the yaml, or the folders, say.
+    """Read the yaml, or find the folders.
 
     Raises:
-        DataError: the yaml is not YOLO's, or a split's images are not there.
+        DataError: the yaml is not YOLO's, or a split's folder or list does not exist.
     """
     file = yaml_file(path)
     if file is not None:
@@ -55,19 +55,19 @@ def yolo_set(path: Path) -> YoloSet:
 
 
 def yaml_file(path: Path) -> Path | None:
-    """The yaml of a set: the path itself, `data.yaml`, or the only yaml of the folder that names images."""
+    """The yaml of a set: the path itself, `data.yaml`, or the only yaml of the folder with the key train or val."""
     if path.is_file():
         return path
-    found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-    named = [file for file in found if file.stem == "data"]
-    ours = [file for file in found if _YAML_KEYS.search(file.read_bytes()[:YAML_LIMIT_BYTES])]
-    return (named or ours)[0] if named or len(ours) == 1 else None
+    files = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
+    named = [file for file in files if file.stem == "data"]
+    with_splits = [file for file in files if _YAML_KEYS.search(file.read_bytes()[:YAML_LIMIT_BYTES])]
+    return (named or with_splits)[0] if named or len(with_splits) == 1 else None
 
 
-def yolo_images(place: YoloSet, split: str) -> list[Path]:
-    """The images of a split, in alphabetical order, or in the order of the list that names them."""
+def yolo_images(dataset: YoloSet, split: str) -> list[Path]:
+    """The images of a split: those of a folder in alphabetical order, those of a list in its order."""
     images: list[Path] = []
-    for source in place.sources[split]:
+    for source in dataset.sources[split]:
         if not source.is_dir():
             images += [_listed(source, line.strip()) for line in _lines(source) if line.strip()]
         else:
@@ -76,31 +76,31 @@ def yolo_images(place: YoloSet, split: str) -> list[Path]:
 
 
 def read_yolo(path: Path, *, split: str | None = None) -> ReadResult:
-    """The ground-truth boxes of a split, or of all splits, with the faults met on the way.
+    """The ground truth of a split, or of all splits, and the faults of the files.
 
     Raises:
-        DataError: the set cannot be found.
+        DataError: as `yolo_set`, or the class names cannot be read.
         UnknownNameError: no such split.
     """
-    place = yolo_set(path)
-    if split is not None and split not in place.sources:
-        raise UnknownNameError("split", split, [name for name in place.sources if name])
-    wanted = list(place.sources) if split is None else [split]
-    images = list(dict.fromkeys(file for name in wanted for file in yolo_images(place, name)))
+    dataset = yolo_set(path)
+    if split is not None and split not in dataset.sources:
+        raise UnknownNameError("split", split, [name for name in dataset.sources if name])
+    wanted = list(dataset.sources) if split is None else [split]
+    images = list(dict.fromkeys(file for name in wanted for file in yolo_images(dataset, name)))
     sizes = sizes_or_reasons(images)
     builder, faults = AnnotationBuilder(), list[Fault]()
-    names = place.names or _numbered_names(place)
+    names = dataset.names or _numbered_names(dataset)
     for file, size in zip(images, sizes, strict=True):
-        name = _relative(file, place.root)
+        name = _relative(file, dataset.root)
         if isinstance(size, str):
             faults.append(Fault("unreadable image" if file.is_file() else "missing image", name, size))
             size = (0, 0)
         builder.add_image(name, file.stem, width=size[0], height=size[1])
         label_file = _label_file(file)
         if label_file.is_file():
-            _add_labels(builder, label_file, _relative(label_file, place.root), size, names, faults)
-    faults += _labels_without_image(images, place.root)
-    return builder.finish(faults, format_name="yolo", root=place.root, class_names=tuple(names.values()))
+            _add_labels(builder, label_file, _relative(label_file, dataset.root), size, names, faults)
+    faults += _labels_without_image(images, dataset.root)
+    return builder.finish(faults, format_name="yolo", root=dataset.root, class_names=tuple(names.values()))
 
 
 def _from_yaml(file: Path) -> YoloSet:
@@ -125,7 +125,7 @@ def _from_yaml(file: Path) -> YoloSet:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Without aliases: a few lines of them stand for gigabytes."""
+    """Refuses aliases, by which a few lines expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -150,7 +150,7 @@ def _as_list(value: Any) -> Sequence[Any]:
 
 
 def _source(file: Path, base: Path, item: str) -> Path:
-    """The folder or list that a split names; exporters write `../train/images` for a folder beside the yaml."""
+    """The folder or list that a split names; some exporters write `../train/images` for a folder beside the yaml."""
     bare = item.replace("\\", "/").removeprefix("../")
     for folder in (base / item, base / bare, file.parent / item, file.parent / bare):
         if folder.exists():
@@ -183,14 +183,14 @@ def _lines(path: Path) -> list[str]:
 
 
 def _listed(source: Path, line: str) -> Path:
-    """An image that a list names, relative to the list's folder or the one above."""
+    """Path of an image that a list names, relative to the list's folder or its parent."""
     name = line.replace("\\", "/")
     beside = source.parent / name
     return beside if beside.is_file() or not (source.parent.parent / name).is_file() else source.parent.parent / name
 
 
 def _label_file(image: Path) -> Path:
-    """`images/train/a.jpg` is labelled by `labels/train/a.txt`; without an `images` above it, by `a.txt` beside it."""
+    """`images/train/a.jpg` -> `labels/train/a.txt`, by the last folder `images` of the path; without one `a.txt`."""
     parts = list(image.parts)
     for i in range(len(parts) - 2, -1, -1):
         if parts[i].lower() == "images":
@@ -208,7 +208,7 @@ def _relative(file: Path, root: Path) -> str:
 def _add_labels(
     builder: AnnotationBuilder, file: Path, name: str, size: tuple[int, int], names: dict[int, str], faults: list[Fault]
 ) -> None:
-    """Add the objects of one text file."""
+    """Add the objects of one label file."""
     try:
         lines = read_lines(file, LIST_LIMIT_BYTES)
     except (OSError, ValueError) as error:
@@ -228,11 +228,11 @@ def _add_labels(
         builder.add_box(pixels, names[label], number=number)
 
 
-def _numbered_names(place: YoloSet) -> dict[int, str]:
-    """Names for classes that have none, from the numbers in all splits: `class 0` to the highest."""
+def _numbered_names(dataset: YoloSet) -> dict[int, str]:
+    """Names for a set that gives none: `class 0` to the highest number of all splits."""
     highest = -1
-    for split in place.sources:
-        for image in yolo_images(place, split):
+    for split in dataset.sources:
+        for image in yolo_images(dataset, split):
             file = _label_file(image)
             words = [line.split()[0] for line in _lines(file) if line.strip()] if file.is_file() else []
             highest = max([highest, *(int(word) for word in words if word.isdecimal() and len(word) < 5)])
@@ -240,7 +240,7 @@ def _numbered_names(place: YoloSet) -> dict[int, str]:
 
 
 def _parse(line: str) -> tuple[int, tuple[float, float, float, float]]:
-    """Class number and box as fractions, left, top, right, bottom."""
+    """Class number, and box as fractions: left, top, right, bottom."""
     try:
         label, *numbers = (float(word) for word in line.split())
     except ValueError:
@@ -256,7 +256,7 @@ def _parse(line: str) -> tuple[int, tuple[float, float, float, float]]:
 
 
 def _labels_without_image(images: list[Path], root: Path) -> list[Fault]:
-    """Text files that label no image of the set."""
+    """Label files without an image."""
     expected = {_label_file(image) for image in images}
     folders = sorted({file.parent for file in expected if file.parent.name != "" and "labels" in file.parts})
     return [
