@@ -272,6 +272,14 @@ def test_the_command_detects_with_a_model_folder(
     assert "bad.jpg" in capsys.readouterr().err
 
 
+def test_a_video_is_called_a_video(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42" + bytes(100))
+    assert run(["detect", str(tmp_path / "clip.mp4"), "--model", str(model)]) == 1
+    error = capsys.readouterr().err
+    assert "video" in error
+    assert error.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -42,7 +42,14 @@ def test_detections_have_the_colour_of_their_class_and_a_caption():
         assert not others.any()
 
 
-def test_ground_truth_are_dashed_white():
+def test_the_best_of_equal_boxes_is_drawn_on_top():
+    box = (40, 100, 400, 300)
+    after = detections([(*box, 0, 0.4), (*box, 1, 0.9), (*box, 0, 0.5)]).draw(grey(400, 500))
+    right_line = after[150:250, 400]  # captions begin at the left
+    assert coloured(right_line, class_colour(1)).all()
+
+
+def test_ground_truth_is_dashed_white():
     ground_truth = annotations([[(20, 20, 180, 180, 0)]]).ground_truth(0)
     after = detections([]).draw(grey(200, 200), ground_truth=ground_truth)
     along = coloured(after, (255, 255, 255))[20, 20:181]

@@ -292,6 +292,7 @@ def boxes_of(first: MapBoxes) -> BoxSpec:
         ({"class_names": ("a\nb",)}, "no class can have the name"),
         ({"postprocess": Postprocess(top_k=-5)}, "top_k"),
         ({"postprocess": Postprocess(nms_threshold=-3)}, "nms_threshold"),
+        ({"postprocess": Postprocess(nms_threshold=float("nan"))}, "nms_threshold"),
         ({"boxes": boxes_of(MapBoxes((10,), aspect_ratios=tuple(range(1, 200))))}, "sizes and ratios"),
         ({"boxes": boxes_of(MapBoxes((10,), step=0.0))}, "step of a map"),
     ],
