@@ -14,28 +14,28 @@ from data_fixtures import coco, coco_content, voc
 from singleshot.cli.main import run
 from singleshot.data.class_names import COCO_CLASSES
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.lab.bench.contest import Contestant
-from singleshot.lab.reproduce import speed, training
+from singleshot.lab.bench.timing import Case
+from singleshot.lab.reproduce import runner, speed
 from singleshot.lab.reproduce.budget import budget
+from singleshot.lab.reproduce.datasets import Datasets, DataSplit, MissingDataError
 from singleshot.lab.reproduce.outcome import Outcome, Result, orderings
 from singleshot.lab.reproduce.page import columns
-from singleshot.lab.reproduce.sources import Given, LackingError, Source
 from singleshot.lab.reproduce.tables import TABLES, table
 from singleshot.models.ssd import grid_sizes
 from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.train.signals import Stopped
-from singleshot.variants import VOC_CLASSES
+from singleshot.variants import SSDLITE320_MOBILENETV2, VOC_CLASSES
 from singleshot.weights.folder import read_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from singleshot.lab.reproduce.rows import Row
+    from singleshot.lab.reproduce.paper import TableRow
 
 TINY = ["--budget", "small", "--width", "0.02", "--epochs", "1", "--workers", "0", "--threads", "1", "--rounds", "0"]
 
 
-def rows_of(name: str) -> dict[str, Row]:
+def rows_of(name: str) -> dict[str, TableRow]:
     return {row.key: row for row in table(name).rows}
 
 
@@ -59,9 +59,9 @@ def test_rows_of_table_2_differ_in_what_they_are_called_after() -> None:
     assert {len(boxes.ratios) for boxes in rows["squares"].spec.boxes.maps} == {0}
     assert [boxes.ratios for boxes in rows["no-thirds"].spec.boxes.maps] == [(2.0, 0.5)] * 6
     assert rows["no-atrous"].spec.backbone == "vgg16-full"
-    bare = rows["bare"].schooling.recipe.augment
+    bare = rows["bare"].schedule.recipe.augment
     assert (len(bare.samplers), bare.hue_probability, bare.mirror_probability) == (1, 0, 0.5)
-    assert whole.schooling.recipe.augment.expand_probability == 0
+    assert whole.schedule.recipe.augment.expand_probability == 0
     assert [row.paper["mAP"] for row in rows.values()] == [65.5, 71.6, 73.7, 74.2, 74.3]
 
 
@@ -70,8 +70,8 @@ def test_rows_of_table_3_lose_their_coarsest_maps_and_boundary_boxes() -> None:
     assert rows["maps-3"].spec.sources == ("conv4_3", "fc7", "conv8_2")
     assert rows["maps-1"].spec.sources == ("fc7",)
     assert (rows["maps-1"].spec.normalised, rows["maps-1"].spec.extras) == ((), ())
-    assert rows["maps-3"].schooling.recipe.boundary_boxes
-    assert not rows["maps-3-inside"].schooling.recipe.boundary_boxes
+    assert rows["maps-3"].schedule.recipe.boundary_boxes
+    assert not rows["maps-3-inside"].schedule.recipe.boundary_boxes
     assert rows["maps-1-inside"].paper["mAP"] == 64.0
 
 
@@ -81,16 +81,16 @@ def test_rows_of_one_key_are_one_training_in_every_table() -> None:
         rows = table(name).rows
         assert len({row.key for row in rows}) == len(rows)
         for row in rows:
-            what = (row.spec, row.schooling, row.before, row.on_coco)
+            what = (row.spec, row.schedule, row.before, row.on_coco)
             assert seen.setdefault(row.key, what) == what, (name, row.key)
 
 
 def test_expansion_doubles_the_updates_and_coco_keeps_its_boxes() -> None:
     rows = rows_of("table6")
-    assert rows["ssd300"].schooling.updates * 2 == rows["ssd300-expanded"].schooling.updates == 120_000
+    assert rows["ssd300"].schedule.steps * 2 == rows["ssd300-expanded"].schedule.steps == 120_000
     after = rows["ssd300-after-coco-expanded"]
     assert after.before is not None
-    assert after.before.updates == 400_000
+    assert after.before.steps == 400_000
     assert after.before.recipe.lr_milestones == (0.7, 0.9)
     assert after.spec.boxes.maps[0].min_sizes == (21.0,)
     assert rows["ssd512-coco"].paper == {"AP": 26.8, "AP50": 46.5, "AP75": 27.8}
@@ -100,12 +100,12 @@ def test_expansion_doubles_the_updates_and_coco_keeps_its_boxes() -> None:
 def test_what_a_row_lacks_is_said(data: Path) -> None:
     rows = rows_of("table1")
     path = str(data)
-    alone, pair = Given([path]), Given([path, path])
-    assert alone.learnt(rows["ssd300-first"]) == (Source(path, "trainval"),)
+    alone, pair = Datasets([path]), Datasets([path, path])
+    assert alone.learnt(rows["ssd300-first"]) == (DataSplit(path, "trainval"),)
     assert len(pair.learnt(rows["ssd300"])) == 2
-    with pytest.raises(LackingError, match="needs a set behind --data"):
-        Given([]).learnt(rows["ssd300"])
-    with pytest.raises(LackingError, match="needs a set in COCO's format: --coco DIR"):
+    with pytest.raises(MissingDataError, match="needs a set behind --data"):
+        Datasets([]).learnt(rows["ssd300"])
+    with pytest.raises(MissingDataError, match="needs a set in COCO's format: --coco DIR"):
         alone.learnt(rows["ssd300-after-coco"])
     learnt = pair.learnt(rows_of("table4")["ssd300-voc12"])
     assert [source.split for source in learnt] == ["trainval", "trainval", "test"]
@@ -115,12 +115,12 @@ def test_what_a_row_lacks_is_said(data: Path) -> None:
 def outcome(key: str, *values: float) -> Outcome:
     row = replace(rows_of("table2")["ssd300"], key=key)
     results = tuple(Result(seed, {"mAP": value, "per_class": {}}, "m") for seed, value in enumerate(values))
-    return Outcome(row, (), Source("s", "test"), 1, 1, results)
+    return Outcome(row, (), DataSplit("s", "test"), 1, 1, results)
 
 
 def test_columns_tell_data_where_rows_differ_and_ours_where_the_paper_says_nothing() -> None:
     one = outcome("one", 0.5)
-    other = replace(one, row=replace(one.row, paper={}), learnt=(Source("x", "train"),))
+    other = replace(one, row=replace(one.row, paper={}), learnt=(DataSplit("x", "train"),))
     head, (first, second) = columns([one, other])
     assert head[:5] == ["row", "learnt", "judged on", "boxes", "paper mAP"]
     assert (first[1], second[1]) == ("", "x train")
@@ -137,11 +137,11 @@ def test_an_ordering_is_claimed_only_where_intervals_part() -> None:
 
 def test_a_budget_changes_the_cost_and_not_the_comparison() -> None:
     for row in (*table("table2").rows, *table("table3").rows):
-        small = budget("small").recipe(row.schooling)
-        assert small.boundary_boxes == row.schooling.recipe.boundary_boxes
-        assert small.augment.samplers == row.schooling.recipe.augment.samplers
-        assert small.iou_threshold == row.schooling.recipe.iou_threshold
-        assert budget("full").recipe(row.schooling) is row.schooling.recipe
+        small = budget("small").recipe(row.schedule)
+        assert small.boundary_boxes == row.schedule.recipe.boundary_boxes
+        assert small.augment.samplers == row.schedule.recipe.augment.samplers
+        assert small.iou_threshold == row.schedule.recipe.iou_threshold
+        assert budget("full").recipe(row.schedule) is row.schedule.recipe
         assert budget("small").network(row.spec).boxes == row.spec.boxes
     fused = rows_of("relatives")["ssd300-top-down"].spec
     small_fused = budget("small", width=0.125).network(fused)
@@ -277,7 +277,7 @@ def test_a_signal_names_the_way_to_go_on(
     def stopped(*_arguments: Any, **_options: Any) -> int:
         raise Stopped(signal.SIGTERM, 3)
 
-    monkeypatch.setattr(training, "train_command", stopped)
+    monkeypatch.setattr(runner, "train_command", stopped)
     command = ["reproduce", "table2", "--data", str(data), *TINY, "--rows", "ssd300", "--out", str(tmp_path / "out")]
     assert run(command) == 128 + signal.SIGTERM
     assert "after step 3; the same command goes on from there" in capsys.readouterr().err
@@ -286,12 +286,12 @@ def test_a_signal_names_the_way_to_go_on(
 def test_table_7_sets_images_a_second_beside_the_papers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def contestants(model: str, *, threads: int) -> list[tuple[Contestant, None]]:
+    def cases(model: str, *, threads: int) -> list[tuple[Case, None]]:
         assert threads == 1
         works: dict[str, Any] = {"whole": lambda: time.sleep(0.01), "batch8": lambda: time.sleep(0.04), "post": print}
-        return [(Contestant(f"ours {model}, fp32", model, works), None)]
+        return [(Case(f"ours {model}, fp32", model, works), None)]
 
-    monkeypatch.setattr(speed, "ours", contestants)
+    monkeypatch.setattr(speed, "ours", cases)
     figures, out = tmp_path / "speed.json", tmp_path / "out"
     command = ["reproduce", "table7", "--threads", "1", "--rounds", "3", "--out", str(out), "--json", str(figures)]
     assert run(command) == 0
@@ -301,3 +301,50 @@ def test_table_7_sets_images_a_second_beside_the_papers(
     assert found["YOLO", 1] == {}
     assert "Titan X" in (out / "table7.html").read_text()
     assert "paper FPS" in capsys.readouterr().out
+
+
+def test_settings_of_ones_own_are_an_ablation_beside_the_papers_row(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "table.json"
+    command = ["reproduce", "table2", "--data", str(data), *TINY, "--rows", "ssd300", "--out", str(tmp_path / "out")]
+    own = ["--set", "negative_ratio=1", "--set", "learning_rate=0.01"]
+    assert run([*command, *own, "--seeds", "0,1", "--json", str(figures)]) == 0
+    plain, variant = json.loads(figures.read_text())["rows"]
+    assert variant["key"] == "ssd300_negative_ratio=1_learning_rate=0.01"
+    assert variant["paper_percent"] == {}
+    assert (plain["trained"]["recipe"]["negative_ratio"], variant["trained"]["recipe"]["negative_ratio"]) == (3, 1)
+    assert variant["trained"]["recipe"]["learning_rate"] == 0.01  # the budget does not change what the user said
+    assert len(variant["interval"]) == 2
+    sources = json.loads((tmp_path / "out/runs" / f"{variant['key']}-seed0" / "settings.json").read_text())
+    assert sources["negative_ratio"]["value"] == 1
+    assert sources["negative_ratio"]["origin"] == "user"
+    capsys.readouterr()
+    assert run([*command, "--set", "negative_ration=1"]) == 2
+    assert "negative_ratio" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_plan_of_a_budget_has_its_own_steps_and_time(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["reproduce", "table2", "--rows", "ssd300", "--plan", "--budget", "small", "--width", "0.02"]
+    assert run([*words, "--epochs", "10"]) == 0
+    assert "10 epochs" in capsys.readouterr().out
+    plan = tmp_path / "plan.json"
+    assert run([*words, "--epochs", "10", "--data", str(data), "--seeds", "0,1", "--json", str(plan)]) == 0
+    (row,) = json.loads(plan.read_text())["rows"]
+    assert row["steps_here"] == 5  # 10 passes over 4 images in batches of 8
+    assert row["updates"] == row["steps"] == 60_000
+    assert row["seconds_here"] >= 0
+    assert "with 2 seeds" in capsys.readouterr().out
+    assert not list(tmp_path.glob("**/runs"))
+
+
+def test_rows_are_timed_by_real_networks() -> None:
+    spec = replace(SSDLITE320_MOBILENETV2.with_input_size(64, 64), width=0.25)
+    rounds: list[int] = []
+    timed = speed.milliseconds({"tiny": spec}, threads=1, rounds=2, on_round=rounds.append)
+    assert list(timed) == ["tiny"]
+    assert timed["tiny"].keys() == {"network", "whole"}
+    assert all(milliseconds > 0 for milliseconds in timed["tiny"].values())
+    assert rounds == [1, 2]

@@ -67,3 +67,29 @@ def progress(console: Console, task: str, *, every: float = 30) -> Iterator[Call
             console.print(f"{task}: {done:,} of {total:,}, about {left / 60:.0f} min left")
 
     yield line
+
+
+@contextmanager
+def stages(console: Console, *, every: float = 30) -> Iterator[Callable[[str], None]]:
+    """A function of what is going on: one line that changes on a terminal, else a line now and then.
+
+    A new stage, `timing: round 1 of 30`, has a line at once; `timing: round 2 of 30` is of the same stage.
+
+    Args:
+        console: where it shows.
+        every: seconds between two lines of one stage where the console is no terminal.
+    """
+    if console.is_terminal:
+        with console.status("") as status:
+            yield status.update
+        return
+    stage, last = "", 0.0
+
+    def line(text: str) -> None:
+        nonlocal stage, last
+        name, now = text.partition(":")[0], time.monotonic()
+        if name != stage or now - last >= every:
+            stage, last = name, now
+            console.print(text)
+
+    yield line

@@ -26,7 +26,7 @@ def bench(
 ) -> int:
     """How fast detectors are on this machine, ours beside others, interleaved in one run.
 
-    Every contestant gets the same image of 375 x 500 in memory and gives final boxes. Ratios are to torchvision's own
+    Every case gets the same image of 375 x 500 in memory and gives final boxes. Ratios are to torchvision's own
     code. Architectures get random weights that are as sure of background as trained ones.
 
     Args:
@@ -38,15 +38,15 @@ def bench(
         rounds: measurements of each.
         data: a labelled set: how many of its files a second go from the disk to boxes.
         split: of it; then the accuracy of models with weights is measured, too.
-        limits: also measure how fast the machine convolves at best, how near each network comes, and its base, extra
-            maps and heads apart.
+        limits: also measure how fast the machine convolves at best, how near each network comes, and its backbone,
+            extra maps and heads apart.
         cold: also measure seconds and memory of fresh processes.
         augmentation: measure, instead of all this, how fast `--data` is decoded and augmented for training on one core.
         loaded: measure although other programs keep the machine busy, which is refused otherwise.
         json: file for all figures.
         plot: file for an image of speed against accuracy.
     """
-    from singleshot.console import remarks, results
+    from singleshot.console import remarks, results, stages
     from singleshot.files import require_output, write_whole
     from singleshot.lab.bench import report
     from singleshot.lab.bench.bench import DEFAULT_MODELS, Settings, run
@@ -60,8 +60,8 @@ def bench(
         models=models or DEFAULT_MODELS, against=names, threads=threads, rounds=rounds, data=data, split=split,
         limits=limits, cold=cold, loaded=loaded,
     )  # fmt: skip
-    with remarks().status("") as status:
-        measured = run(settings, status.update)
+    with stages(remarks()) as on_stage:
+        measured = run(settings, on_stage)
     for line in report.lines(measured):
         results().print(line)
     if json is not None:
@@ -72,7 +72,7 @@ def bench(
 
 
 def _augmentation(data: str | None, *, rounds: int, loaded: bool, json: Path | None) -> int:
-    from singleshot.console import remarks, results
+    from singleshot.console import remarks, results, stages
     from singleshot.errors import RequestError
     from singleshot.files import write_whole
     from singleshot.lab.bench.augmentation import augmentation_rates
@@ -84,9 +84,9 @@ def _augmentation(data: str | None, *, rounds: int, loaded: bool, json: Path | N
         raise RequestError(f"rounds must be at least 1, got {rounds}")
     if not loaded:
         require_quiet()
-    with remarks().status("") as status:
+    with stages(remarks()) as on_stage:
         rates = augmentation_rates(
-            data, rounds=rounds, on_round=lambda done: status.update(f"round {done} of {rounds}")
+            data, rounds=rounds, on_round=lambda done: on_stage(f"timing: round {done} of {rounds}")
         )
     out = results()
     for name in ("exact", "fast", "torchvision", "decoded"):

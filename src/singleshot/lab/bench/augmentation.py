@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
@@ -45,7 +46,7 @@ class Rates:
 
 
 def augmentation_rates(data: str, *, rounds: int, on_round: Callable[[int], None] = lambda _done: None) -> Rates:
-    """Take turns on the same files; everybody has one thread.
+    """Take turns on the same files; every pipeline has one thread.
 
     Raises:
         DataError: data that cannot be used.
@@ -57,23 +58,32 @@ def augmentation_rates(data: str, *, rounds: int, on_round: Callable[[int], None
     cv2.setNumThreads(1)
     seconds: dict[str, list[float]] = {name: [] for name in runners}
     try:
-        for number in range(rounds + 1):  # the first is for warming up
-            turn = [(number * AT_ONCE + i) % len(annotations) for i in range(AT_ONCE)]
-            for name, run in runners.items():
-                started = time.perf_counter()
-                for image in turn:
-                    run(number, image)
-                seconds[name].append(time.perf_counter() - started)
-            on_round(number)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torchvision's decoder
+            for number in range(rounds + 1):  # the first is for warming up
+                _take_turns(runners, number, len(annotations), seconds)
+                on_round(number)
     finally:
         torch.set_num_threads(threads[0])
         cv2.setNumThreads(threads[1])
     rates = {name: AT_ONCE / median(times[1:]) for name, times in seconds.items()}
     ratios = {
-        name: median(theirs / own for theirs, own in zip(seconds["torchvision"][1:], seconds[name][1:], strict=True))
+        name: median(other / own for other, own in zip(seconds["torchvision"][1:], seconds[name][1:], strict=True))
         for name in PIXELS
     }
     return Rates(**rates, ratio_to_torchvision=ratios["fast"], exact_ratio_to_torchvision=ratios["exact"])
+
+
+def _take_turns(
+    runners: Mapping[str, Callable[[int, int], object]], number: int, images: int, seconds: Mapping[str, list[float]]
+) -> None:
+    """Run everybody on the same images of a round, and note how long each took."""
+    turn = [(number * AT_ONCE + i) % images for i in range(AT_ONCE)]
+    for name, run in runners.items():
+        started = time.perf_counter()
+        for image in turn:
+            run(number, image)
+        seconds[name].append(time.perf_counter() - started)
 
 
 def _runners(annotations: Annotations) -> dict[str, Callable[[int, int], object]]:
@@ -89,11 +99,11 @@ def _runners(annotations: Annotations) -> dict[str, Callable[[int, int], object]
         expand_probability=0, samplers=(), interpolations=("linear",), mirror_probability=0,
     )  # fmt: skip
     plain = samples(whole)
-    theirs = torchvision_samples(annotations, spec.input_size_hw, spec.preprocess.mean_rgb)
+    torchvision_sample = torchvision_samples(annotations, spec.input_size_hw, spec.preprocess.mean_rgb)
     return {
         "exact": lambda number, image: sets["exact"][(number, image)],
         "fast": lambda number, image: sets["fast"][(number, image)],
-        "torchvision": lambda _number, image: theirs(image),
+        "torchvision": lambda _number, image: torchvision_sample(image),
         "decoded": lambda number, image: plain[(number, image)],
     }
 

@@ -1,4 +1,4 @@
-"""Our own detectors as contestants."""
+"""Our own detectors as cases."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from singleshot.errors import RequestError
 from singleshot.export.openvino_ir import halve_weights, serialised, to_openvino
 from singleshot.export.quantizer import quantize_graph
-from singleshot.lab.bench.contest import Contestant
 from singleshot.lab.bench.scenes import image, resemble_trained
+from singleshot.lab.bench.timing import Case
 from singleshot.models.ssd import SSD
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
@@ -26,11 +26,13 @@ from singleshot.spec import ModelSpec
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
 
+Engine = OpenVINOBackend | OnnxBackend
+"""What runs our models here."""
 PRECISIONS = ("fp32", "bf16", "int8")
 
 
-def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBackend | OnnxBackend]]:
-    """A contestant a precision, and its engine; an exported model comes as it is.
+def ours(model: str, *, threads: int) -> Iterator[tuple[Case, Engine]]:
+    """A case a precision, and its engine; an exported model comes as it is.
 
     An architecture gets seeded weights, and any model's int8 scales are measured on the package's few photographs: good
     for timing only.
@@ -43,7 +45,7 @@ def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBack
         folder = find_model(model)
         if folder.export is not None:
             backend = load_engine(folder, threads=threads)
-            yield _contestant(f"ours {short}, {folder.export.precision}", backend), backend
+            yield _case(f"ours {short}, {folder.export.precision}", backend), backend
             return
         network = load_network(folder)
     else:
@@ -57,16 +59,14 @@ def ours(model: str, *, threads: int) -> Iterator[tuple[Contestant, OpenVINOBack
         engine = OpenVINOBackend(
             network.spec, serialised(of_its_own), precision=precision, origin=model, threads=threads
         )
-        yield _contestant(f"ours {short}, {precision}", engine), engine
+        yield _case(f"ours {short}, {precision}", engine), engine
 
 
-def untrained(spec: ModelSpec, *, name: str, threads: int) -> Contestant:
+def untrained(spec: ModelSpec, *, name: str, threads: int) -> Case:
     """A network of this specification with seeded weights, fp32: good for timing only."""
     graph = to_openvino(_fresh(spec))
     halve_weights(graph, only_exact=True)
-    return _contestant(
-        name, OpenVINOBackend(spec, serialised(graph), precision="fp32", origin=spec.name, threads=threads)
-    )
+    return _case(name, OpenVINOBackend(spec, serialised(graph), precision="fp32", origin=spec.name, threads=threads))
 
 
 def _fresh(spec: ModelSpec) -> SSD:
@@ -92,7 +92,7 @@ def _inputs(network: SSD) -> list[np.ndarray]:
     return inputs
 
 
-def _contestant(name: str, backend: OpenVINOBackend | OnnxBackend) -> Contestant:
+def _case(name: str, backend: Engine) -> Case:
     spec = backend.spec
     scene = image()
     detector = Detector(backend, name=name)
@@ -113,4 +113,4 @@ def _contestant(name: str, backend: OpenVINOBackend | OnnxBackend) -> Contestant
         "batch8": lambda: detector([scene] * 8),
     }
     height, width = spec.input_size_hw
-    return Contestant(name, spec.name, works, boxes=len(boxes), input_size=f"{width} x {height}")
+    return Case(name, spec.name, works, boxes=len(boxes), input_size=f"{width} x {height}")

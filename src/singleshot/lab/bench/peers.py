@@ -1,4 +1,4 @@
-"""What others publish, as contestants: their networks with random weights, on our image.
+"""What others publish, as cases: their networks with random weights, on our image.
 
 Torchvision's code runs as published (eager, fp32) and at its best settings; the same networks run in plain ONNX
 Runtime, OpenCV and OpenVINO with torchvision's own post-processing behind them.
@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from singleshot.errors import UnknownNameError
 from singleshot.export.onnx_graph import quiet_exporter
-from singleshot.lab.bench.contest import Contestant
 from singleshot.lab.bench.scenes import image, resemble_trained
+from singleshot.lab.bench.timing import Case, Work
 
 Heads = Callable[[Tensor], dict[str, Tensor]]
 
@@ -32,28 +32,28 @@ FAMILIES = {"ssd300_vgg16": "ssd300-vgg16", "ssdlite320_mobilenet_v3_large": "ss
 """Torchvision's detectors and the model of ours that each is compared with."""
 
 
-def eager(name: str, *, threads: int) -> Iterator[Contestant]:
+def eager(name: str, *, threads: int) -> Iterator[Case]:
     """Torchvision's detector as published."""
     torch.set_num_threads(threads)
-    yield _Peer(name).contestant(f"torchvision {name}, eager fp32")
+    yield _Peer(name).case(f"torchvision {name}, eager fp32")
 
 
-def best_settings(name: str, *, threads: int) -> Iterator[Contestant]:
+def best_settings(name: str, *, threads: int) -> Iterator[Case]:
     """Torchvision's detector channels-last, in bf16, and compiled."""
     torch.set_num_threads(threads)
     peer = _Peer(name)
     peer.model.to(memory_format=torch.channels_last)
-    yield peer.contestant(f"torchvision {name}, channels-last")
-    yield peer.contestant(f"torchvision {name}, channels-last bf16", dtype=torch.bfloat16)
+    yield peer.case(f"torchvision {name}, channels-last")
+    yield peer.case(f"torchvision {name}, channels-last bf16", dtype=torch.bfloat16)
     compiled = _Peer(name)
     heads = torch.compile(compiled.heads, dynamic=False)
     with contextlib.suppress(torch._dynamo.exc.TorchDynamoException, RuntimeError):  # noqa: SLF001 (no compiler: no row)
         with torch.inference_mode():
             heads(compiled.input)
-        yield compiled.contestant(f"torchvision {name}, compiled", heads=heads)
+        yield compiled.case(f"torchvision {name}, compiled", heads=heads)
 
 
-def onnxruntime(name: str, *, threads: int) -> Iterator[Contestant]:
+def onnxruntime(name: str, *, threads: int) -> Iterator[Case]:
     """Its network in plain ONNX Runtime, where that is installed."""
     if importlib.util.find_spec("onnxruntime") is None:
         return
@@ -69,10 +69,10 @@ def onnxruntime(name: str, *, threads: int) -> Iterator[Contestant]:
         results = session.run(None, {session.get_inputs()[0].name: tensors.numpy()})
         return dict(zip(("bbox_regression", "cls_logits"), map(torch.from_numpy, results), strict=True))
 
-    yield peer.contestant(f"ONNX Runtime, torchvision {name}", heads=heads)
+    yield peer.case(f"ONNX Runtime, torchvision {name}", heads=heads)
 
 
-def opencv(name: str, *, threads: int) -> Iterator[Contestant]:
+def opencv(name: str, *, threads: int) -> Iterator[Case]:
     """Its network in OpenCV's DNN module, where that can load it."""
     import cv2
 
@@ -90,10 +90,10 @@ def opencv(name: str, *, threads: int) -> Iterator[Contestant]:
         heads(peer.input)
     except cv2.error:
         return
-    yield peer.contestant(f"OpenCV DNN, torchvision {name}", heads=heads)
+    yield peer.case(f"OpenCV DNN, torchvision {name}", heads=heads)
 
 
-def openvino(name: str, *, threads: int) -> Iterator[Contestant]:
+def openvino(name: str, *, threads: int) -> Iterator[Case]:
     """Its network converted by OpenVINO and called as its manual says: what ours has to be faster than."""
     from singleshot.runtime.openvino_core import core
     from singleshot.runtime.openvino_core import openvino as library
@@ -111,10 +111,10 @@ def openvino(name: str, *, threads: int) -> Iterator[Contestant]:
             results = [torch.from_numpy(array) for array in compiled(tensors.numpy()).values()]
             return dict(zip(("bbox_regression", "cls_logits"), results, strict=True))
 
-        yield peer.contestant(f"OpenVINO {hint}, torchvision {name}", heads=heads)
+        yield peer.case(f"OpenVINO {hint}, torchvision {name}", heads=heads)
 
 
-def fasterrcnn(*, threads: int) -> Iterator[Contestant]:
+def fasterrcnn(*, threads: int) -> Iterator[Case]:
     """The paper's other yardstick, as torchvision publishes it (800 pixels, proposals depend on the weights)."""
     torch.set_num_threads(threads)
     with quiet_exporter():
@@ -124,12 +124,10 @@ def fasterrcnn(*, threads: int) -> Iterator[Contestant]:
         ).eval()
     tensor = _as_tensor(image())
     whole = torch.inference_mode()(lambda: model([tensor / 255]))
-    yield Contestant(
-        "torchvision fasterrcnn_resnet50_fpn, eager fp32", "fasterrcnn", {"whole": whole}, None, "~1066 x 800"
-    )
+    yield Case("torchvision fasterrcnn_resnet50_fpn, eager fp32", "fasterrcnn", {"whole": whole}, None, "~1066 x 800")
 
 
-def ultralytics(*, threads: int) -> Iterator[Contestant]:
+def ultralytics(*, threads: int) -> Iterator[Case]:
     """YOLO11n at 320, where the user has installed it; its weights are random, from its own configuration."""
     if importlib.util.find_spec("ultralytics") is None:
         return
@@ -138,12 +136,10 @@ def ultralytics(*, threads: int) -> Iterator[Contestant]:
 
     model = ultralytics.YOLO("yolo11n.yaml", task="detect")
     scene = np.ascontiguousarray(image()[..., ::-1])
-    yield Contestant(
-        "ultralytics yolo11n at 320", "yolo", {"whole": lambda: model.predict(scene, imgsz=320, verbose=False)}
-    )
+    yield Case("ultralytics yolo11n at 320", "yolo", {"whole": lambda: model.predict(scene, imgsz=320, verbose=False)})
 
 
-AGAINST: dict[str, Callable[..., Iterator[Contestant]]] = {
+AGAINST: dict[str, Callable[..., Iterator[Case]]] = {
     "torchvision": eager,
     "torchvision-best": best_settings,
     "onnxruntime": onnxruntime,
@@ -154,7 +150,7 @@ AGAINST: dict[str, Callable[..., Iterator[Contestant]]] = {
 }
 
 
-def peers(names: Sequence[str], families: Sequence[str], *, threads: int) -> Iterator[Contestant]:
+def peers(names: Sequence[str], families: Sequence[str], *, threads: int) -> Iterator[Case]:
     """The peers of these names that compare with these families of ours; those not installed are left out.
 
     Raises:
@@ -165,9 +161,9 @@ def peers(names: Sequence[str], families: Sequence[str], *, threads: int) -> Ite
         if name in {"fasterrcnn", "ultralytics"}:
             yield from AGAINST[name](threads=threads)
             continue
-        for theirs, family in FAMILIES.items():
+        for peer, family in FAMILIES.items():
             if family in families:
-                yield from AGAINST[name](theirs, threads=threads)
+                yield from AGAINST[name](peer, threads=threads)
 
 
 def require_known(names: Sequence[str]) -> None:
@@ -193,9 +189,11 @@ class _Peer:
             self.images = images
             logits = self.heads(self.input)["cls_logits"][0].clone()
             self.crowded = self.heads(self.input)
-        convolutions = [one for one in self.model.head.classification_head.modules() if isinstance(one, nn.Conv2d)]
+        convolutions = [
+            layer for layer in self.model.head.classification_head.modules() if isinstance(layer, nn.Conv2d)
+        ]
         resemble_trained(
-            (one for one in convolutions if one.bias is not None and one.out_channels % CLASSES == 0),
+            (layer for layer in convolutions if layer.bias is not None and layer.out_channels % CLASSES == 0),
             logits, CLASSES, self.model.score_thresh,
         )  # fmt: skip
 
@@ -222,12 +220,12 @@ class _Peer:
         assert program is not None
         return program.model_proto.SerializeToString()  # type: ignore[no-any-return]
 
-    def contestant(self, name: str, *, heads: Heads | None = None, dtype: torch.dtype | None = None) -> Contestant:
+    def case(self, name: str, *, heads: Heads | None = None, dtype: torch.dtype | None = None) -> Case:
         """The whole path, and its parts, with these heads in place of the eager ones."""
-        model, run = self.model, heads or self.heads
+        run = heads or self.heads
         with torch.inference_mode():
-            features = list(model.backbone(self.input).values())
-            anchors = model.anchor_generator(self.images, features)
+            features = list(self.model.backbone(self.input).values())
+            anchors = self.model.anchor_generator(self.images, features)
             outputs = run(self.input)
 
         @torch.inference_mode()
@@ -235,32 +233,34 @@ class _Peer:
             if dtype is None:
                 return run(tensors)
             with torch.autocast("cpu", dtype=dtype):
-                found = run(tensors)
-            return {key: value.float() for key, value in found.items()}
+                predicted = run(tensors)
+            return {key: value.float() for key, value in predicted.items()}
 
         @torch.inference_mode()
-        def whole() -> object:
-            images, _ = model.transform([_as_tensor(self.scene) / 255])
-            found = model.postprocess_detections(network(images.tensors), anchors, images.image_sizes)
-            return model.transform.postprocess(found, images.image_sizes, [self.scene.shape[:2]])
+        def post(predicted: dict[str, Tensor]) -> object:
+            return self.model.postprocess_detections(predicted, anchors, self.sizes)
 
-        @torch.inference_mode()
-        def post(given: dict[str, Tensor]) -> object:
-            return model.postprocess_detections(given, anchors, self.sizes)
-
-        as_published = name.endswith("eager fp32")
-        tensor = _as_tensor(self.scene)
-        works: dict[str, Any] = {
-            "whole": torch.inference_mode()(lambda: model([_as_tensor(self.scene) / 255])) if as_published else whole,
+        works: dict[str, Work] = {
+            "whole": lambda: self._detect(network, anchors),
             "network": lambda: network(self.input),
             "post": lambda: post(outputs),
         }
+        as_published = name.endswith("eager fp32")
         if as_published:
+            tensor = _as_tensor(self.scene)
+            works["whole"] = torch.inference_mode()(lambda: self.model([_as_tensor(self.scene) / 255]))
             works["post_worst"] = lambda: post(self.crowded)
-            works["batch8"] = torch.inference_mode()(lambda: model([tensor / 255] * 8))
+            works["batch8"] = torch.inference_mode()(lambda: self.model([tensor / 255] * 8))
         height, width = self.input.shape[2:]
         count = int(anchors[0].shape[0])
-        return Contestant(name, FAMILIES[self.name], works, count, f"{width} x {height}", reference=as_published)
+        return Case(name, FAMILIES[self.name], works, count, f"{width} x {height}", reference=as_published)
+
+    @torch.inference_mode()
+    def _detect(self, network: Heads, anchors: list[Tensor]) -> object:
+        """Torchvision's whole path from a decoded image to final boxes around these heads."""
+        images, _ = self.model.transform([_as_tensor(self.scene) / 255])
+        found = self.model.postprocess_detections(network(images.tensors), anchors, images.image_sizes)
+        return self.model.transform.postprocess(found, images.image_sizes, [self.scene.shape[:2]])
 
 
 def _as_tensor(pixels: np.ndarray) -> Tensor:

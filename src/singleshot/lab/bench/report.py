@@ -6,24 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from singleshot.lab.bench.contest import PARTS, Measured, Row, ratio
 from singleshot.lab.bench.machine import MOST_OTHER_LOAD
+from singleshot.lab.bench.timing import PARTS, CaseTimes, Measured, ratio
 
 
-def values(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """One dict a contestant: milliseconds by part, and ratios to its family's reference, where it takes part."""
-    references = {row.contestant.family: row for row in rows if row.contestant.reference}
+def values(rows: Sequence[CaseTimes]) -> list[dict[str, Any]]:
+    """One dict a case: milliseconds by part, and ratios to its family's reference, where it takes part."""
+    references = {row.case.family: row for row in rows if row.case.reference}
     found = []
     for row in rows:
-        one = row.contestant
-        peer = references.get(one.family)
+        case = row.case
+        peer = references.get(case.family)
         whole, network, eight = (row.median(part) for part in ("whole", "network", "batch8"))
         found.append(
             {
-                "name": one.name,
-                "family": one.family,
-                "boxes": one.boxes,
-                "input": one.input_size,
+                "name": case.name,
+                "family": case.family,
+                "boxes": case.boxes,
+                "input": case.input_size,
                 **{f"{part}_ms": row.median(part) for part in PARTS},
                 "p95_ms": row.p95("whole"),
                 "outside": 1 - network / whole if network and whole else None,

@@ -1,4 +1,4 @@
-"""The same busy image for every contestant."""
+"""The same busy image for every case."""
 
 from __future__ import annotations
 

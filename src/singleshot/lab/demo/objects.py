@@ -4,13 +4,77 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from singleshot.lab.demo.canvas import Canvas, Sprite
-from singleshot.shapes import Float, Float32
+from singleshot.shapes import Bool, Float, Float32
 
-Draw = Callable[[float, Float32[np.ndarray, " 3"], np.random.Generator], Sprite]
+MARGIN = 1.15
+"""The canvas covers [-MARGIN, MARGIN] both ways; objects keep to about [-1, 1]."""
+_FRACTION_BITS = 4  # of OpenCV's fixed-point coordinates: a sixteenth of a pixel
+
+
+@dataclass(frozen=True, eq=False)
+class Sprite:
+    """A drawn object: colour 0..1 already multiplied by the opacity 0..1."""
+
+    colour: Float32[np.ndarray, "h w 3"]
+    opacity: Float32[np.ndarray, "h w"]
+
+
+class SpriteCanvas:
+    """Draws at two to four times the final size; `finish` averages that away.
+
+    Args:
+        size: pixels that two units (-1 to 1) have in the finished sprite.
+    """
+
+    def __init__(self, size: float) -> None:
+        self.factor = 4 if size < 50 else 2
+        self.side = int(np.ceil(size * MARGIN))
+        self.scale = self.side * self.factor / (2 * MARGIN)
+        drawn = self.side * self.factor
+        self.colour = np.zeros((drawn, drawn, 3), np.float32)
+        self.opacity = np.zeros((drawn, drawn), np.float32)
+        axis = ((np.arange(drawn, dtype=np.float32) + 0.5) / self.scale - MARGIN).astype(np.float32)
+        self.x, self.y = np.meshgrid(axis, axis)
+
+    def paint(self, where: Bool[np.ndarray, "D D"], colours: Float32[np.ndarray, "D D 3"]) -> None:
+        """Cover pixels, each with its own colour."""
+        np.copyto(self.colour, colours, where=where[..., None])
+        self.opacity[where] = 1
+
+    def fill(self, outline: Float[np.ndarray, "n 2"], colour: Float[np.ndarray, " 3"]) -> None:
+        """Cover a polygon with one colour."""
+        points = [self._fixed_point(outline)]
+        cv2.fillPoly(self.colour, points, [float(channel) for channel in colour], shift=_FRACTION_BITS)
+        cv2.fillPoly(self.opacity, points, 1.0, shift=_FRACTION_BITS)
+
+    def stroke(self, points: Float[np.ndarray, "n 2"], width: float, colour: Float[np.ndarray, " 3"]) -> None:
+        """Draw a line with round ends, `width` in units."""
+        lines, thickness = [self._fixed_point(points)], max(1, round(width * self.scale))
+        closed, line_type = False, cv2.LINE_8
+        channels = [float(channel) for channel in colour]
+        cv2.polylines(self.colour, lines, closed, channels, thickness, line_type, _FRACTION_BITS)
+        cv2.polylines(self.opacity, lines, closed, 1.0, thickness, line_type, _FRACTION_BITS)
+
+    def inside(self, outline: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, "D D"]:
+        """The pixels inside a polygon."""
+        mask = np.zeros(self.opacity.shape, np.uint8)
+        cv2.fillPoly(mask, [self._fixed_point(outline)], 1, shift=_FRACTION_BITS)
+        return mask.view(bool)
+
+    def finish(self) -> Sprite:
+        """The sprite at its final size."""
+        size = (self.side, self.side)
+        colour = cv2.resize(self.colour * self.opacity[..., None], size, interpolation=cv2.INTER_AREA)
+        return Sprite(np.clip(colour, 0, 1), cv2.resize(self.opacity, size, interpolation=cv2.INTER_AREA))
+
+    def _fixed_point(self, points: Float[np.ndarray, "n 2"]) -> np.ndarray:
+        pixels = (np.asarray(points) + MARGIN) * self.scale - 0.5
+        return np.round(pixels * (1 << _FRACTION_BITS)).astype(np.int32)
 
 
 def draw_ball(size: float, light: Float32[np.ndarray, " 3"], generator: np.random.Generator) -> Sprite:
@@ -21,7 +85,7 @@ def draw_ball(size: float, light: Float32[np.ndarray, " 3"], generator: np.rando
         light: unit vector from the object to the light (x right, y down, z to the viewer).
         generator: chooses colours and pose.
     """
-    canvas = Canvas(size)
+    canvas = SpriteCanvas(size)
     radius_squared = canvas.x**2 + canvas.y**2
     normals = np.stack([canvas.x, canvas.y, np.sqrt(np.clip(1 - radius_squared, 0, 1))], axis=-1)
     around = normals @ _rotation(generator).astype(np.float32)
@@ -38,7 +102,7 @@ def draw_ball(size: float, light: Float32[np.ndarray, " 3"], generator: np.rando
 
 def draw_die(size: float, light: Float32[np.ndarray, " 3"], generator: np.random.Generator) -> Sprite:
     """A die with rounded edges, seen from anywhere: three faces at most, pips in perspective-free projection."""
-    canvas = Canvas(size)
+    canvas = SpriteCanvas(size)
     turn = _rotation(generator)
     dark = generator.uniform() < 0.35
     body = _colour(generator.uniform(), 0.75, 0.65) if dark else _colour(generator.uniform(0.08, 0.16), 0.1, 0.95)
@@ -70,7 +134,7 @@ def draw_die(size: float, light: Float32[np.ndarray, " 3"], generator: np.random
 
 def draw_ladybird(size: float, light: Float32[np.ndarray, " 3"], generator: np.random.Generator) -> Sprite:
     """A ladybird from above: domed wing cases with a seam and spots, head, feelers and six legs."""
-    canvas = Canvas(size)
+    canvas = SpriteCanvas(size)
     frame = _frame(generator)
     width, length = generator.uniform(0.6, 0.68), 0.76
     _draw_limbs(canvas, frame, width)
@@ -93,7 +157,7 @@ def draw_ladybird(size: float, light: Float32[np.ndarray, " 3"], generator: np.r
     return canvas.finish()
 
 
-def _draw_limbs(canvas: Canvas, frame: Float[np.ndarray, "2 2"], width: float) -> None:
+def _draw_limbs(canvas: SpriteCanvas, frame: Float[np.ndarray, "2 2"], width: float) -> None:
     """Six legs and two feelers."""
     for side in (-1.0, 1.0):
         for start, reach in ((-0.35, -0.66), (0.0, 0.05), (0.35, 0.64)):
@@ -106,7 +170,7 @@ def _draw_limbs(canvas: Canvas, frame: Float[np.ndarray, "2 2"], width: float) -
 
 def draw_leaf(size: float, light: Float32[np.ndarray, " 3"], generator: np.random.Generator) -> Sprite:
     """A bent leaf with a toothed edge, veins and a stalk, from spring green to autumn red."""
-    canvas = Canvas(size)
+    canvas = SpriteCanvas(size)
     frame = _frame(generator)
     bend, width = generator.uniform(-0.22, 0.22), generator.uniform(0.45, 0.62)
     teeth, depth = generator.integers(7, 12), generator.uniform(0.0, 0.12)
@@ -135,6 +199,8 @@ def draw_leaf(size: float, light: Float32[np.ndarray, " 3"], generator: np.rando
     canvas.stroke(place(np.linspace(0, 0.97, 40), np.zeros(40)), 0.045, vein * 0.9)
     return canvas.finish()
 
+
+Draw = Callable[[float, Float32[np.ndarray, " 3"], np.random.Generator], Sprite]
 
 OBJECTS: dict[str, Draw] = {"ball": draw_ball, "die": draw_die, "ladybird": draw_ladybird, "leaf": draw_leaf}
 """Class name -> how it is drawn."""

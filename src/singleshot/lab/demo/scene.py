@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from singleshot.boxes import area, intersection
-from singleshot.lab.demo.canvas import Sprite
-from singleshot.lab.demo.objects import OBJECTS
+from singleshot.lab.demo.objects import OBJECTS, Sprite
 from singleshot.shapes import Float32, Int64, UInt8
 
 WIDTH, HEIGHT = 400, 300

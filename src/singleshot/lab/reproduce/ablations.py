@@ -6,8 +6,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from singleshot.augment.settings import BatchSampler
-from singleshot.lab.reproduce.paper import printed
-from singleshot.lab.reproduce.rows import Row, Schooling, Table
+from singleshot.lab.reproduce.paper import Schedule, Table, TableRow, printed
 from singleshot.spec import MapBoxes, ModelSpec
 from singleshot.train.recipe import CAFFE
 from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL
@@ -30,9 +29,9 @@ BARE = replace(
 """Whole images and their mirror images, as Fast R-CNN has them: the first column of table 2."""
 
 OLDER = 60_000
-"""Updates on VOC, with drops at 40k and 50k; expansion takes twice as many (section 3.6)."""
+"""Steps on VOC, with drops at 40k and 50k; expansion takes twice as many (section 3.6)."""
 
-SSD300 = Row("ssd300", "SSD300", SSD300_VGG16, Schooling(PLAIN, OLDER), boxes=8732)
+SSD300 = TableRow("ssd300", "SSD300", SSD300_VGG16, Schedule(PLAIN, OLDER), boxes=8732)
 
 
 def with_ratios(spec: ModelSpec, allowed: tuple[float, ...]) -> ModelSpec:
@@ -48,7 +47,7 @@ def table2() -> Table:
     """Effects of design choices and components (table 2)."""
     figures = [{"mAP": row["mAP"]} for row in printed("table2_voc2007_test_ssd300")]
     rows = (
-        replace(SSD300, key="bare", label="without the augmentation", schooling=Schooling(BARE, OLDER)),
+        replace(SSD300, key="bare", label="without the augmentation", schedule=Schedule(BARE, OLDER)),
         replace(SSD300, key="squares", label="without {1/2, 2} and {1/3, 3} boxes", spec=with_ratios(SSD300.spec, ())),
         replace(SSD300, key="no-thirds", label="without {1/3, 3} boxes", spec=with_ratios(SSD300.spec, (2.0,))),
         replace(SSD300, key="no-atrous", label="without atrous", spec=SSD300_VGG16_FULL),
@@ -103,7 +102,7 @@ def table3() -> Table:
     """Effects of multiple output maps, with and without boundary boxes (table 3)."""
     specs = (SSD300.spec, *(retiled(SSD300.spec, tiling) for tiling in TILINGS))
     without = replace(PLAIN, boundary_boxes=False)
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     for spec, one in zip(specs, printed("table3_voc2007_test_ssd300"), strict=True):
         count = len(spec.sources)
         label = f"{count} maps" if count > 1 else "fc7 alone"
@@ -115,7 +114,7 @@ def table3() -> Table:
                 counted,
                 key=f"{key}-inside",
                 label=f"{label}, no boundary boxes",
-                schooling=Schooling(without, OLDER),
+                schedule=Schedule(without, OLDER),
                 paper={"mAP": one["mAP_without"]},
             ),
         ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.lab.reproduce.rows import Schooling
+from singleshot.lab.reproduce.paper import Schedule
 from singleshot.spec import ModelSpec
 from singleshot.train.recipe import Recipe
 
@@ -17,8 +17,8 @@ class Budget:
     Attributes:
         name: `full` or `small`.
         width: multiplies the channels of the trunk.
-        epochs: passes over the training images; None: the row's own number of updates.
-        quick: from nothing in few updates: batch normalisation, AdamW and a cosine in place of the paper's solver, and
+        epochs: passes over the training images; None: the row's own number of steps.
+        quick: from nothing in few steps: batch normalisation, AdamW and a cosine in place of the paper's optimizer, and
             images scaled while they are decoded. Matching, loss, boxes and what is drawn for augmentation stay.
     """
 
@@ -41,9 +41,13 @@ class Budget:
         width = spec.width * self.width
         return replace(spec, width=width, batch_norm=spec.batch_norm or self.quick, fusion=fusion)
 
-    def recipe(self, schooling: Schooling) -> Recipe:
+    def recipe(self, schedule: Schedule) -> Recipe:
+        """The row's recipe at this cost, with the user's settings."""
+        return schedule.configured_recipe(self.recipe_before_settings(schedule))
+
+    def recipe_before_settings(self, schedule: Schedule) -> Recipe:
         """The row's recipe at this cost."""
-        recipe = schooling.recipe
+        recipe = schedule.recipe
         if not self.quick:
             return recipe
         return replace(

@@ -11,12 +11,12 @@ from typing import Any
 
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError, UnknownNameError
-from singleshot.lab.reproduce.latency import milliseconds
+from singleshot.lab.reproduce.datasets import DataSplit, MissingDataError
 from singleshot.lab.reproduce.outcome import Outcome, Result, orderings
 from singleshot.lab.reproduce.page import data_of_all, write_table
-from singleshot.lab.reproduce.rows import Row, Table
-from singleshot.lab.reproduce.sources import LackingError, Source
-from singleshot.lab.reproduce.training import Workshop
+from singleshot.lab.reproduce.paper import Table, TableRow
+from singleshot.lab.reproduce.runner import Runner
+from singleshot.lab.reproduce.speed import milliseconds
 from singleshot.models.ssd import SSD
 from singleshot.runtime.find_model import find_model
 from singleshot.train.timer import format_duration
@@ -56,18 +56,16 @@ class Reproduced:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Request:
     """What of a table is wanted.
 
     Attributes:
-        rows: keys; empty for all.
         seeds: of the trainings.
         given: by key, the folder of a model that is judged instead of trained.
         rounds: of timing; 0 times nothing.
         threads: cores that are timed.
     """
 
-    rows: Sequence[str] = ()
     seeds: Sequence[int] = (0,)
     given: Mapping[str, str] = field(default_factory=dict)
     rounds: int = 9
@@ -75,14 +73,21 @@ class Wish:
 
 
 def reproduce(
-    table: Table, workshop: Workshop, wish: Wish, *, say: Callable[[str], None], stage: Callable[[str], None]
+    table: Table,
+    rows: Sequence[TableRow],
+    runner: Runner,
+    request: Request,
+    *,
+    say: Callable[[str], None],
+    stage: Callable[[str], None],
 ) -> Reproduced:
     """Train (or take) every row with every seed, judge it, time it, and write the page.
 
     Args:
         table: of the paper.
-        workshop: where and how.
-        wish: what of it.
+        rows: those of it that are wanted.
+        runner: where and how.
+        request: what of it.
         say: takes a line as soon as it is known.
         stage: takes what is going on, for a line that changes.
 
@@ -90,53 +95,58 @@ def reproduce(
         RequestError, DataError, ModelError: no row can be made of what was given, or something given is wrong; found
             before any training.
     """
-    rows, left_out = _possible(table, workshop, wish)
+    rows, left_out = _possible(table, rows, runner, request)
     for label, reason in left_out:
         say(f"left out: {label}: {reason}")
     timed: dict[str, dict[str, float]] = {}
-    if table.timed and wish.rounds:
-        specs = {row.key: row.spec for row in rows}
+    if table.timed and request.rounds:
         timed = milliseconds(
-            specs, threads=wish.threads, rounds=wish.rounds,
-            on_round=lambda done: stage(f"timing: round {done} of {wish.rounds}"),
+            {row.key: row.spec for row in rows}, threads=request.threads, rounds=request.rounds,
+            on_round=lambda done: stage(f"timing: round {done} of {request.rounds}"),
         )  # fmt: skip
-    results = _results(rows, workshop, wish, say=say, stage=stage)
-    outcomes = tuple(_outcome(row, workshop, wish, results[row.key], timed.get(row.key, {})) for row in rows)
+    results = _results(rows, runner, request, say=say, stage=stage)
+    outcomes = tuple(_outcome(row, runner, request, results[row.key], timed.get(row.key, {})) for row in rows)
+    notes = _notes(table, runner, outcomes)
+    done = Reproduced(table, outcomes, tuple(left_out), tuple(_claims(outcomes)), notes)
+    shown = [*notes, *(f"left out: {label}: {reason}" for label, reason in left_out)]
+    write_table(runner.out / f"{table.name}.html", table.title, outcomes, notes=shown, claims=done.claims)
+    return done
+
+
+def _notes(table: Table, runner: Runner, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """What people should know of the comparison."""
     notes = [line for line in (table.note, data_of_all(outcomes)) if line]
-    budget = workshop.budget
+    budget = runner.budget
     if budget.quick or budget.width < 1:
         notes.append(
             f"budget {budget.name}: the trunk's width x {budget.width:g}, epochs {budget.epochs or 0:g}, from nothing: "
             "no figure here is the paper's; it is the comparison in small, on other data"
         )
-    elif workshop.init == "none":
+    elif runner.init == "none":
         notes.append("trained from nothing: the paper starts from a classifier's VGG-16 (--init FILE)")
-    done = Reproduced(table, outcomes, tuple(left_out), tuple(_claims(outcomes)), tuple(notes))
-    shown = [*notes, *(f"left out: {label}: {reason}" for label, reason in left_out)]
-    write_table(workshop.out / f"{table.name}.html", table.title, outcomes, notes=shown, claims=done.claims)
-    return done
+    return tuple(notes)
 
 
-def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], list[tuple[str, str]]]:
+def _possible(
+    table: Table, wanted: Sequence[TableRow], runner: Runner, request: Request
+) -> tuple[list[TableRow], list[tuple[str, str]]]:
     """The wanted rows that what was given is enough for, and those that it is not, with what they lack."""
-    known = {row.key: row for row in table.rows}
-    for key in wish.given:
+    known = {row.key: row for row in (*table.rows, *wanted)}
+    for key in request.given:
         if key not in known:
             raise UnknownNameError(f"row of {table.name}", key, known)
-    possible: list[Row] = []
+    possible: list[TableRow] = []
     lacking: list[tuple[str, str]] = []
     alike: dict[str, str] = {}
-    needed: set[Source] = set()
-    for key, row in known.items():
-        if wish.rows and key not in wish.rows:
-            continue
-        trains = key not in wish.given
+    needed: set[DataSplit] = set()
+    for row in wanted:
+        trains = row.key not in request.given
         try:
-            sources = [workshop.given.judged(row), *(workshop.given.learnt(row) if trains else ())]
-        except LackingError as error:
+            sources = [runner.datasets.judged(row), *(runner.datasets.learnt(row) if trains else ())]
+        except MissingDataError as error:
             lacking.append((row.label, str(error)))
             continue
-        training = json.dumps([workshop.whole_cost(row), *map(str, sources), row.protocol])
+        training = json.dumps([runner.whole_cost(row), *map(str, sources), row.protocol])
         if trains and (same := alike.setdefault(training, row.label)) != row.label:
             lacking.append((row.label, f"of what was given it would be the same as {same}"))
             continue
@@ -145,7 +155,7 @@ def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], 
     if not possible:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in lacking)
         raise RequestError(f"{table.name}: no row can be made of what was given: {reasons}")
-    for path in wish.given.values():
+    for path in request.given.values():
         find_model(path)
     for source in sorted(needed, key=str):
         open_data(source.path, split=source.split)  # whatever is wrong with it is found before anything is learnt
@@ -153,16 +163,21 @@ def _possible(table: Table, workshop: Workshop, wish: Wish) -> tuple[list[Row], 
 
 
 def _results(
-    rows: Sequence[Row], workshop: Workshop, wish: Wish, *, say: Callable[[str], None], stage: Callable[[str], None]
+    rows: Sequence[TableRow],
+    runner: Runner,
+    request: Request,
+    *,
+    say: Callable[[str], None],
+    stage: Callable[[str], None],
 ) -> dict[str, list[Result]]:
     """Every row's models, judged; seed by seed, so that a table that is cut short has all its rows."""
     results: dict[str, list[Result]] = {row.key: [] for row in rows}
     for row in rows:
-        if (folder := wish.given.get(row.key)) is not None:
+        if (folder := request.given.get(row.key)) is not None:
             stage(f"{row.label}: judging {folder}")
-            results[row.key].append(Result(None, workshop.judge(find_model(folder).path, row, kept=None), folder))
+            results[row.key].append(Result(None, runner.judge(find_model(folder).path, row, kept=None), folder))
             say(_line(row, results[row.key][-1]))
-    jobs = [(seed, row) for seed in wish.seeds for row in rows if row.key not in wish.given]
+    jobs = [(seed, row) for seed in request.seeds for row in rows if row.key not in request.given]
     started, trained = time.monotonic(), 0
     for number, (seed, row) in enumerate(jobs):
         left = (time.monotonic() - started) / trained * (len(jobs) - number) if trained else None
@@ -170,39 +185,39 @@ def _results(
             f"{number + 1} of {len(jobs)}: {row.label}, seed {seed}"
             + (f"; {format_duration(left)} left" if left else "")
         )
-        found_there = (workshop.folder(row, seed) / "last").is_dir()
-        model = workshop.train(row, seed)
-        figures = workshop.judge(model, row, kept=workshop.folder(row, seed))
+        found_there = (runner.folder(row, seed) / "last").is_dir()
+        model = runner.train(row, seed)
+        figures = runner.judge(model, row, kept=runner.folder(row, seed))
         trained += not found_there
         results[row.key].append(Result(seed, figures, str(model)))
         say(_line(row, results[row.key][-1]))
     return results
 
 
-def _line(row: Row, result: Result) -> str:
+def _line(row: TableRow, result: Result) -> str:
     found = result.figure("mAP")
     whose = "given" if result.seed is None else f"seed {result.seed}"
     return f"{row.label}, {whose}: mAP {'no ground-truth boxes' if found is None else f'{100 * found:.1f}%'}"
 
 
 def _outcome(
-    row: Row, workshop: Workshop, wish: Wish, results: Sequence[Result], timed: Mapping[str, float]
+    row: TableRow, runner: Runner, request: Request, results: Sequence[Result], timed: Mapping[str, float]
 ) -> Outcome:
-    judged = workshop.given.judged(row)
-    given = row.key in wish.given
+    judged = runner.datasets.judged(row)
+    given = row.key in request.given
     names = tuple(results[0].figures["per_class"])
-    spec = find_model(results[0].model).spec if given else workshop.budget.network(row.spec)
+    spec = find_model(results[0].model).spec if given else runner.budget.network(row.spec)
     network = SSD(spec if given else replace(spec, class_names=names))
     return Outcome(
         row=row,
-        learnt=() if given else workshop.given.learnt(row),
+        learnt=() if given else runner.datasets.learnt(row),
         judged=judged,
         boxes=len(network.default_boxes),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         results=tuple(results),
         milliseconds=timed,
         given=given,
-        trained={} if given else workshop.cost(row.spec, row.schooling),
+        trained={} if given else runner.cost(row.spec, row.schedule),
     )
 
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from singleshot.lab.reproduce.rows import Row
-from singleshot.lab.reproduce.sources import Source
+from singleshot.lab.reproduce.datasets import DataSplit
+from singleshot.lab.reproduce.paper import TableRow
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Quantiles of Student's t for 1, 2, ... degrees of freedom; 1.96 beyond."""
@@ -51,9 +51,9 @@ class Outcome:
         trained: network, recipe and length under the budget; empty where the models were given.
     """
 
-    row: Row
-    learnt: tuple[Source, ...]
-    judged: Source
+    row: TableRow
+    learnt: tuple[DataSplit, ...]
+    judged: DataSplit
     boxes: int
     parameters: int
     results: tuple[Result, ...]

@@ -66,6 +66,23 @@ def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
+def as_text(outcomes: Sequence[Outcome]) -> list[str]:
+    """The table as lines of aligned columns."""
+    return aligned(*columns(outcomes))
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as they must be, the first to the left, the others to the right."""
+    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+    return [
+        "  ".join(
+            cell.ljust(width) if place == 0 else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in (head, *rows)
+    ]
+
+
 def data_of_all(outcomes: Sequence[Outcome]) -> str | None:
     """What every row learnt and is judged on, in words; None where they differ, which the table then tells."""
     found = {_data_of(one) for one in outcomes}

@@ -1,10 +1,108 @@
-"""The figures that the paper prints, as they stand in its tables (`paper.json`; its note says which were checked)."""
+"""A table of the paper as data: its rows, how each is trained, and the figures that the paper prints (`paper.json`)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
+
+from singleshot.spec import ModelSpec
+from singleshot.train.recipe import Recipe
+from singleshot.train.settings import overridden
+
+FIRST, ALL, ALL_AND_TESTS = "first", "all", "all and earlier tests"
+"""Of the given sets a row learns the first (07), all (07+12), or all with the tests of all but the last (07++12)."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a network learns from, and how long.
+
+    Attributes:
+        recipe: optimizer, loss, augmentation.
+        steps: of `recipe.batch_size` images.
+        sets: `FIRST`, `ALL` or `ALL_AND_TESTS`.
+        settings: the user's own settings, `NAME=VALUE` each, which nothing else changes.
+    """
+
+    recipe: Recipe
+    steps: int
+    sets: str = ALL
+    settings: tuple[str, ...] = ()
+
+    def configured_recipe(self, recipe: Recipe | None = None) -> Recipe:
+        """The recipe, or another one, with the user's settings.
+
+        Raises:
+            RequestError, UnknownNameError: no such setting, or a value that it cannot have.
+        """
+        recipe = self.recipe if recipe is None else recipe
+        return overridden(recipe, self.settings) if self.settings else recipe
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; `updates` is the earlier name of `steps`."""
+        recipe = asdict(self.configured_recipe())
+        return {"recipe": recipe, "steps": self.steps, "updates": self.steps, "sets": self.sets}
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table.
+
+    Attributes:
+        key: names it on the command line and its folder of runs; rows with one key are the same in every table.
+        label: for people.
+        spec: the network.
+        schedule: how it is trained.
+        before: what it learns first, on COCO; then its heads are cut to VOC's classes. None: nothing.
+        on_coco: it learns and is judged on COCO, not on the other sets.
+        protocol: by which it is judged.
+        paper: the paper's figures by their names, percent.
+        per_class: the paper's AP of each class, percent; empty where it prints none.
+        boxes: default boxes, as the paper counts them; None where it does not.
+    """
+
+    key: str
+    label: str
+    spec: ModelSpec
+    schedule: Schedule
+    before: Schedule | None = None
+    on_coco: bool = False
+    protocol: str = "voc07"
+    paper: Mapping[str, float] = field(default_factory=dict)
+    per_class: Mapping[str, float] = field(default_factory=dict)
+    boxes: int | None = None
+
+    def configuration(self) -> dict[str, Any]:
+        """All that makes this row what it is, as plain values."""
+        return {
+            "model": asdict(self.spec),
+            **self.schedule.to_json(),
+            "protocol": self.protocol,
+            "before": None if self.before is None else self.before.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the paper.
+
+    Attributes:
+        name: on the command line.
+        title: what it shows.
+        rows: in the paper's order.
+        timed: its rows are timed, too.
+        note: what people should know of the comparison.
+    """
+
+    name: str
+    title: str
+    rows: tuple[TableRow, ...]
+    timed: bool = False
+    note: str = ""
+
 
 PER_CLASS = "AP"
 

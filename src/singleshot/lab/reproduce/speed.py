@@ -1,4 +1,4 @@
-"""Table 7: images a second of SSD300 and SSD512 here, beside what the paper measured on a Titan X."""
+"""Table 7, images a second of SSD300 and SSD512 here beside a Titan X, and milliseconds of the rows of other tables."""
 
 from __future__ import annotations
 
@@ -6,11 +6,35 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from singleshot.lab.bench.contest import compete
-from singleshot.lab.bench.ours import PRECISIONS, ours
+from singleshot.lab.bench.ours import PRECISIONS, ours, untrained
+from singleshot.lab.bench.timing import Case, run_benchmark
+from singleshot.lab.reproduce.page import aligned
 from singleshot.lab.reproduce.paper import printed
-from singleshot.lab.reproduce.setting_out import aligned
 from singleshot.report import template
+from singleshot.spec import ModelSpec
+
+PARTS = ("network", "whole")
+
+
+def milliseconds(
+    specs: Mapping[str, ModelSpec], *, threads: int, rounds: int, on_round: Callable[[int], None]
+) -> dict[str, dict[str, float]]:
+    """Median milliseconds by key and part, batch 1, fp32 on OpenVINO, seeded weights as sure as trained ones.
+
+    Args:
+        specs: the rows' networks, at the paper's width.
+        threads: cores.
+        rounds: measurements of each.
+        on_round: called with the number of rounds done.
+    """
+    cases = []
+    for key, spec in specs.items():
+        whole = untrained(spec, name=key, threads=threads)
+        works = {part: whole.works[part] for part in PARTS}
+        cases.append(Case(key, key, works))
+    rows = run_benchmark(cases, rounds, on_round)
+    return {row.case.name: {part: row.median(part) or 0.0 for part in PARTS} for row in rows}
+
 
 NETWORKS = {"SSD300": "ssd300-vgg16", "SSD512": "ssd512-vgg16"}
 BATCHES = {1: "whole", 8: "batch8"}
@@ -29,19 +53,19 @@ def speed_table(
 
 def speed_rows(*, threads: int, rounds: int, on_stage: Callable[[str], None]) -> list[dict[str, Any]]:
     """The paper's rows, ours behind each SSD: whole detections, post-processing included, by precision and batch."""
-    contestants = []
+    cases = []
     for name in NETWORKS.values():
         on_stage(f"preparing {name}")
-        contestants += [contestant for contestant, _ in ours(name, threads=threads)]
-    for contestant in contestants:
-        for part in set(contestant.works) - set(BATCHES.values()):
-            del contestant.works[part]
-    times = compete(contestants, rounds, lambda done: on_stage(f"timing: round {done} of {rounds}"))
+        cases += [case for case, _ in ours(name, threads=threads)]
+    for case in cases:
+        for part in set(case.works) - set(BATCHES.values()):
+            del case.works[part]
+    times = run_benchmark(cases, rounds, lambda done: on_stage(f"timing: round {done} of {rounds}"))
     rows = untimed()
     for row in rows:
         network = NETWORKS.get(row["method"])
         for timed in times:
-            name, _, precision = timed.contestant.name.rpartition(", ")
+            name, _, precision = timed.case.name.rpartition(", ")
             took = timed.median(BATCHES[row["batch"]])
             if took is not None and name == f"ours {network}":
                 row["ours"][precision] = 1e3 * row["batch"] / took

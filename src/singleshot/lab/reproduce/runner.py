@@ -14,8 +14,8 @@ from singleshot.errors import RequestError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.files import parse_json, read_regular, write_whole
 from singleshot.lab.reproduce.budget import Budget
-from singleshot.lab.reproduce.rows import Row, Schooling
-from singleshot.lab.reproduce.sources import Given, Source
+from singleshot.lab.reproduce.datasets import Datasets, DataSplit
+from singleshot.lab.reproduce.paper import Schedule, TableRow
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.spec import ModelSpec
 from singleshot.train.options import TrainOptions
@@ -29,13 +29,13 @@ LARGEST = 2**22  # bytes of these
 
 
 @dataclass(frozen=True)
-class Workshop:
+class Runner:
     """Where and how rows are trained.
 
     Attributes:
         out: folder of all tables.
         budget: what the rows are cut to.
-        given: the sets.
+        datasets: the sets.
         init: weights that bases start from, `none` for fresh ones.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that prepare images; None: as many as suit the machine.
@@ -44,31 +44,31 @@ class Workshop:
 
     out: Path
     budget: Budget
-    given: Given
+    datasets: Datasets
     init: str = "none"
     device: str = "auto"
     workers: int | None = None
     threads: int | None = None
 
-    def folder(self, row: Row, seed: int) -> Path:
+    def folder(self, row: TableRow, seed: int) -> Path:
         """The folder of this row's run."""
         return self.out / "runs" / f"{row.key}-seed{seed}"
 
-    def cost(self, spec: ModelSpec, schooling: Schooling) -> dict[str, Any]:
+    def cost(self, spec: ModelSpec, schedule: Schedule) -> dict[str, Any]:
         """Network, recipe and length as they are trained under the budget, as plain values."""
         return {
             "model": _without_classes(asdict(self.budget.network(spec))),
-            "recipe": asdict(self.budget.recipe(schooling)),
+            "recipe": asdict(self.budget.recipe(schedule)),
             "epochs": self.budget.epochs,
-            "updates": None if self.budget.epochs else schooling.updates,
+            "updates": None if self.budget.epochs else schedule.steps,
         }
 
-    def whole_cost(self, row: Row) -> dict[str, Any]:
+    def whole_cost(self, row: TableRow) -> dict[str, Any]:
         """The row's cost, and that of what it learns before."""
         before = None if row.before is None else self.cost(row.spec, row.before)
-        return self.cost(row.spec, row.schooling) | {"before": before}
+        return self.cost(row.spec, row.schedule) | {"before": before}
 
-    def train(self, row: Row, seed: int) -> Path:
+    def train(self, row: TableRow, seed: int) -> Path:
         """The row's trained model: made now, gone on with, or found there.
 
         Raises:
@@ -77,12 +77,12 @@ class Workshop:
         init = self.init
         if row.before is not None:
             init = str(self._cut_from_coco(row, row.before, seed))
-        return self._run(self.folder(row, seed), row.spec, row.schooling, self.given.learnt(row), init, seed)
+        return self._run(self.folder(row, seed), row.spec, row.schedule, self.datasets.learnt(row), init, seed)
 
-    def _cut_from_coco(self, row: Row, before: Schooling, seed: int) -> Path:
+    def _cut_from_coco(self, row: TableRow, before: Schedule, seed: int) -> Path:
         """The row's network, trained on COCO and cut to VOC's classes (the paper's fine-tuning starts so)."""
-        folder = self.out / "runs" / f"{row.spec.name}-{before.updates}-seed{seed}"
-        learnt = self._run(folder, row.spec, before, (self.given.coco_learnt(),), self.init, seed)
+        folder = self.out / "runs" / f"{row.spec.name}-{before.steps}-seed{seed}"
+        learnt = self._run(folder, row.spec, before, (self.datasets.coco_learnt(),), self.init, seed)
         target = folder / "voc"
         if not target.is_dir():
             card = f"# {row.spec.name}\n\nTrained on COCO, cut to VOC's classes; default boxes kept.\n"
@@ -90,10 +90,10 @@ class Workshop:
         return target
 
     def _run(
-        self, folder: Path, spec: ModelSpec, schooling: Schooling, learnt: Sequence[Source], init: str, seed: int
+        self, folder: Path, spec: ModelSpec, schedule: Schedule, learnt: Sequence[DataSplit], init: str, seed: int
     ) -> Path:
-        network, recipe = self.budget.network(spec), self.budget.recipe(schooling)
-        record = self.cost(spec, schooling) | {"learnt": [one.place() for one in learnt], "init": init, "seed": seed}
+        network, recipe = self.budget.network(spec), self.budget.recipe_before_settings(schedule)
+        record = self.cost(spec, schedule) | {"learnt": [split.place() for split in learnt], "init": init, "seed": seed}
         _require_same_run(folder, record)
         last = folder / "last"
         if last.is_dir():
@@ -108,8 +108,9 @@ class Workshop:
             workers=self.workers,
             threads=self.threads,
             epochs=self.budget.epochs,
-            iterations=None if self.budget.epochs else schooling.updates,
+            iterations=None if self.budget.epochs else schedule.steps,
             boxes="keep",
+            overrides=schedule.settings,
             resume=True,
         )
         try:
@@ -120,7 +121,7 @@ class Workshop:
             raise Stopped(stop.number, stop.step, advice="the same command goes on from there") from stop
         return last
 
-    def judge(self, model: Path, row: Row, *, kept: Path | None) -> dict[str, Any]:
+    def judge(self, model: Path, row: TableRow, *, kept: Path | None) -> dict[str, Any]:
         """The model's figures by the row's protocol, see `Evaluation.to_json`.
 
         Args:
@@ -128,7 +129,7 @@ class Workshop:
             row: says how, and on what.
             kept: folder in which the figures are kept, so that a test split is read once; None keeps none.
         """
-        source = self.given.judged(row)
+        source = self.datasets.judged(row)
         question = {"judged": source.place(), "protocol": row.protocol}
         if kept is not None and (kept / JUDGED).is_file():
             found = _read(kept / JUDGED)

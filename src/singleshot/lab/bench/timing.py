@@ -1,4 +1,4 @@
-"""Contestants that do the same work, and the one way they are timed: in turns, each warmed before each measurement."""
+"""Cases that do the same work, and the one way they are timed: in turns, each warmed before each measurement."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ WARM_UP = 0.03  # seconds
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Case:
     """One way to detect.
 
     Attributes:
         name: for people.
-        family: contestants of one family are compared with its reference.
+        family: cases of one family are compared with its reference.
         works: by part: `whole`: a decoded 8-bit image -> final boxes; `network`: without what is before and behind;
             `post`: softmax or decoding to final boxes, about 300 scores above
             the threshold; `post_worst`: nearly all above it; `batch8`: `whole` for eight images. Any may be missing.
@@ -43,10 +43,10 @@ class Contestant:
 
 
 @dataclass
-class Row:
-    """Times of one contestant, seconds, by part, in the order they were taken."""
+class CaseTimes:
+    """Times of one case, seconds, by part, in the order they were taken."""
 
-    contestant: Contestant
+    case: Case
     times: dict[str, list[float]] = field(default_factory=dict)
 
     def median(self, part: str) -> float | None:
@@ -58,16 +58,16 @@ class Row:
         return 1e3 * float(np.quantile(self.times[part], 0.95)) if self.times.get(part) else None
 
 
-def compete(
-    contestants: Sequence[Contestant], rounds: int, on_round: Callable[[int], None] = lambda _done: None
-) -> list[Row]:
-    """Time every part of every contestant once a round, in an order that turns.
+def run_benchmark(
+    cases: Sequence[Case], rounds: int, on_round: Callable[[int], None] = lambda _done: None
+) -> list[CaseTimes]:
+    """Time every part of every case once a round, in an order that turns.
 
     Each is called for some time before its measurement, so that none pays for the caches that its predecessor filled or
     for threads of its that still spin.
     """
-    rows = [Row(one, {part: [] for part in one.works}) for one in contestants]
-    turns = [(row, part, work) for row in rows for part, work in row.contestant.works.items()]
+    rows = [CaseTimes(case, {part: [] for part in case.works}) for case in cases]
+    turns = [(row, part, work) for row in rows for part, work in row.case.works.items()]
     every = {id(work): 3 if _seconds(work) > SLOW else 1 for _, _, work in turns}
     for number in range(rounds):
         shift = number * 7 % len(turns)
@@ -93,15 +93,15 @@ def _seconds(work: Work) -> float:
     return time.perf_counter() - started
 
 
-def ratio(row: Row, to: Row, part: str) -> float | None:
+def ratio(row: CaseTimes, to: CaseTimes, part: str) -> float | None:
     """How many times as fast as the other in this part: the ratio of the medians."""
-    ours, theirs = row.median(part), to.median(part)
-    return theirs / ours if ours and theirs else None
+    own, other = row.median(part), to.median(part)
+    return other / own if own and other else None
 
 
 @dataclass
 class Measured:
-    """What was found, as plain values: see `report` for the rows."""
+    """What was measured, as plain values: see `report` for the rows."""
 
     machine: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)

@@ -9,17 +9,17 @@ from pathlib import Path
 from singleshot.data.recognise import default_splits, recognise
 from singleshot.data.voc import voc_splits
 from singleshot.errors import RequestError
-from singleshot.lab.reproduce.rows import ALL_AND_TESTS, FIRST, Row
+from singleshot.lab.reproduce.paper import ALL_AND_TESTS, FIRST, TableRow
 
 TRAINVAL = "trainval"
 
 
-class LackingError(RequestError):
+class MissingDataError(RequestError):
     """The given sets lack what a row needs; says what. Other rows may do without."""
 
 
 @dataclass(frozen=True)
-class Source:
+class DataSplit:
     """A split of a set."""
 
     path: str
@@ -35,7 +35,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Given:
+class Datasets:
     """What the user gave.
 
     Attributes:
@@ -50,46 +50,46 @@ class Given:
     train_split: str | None = None
     test_split: str | None = None
 
-    def learnt(self, row: Row) -> tuple[Source, ...]:
+    def learnt(self, row: TableRow) -> tuple[DataSplit, ...]:
         """What the row learns; what it learns before that is `coco_learnt`.
 
         Raises:
-            LackingError: another set or split is needed.
+            MissingDataError: another set or split is needed.
         """
         if row.on_coco:
             return (self.coco_learnt(),)
         if row.before is not None:
             self.coco_learnt()
         if not self.sets:
-            raise LackingError("needs a set behind --data")
-        sets = self.sets[:1] if row.schooling.sets == FIRST else self.sets
-        learnt = [Source(path, self.train_split or _learning_split(path)) for path in sets]
-        if row.schooling.sets == ALL_AND_TESTS:
-            learnt += [Source(path, _judging_split(path)) for path in sets[:-1]]
+            raise MissingDataError("needs a set behind --data")
+        sets = self.sets[:1] if row.schedule.sets == FIRST else self.sets
+        learnt = [DataSplit(path, self.train_split or _learning_split(path)) for path in sets]
+        if row.schedule.sets == ALL_AND_TESTS:
+            learnt += [DataSplit(path, _judging_split(path)) for path in sets[:-1]]
         return tuple(learnt)
 
-    def judged(self, row: Row) -> Source:
+    def judged(self, row: TableRow) -> DataSplit:
         """What the row is judged on: the test of the first set, or of the last for 07++12.
 
         Raises:
-            LackingError: there is nothing to judge on.
+            MissingDataError: there is nothing to judge on.
         """
         if not (row.on_coco or self.sets):
-            raise LackingError("needs a set behind --data")
-        path = self._coco() if row.on_coco else self.sets[-1 if row.schooling.sets == ALL_AND_TESTS else 0]
-        return Source(path, self.test_split or _judging_split(path))
+            raise MissingDataError("needs a set behind --data")
+        path = self._coco() if row.on_coco else self.sets[-1 if row.schedule.sets == ALL_AND_TESTS else 0]
+        return DataSplit(path, self.test_split or _judging_split(path))
 
-    def coco_learnt(self) -> Source:
+    def coco_learnt(self) -> DataSplit:
         """COCO's training split.
 
         Raises:
-            LackingError: no COCO set was given, or it has none.
+            MissingDataError: no COCO set was given, or it has none.
         """
-        return Source(self._coco(), _learning_split(self._coco()))
+        return DataSplit(self._coco(), _learning_split(self._coco()))
 
     def _coco(self) -> str:
         if self.coco is None:
-            raise LackingError("needs a set in COCO's format: --coco DIR")
+            raise MissingDataError("needs a set in COCO's format: --coco DIR")
         return self.coco
 
 
@@ -98,7 +98,7 @@ def _learning_split(path: str) -> str:
         return TRAINVAL
     split = default_splits(path).train
     if split is None:
-        raise LackingError(f"{path} has no split to train on: ssd data split, or --train-split")
+        raise MissingDataError(f"{path} has no split to train on: ssd data split, or --train-split")
     return split
 
 
@@ -106,5 +106,5 @@ def _judging_split(path: str) -> str:
     own = default_splits(path)
     split = own.test or own.val
     if split is None:
-        raise LackingError(f"{path} has no split to judge on: ssd data split, or --test-split")
+        raise MissingDataError(f"{path} has no split to judge on: ssd data split, or --test-split")
     return split

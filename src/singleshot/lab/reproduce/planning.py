@@ -1,0 +1,207 @@
+"""From the user's words to rows and a runner, and what each row will cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from singleshot.data.recognise import open_data, recognise
+from singleshot.errors import RequestError, UnknownNameError
+from singleshot.lab.reproduce.budget import Budget
+from singleshot.lab.reproduce.budget import budget as budget_named
+from singleshot.lab.reproduce.datasets import Datasets
+from singleshot.lab.reproduce.page import aligned
+from singleshot.lab.reproduce.paper import Table, TableRow
+from singleshot.lab.reproduce.runner import Runner
+from singleshot.models.ssd import SSD
+from singleshot.runtime.torch_backend import choose_device
+from singleshot.spec import ModelSpec
+from singleshot.train.timer import format_duration
+
+
+@dataclass(frozen=True)
+class ReproduceOptions:
+    """What the user said of a table's rows and trainings; see `ssd reproduce`.
+
+    Attributes:
+        data: sets to learn and judge on.
+        coco: a set in COCO's format.
+        rows: keys, separated by commas; None for all.
+        settings: `NAME=VALUE` each: every row is also trained with these settings of its recipe.
+        budget: `full` or `small`; None: full where there is a GPU.
+        width: of the trunk, instead of the budget's.
+        epochs: instead of the budget's.
+        init: weights that backbones start from, or `none`.
+        train_split: instead of trainval.
+        test_split: instead of test.
+        device: `auto`, `cpu` or `cuda`.
+        workers: processes that prepare images; None: as many as suit the machine.
+        threads: of torch on the CPU; None: all cores.
+        out: folder of the runs and pages.
+    """
+
+    data: tuple[str, ...] = ()
+    coco: str | None = None
+    rows: str | None = None
+    settings: tuple[str, ...] = ()
+    budget: str | None = None
+    width: float | None = None
+    epochs: float | None = None
+    init: str = "none"
+    train_split: str | None = None
+    test_split: str | None = None
+    device: str = "auto"
+    workers: int | None = None
+    threads: int | None = None
+    out: Path = Path("runs/reproduce")
+
+    @property
+    def has_data(self) -> bool:
+        """Whether a set was given."""
+        return bool(self.data) or self.coco is not None
+
+
+def chosen_budget(options: ReproduceOptions, say: Callable[[str], None] = lambda _line: None) -> Budget:
+    """The budget that the user named or, where none was named, the paper's own only with a GPU.
+
+    Raises:
+        RequestError: a budget, width or length that cannot be.
+    """
+    name = options.budget
+    if name is None:
+        name = "full" if choose_device(options.device).type == "cuda" else "small"
+        say(f"budget {name}" + ("" if name == "full" else ", for want of a GPU; --budget full trains as the paper"))
+    return budget_named(name, width=options.width, epochs=options.epochs)
+
+
+def runner_for(options: ReproduceOptions, budget: Budget) -> Runner:
+    """Trains and judges rows as the user said.
+
+    Raises:
+        RequestError: no data, or COCO's are not in its format.
+    """
+    if not options.has_data:
+        raise RequestError("which data? Give a set behind --data, or one in COCO's format behind --coco")
+    if options.coco is not None and (found := recognise(Path(options.coco))) != "coco":
+        raise RequestError(f"--coco takes a set in COCO's format; {options.coco} is in that of {found}")
+    datasets = Datasets(options.data, options.coco, options.train_split, options.test_split)
+    return Runner(options.out, budget, datasets, options.init, options.device, options.workers, options.threads)
+
+
+def wanted_rows(table: Table, options: ReproduceOptions) -> list[TableRow]:
+    """The rows that were asked for by key; behind each its variant with the user's settings, where there are any.
+
+    Raises:
+        UnknownNameError: no such row or setting; the nearest are offered.
+        RequestError: a value that a setting cannot have.
+    """
+    known = {row.key: row for row in table.rows}
+    wanted = known if options.rows is None else dict.fromkeys(key.strip() for key in options.rows.split(","))
+    for key in wanted:
+        if key not in known:
+            raise UnknownNameError(f"row of {table.name}", key, known)
+    rows = [row for key, row in known.items() if key in wanted]
+    if not options.settings:
+        return rows
+    return [variant for row in rows for variant in (row, with_settings(row, options.settings))]
+
+
+def with_settings(row: TableRow, settings: Sequence[str]) -> TableRow:
+    """The row as an ablation of one's own: the same training with these settings of its recipe, `NAME=VALUE` each.
+
+    Raises:
+        RequestError, UnknownNameError: no such setting, or a value that it cannot have.
+    """
+    schedule = replace(row.schedule, settings=tuple(settings))
+    schedule.configured_recipe()  # whatever is wrong with the settings is found here
+    name = "_".join("".join(sign if sign.isalnum() or sign in "._=-" else "-" for sign in text) for text in settings)
+    label = f"{row.label}, {', '.join(settings)}"
+    return replace(row, key=f"{row.key}_{name}", label=label, schedule=schedule, paper={}, per_class={}, boxes=None)
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """A row and what it will cost.
+
+    Attributes:
+        row: of the table.
+        steps: of training under the budget; None where that needs the data.
+        seconds: of training a seed on this machine, estimated; None where that needs the data.
+    """
+
+    row: TableRow
+    steps: int | None
+    seconds: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: all that makes the row what it is, and its cost."""
+        row = self.row
+        cost = {"steps_here": self.steps, "seconds_here": None if self.seconds is None else round(self.seconds)}
+        return {"key": row.key, "label": row.label, "paper_percent": dict(row.paper), **row.configuration(), **cost}
+
+
+def plan_of(rows: Sequence[TableRow], budget: Budget, runner: Runner | None) -> list[PlannedRow]:
+    """What each row will cost; without a runner, that is without data, what is known of it.
+
+    Raises:
+        DataError, RequestError: the sets lack what a row needs.
+    """
+    if runner is None:
+        return [PlannedRow(row, None if budget.epochs else row.schedule.steps, None) for row in rows]
+    seconds: dict[tuple[ModelSpec, int], float] = {}
+    planned = []
+    for row in rows:
+        schedule, network = row.schedule, budget.network(row.spec)
+        batch_size = budget.recipe(schedule).batch_size
+        steps = schedule.steps
+        if budget.epochs:
+            images = sum(len(open_data(split.path, split=split.split)) for split in runner.datasets.learnt(row))
+            steps = max(1, round(budget.epochs * images / batch_size))
+        if (network, batch_size) not in seconds:
+            seconds[network, batch_size] = step_seconds(network, batch_size, runner.device)
+        planned.append(PlannedRow(row, steps, steps * seconds[network, batch_size]))
+    return planned
+
+
+def step_seconds(spec: ModelSpec, batch_size: int, device: str) -> float:
+    """Time of a training step, from one forward and backward pass of two images; loss and loading come on top."""
+    place = choose_device(device)
+    network = SSD(spec, seed=0).train().to(place)
+    images = torch.zeros(2, 3, *spec.input_size_hw, device=place)
+
+    def seconds() -> float:
+        started = perf_counter()
+        predictions = network(images)
+        (predictions.offsets.sum() + predictions.logits.sum()).backward()
+        if place.type == "cuda":
+            torch.cuda.synchronize()
+        return perf_counter() - started
+
+    seconds()  # finds its memory
+    return seconds() * batch_size / 2
+
+
+def plan_lines(planned: Sequence[PlannedRow], budget: Budget, seeds: int) -> list[str]:
+    """The plan as aligned lines, and the time that the whole table takes."""
+    head = ["row", "what", "sets learnt", "steps by the paper", "paper", f"steps here ({budget.name})", "time a seed"]
+    cells = []
+    for plan in planned:
+        row = plan.row
+        sets = "COCO" if row.on_coco else ("COCO, then " if row.before else "") + row.schedule.sets
+        figures = ", ".join(f"{name} {value:g}" for name, value in row.paper.items()) or "-"
+        steps = f"{budget.epochs:g} epochs" if plan.steps is None else f"{plan.steps:,}"
+        time = "-" if plan.seconds is None else format_duration(plan.seconds)
+        cells.append([row.key, row.label, sets, f"{row.schedule.steps:,}", figures, steps, time])
+    lines = aligned(head, cells)
+    total = sum(plan.seconds for plan in planned if plan.seconds is not None)
+    if total:
+        several = f" with {seeds} seeds" if seeds > 1 else ""
+        lines.append(
+            f"in all about {format_duration(seeds * total)} of training on this machine{several}, timed by a step each"
+        )
+    return lines
