@@ -141,7 +141,7 @@ def test_no_boxes_at_all():
 
 def test_an_unknown_code_is_named():
     box = np.array([[0.0, 0.0, 1.0, 1.0]], np.float32)
-    with pytest.raises(UnknownNameError, match="unknown box code 'centre_size'; did you mean center_size"):
+    with pytest.raises(UnknownNameError, match="center_size"):
         encode(box, box, VARIANCES, code="centre_size")
-    with pytest.raises(UnknownNameError, match="unknown box code"):
+    with pytest.raises(UnknownNameError, match="centre_size"):
         decode(box, box, VARIANCES, code="centre_size")

@@ -104,9 +104,9 @@ def test_an_export_says_the_same(tmp_path: Path, base: object, kind: str) -> Non
 def test_wrong_fusions_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="concat"):
         LITE.with_fusion("conc")
-    with pytest.raises(RequestError, match="takes all maps"):
+    with pytest.raises(RequestError, match="top-down"):
         Fusion("top-down", "a", "b")
-    with pytest.raises(RequestError, match="name fine and coarse"):
+    with pytest.raises(RequestError, match="coarse"):
         Fusion("sum")
     with pytest.raises(UnknownNameError, match="conv4"):
         SSD(replace(THIN, fusion=Fusion("sum", "conv3_3", "conv5_3")))

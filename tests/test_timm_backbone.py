@@ -164,12 +164,12 @@ def test_an_engine_gets_the_same_pixels(preprocess: Preprocess) -> None:
         ("timm:resnt18", "did you mean resnet18"),
         ("timm:qqqqqqqq", "timm has no network 'qqqqqqqq'; all names: python -c"),
         ("timm:resnet18.nosuch", "resnet18.tv_in1k"),
-        ("timm:vit_tiny_patch16_224", "no map of stride8, which this detector needs; it has stride16"),
-        ("timm:swin_tiny_patch4_window7_224", "takes an input of 224x224 alone, got 64x64: --input-size 224x224"),
-        ("timm:halonet26t", "does not take an input of 64x64; take another --input-size"),
+        ("timm:vit_tiny_patch16_224", "stride8"),
+        ("timm:swin_tiny_patch4_window7_224", "--input-size 224x224"),
+        ("timm:halonet26t", "64x64"),
     ],
 )
-def test_what_cannot_be_a_base_is_refused(name: str, said: str) -> None:
+def test_networks_that_cannot_be_a_backbone_are_refused(name: str, said: str) -> None:
     with pytest.raises(RequestError, match=said):
         SSD(lite(name.removeprefix("timm:")))
 
@@ -177,27 +177,27 @@ def test_what_cannot_be_a_base_is_refused(name: str, said: str) -> None:
 @pytest.mark.parametrize(
     "name", ["hf-hub:timm/resnet18", "local-dir:x/y", "../x", "hf_hub:x", "", "ResNet18", "resnet18\n"]
 )
-def test_names_of_hubs_and_files_do_not_reach_timm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_hubs_and_paths_do_not_reach_timm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(RequestError, match=r"NAME holds a-z, 0-9, _ and \. alone, got"):
+    with pytest.raises(RequestError, match="a-z, 0-9, _"):
         lite(name)
 
 
-def test_other_wrong_bases_are_refused() -> None:
-    with pytest.raises(RequestError, match="in place of vgg16 is timm:NAME, got 'mobilenetv2'"):
+def test_other_wrong_backbones_are_refused() -> None:
+    with pytest.raises(RequestError, match="mobilenetv2"):
         SSD300_VGG16.with_backbone("mobilenetv2")
-    with pytest.raises(UnknownNameError, match="unknown backbone 'hf-hub:x'"):
+    with pytest.raises(UnknownNameError, match="hf-hub:x"):
         SSD(replace(SSD300_VGG16, backbone="hf-hub:x"))
-    with pytest.raises(RequestError, match=r"has one width: width must be 1, got 0\.5"):
+    with pytest.raises(RequestError, match=r"0\.5"):
         SSD(replace(lite(), width=0.5))
-    with pytest.raises(RequestError, match="tensorflow_padding is for MobileNets"):
+    with pytest.raises(RequestError, match="tensorflow_padding"):
         SSD(replace(lite(), compatibility=Compatibility(tensorflow_padding=True)))
-    with pytest.raises(UnknownNameError, match="source map of timm:test_efficientnet 'stride64'"):
+    with pytest.raises(UnknownNameError, match="stride64"):
         SSD(replace(lite(), sources=("stride64", *lite().sources[1:])))
-    with pytest.raises(RequestError, match="of its conv5_2"):
+    with pytest.raises(RequestError, match="conv5_2"):
         replace(SSD300_VGG16, sources=("conv5_2", *SSD300_VGG16.sources[1:])).with_backbone("timm:resnet18")
     unpadded = tuple(replace(block, padding=0) for block in lite().extras)
-    with pytest.raises(RequestError, match="64x64 is too small for ssdlite320-timm-test_efficientnet"):
+    with pytest.raises(RequestError, match="64x64"):
         SSD(replace(lite(), extras=unpadded))
 
 
@@ -240,7 +240,7 @@ def test_a_configuration_cannot_name_anything_else(tmp_path: Path, name: str) ->
     before = hashlib.sha256(config.read_bytes()).hexdigest()
     config.write_text(config.read_text().replace("timm:test_efficientnet", name))
     sums.write_text(sums.read_text().replace(before, hashlib.sha256(config.read_bytes()).hexdigest()))
-    with pytest.raises(ModelError, match="NAME holds"):
+    with pytest.raises(ModelError, match="a-z, 0-9, _"):
         read_spec(tmp_path / "m")
 
 
@@ -277,12 +277,12 @@ def test_it_starts_from_timms_classifier(tmp_path: Path, name: str) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     classifier(tmp_path / "resnet34.safetensors", "test_resnet")
-    with pytest.raises(ModelError, match=r"it has .*, which timm:test_efficientnet has not"):
+    with pytest.raises(ModelError, match="timm:test_efficientnet"):
         start_from_file(SSD(lite()), tmp_path / "resnet34.safetensors")
     state = classifier(tmp_path / "c.safetensors", "test_efficientnet")
     del state["conv_stem.weight"]
     save_file(state, tmp_path / "part.safetensors")
-    with pytest.raises(ModelError, match=r"has no conv_stem\.weight, which timm:test_efficientnet has"):
+    with pytest.raises(ModelError, match=r"conv_stem\.weight"):
         start_from_file(SSD(lite()), tmp_path / "part.safetensors")
     save_network(tmp_path / "m", SSD(lite("test_resnet")), card="")
     with pytest.raises(ModelError, match="is of another architecture"):
@@ -355,7 +355,7 @@ def test_a_trained_folder_and_timms_weights_are_starts(tmp_path: Path, capsys: p
     [
         ("timm:resnt18", "did you mean resnet18"),
         ("resnet18", "is timm:NAME, got 'resnet18'"),
-        ("timm:hf-hub:x", "NAME holds a-z"),
+        ("timm:hf-hub:x", "a-z, 0-9"),
     ],
 )
 def test_wrong_words_are_one_line(name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,7 +23,7 @@ def from_timm(state: Mapping[str, Tensor], model: SSD, *, origin: str) -> dict[s
 
     Args:
         state: state dict of the classifier that the model's base is named after, with any number of classes.
-        model: on a base of timm.
+        model: on a backbone of timm.
         origin: file, for messages.
 
     Raises:
