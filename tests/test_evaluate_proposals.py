@@ -93,7 +93,7 @@ def test_without_proposals_nothing_is_reached():
 
 
 def test_detections_of_another_number_of_images_are_refused():
-    with pytest.raises(DataError, match="detections of 0 images, but the data set has 1"):
+    with pytest.raises(DataError, match=r"0 images.* 1"):
         evaluate(annotations([[]]), [], "proposals")
 
 
@@ -186,7 +186,7 @@ def test_a_class_agnostic_model_is_measured_by_its_proposals(
     assert detected["truths"] == {"object": 2}
     assert detected["detections"] == {"object": 3 * 1420}
     assert detected["proposals"]["counts"][-1] == 1420
-    assert detected["proposals"]["a_picture"] == 1420
+    assert detected["proposals"]["a_picture"] == detected["proposals"]["per_image"] == 1420
     assert detected["proposals"]["recall_at_0.5"][-1] == 1  # of so many boxes one fits
     assert detected["AR100"] == detected["proposals"]["average_recall"][COUNTS.index(100)]
     assert "average recall" in capsys.readouterr().out
@@ -231,7 +231,7 @@ def test_proposals_are_not_compared(data: Path, tmp_path: Path, capsys: pytest.C
     save_network(tmp_path / "model", SSD(SSDLITE320_MOBILENETV2.with_input_size(64, 64)), card="")
     model = str(tmp_path / "model")
     assert run(["evaluate", str(data), "--model", model, "--against", model, "--protocol", "proposals"]) == 2
-    assert "--against compares mAP, which proposals do not have" in " ".join(capsys.readouterr().err.split())
+    assert "--against" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_class_agnostic_model_has_no_average_precision(
@@ -239,4 +239,4 @@ def test_a_class_agnostic_model_has_no_average_precision(
 ) -> None:
     save_network(tmp_path / "model", SSD(replace(MULTIBOX_MOBILENETV2, width=0.25)), card="")
     assert run(["evaluate", str(data), "--model", str(tmp_path / "model"), "--protocol", "voc07"]) == 2
-    assert "detects object; the data has car, cat: no class in common" in " ".join(capsys.readouterr().err.split())
+    assert "object; the data has car, cat" in " ".join(capsys.readouterr().err.split())

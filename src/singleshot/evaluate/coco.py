@@ -38,29 +38,20 @@ def evaluate_coco(matched: MatchedDetections) -> Evaluation:
     crowd = ignored_ground_truth(annotations, COCO)
     ignored = crowd | _outside(annotations.areas)
     outcomes = _outcomes(matched, ignored, crowd)
-    ranks = ranks_in_image(matched.detections)
-    ap = np.full((len(annotations.class_names), len(AREAS), len(COCO.iou_thresholds)), np.nan)
-    recall = np.full((len(LIMITS), *ap.shape), np.nan)
+    ap, recall = _ap_and_recall(matched, outcomes, ignored)
+    per_class: dict[str, float | None] = {}
     curves: dict[str, ClassCurve] = {}
     counts: dict[str, ClassCounts] = {}
     for label, name in enumerate(annotations.class_names):
         rows, of_class = matched.of_class(label), matched.ground_truth.labels == label
-        positives = (of_class & ~ignored).sum(axis=1)
-        of_rows = outcomes[:, :, rows]
-        for place, limit in enumerate(LIMITS):
-            correct = (of_rows[:, :, ranks[rows] < limit] == TRUE_POSITIVE).sum(axis=2)
-            recall[place, label] = np.where(positives > 0, correct.T / np.maximum(positives, 1), np.nan).T
-        for area in np.flatnonzero(positives):
-            precision, scores = interpolated(of_rows[area], matched.detections.scores[rows], int(positives[area]))
-            ap[label, area] = precision.mean(axis=1)
-            if area == 0:
-                curves[name] = ClassCurve(COCO_RECALLS, precision[0], scores[0])
-        correct = int((of_rows[0, 0] == TRUE_POSITIVE).sum())
-        counts[name] = ClassCounts(int((of_class & ~crowd).sum()), int((of_class & crowd).sum()), len(rows), correct)
-    per_class = {
-        name: float(values.mean()) if name in curves else None
-        for name, values in zip(annotations.class_names, ap[:, 0], strict=True)
-    }
+        at_half = outcomes[0, :1, rows].T
+        objects = int((of_class & ~crowd).sum())
+        correct = int((at_half == TRUE_POSITIVE).sum())
+        counts[name] = ClassCounts(objects, int((of_class & crowd).sum()), len(rows), correct)
+        per_class[name] = float(ap[label, 0].mean()) if np.isfinite(ap[label, 0]).all() else None
+        if per_class[name] is not None:
+            precision, scores = interpolated(at_half, matched.detections.scores[rows], objects)
+            curves[name] = ClassCurve(COCO_RECALLS, precision[0], scores[0])
     return Evaluation(
         "coco",
         mean_of_present(per_class),
@@ -71,6 +62,26 @@ def evaluate_coco(matched: MatchedDetections) -> Evaluation:
         numbers=_numbers(ap, recall),
         unknown_classes=matched.unknown_classes,
     )
+
+
+def _ap_and_recall(
+    matched: MatchedDetections, outcomes: Int8[np.ndarray, "4 T n"], ignored: Bool[np.ndarray, "4 M"]
+) -> tuple[Float[np.ndarray, "L 4 T"], Float[np.ndarray, "3 L 4 T"]]:
+    """AP of each class, area range and IoU threshold, and recall at each of `LIMITS`; NaN without objects."""
+    ranks = ranks_in_image(matched.detections)
+    ap = np.full((len(matched.class_names), *outcomes.shape[:2]), np.nan)
+    recall = np.full((len(LIMITS), *ap.shape), np.nan)
+    for label in range(len(ap)):
+        rows = matched.of_class(label)
+        positives = ((matched.ground_truth.labels == label) & ~ignored).sum(axis=1)
+        for area in np.flatnonzero(positives):
+            of_area = outcomes[area][:, rows]
+            precision, _ = interpolated(of_area, matched.detections.scores[rows], int(positives[area]))
+            ap[label, area] = precision.mean(axis=1)
+            for place, limit in enumerate(LIMITS):
+                correct = (of_area[:, ranks[rows] < limit] == TRUE_POSITIVE).sum(axis=1)
+                recall[place, label, area] = correct / positives[area]
+    return ap, recall
 
 
 def _outside(areas: Float[np.ndarray, " n"]) -> Bool[np.ndarray, "4 n"]:

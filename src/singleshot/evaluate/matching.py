@@ -206,12 +206,10 @@ def match(
         thresholds = np.where(ignored, np.inf, thresholds)
     ranks = ranks_in_image(detections, any_class=rules.any_class)
     counted = ranks < (rules.max_detections or np.inf)
-    outcomes = np.where(counted, FALSE_POSITIVE, IGNORED).astype(np.int8) * np.ones((len(ignored), 1), np.int8)
-    chosen_boxes = np.full(outcomes.shape, -1, np.int64)
-    free = np.ones(ignored.shape, bool)
-    least = thresholds.min(axis=0)
-    pairs = overlapping_pairs(detections, ground_truth, rules, least=least, crowd=crowd).select(counted)
-    for rows, boxes, ious in _turns(pairs, detections, rules):
+    outcomes = np.tile(np.where(counted, FALSE_POSITIVE, IGNORED).astype(np.int8), (len(ignored), 1))
+    chosen_boxes, free = np.full(outcomes.shape, -1, np.int64), np.ones(ignored.shape, bool)
+    pairs = overlapping_pairs(detections, ground_truth, rules, least=thresholds.min(axis=0), crowd=crowd)
+    for rows, boxes, ious in _turns(pairs.select(counted), detections, rules):
         reach = ious >= thresholds[:, boxes]
         if rules.second_best:
             reach &= free[:, boxes]
