@@ -25,6 +25,7 @@ from singleshot.train.recipe import Recipe
 from singleshot.train.results import write_run_report
 from singleshot.train.resume_check import require_unused, starting_state
 from singleshot.train.run_log import RunLog
+from singleshot.train.step import LossFunction
 
 SETTINGS = "settings.json"
 """Every setting of the run with its origin."""
@@ -38,6 +39,7 @@ def train_command(
     *,
     base: ModelSpec | None = None,
     recipe: Recipe | None = None,
+    loss: LossFunction | None = None,
     quietly: bool = False,
 ) -> int:
     """Train, as one of several processes where `torchrun` started this; returns the exit code.
@@ -47,6 +49,7 @@ def train_command(
         options: what the user said.
         base: see `prepare`, as `recipe`.
         recipe: see there.
+        loss: instead of the recipe's loss, see docs/python.md.
         quietly: say nothing; the run's files tell all.
     """
     with distributed_context(options.device) as ranks:
@@ -54,6 +57,7 @@ def train_command(
         if not options.resume and not options.find_rate:
             require_unused(options.out)
         plan = prepare(data, options, ranks, base=base, recipe=recipe)
+        plan.loss = loss
         for note in (*plan.notes, *plan.box_recall):
             console.print(note)
         if options.find_rate:

@@ -21,10 +21,10 @@ BOX_AND_VARIANCES = 8
 
 
 class ClassicRows:
-    """Rows of C + 4 + 8 numbers for one network.
+    """Rows of C + 4 + 8 numbers for one network: its default boxes, variances and classes.
 
     Args:
-        network: whose default boxes, variances and classes count.
+        network: the network that is trained or run.
         iou_threshold: IoU from which a default box matches a ground-truth box.
     """
 
@@ -37,7 +37,7 @@ class ClassicRows:
         self._boxes = torch.cat([self.default_boxes, variances], dim=1)
 
     def encode(self, sample: Sample) -> Float32[np.ndarray, "K D"]:
-        """What the network should say of an image: 1 for each box's class, the offsets of matched boxes, 0 elsewhere.
+        """The targets of an image: 1 for each box's class, the offsets of matched boxes, 0 elsewhere.
 
         Args:
             sample: ground-truth boxes as fractions of the image; its pixels do not matter.
