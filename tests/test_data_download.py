@@ -205,13 +205,13 @@ def test_links_and_devices_are_refused(tmp_path: Path) -> None:
             info = tarfile.TarInfo("a")
             info.type, info.linkname = kind, "/etc/passwd"
             package.addfile(info)
-        with pytest.raises(DataError, match="no ordinary file"):
+        with pytest.raises(DataError, match="ordinary file"):
             unpack(tmp_path / "a.tar", tmp_path / "in")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as package:
         link = zipfile.ZipInfo("a")
         link.external_attr = 0xA1FF << 16
         package.writestr(link, "/etc/passwd")
-    with pytest.raises(DataError, match="no ordinary file"):
+    with pytest.raises(DataError, match="ordinary file"):
         unpack(tmp_path / "a.zip", tmp_path / "in")
 
 

@@ -1,4 +1,4 @@
-"""How the program speaks: plain text, neither coloured, wrapped nor read as markup, so that paths stay whole."""
+"""Output to the terminal: plain text without colour, wrapping or markup (so that paths can be copied), and progress."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 
 
 def printable(text: str) -> str:
-    """Text without control characters, which are written out: a file's or class's name must not steer the terminal."""
+    """Text with control characters escaped, so that a file or class name cannot send commands to the terminal."""
     return text.translate(_CONTROL)
 
 
 def percent(value: float | None, *, nothing: str = "–") -> str:  # noqa: RUF001 (a dash)
-    """A fraction for people, such as 12.5%; `nothing` where there is none."""
+    """A fraction as text, such as 12.5%; `nothing` for None and non-finite values."""
     return nothing if value is None or not math.isfinite(value) else f"{100 * value:.1f}%"
 
 
@@ -32,23 +32,23 @@ class _Plain(Console):
 
 
 def results() -> Console:
-    """Standard output: what was asked for."""
+    """Standard output, for results."""
     return _Plain(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def remarks() -> Console:
-    """Standard error: progress, remarks and faults."""
+    """Standard error, for progress, remarks and errors."""
     return _Plain(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 @contextmanager
 def progress(console: Console, task: str, *, every: float = 30) -> Iterator[Callable[[int, int], None]]:
-    """A function of how many are done and how many there are: a bar on a terminal, else a line now and then.
+    """Progress of a long task: yields a function `report(done, total)`. A bar on a terminal, elsewhere lines.
 
     Args:
-        console: where it shows.
-        task: such as `detecting`.
-        every: seconds between two lines where the console is no terminal.
+        console: where it is shown.
+        task: what is done, such as `detecting`.
+        every: seconds between two lines where the console is not a terminal.
     """
     if console.is_terminal:
         from rich.progress import Progress

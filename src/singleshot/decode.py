@@ -1,15 +1,15 @@
-"""From a file or bytes to displayed RGB pixels: the one guarded way in, for training, detection and serving alike.
+"""Decode an image file to displayed RGB pixels. Training, detection and serving all decode here.
 
-In this order: the first bytes name the format (an allowlist); the header gives the size, refused above `max_pixels`
-before a pixel is decoded; Pillow decodes, and a truncated file is an error, never grey fill; the colours become 8-bit
-RGB; EXIF orientation is applied. Conversions, each as OpenCV's imread does it:
+Steps: the first bytes give the format, from an allowlist; the header gives the size, and more than `max_pixels` are
+refused before decoding; Pillow decodes, and a truncated file is an error, not filled with grey; the colours become
+8-bit RGB; EXIF orientation is applied. Conversions, each as OpenCV's imread does it:
 
     grey, 1 bit, palette    the colour itself, three channels
-    alpha                   dropped: the stored colours count, not what a viewer would show behind them
+    alpha                   dropped, the stored colours stay (no compositing)
     16 bits                 the high byte of each value
     CMYK, YCCK              (255 - C)(255 - K) / 255, without a colour profile
     animation, many pages   the first, with a `UserWarning`
-    32 bits, float, Lab     refused: their range or their meaning in RGB is not in the file
+    32 bits, float, Lab     refused: the file does not say what range they have in RGB
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from singleshot.errors import ImageError
 from singleshot.shapes import UInt8
 
 MAX_PIXELS = 50_000_000
-MAX_BYTES = 500_000_000  # what so many pixels take at 16 bits a channel, uncompressed, and some more
+MAX_BYTES = 500_000_000  # more than MAX_PIXELS take uncompressed at 16 bits a channel
 HEAD_BYTES = 65_536
 ORIENTATION_TAG = 0x0112
 
@@ -43,7 +43,7 @@ VIDEO_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV
 """First bytes of Matroska and WebM, MPEG program and video streams, Flash video, Windows Media. MP4 and QuickTime say
 `ftyp` behind four bytes of length."""
 
-# Pillow's classes are taken directly, not through Image.open: nothing outside this table is ever tried.
+# Pillow's readers are called directly, not through Image.open, so that no format outside this table is tried.
 READERS: dict[str, type[ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -55,29 +55,29 @@ READERS: dict[str, type[ImageFile]] = {
 
 
 def decode_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "H W 3"]:
-    """The image as displayed: RGB, 8 bits, EXIF orientation applied.
+    """The image as displayed: 8-bit RGB, EXIF orientation applied.
 
     Args:
-        source: a file, or its content.
-        max_pixels: width x height above which the header alone refuses the file.
+        source: a path, or the content of a file.
+        max_pixels: largest width x height; larger images are refused by their header.
 
     Raises:
         ImageError: not an image, a format outside the allowlist, too large, truncated or damaged.
 
     Warns:
-        UserWarning: the file holds several frames; only the first is used.
+        UserWarning: the file has several frames; only the first is used.
     """
     return EncodedImage(source, max_pixels=max_pixels).decode()
 
 
 class EncodedImage:
-    """An image whose header was read and found in order; its pixels were not decoded yet.
+    """An image whose header was read and checked; its pixels are decoded on request.
 
     Attributes:
-        size_hw: as displayed.
+        size_hw: height and width as displayed.
 
     Args:
-        source: a file, or its content.
+        source: a path, or the content of a file.
         max_pixels: as `decode_image`.
 
     Raises:
@@ -88,16 +88,16 @@ class EncodedImage:
         self._name, self._data = _read(source)
         self._kind, self._image = _open(self._name, self._data, max_pixels)
         width, height = self._image.size
-        # Pillow's TIFF reader already swaps the sides that its load() will turn.
+        # Pillow's TIFF reader has already swapped the sides that its load() will turn.
         turned = self._kind != "TIFF" and _orientation(self._image) >= 5
         self.size_hw = (width, height) if turned else (height, width)
 
     def decode(self, *, reduction: int = 1) -> UInt8[np.ndarray, "H W 3"]:
-        """The pixels as `decode_image` gives them; to be called once.
+        """The pixels as of `decode_image`; call it once.
 
         Args:
-            reduction: a JPEG may be given at a half, a quarter or an eighth (2, 4, 8), sides rounded up; what makes it
-                so is the decoder's own, in a fraction of the time. Other formats are never reduced.
+            reduction: decode a JPEG at 1/2, 1/4 or 1/8 of its sides (2, 4, 8), rounded up, in a fraction of the time
+                (libjpeg's scaled DCT). Other formats are not reduced.
 
         Raises, warns: as `decode_image`.
         """
@@ -113,16 +113,16 @@ class EncodedImage:
             pixels = _rgb(name, image)
         except ImageError:
             raise
-        except Exception as error:  # Pillow's readers raise a dozen kinds on damaged files
+        except Exception as error:  # Pillow's readers raise many types on damaged files
             raise _damaged(name, kind, error) from error
         return _turn(pixels, orientation)
 
 
 def image_pixels(image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    """The image of a Pillow image as displayed: RGB, 8 bits; turned where it still carries an EXIF orientation.
+    """The pixels of a Pillow image as displayed: 8-bit RGB, EXIF orientation applied where it has one.
 
     Raises:
-        ImageError: a mode without a defined 8-bit RGB, no pixels, or a file that cannot be decoded.
+        ImageError: a mode without a defined 8-bit RGB, an empty image, or a file that cannot be decoded.
     """
     name = getattr(image, "filename", "") or "the image"
     if 0 in image.size:
@@ -132,13 +132,13 @@ def image_pixels(image: Image) -> UInt8[np.ndarray, "H W 3"]:
         pixels = _rgb(name, image)
     except ImageError:
         raise
-    except Exception as error:  # a lazily opened file is read here
+    except Exception as error:  # Pillow reads a lazily opened file here
         raise _damaged(name, image.format or "image", error) from error
     return _turn(pixels, _orientation(image))
 
 
 def image_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Displayed (width, height), from the header only; the pixels may still turn out to be damaged.
+    """Displayed (width, height), from the header only; damaged pixels are not noticed.
 
     Raises:
         ImageError: not an image, a format outside the allowlist, or too large.
@@ -148,7 +148,7 @@ def image_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[i
 
 
 def _from_head(source: Path | bytes, max_pixels: int) -> EncodedImage | None:
-    """A JPEG whose first bytes tell its size, as nearly every one's do: a set's headers are read, not its gigabytes."""
+    """A JPEG opened from its first `HEAD_BYTES`, which give the size of nearly every one; None: read the whole file."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return None
     path = Path(source)
@@ -159,11 +159,11 @@ def _from_head(source: Path | bytes, max_pixels: int) -> EncodedImage | None:
             head = file.read(HEAD_BYTES)
         return EncodedImage(head, max_pixels=max_pixels) if sniff(head) == "JPEG" else None
     except (ImageError, OSError, ValueError):
-        return None  # the whole file says what is wrong with it
+        return None  # reading the whole file gives the error message
 
 
 def sniff(data: bytes) -> str | None:
-    """The format that the first bytes announce, or None; the file's name is never asked.
+    """The format by the first bytes, or None; the file's name does not matter.
 
     >>> sniff(b"GIF89a"), sniff(b"<html>")
     ('GIF', None)
@@ -182,7 +182,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def _read(source: Path | bytes) -> tuple[str, bytes]:
-    """What to call the source in messages, and its content."""
+    """Name of the source for messages, and its content."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "image", bytes(source)
     path = Path(source)
@@ -191,7 +191,7 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
             raise ImageError(f"{path}: expected an image, found a folder, a pipe or a device")
         with path.open("rb") as file:
             start = file.read(16)
-            # A file that is no image may be of any size: do not read the rest of it.
+            # A file that is no image may be of any size: its rest is not read.
             content = start + file.read(MAX_BYTES) if sniff(start) else start
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
@@ -203,16 +203,16 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
 
 
 def _open(name: str, data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
-    """Format and header of an image that may be decoded; nothing is decoded yet."""
+    """Format and header of an image; nothing is decoded."""
     kind = sniff(data)
     if kind is None:
         raise ImageError(f"{name}: expected {', '.join(READERS)}, found {_describe(data)}")
     if kind == "WebP":
-        # libwebp makes its canvas when it opens: the size has to be known before that.
+        # libwebp allocates its canvas on opening, so the size is checked before.
         _limit(name, _webp_size(name, data), max_pixels)
     try:
         image = READERS[kind](io.BytesIO(data))
-    except Exception as error:  # as above
+    except Exception as error:  # many types, as in `decode`
         raise _damaged(name, kind, error) from error
     _limit(name, image.size, max_pixels)
     return kind, image
@@ -229,7 +229,7 @@ def _limit(name: str, size: tuple[int, int], max_pixels: int) -> None:
 
 
 def _webp_size(name: str, data: bytes) -> tuple[int, int]:
-    """Canvas size from the first chunk of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
+    """Canvas size by the first chunk of a WebP file (RFC 9649, sections 2.5 to 2.7)."""
     kind, body = data[12:16], data[20:30]
     if len(body) == 10 and kind == b"VP8X":
         return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1
@@ -242,9 +242,9 @@ def _webp_size(name: str, data: bytes) -> tuple[int, int]:
 
 
 def _refuse_truncation(name: str, kind: str, data: bytes) -> None:
-    """Refuse a file whose end is missing although all of its pixels might still be there."""
+    """Refuse a file whose end marker is missing, even where all pixels could be decoded."""
     complete = {
-        "JPEG": lambda: data.rfind(b"\xff\xd9") > 0,  # from the end: phones append films to their images
+        "JPEG": lambda: data.rfind(b"\xff\xd9") > 0,  # searched from the end: phones append videos to images
         "PNG": lambda: data.rfind(b"IEND\xae\x42\x60\x82") > 0,
         "WebP": lambda: len(data) >= int.from_bytes(data[4:8], "little") + 8,
         "GIF": lambda: data.rstrip(b"\0").endswith(b";"),
@@ -254,7 +254,7 @@ def _refuse_truncation(name: str, kind: str, data: bytes) -> None:
 
 
 def _orientation(image: Image) -> int:
-    """EXIF orientation, 1..8; 1 where there is none or it cannot be read."""
+    """EXIF orientation, 1..8; 1 where it is missing or cannot be read."""
     if image.format == "JPEG" and "exif" not in image.info:
         return 1
     try:
@@ -278,7 +278,7 @@ def _turn(pixels: UInt8[np.ndarray, "H W 3"], orientation: int) -> UInt8[np.ndar
 
 
 def _rgb(name: str, image: Image) -> UInt8[np.ndarray, "H W 3"]:
-    """8-bit RGB of a loaded image; see the table at the head of this file."""
+    """8-bit RGB of a loaded image, by the table at the top of this file."""
     if image.mode == "RGB":
         return np.asarray(image)
     if image.mode.startswith("I;16"):
@@ -288,20 +288,20 @@ def _rgb(name: str, image: Image) -> UInt8[np.ndarray, "H W 3"]:
         raise ImageError(
             f"{name}: mode {image.mode} (32-bit or Lab pixels) has no defined 8-bit RGB; save it as 8 or 16 bits"
         )
-    if "transparency" in image.info:  # drop it from a copy: Pillow would convert differently, with a warning
+    if "transparency" in image.info:  # dropped from a copy: with it Pillow converts differently, and warns
         image = image.copy()
         del image.info["transparency"]
     return np.asarray(image.convert("RGB"))
 
 
 def _damaged(name: str, kind: str, error: Exception) -> ImageError:
-    """One line for what a reader said about a damaged file."""
-    said = " ".join(str(error).split()) or type(error).__name__
-    return ImageError(f"{name}: truncated or damaged {kind}: {said[:200]}")
+    """The error of a reader as one line."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    return ImageError(f"{name}: truncated or damaged {kind}: {message[:200]}")
 
 
 def _describe(data: bytes) -> str:
-    """What the bytes look like to a person."""
+    """What a file that is no image seems to be."""
     if not data:
         return "an empty file"
     start = data[:64].lstrip().lower()

@@ -1,4 +1,4 @@
-"""Every error a user can meet, on one screen.
+"""All errors that a user can cause, with their exit codes.
 
     SingleshotError
     ├── RequestError            2  the command, a flag or a path is wrong; nothing was started
@@ -11,7 +11,7 @@
     └── VerificationError       5  our own check failed
         └── NonFiniteLossError  5  a loss term became NaN or infinite
 
-`exit_code` is the process's exit status when the error reaches the command line, which prints the message as one line.
+`exit_code` is the exit status of the process: the command line prints the message of such an error as one line.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import ClassVar
 
 
 class SingleshotError(Exception):
-    """Base of all errors that are the user's or the machine's, never a bug of ours."""
+    """Base of all errors that the user or the machine causes; bugs raise other types."""
 
     exit_code: ClassVar[int] = 2
 
@@ -32,7 +32,7 @@ class RequestError(SingleshotError):
 
 
 class UnknownNameError(RequestError):
-    """A name that does not exist; says which names are near.
+    """A name that does not exist; the message offers similar names.
 
     >>> str(UnknownNameError("model", "ssd300-vg16", ["ssd300-vgg16", "ssd512-vgg16"]))
     "unknown model 'ssd300-vg16'; did you mean ssd300-vgg16 or ssd512-vgg16?"
@@ -43,14 +43,14 @@ class UnknownNameError(RequestError):
 
 
 def offer(name: str, known: Iterable[str]) -> str:
-    """The names that are near one that does not exist, else all there are."""
+    """A question with the names that are similar to an unknown one, else the list of all names."""
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
 
 
 class DataError(SingleshotError):
-    """A data set cannot be used as it is: the message says file, object and what to do."""
+    """A data set cannot be used as it is; the message names file and object, and says what to do."""
 
 
 class ImageError(DataError):
@@ -61,40 +61,40 @@ PictureError = ImageError  # its name in version 0.1.0
 
 
 class ModelError(SingleshotError):
-    """A model folder, configuration or weight file is wrong or does not fit; both sides are named."""
+    """A model folder, configuration or weight file is wrong, or does not fit; the message says expected and got."""
 
 
 class DownloadError(SingleshotError):
-    """A download failed; what came in stays, and the next try goes on from there."""
+    """A download failed; the downloaded part is kept, and the next try continues from it."""
 
     exit_code = 3
 
 
 class HashError(SingleshotError):
-    """A file's content is not what its checksum says."""
+    """A file does not have its checksum."""
 
     exit_code = 3
 
 
 class MachineError(SingleshotError):
-    """The machine failed us: no space left on the disk, not enough memory."""
+    """The machine failed: no space left on the disk, or not enough memory."""
 
     exit_code = 4
 
 
 class WorkerLostError(MachineError):
-    """A process that prepares images died: killed, most often, when memory ran out."""
+    """A data-loader process died; most often it was killed because memory ran out."""
 
 
 class ImageLostError(MachineError):
-    """An image that was there when a run began cannot be read any more."""
+    """An image that could be read when training began cannot be read any more."""
 
 
 class VerificationError(SingleshotError):
-    """A check of our own failed; what it would have left behind was removed."""
+    """One of our own verifications failed, such as that of an export; its output was removed."""
 
     exit_code = 5
 
 
 class NonFiniteLossError(VerificationError):
-    """A loss term became NaN or infinite; the message names step, terms and images."""
+    """A loss term became NaN or infinite; the message names the step, the terms and the images."""

@@ -1,4 +1,4 @@
-"""Read files that strangers made, and write our own, without surprises."""
+"""Read untrusted files, parse JSON, write files atomically, and refuse outputs that would overwrite inputs."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from singleshot.errors import MachineError, RequestError
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """The content of an ordinary file; pipes and devices, which may never end, are not opened.
+    """The content of an ordinary file; pipes and devices, which may never end, are refused.
 
     Raises:
-        ValueError: no ordinary file, a name that no file can have, or more than `limit` bytes; one line.
+        ValueError: not an ordinary file, an impossible name, or more than `limit` bytes; one line.
         OSError: it cannot be read.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError("it is no ordinary file but a folder, a pipe or a device")
-    if found.st_size > limit:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not an ordinary file but a folder, a pipe or a device")
+    if status.st_size > limit:
         raise ValueError(f"it has more than {limit:,} bytes")
     return path.read_bytes()
 
@@ -78,15 +78,15 @@ def sync(path: Path) -> None:
 
 
 def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -> None:
-    """Refuse a file that could not be written, or would replace what is read; call it before any work.
+    """Refuse an output that cannot be written or would replace an input; called before any work.
 
     Args:
-        path: where the user wants the result, None for nowhere.
-        flag: what asked for it, such as `--json`.
-        inputs: files and folders that are read; no file that exists inside such a folder may be replaced.
+        path: the output; None: none is wanted.
+        flag: the option that names it, such as `--json`, for the message.
+        inputs: files and folders that are read; existing files in such folders must not be replaced.
 
     Raises:
-        RequestError: what is wrong.
+        RequestError: the output is a folder, is read, or its folder cannot be written to.
     """
     if path is None:
         return
@@ -102,14 +102,14 @@ def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -
 
 
 PAGE = b"<!doctype html>\n", b"<footer>singleshot "
-"""How a page of ours begins, and what stands near its end."""
+"""Beginning of our HTML pages, and what their last 200 bytes contain."""
 
 
 def require_page(page: Path | None, json: Path | None, inputs: Iterable[str | Path], *, flag: str = "--out") -> None:
-    """As `require_output` for a page and `--json FILE`, which must differ; a page replaces none but ours.
+    """`require_output` for a page and `--json FILE`, which must differ; only pages of ours are replaced.
 
     Raises:
-        RequestError: what is wrong.
+        RequestError: as `require_output`; both are the same file; the page is an HTML file that is not ours.
     """
     inputs = list(inputs)
     require_output(json, "--json", inputs)
@@ -131,14 +131,14 @@ _CONSTANT = re.compile(rb"[\[:,\s](-?Infinity|NaN)\b")
 
 
 def parse_json(content: bytes, *, each_object: Callable[[dict[str, Any]], Any] | None = None) -> Any:
-    """The value.
+    """Parse JSON strictly: only finite numbers, and errors as one line.
 
     Args:
         content: UTF-8 (with or without a byte order mark), UTF-16 or UTF-32.
-        each_object: called with every object as soon as it is complete; what it returns takes its place.
+        each_object: called with every parsed object; its result takes the object's place.
 
     Raises:
-        ValueError: one line: not JSON, not finite or nested too deep, with line and column.
+        ValueError: not JSON, NaN or infinite numbers, or nested too deep; one line with the place.
     """
     try:
         return json.loads(content, object_hook=each_object, parse_constant=_refuse)
@@ -150,7 +150,7 @@ def parse_json(content: bytes, *, each_object: Callable[[dict[str, Any]], Any] |
         raise ValueError(f"not JSON: {error}") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"not JSON: {error.reason} at byte {error.start}") from None
-    except ValueError as error:  # a whole number of thousands of digits
+    except ValueError as error:  # an integer of thousands of digits
         raise ValueError(f"not JSON: {str(error).partition(';')[0]}") from None
     except RecursionError:
         raise ValueError(f"nested too deep (first at {_deepest(content)})") from None
@@ -165,7 +165,7 @@ def _refuse(name: str) -> Any:
 
 
 def _deepest(content: bytes, limit: int = 500) -> str:
-    """Line and column where the nesting passes the limit; brackets inside text count, which is good enough here."""
+    """Line and column where the nesting passes the limit; for simplicity brackets inside strings count, too."""
     depth = 0
     for bracket in re.finditer(rb"[\[\]{}]", content):
         depth += 1 if bracket[0] in b"[{" else -1

@@ -1,4 +1,4 @@
-"""`ssd data`: look at a data set before training does."""
+"""`ssd data`: check, describe and download data sets."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
 
     Args:
         data: one or more data sets.
-        split: look at this split only.
-        classes: the classes there may be; left out, any.
+        split: check this split only.
+        classes: the allowed classes; left out, any.
         json: file for all faults found.
     """
     from singleshot.console import remarks, results
@@ -29,10 +29,10 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
     from singleshot.files import require_output
 
     require_output(json, "--json", data)
-    people = remarks()
-    with people.status("decoding images") as status:
+    stderr = remarks()
+    with stderr.status("decoding images") as status:
         report = find_faults(
-            _some(data), split=split, class_names=classes, on_image=lambda done: status.update(f"{done} images")
+            _require_data(data), split=split, class_names=classes, on_image=lambda done: status.update(f"{done} images")
         )
     _write_json(json, report.to_dict())
     _print_report(results(), report)
@@ -41,7 +41,7 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
 
 @app.command(help_epilogue=epilogue("ssd data stats my-images --out stats", "ssd boxes my-images"))
 def stats(*data: Path, split: str | None = None, json: Path | None = None, out: Path | None = None) -> int:
-    """Describe a data set in numbers and, with --out, in images.
+    """Describe a data set in numbers and, with --out, in plots.
 
     Args:
         data: one or more data sets; several are joined.
@@ -59,11 +59,11 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
     if out is not None:
         for name in WRITTEN:
             require_output(out / name, "--out", data)
-    annotations = join([open_data(path, split=split, headers=False) for path in _some(data)])
-    found = count(annotations) if out is None else write_stats(annotations, out)
-    _write_json(json, found)
+    annotations = join([open_data(path, split=split, headers=False) for path in _require_data(data)])
+    numbers = count(annotations) if out is None else write_stats(annotations, out)
+    _write_json(json, numbers)
     console = results()
-    _print_stats(console, found)
+    _print_stats(console, numbers)
     if out is not None:
         console.print(f"{', '.join(WRITTEN)} in {out}")
     return 0
@@ -71,12 +71,12 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
 
 @app.command(help_epilogue=epilogue("ssd data download voc2007 --out data", "ssd data check data/VOCdevkit/VOC2007"))
 def download(name: str, *, out: Path = Path("data"), keep: bool = False) -> int:
-    """Fetch a public data set from its official address, check it and unpack it; goes on where it broke off.
+    """Download a public data set from its official address, verify it and unpack it; resumes where it stopped.
 
     Args:
         name: `voc2007` (0.9 GB), `voc2012` (2 GB) or `coco2017` (20 GB).
-        out: folder to write into.
-        keep: leave the archives there, too.
+        out: folder for the data set.
+        keep: keep the archives.
     """
     from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TransferSpeedColumn
 
@@ -84,12 +84,12 @@ def download(name: str, *, out: Path = Path("data"), keep: bool = False) -> int:
     from singleshot.data.download import DOWNLOADS
     from singleshot.data.download import download as fetch_set
 
-    people, tasks = remarks(), dict[str, TaskID]()
+    stderr, tasks = remarks(), dict[str, TaskID]()
     if name in DOWNLOADS:
-        people.print(f"{name}: {DOWNLOADS[name].terms}")
+        stderr.print(f"{name}: {DOWNLOADS[name].terms}")
     with Progress(
         "{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        console=people, disable=not people.is_terminal,
+        console=stderr, disable=not stderr.is_terminal,
     ) as progress:  # fmt: skip
 
         def show(archive: str, here: int, whole: int) -> None:
@@ -102,7 +102,7 @@ def download(name: str, *, out: Path = Path("data"), keep: bool = False) -> int:
     return 0
 
 
-def _some(data: tuple[Path, ...]) -> tuple[Path, ...]:
+def _require_data(data: tuple[Path, ...]) -> tuple[Path, ...]:
     from singleshot.errors import RequestError
 
     if not data:
@@ -133,7 +133,7 @@ def _print_report(console: Console, report: CheckReport) -> None:
     console.print("no faults" if not report.faults else f"{len(report.faults)} faults")
 
 
-def _print_stats(console: Console, found: dict[str, Any]) -> None:
+def _print_stats(console: Console, numbers: dict[str, Any]) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -141,19 +141,19 @@ def _print_stats(console: Console, found: dict[str, Any]) -> None:
     from singleshot.console import printable
 
     console.print(
-        f"{found['images']} images ({found['background_images']} without objects), {found['boxes']} boxes "
-        f"({found['difficult']} difficult, {found['crowd']} crowd)"
+        f"{numbers['images']} images ({numbers['background_images']} without objects), {numbers['boxes']} boxes "
+        f"({numbers['difficult']} difficult, {numbers['crowd']} crowd)"
     )
     table = Table("class", box=box.SIMPLE)
     for title in ("boxes", "images"):
         table.add_column(title, justify="right")
-    for name, numbers in found["classes"].items():
-        table.add_row(Text(printable(name)), str(numbers["boxes"]), str(numbers["images"]))
+    for name, counts in numbers["classes"].items():
+        table.add_row(Text(printable(name)), str(counts["boxes"]), str(counts["images"]))
     console.print(table)
     for key in ("size_pixels", "size_relative", "aspect_ratio", "boxes_per_image"):
-        spread = found[key]
+        spread = numbers[key]
         if spread["p50"] is not None:
             middle = f"half between {spread['p25']:.3g} and {spread['p75']:.3g}, median {spread['p50']:.3g}"
             console.print(f"{key.replace('_', ' ')}: {middle}")
-    for kind, count in found["bad_boxes"].items():
+    for kind, count in numbers["bad_boxes"].items():
         console.print(f"{kind}: {count} boxes (see `ssd data check`)")

@@ -1,4 +1,4 @@
-"""The `ssd` command: verbs are imported when they are called, errors end as one line and an exit code."""
+"""The `ssd` command. Verbs are imported when they are called; an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 for name, verb in VERBS.items():
-    if verb.function.endswith(":app"):  # it has verbs of its own, each with its epilogue
+    if verb.function.endswith(":app"):  # has sub-commands, each with its own epilogue
         app.command(verb.function, name=name, help=verb.summary)
     else:
         app.command(verb.function, name=name, help=verb.summary, help_epilogue=verb.epilogue)
@@ -93,7 +93,7 @@ def _machine_fault(error: OSError) -> int:
 
 
 def _silence_stdout() -> None:
-    """Let Python not complain at its end about output that cannot be written."""
+    """Drop further output, so that Python's own flush at exit does not fail again."""
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
 
 

@@ -267,7 +267,7 @@ def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
                 if info.is_dir():
                     continue
                 if kind not in {0, 8}:
-                    raise DataError(f"{archive} holds {info.filename}, which is no ordinary file")
+                    raise DataError(f"{archive} holds {info.filename}, which is not an ordinary file")
                 with package.open(info) as content:
                     yield info.filename, info.file_size, content
         return
@@ -277,7 +277,7 @@ def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
                 continue
             stream = package.extractfile(member) if member.isfile() else None
             if stream is None:
-                raise DataError(f"{archive} holds {member.name}, which is no ordinary file")
+                raise DataError(f"{archive} holds {member.name}, which is not an ordinary file")
             with stream:
                 yield member.name, member.size, stream
 
