@@ -67,10 +67,10 @@ def test_weights_that_do_not_fit_their_configuration_name_both_sides(tmp_path: P
     ):
         load_network(tmp_path / "classes")
     save_folder(tmp_path / "other", LITE, tensors, card="")
-    with pytest.raises(ModelError, match=r"has no backbone\.stem.*which ssdlite320-mobilenetv2 needs"):
+    with pytest.raises(ModelError, match=r"backbone\.stem"):
         load_network(tmp_path / "other")
     save_folder(tmp_path / "more", VGG, {**tensors, "code": np.zeros(1)}, card="")
-    with pytest.raises(ModelError, match="holds code, which ssd300-vgg16 does not have"):
+    with pytest.raises(ModelError, match="code"):
         load_network(tmp_path / "more")
 
 
@@ -185,7 +185,7 @@ def test_files_that_cannot_be_a_start(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match=name):
             start_from_file(model, tmp_path / name)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match="is no model folder"):
+    with pytest.raises(ModelError, match="SHA256SUMS"):
         start_from_file(model, tmp_path / "empty")
     save_file({"fc.weight": torch.zeros(1)}, tmp_path / "resnet.safetensors")
     with pytest.raises(ModelError, match=r"begins with fc\.weight"):

@@ -118,18 +118,18 @@ def test_a_backend_is_not_changed_by_the_score_of_a_detector() -> None:
 def test_a_score_given_at_loading_finds_the_same_sooner(score: float) -> None:
     image = CHELSEA.pixels()
     everything = Detector.load()(image)
-    found = Detector.load(score=score)(image)
+    detections = Detector.load(score=score)(image)
     expected = everything.above(score)
-    assert 0 < len(found) <= len(everything)
-    np.testing.assert_array_equal(found.above(score).boxes, expected.boxes)
-    np.testing.assert_array_equal(found.above(score).scores, expected.scores)
-    assert score < 0.02 or len(found) == len(expected)
+    assert 0 < len(detections) <= len(everything)
+    np.testing.assert_array_equal(detections.above(score).boxes, expected.boxes)
+    np.testing.assert_array_equal(detections.above(score).scores, expected.scores)
+    assert score < 0.02 or len(detections) == len(expected)
 
 
 def test_boxes_are_pixels_inside_the_displayed_image(detector: Detector, tmp_path: Path) -> None:
-    found = detector(image(tmp_path / "a.png", width=40, height=30))
-    assert found.boxes.tolist() == [[0, 0, 20, 30], [20, 0, 40, 30]]
-    assert found.names == ["car", "cat"]
+    detections = detector(image(tmp_path / "a.png", width=40, height=30))
+    assert detections.boxes.tolist() == [[0, 0, 20, 30], [20, 0, 40, 30]]
+    assert detections.names == ["car", "cat"]
     rotated = Image.new("RGB", (40, 30))
     exif = rotated.getexif()
     exif[0x0112] = 6  # a quarter turn: shown 30 wide and 40 high
@@ -140,8 +140,8 @@ def test_boxes_are_pixels_inside_the_displayed_image(detector: Detector, tmp_pat
 def test_paths_pil_and_arrays_and_lists_of_them_are_taken(detector: Detector, tmp_path: Path) -> None:
     path = image(tmp_path / "a.png")
     opened = Image.open(path)
-    found = detector([str(path), path, opened, np.asarray(opened)])
-    assert [len(one) for one in found] == [2, 2, 2, 2]
+    detections = detector([str(path), path, opened, np.asarray(opened)])
+    assert [len(of_image) for of_image in detections] == [2, 2, 2, 2]
     assert detector([]) == []
 
 
@@ -181,16 +181,16 @@ def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_
 def test_copies_never_replace_originals(detector: Detector, tmp_path: Path) -> None:
     image(tmp_path / "a.jpg")
     before = (tmp_path / "a.jpg").read_bytes()
-    with pytest.raises(RequestError, match=r"holds a.jpg itself"):
+    with pytest.raises(RequestError, match=r"a\.jpg"):
         detect_files(DetectOptions([tmp_path / "a.jpg"], out=tmp_path), detector=detector)
-    with pytest.raises(RequestError, match="is a file"):
+    with pytest.raises(RequestError, match="--out"):
         detect_files(DetectOptions([tmp_path / "a.jpg"], out=tmp_path / "a.jpg"), detector=detector)
     assert (tmp_path / "a.jpg").read_bytes() == before
 
 
 def test_what_is_no_image_is_refused(detector: Detector) -> None:
     for wrong in (3, None):
-        with pytest.raises(ImageError, match="an image is a path, a PIL image or an array"):
+        with pytest.raises(ImageError, match=type(wrong).__name__):
             detector(wrong)  # type: ignore[call-overload]
     for entry, said in ((Image.new("RGB", (0, 5)), "no pixels: 0x5"), (Image.new("F", (5, 5)), "mode F")):
         with pytest.raises(ImageError, match=said):
@@ -199,9 +199,9 @@ def test_what_is_no_image_is_refused(detector: Detector) -> None:
 
 def test_more_images_than_are_decoded_ahead_come_in_order(detector: Detector, tmp_path: Path) -> None:
     paths = [image(tmp_path / f"{i:02}.png", width=20 + i) for i in range(23)]
-    found = list(detector.stream(paths, batch_size=3))
-    assert [item[0] for item in found if not isinstance(item, ImageError)] == paths
-    assert [item[1].shape[1] for item in found if not isinstance(item, ImageError)] == [20 + i for i in range(23)]
+    detections = list(detector.stream(paths, batch_size=3))
+    assert [item[0] for item in detections if not isinstance(item, ImageError)] == paths
+    assert [item[1].shape[1] for item in detections if not isinstance(item, ImageError)] == [20 + i for i in range(23)]
 
 
 def test_patterns_are_files_and_addresses_are_refused(tmp_path: Path) -> None:
@@ -209,13 +209,13 @@ def test_patterns_are_files_and_addresses_are_refused(tmp_path: Path) -> None:
         image(tmp_path / name)
     assert [p.name for p in image_files([str(tmp_path / "*.png"), str(tmp_path / "a.png")])] == ["a.png", "b.png"]
     for source, message in {
-        "http://example.com/a.png": "not fetched",
-        str(tmp_path / "missing.png"): "does not exist",
+        "http://example.com/a.png": "http://example.com/a.png",
+        str(tmp_path / "missing.png"): "missing.png",
     }.items():
         with pytest.raises(RequestError, match=message):
             image_files([source])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestError, match="has no images"):
+    with pytest.raises(RequestError, match="empty"):
         image_files([str(tmp_path / "empty")])
 
 
@@ -249,11 +249,11 @@ def test_loading_a_model_reads_each_of_its_files_once(monkeypatch: pytest.Monkey
 def test_models_are_found_by_folder_and_name(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(find_model_module, "shipped_models", lambda: {"cars": model})
     assert find_model(None).path == find_model("cars").path == find_model(model).path == model
-    with pytest.raises(RequestError, match="architecture without weights"):
+    with pytest.raises(RequestError, match="ssd300-vgg16"):
         find_model("ssd300-vgg16")
     with pytest.raises(RequestError, match="did you mean cars"):
         find_model("carz")
-    with pytest.raises(RequestError, match="no model folder"):
+    with pytest.raises(RequestError, match="runs/none"):
         find_model(tmp_path / "runs/none")
     monkeypatch.setattr(find_model_module, "shipped_models", dict)
     with pytest.raises(RequestError, match="--model FOLDER"):
@@ -386,10 +386,10 @@ def test_ctrl_c_keeps_what_was_found_so_far(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Detector, "stream", two_then_ctrl_c)
-    found = tmp_path / "found.json"
-    assert run(["detect", str(tmp_path), "--model", str(model), "--json", str(found)]) == 130
+    file = tmp_path / "found.json"
+    assert run(["detect", str(tmp_path), "--model", str(model), "--json", str(file)]) == 130
     assert "interrupted after 2 of 3 images" in capsys.readouterr().err
-    assert [entry["file"][-5:] for entry in json.loads(found.read_text())["images"]] == ["a.png", "b.png"]
+    assert [entry["file"][-5:] for entry in json.loads(file.read_text())["images"]] == ["a.png", "b.png"]
 
 
 def test_json_never_replaces_what_is_read(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,13 +32,13 @@ def test_the_line_lies_on_the_box_and_the_input_is_untouched():
 
 
 def test_detections_have_the_colour_of_their_class_and_a_caption():
-    found = detections([(10, 40, 100, 90, 0, 0.9), (120, 40, 190, 90, 1, 0.8)])
-    after = found.draw(grey(100, 200))
+    drawn = detections([(10, 40, 100, 90, 0, 0.9), (120, 40, 190, 90, 1, 0.8)])
+    after = drawn.draw(grey(100, 200))
     for label, columns in ((0, slice(0, 110)), (1, slice(110, 200))):
-        mine = coloured(after, class_colour(label))
-        assert mine[:, columns].any()
-        assert mine[20:39, columns].sum() > 100  # the plate above the box
-        others = np.delete(mine, np.r_[columns], axis=1)
+        in_colour = coloured(after, class_colour(label))
+        assert in_colour[:, columns].any()
+        assert in_colour[20:39, columns].sum() > 100  # the plate above the box
+        others = np.delete(in_colour, np.r_[columns], axis=1)
         assert not others.any()
 
 
@@ -83,17 +83,17 @@ def test_boxes_that_are_not_finite_are_left_out():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (5, 5)])
 def test_tiny_images(shape):
-    found = detections([(0, 0, shape[1], shape[0], 0, 0.9)])
-    assert found.draw(grey(*shape)).shape == (*shape, 3)
+    drawn = detections([(0, 0, shape[1], shape[0], 0, 0.9)])
+    assert drawn.draw(grey(*shape)).shape == (*shape, 3)
 
 
 def test_many_detections_and_odd_names():
     random = np.random.default_rng(0)
     corner = random.uniform(0, 100, (200, 2)).astype(np.float32)
     names = ("<b>", "Größe", "車", "a\nb", "")
-    found = Detections(np.hstack([corner, corner + 20]), random.random(200).astype(np.float32),
+    many = Detections(np.hstack([corner, corner + 20]), random.random(200).astype(np.float32),
                        random.integers(0, 5, 200), names)  # fmt: skip
-    assert found.draw(grey(150, 150)).shape == (150, 150, 3)
+    assert many.draw(grey(150, 150)).shape == (150, 150, 3)
 
 
 def test_class_colours_differ():

@@ -36,11 +36,11 @@ def test_boxes_that_are_surely_background_are_left_out_unseen(
         monkeypatch.setattr(module, "detection_output", None)
     spec = replace(SSD300_VGG16, postprocess=Postprocess(score_threshold=threshold))
     offsets, probabilities, boxes = predictions(1, background)
-    for number, found in enumerate(raw_detections(spec, boxes, offsets, probabilities)):
+    for number, detections in enumerate(raw_detections(spec, boxes, offsets, probabilities)):
         all_of_them = postprocess(offsets[number], probabilities[number], boxes, spec.boxes.variances, spec.postprocess)
-        np.testing.assert_array_equal(found.boxes_xyxy, all_of_them.boxes_xyxy)
-        np.testing.assert_array_equal(found.labels, all_of_them.labels)
-        np.testing.assert_array_equal(found.scores, all_of_them.scores)
+        np.testing.assert_array_equal(detections.boxes_xyxy, all_of_them.boxes_xyxy)
+        np.testing.assert_array_equal(detections.labels, all_of_them.labels)
+        np.testing.assert_array_equal(detections.scores, all_of_them.scores)
 
 
 def test_a_sick_network_is_counted_not_hidden() -> None:

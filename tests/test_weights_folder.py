@@ -44,13 +44,13 @@ def stored(tmp_path: Path) -> Path:
 def test_round_trip(tmp_path: Path, spec: Any) -> None:
     provenance = {"mAP": float("nan"), "rates": (0.1, 2), "note": "ü"}
     folder.save_folder(tmp_path / "m", spec, TENSORS, card="card", provenance=provenance)
-    found = folder.read_folder(tmp_path / "m")
-    assert found.spec == spec
+    loaded = folder.read_folder(tmp_path / "m")
+    assert loaded.spec == spec
     assert folder.read_spec(tmp_path / "m") == spec
-    assert found.provenance == {"mAP": None, "rates": [0.1, 2], "note": "ü"}
-    assert found.tensors().keys() == TENSORS.keys()
+    assert loaded.provenance == {"mAP": None, "rates": [0.1, 2], "note": "ü"}
+    assert loaded.tensors().keys() == TENSORS.keys()
     for name, array in TENSORS.items():
-        np.testing.assert_array_equal(found.tensors()[name], array, strict=True)
+        np.testing.assert_array_equal(loaded.tensors()[name], array, strict=True)
     folder.read_folder(tmp_path / "m").verify()
     assert sorted(p.name for p in (tmp_path / "m").iterdir()) == [
         "README.md",
@@ -91,12 +91,12 @@ def test_transposed_arrays_keep_their_values(tmp_path: Path) -> None:
 def test_half_precision_halves_weights_but_not_statistics(tmp_path: Path) -> None:
     huge = {"heads.x.weight": np.array([1e6, 1], np.float32)}
     folder.save_folder(tmp_path / "m", SSD300_VGG16, {**TENSORS, **huge}, card="", half=True)
-    found = folder.read_folder(tmp_path / "m").tensors()
+    tensors = folder.read_folder(tmp_path / "m").tensors()
     weight = TENSORS["backbone.conv.weight"]
-    assert found["backbone.conv.weight"].dtype == np.float32
-    np.testing.assert_array_equal(found["backbone.conv.weight"], weight.astype(np.float16).astype(np.float32))
-    np.testing.assert_array_equal(found["backbone.conv.norm.running_var"], TENSORS["backbone.conv.norm.running_var"])
-    np.testing.assert_array_equal(found["heads.x.weight"], huge["heads.x.weight"])
+    assert tensors["backbone.conv.weight"].dtype == np.float32
+    np.testing.assert_array_equal(tensors["backbone.conv.weight"], weight.astype(np.float16).astype(np.float32))
+    np.testing.assert_array_equal(tensors["backbone.conv.norm.running_var"], TENSORS["backbone.conv.norm.running_var"])
+    np.testing.assert_array_equal(tensors["heads.x.weight"], huge["heads.x.weight"])
 
 
 def test_every_flipped_bit_is_refused_and_its_file_named(stored: Path) -> None:
@@ -120,16 +120,16 @@ def test_every_flipped_bit_is_refused_and_its_file_named(stored: Path) -> None:
 def test_a_cut_file_is_refused(stored: Path) -> None:
     path = stored / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(HashError, match=r"model\.safetensors is damaged"):
+    with pytest.raises(HashError, match=r"model\.safetensors"):
         folder.read_folder(stored).tensors()
 
 
 def test_missing_files_are_named(stored: Path, tmp_path: Path) -> None:
     (stored / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match=r"model\.safetensors cannot be read"):
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
         folder.read_folder(stored).tensors()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match="is no model folder"):
+    with pytest.raises(ModelError, match="empty"):
         folder.read_spec(tmp_path / "empty")
 
 
@@ -156,7 +156,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "infinite step": (lambda c: c["model"]["boxes"]["maps"][0].update(step=float("inf")), r"maps\.0\.step"),
     "infinite variance": (lambda c: c["model"]["boxes"].update(variances=[1, 1, 1, float("inf")]), r"variances\.3"),
     "text for a number": (lambda c: c["model"].update(width="1.0"), r"model\.width"),
-    "number for ground-truth box": (lambda c: c["model"].update(batch_norm=1), r"model\.batch_norm"),
+    "number for truth value": (lambda c: c["model"].update(batch_norm=1), r"model\.batch_norm"),
     "float for whole": (lambda c: c["model"].update(head_kernel=3.5), r"model\.head_kernel"),
     "short tuple": (lambda c: c["model"].update(input_size_hw=[300]), r"model\.input_size_hw"),
     "same names": (lambda c: c["model"].update(class_names=["a", "a"]), "class names"),
@@ -189,7 +189,7 @@ def test_what_is_no_configuration_is_refused(stored: Path, text: str) -> None:
 @pytest.mark.parametrize("name", ["../secret", "a/b", "a\\b", ""])
 def test_sums_cannot_point_outside_the_folder(stored: Path, name: str) -> None:
     (stored / "SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")
-    with pytest.raises(HashError, match="SHA256SUMS is damaged"):
+    with pytest.raises(HashError, match="SHA256SUMS"):
         folder.read_folder(stored).verify()
 
 
@@ -259,9 +259,9 @@ def test_a_folder_of_others_is_refused_and_files_beside_ours_are_kept(stored: Pa
     foreign = tmp_path / "photos"
     foreign.mkdir()
     (foreign / "holiday.jpg").write_text("sun")
-    with pytest.raises(RequestError, match=r"holds holiday\.jpg and is none of our folders"), replaced_folder(foreign):
+    with pytest.raises(RequestError, match=r"holiday\.jpg"), replaced_folder(foreign):
         pass
-    (stored / "notes.txt").write_text("mine")
+    (stored / "notes.txt").write_text("precious")
     (stored / "more").mkdir()
     with replaced_folder(stored) as beside:
         (beside / "SHA256SUMS").write_text("")
@@ -271,13 +271,13 @@ def test_a_folder_of_others_is_refused_and_files_beside_ours_are_kept(stored: Pa
 def test_the_folder_one_is_in_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for here in (tmp_path.relative_to(tmp_path), tmp_path):
-        with pytest.raises(RequestError, match="is the folder you are in"), replaced_folder(here):
+        with pytest.raises(RequestError, match="folder you are in"), replaced_folder(here):
             pass
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     folder.save_folder(tmp_path / "m", SSD300_VGG16, {"a": np.array([1, np.nan], np.float32)}, card="")
-    with pytest.raises(ModelError, match="a holds values that are not finite"):
+    with pytest.raises(ModelError, match="not finite"):
         folder.read_folder(tmp_path / "m").tensors()
 
 
@@ -288,8 +288,8 @@ def boxes_of(first: MapBoxes) -> BoxSpec:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class_names": ("a", "background")}, "no class can have the name 'background'"),
-        ({"class_names": ("a\nb",)}, "no class can have the name"),
+        ({"class_names": ("a", "background")}, "background"),
+        ({"class_names": ("a\nb",)}, r"a\\nb"),
         ({"postprocess": Postprocess(top_k=-5)}, "top_k"),
         ({"postprocess": Postprocess(nms_threshold=-3)}, "nms_threshold"),
         ({"postprocess": Postprocess(nms_threshold=float("nan"))}, "nms_threshold"),
@@ -304,8 +304,8 @@ def test_contradictory_specifications_are_refused(change: dict[str, Any], messag
 
 def test_a_folder_with_sums_of_others_is_not_ours(tmp_path: Path) -> None:
     """As downloads of disk images come."""
-    (tmp_path / "holiday.iso").write_text("mine")
+    (tmp_path / "holiday.iso").write_text("precious")
     (tmp_path / "SHA256SUMS").write_text(f"{'0' * 64}  holiday.iso\n")
-    with pytest.raises(RequestError, match=r"sums of holiday\.iso and is none of our folders"):
+    with pytest.raises(RequestError, match=r"holiday\.iso"):
         require_replaceable(tmp_path)
-    assert (tmp_path / "holiday.iso").read_text() == "mine"
+    assert (tmp_path / "holiday.iso").read_text() == "precious"

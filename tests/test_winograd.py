@@ -27,8 +27,8 @@ def one_convolution(
     if half:
         filters = opset9.convert(filters, openvino.Type.f32)
     given = opset9.parameter([batch, channels, height, width], openvino.Type.f32)
-    found = opset9.convolution(given, filters, [stride] * 2, [1, 1], [1, 1], [1, 1])
-    return openvino.Model([opset9.result(opset9.relu(found))], [given], "one")
+    result = opset9.convolution(given, filters, [stride] * 2, [1, 1], [1, 1], [1, 1])
+    return openvino.Model([opset9.result(opset9.relu(result))], [given], "one")
 
 
 def kinds(model: openvino.Model) -> list[str]:
@@ -51,8 +51,8 @@ def test_the_graph_says_the_same(height: int, width: int, half: bool) -> None:
     expected = core().compile_model(model, "CPU", EXACT)(image)[0]
     replaced = with_winograd(model)
     assert "Convolution" not in kinds(replaced)
-    found = core().compile_model(replaced, "CPU", EXACT)(image)[0]
-    assert np.abs(found - expected).max() < 5e-5 * np.abs(expected).max()
+    result = core().compile_model(replaced, "CPU", EXACT)(image)[0]
+    assert np.abs(result - expected).max() < 5e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(
