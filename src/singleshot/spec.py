@@ -23,6 +23,8 @@ TIMM = "timm:"
 """Prefix of a backbone that is a feature extractor of timm: `timm:resnet18`."""
 TIMM_NAME = re.compile(r"timm:[a-z0-9_.]+")
 """The names passed on to timm; hub addresses and paths hold other characters."""
+OWN = "own:"
+"""Prefix of a backbone of the user's own, whose code is given when the model is built: `own:tiny_net`."""
 TAP_STRIDES = {
     "mobilenetv1": {"conv3": 4, "conv5": 8, "conv11": 16, "conv13": 32},
     "mobilenetv2": {"block4_expand": 4, "block7_expand": 8, "block14_expand": 16, "last": 32},
@@ -235,7 +237,7 @@ class ModelSpec:
 
     Attributes:
         name: the variant it was made from, as `--model` takes it; on a backbone of timm `ssd300-timm-resnet18`.
-        backbone: a name of `models.ssd.BACKBONES`, or `timm:NAME`.
+        backbone: a name of `models.ssd.BACKBONES`, `timm:NAME`, or `own:NAME`.
         input_size_hw: height and width of the network input, pixels.
         class_names: L foreground names.
         sources: the source maps in order of stride; names of backbone taps or of extra blocks (`conv8_2`).
@@ -318,15 +320,15 @@ class ModelSpec:
         preprocessing stays; `models.timm_backbone.timm_preprocess` gives timm's.
 
         Args:
-            name: `timm:NAME`.
+            name: `timm:NAME`, or `own:NAME`.
 
         Raises:
             RequestError: another name, or this detector has a map that no map of timm can replace.
         """
-        if not name.startswith(TIMM):
-            raise RequestError(f"a backbone to replace {self.backbone} is {TIMM}NAME, got {name!r}")
+        if not name.startswith((TIMM, OWN)):
+            raise RequestError(f"a backbone to replace {self.backbone} is {TIMM}NAME or your own, got {name!r}")
         extras, places = self.extras, {f"stride{stride}": f"stride{stride}" for stride in (4, 8, 16, 32)}
-        if not self.backbone.startswith(TIMM):
+        if not self.backbone.startswith((TIMM, OWN)):
             places = {tap: f"stride{stride}" for tap, stride in TAP_STRIDES.get(self.backbone, {}).items()}
         if self.backbone == "vgg16" and extras:
             places[f"{extras[0].name}_2"] = "stride32"

@@ -21,7 +21,7 @@ from singleshot.box_search.recall import IOU_THRESHOLD, GroundTruthBoxes
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.errors import RequestError
 from singleshot.shapes import Float, Float32, Int64
-from singleshot.spec import TIMM, MapBoxes, ModelSpec
+from singleshot.spec import OWN, TIMM, MapBoxes, ModelSpec
 
 MapSizes = Callable[[ModelSpec], Sequence[tuple[int, int]]]
 
@@ -46,6 +46,7 @@ FINER_SOURCES = {
     "mobilenetv2": ("block7_expand", "block4_expand"),
     "mobilenetv3": ("block7_expand", "block4_expand"),
     TIMM: ("stride8", "stride4"),
+    OWN: ("stride8",),
     "ultralight-rfb": ("conv7", "conv3"),
     "ultralight-slim": ("conv7", "conv3"),
     "vgg16": ("conv4_3", "conv3_3"),
@@ -205,7 +206,8 @@ def finer_sources(spec: ModelSpec) -> tuple[str, ...]:
     """Finer maps that may be added in front of a spec's, coarse before fine; none to a grid head, which has one map."""
     if spec.grid_head is not None:
         return ()
-    known = FINER_SOURCES.get(TIMM if spec.backbone.startswith(TIMM) else spec.backbone, ())
+    prefix = next((prefix for prefix in (TIMM, OWN) if spec.backbone.startswith(prefix)), spec.backbone)
+    known = FINER_SOURCES.get(prefix, ())
     present = [known.index(name) for name in spec.sources if name in known]
     return known[max(present, default=-1) + 1 :]
 

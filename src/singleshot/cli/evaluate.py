@@ -18,6 +18,7 @@ def evaluate(
     report: Path | None = None,
     device: str = "auto",
     against: str | None = None,
+    backbone: str | None = None,
 ) -> int:
     """Measure how good a model, or a file of detections, is on a labelled set.
 
@@ -35,12 +36,13 @@ def evaluate(
         device: `auto`, `cpu` or `cuda`.
         against: another such model of the same classes, evaluated on the same images: the difference in mAP, and
             whether it could be chance.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
     """
     from singleshot.commands.evaluate import DetectionSource, EvaluateOptions, evaluate_set
     from singleshot.console import progress, remarks, results
     from singleshot.files import require_page, write_whole
 
-    source = DetectionSource(data, model, detections, split, device)
+    source = DetectionSource(data, model, detections, split, device, backbone)
     require_page(report, json, [*source.inputs, *([] if against is None else [against])], flag="--report")
     people, console = remarks(), results()
     with progress(people, "detecting") as on_image:

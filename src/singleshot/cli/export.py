@@ -19,6 +19,7 @@ def export(
     max_map_drop: float | None = None,
     outputs: Literal["detections", "raw", "rows"] | None = None,
     raw: Annotated[bool, Parameter(negative=())] = False,
+    backbone: str | None = None,
     json: Path | None = None,
 ) -> int:
     """Turn a model into a folder that an engine runs without torch, verified against its source.
@@ -38,6 +39,7 @@ def export(
             `rows`, raw behind what classic ports give: one array of C + 4 + 8 numbers a default box, which are class
             scores, offsets, the box and its variances.
         raw: the same as `--outputs raw`.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
         json: file for what was measured.
     """
     from singleshot.commands.export import ExportOptions, export_model
@@ -55,6 +57,7 @@ def export(
         precision=precision,
         calibrate=calibrate,
         max_map_drop=None if max_map_drop is None else max_map_drop / 100,
+        backbone=backbone,
         outputs=outputs or ("raw" if raw else "detections"),
     )
     stderr = remarks()

@@ -34,6 +34,7 @@ class DetectionSource:
         detections: a file of detections, instead of a model.
         split: of the set, or `held-out`; None: the test split, else the validation split, else everything.
         device: where the model runs.
+        backbone: see `Detector.load`.
 
     Raises:
         RequestError: a model and a file.
@@ -44,6 +45,7 @@ class DetectionSource:
     detections: Path | None = None
     split: str | None = None
     device: str = "auto"
+    backbone: str | None = None
 
     def __post_init__(self) -> None:
         if self.model is not None and self.detections is not None:
@@ -56,7 +58,11 @@ class DetectionSource:
 
     def load_model(self) -> Detector | None:
         """The model; None for a file of detections."""
-        return None if self.detections is not None else Detector.load(self.model, device=self.device)
+        return (
+            None
+            if self.detections is not None
+            else Detector.load(self.model, device=self.device, backbone=self.backbone)
+        )
 
     def title(self, model: Detector | None) -> str:
         """Of a page on it."""
@@ -105,7 +111,11 @@ def evaluate_set(
         protocol = PROPOSALS
     if protocol == PROPOSALS and options.against is not None:
         raise RequestError("--against compares mAP, which proposals do not have: evaluate each model by itself")
-    other = None if options.against is None else Detector.load(options.against, device=source.device)
+    other = (
+        None
+        if options.against is None
+        else Detector.load(options.against, device=source.device, backbone=source.backbone)
+    )
     annotations = labelled_set(source, on_note=on_note)
     if other is not None:
         require_common_class(other, annotations)

@@ -18,6 +18,7 @@ from singleshot.export.openvino_ir import to_openvino
 from singleshot.export.quantizer import Quantizer
 from singleshot.export.torch_package import program_outputs
 from singleshot.export.verify import Differences, images_to_verify_on, verify
+from singleshot.models.own_backbone import factory_of
 from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINES, start_engine
 from singleshot.runtime.find_model import find_model
@@ -60,6 +61,7 @@ class ExportOptions:
         outputs: a key of `OUTPUTS`: `detections`; `raw`: without decoding and NMS, for engines that have their own, as
             `Detector` has; `rows`: raw behind one array of C + 4 + 8 numbers a default box. `torch` and `aotinductor`
             never have NMS inside.
+        backbone: code of a model whose backbone is the user's own, see `models.own_backbone.import_factory`.
 
     Raises:
         RequestError, UnknownNameError: options that contradict each other.
@@ -72,6 +74,7 @@ class ExportOptions:
     calibrate: str | None = None
     max_map_drop: float | None = None
     outputs: Outputs = "detections"
+    backbone: str | None = None
 
     def __post_init__(self) -> None:
         for kind, name, known in (
@@ -144,7 +147,7 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
     if (options.out / WEIGHTS).exists():
         raise RequestError(f"{options.out} holds a model, which the export would replace: give another --out")
     require_replaceable(options.out)
-    network, provenance, source = _source(options.model)
+    network, provenance, source = _source(options.model, options.backbone)
     data = None if options.calibrate is None else CalibrationData.open(options.calibrate, network.spec)
     map_before = None
     if data is not None:
@@ -207,13 +210,13 @@ def _verified(
     return differences, drop
 
 
-def _source(model: str | None) -> tuple[SSD, Mapping[str, Any], str]:
+def _source(model: str | None, backbone: str | None = None) -> tuple[SSD, Mapping[str, Any], str]:
     """The network, its provenance, and the hash of its weights."""
     if model in VARIANTS:
         assert model is not None
         return SSD(variant(model)).eval(), {"weights": "seed 0, not trained"}, ""
     folder = find_model(model)
-    network = load_network(folder)
+    network = load_network(folder, backbone=factory_of(backbone))
     name = Path(model).name if model is not None else folder.path.name
     network.spec = replace(network.spec, name=name if name in VARIANTS else network.spec.name)
     return network, folder.provenance, folder.weights_hash

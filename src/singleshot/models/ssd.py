@@ -18,11 +18,12 @@ from singleshot.models.layers import L2Norm
 from singleshot.models.mobilenetv1 import MobileNetV1
 from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.models.mobilenetv3 import MobileNetV3
+from singleshot.models.own_backbone import BackboneFactory, OwnBackbone
 from singleshot.models.timm_backbone import TimmBackbone
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full
 from singleshot.shapes import Float
-from singleshot.spec import TIMM, ModelSpec
+from singleshot.spec import OWN, TIMM, ModelSpec
 from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.ssd.tensors import Predictions
 
@@ -54,6 +55,7 @@ class SSD(nn.Module):
     Args:
         spec: the specification; the grids follow from its input size.
         seed: of the initial weights, see `initialise`.
+        backbone: makes the backbone where the spec has one of the user's own.
 
     Raises:
         UnknownNameError: a backbone or a source map that does not exist; the message names the nearest.
@@ -62,10 +64,10 @@ class SSD(nn.Module):
 
     default_boxes: Tensor
 
-    def __init__(self, spec: ModelSpec, *, seed: int = 0) -> None:
+    def __init__(self, spec: ModelSpec, *, seed: int = 0, backbone: BackboneFactory | None = None) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone, self.extras = _build_trunk(spec, seed=seed)
+        self.backbone, self.extras = _build_trunk(spec, seed=seed, factory=backbone)
         shapes = _map_shapes(spec, self.backbone, self.extras)
         with torch.device("meta"):
             norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
@@ -97,13 +99,13 @@ class SSD(nn.Module):
         return _source_maps(self.spec, self.backbone, self.extras, images)
 
 
-def grid_sizes(spec: ModelSpec) -> tuple[tuple[int, int], ...]:
+def grid_sizes(spec: ModelSpec, *, backbone: BackboneFactory | None = None) -> tuple[tuple[int, int], ...]:
     """Height and width of each source map of a specification, as the heads see it, without setting any weight.
 
     Raises:
         UnknownNameError, RequestError: as `SSD`.
     """
-    return _grids(spec, _map_shapes(spec, *_build_trunk(spec)))
+    return _grids(spec, _map_shapes(spec, *_build_trunk(spec, factory=backbone)))
 
 
 def _grids(spec: ModelSpec, shapes: Mapping[str, tuple[int, int, int]]) -> tuple[tuple[int, int], ...]:
@@ -151,13 +153,15 @@ def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[
     return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in maps.items()}
 
 
-def _build_trunk(spec: ModelSpec, *, seed: int = 0) -> tuple[Backbone, ExtraMaps]:
+def _build_trunk(
+    spec: ModelSpec, *, seed: int = 0, factory: BackboneFactory | None = None
+) -> tuple[Backbone, ExtraMaps]:
     """Backbone and extra maps with unset weights: built on the meta device, which draws no random numbers.
 
     A backbone that sets its own weights takes them from the seed.
     """
     with torch.device("meta"):
-        backbone = _build_backbone(spec, seed)
+        backbone = _build_backbone(spec, seed, factory)
         extras = ExtraMaps(
             backbone.out_channels,
             spec.extras,
@@ -201,7 +205,9 @@ def _allocated(module: Part) -> Part:
     return module
 
 
-def _build_backbone(spec: ModelSpec, seed: int) -> Backbone:
+def _build_backbone(spec: ModelSpec, seed: int, factory: BackboneFactory | None) -> Backbone:
+    if spec.backbone.startswith(OWN):
+        return _own_backbone(spec, seed, factory)
     from_timm = spec.backbone.startswith(TIMM)
     if not from_timm and spec.backbone not in BACKBONES:
         raise UnknownNameError("backbone", spec.backbone, [*BACKBONES, f"{TIMM}NAME"])
@@ -215,6 +221,18 @@ def _build_backbone(spec: ModelSpec, seed: int) -> Backbone:
     elif spec.compatibility.tensorflow_padding:
         raise RequestError(f"tensorflow_padding is for MobileNets, not for {spec.backbone}")
     return kind([name for name in _wanted(spec) if name not in extras], **options)
+
+
+def _own_backbone(spec: ModelSpec, seed: int, factory: BackboneFactory | None) -> Backbone:
+    if factory is None:
+        raise RequestError(
+            f"{spec.name} has a backbone of your own, {spec.backbone}: give its code again, --backbone "
+            "PACKAGE.MODULE:FUNCTION, or take an export of it"
+        )
+    extras = {f"{block.name}_2" for block in spec.extras}
+    _require_maps(spec, {*OwnBackbone.TAPS, *extras})
+    taps = [name for name in _wanted(spec) if name not in extras]
+    return OwnBackbone(taps, name=spec.backbone, factory=factory, seed=seed)
 
 
 def _require_maps(spec: ModelSpec, known: Collection[str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.runtime.engine import Backend
@@ -12,6 +13,8 @@ from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.spec import ModelSpec
 from singleshot.weights.folder import SUMS, ModelFolder, read_folder
 
+OwnBackbone: TypeAlias = str | Callable[[], Any]
+"""A function that makes a backbone, or `mypackage.module:function`, see `models.own_backbone`."""
 ENGINES = ("openvino", "onnx")
 """Formats of `ssd export` that a `Detector` runs, the fastest first."""
 ENGINE_FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
@@ -19,7 +22,12 @@ FASTEST_FIRST = ("int8", "bf16", "fp32")
 
 
 def load_backend(
-    folder: ModelFolder, device: str = "auto", *, precision: str | None = None, compiled: bool = False
+    folder: ModelFolder,
+    device: str = "auto",
+    *,
+    precision: str | None = None,
+    compiled: bool = False,
+    backbone: OwnBackbone | None = None,
 ) -> Backend:
     """An exported model on its engine; a model folder on the engine inside it, else on torch.
 
@@ -30,6 +38,7 @@ def load_backend(
         device: `auto`, `cpu`, or a name of torch's.
         precision: of `torch_backend.PRECISIONS`; None: an export's own, else fp32.
         compiled: see `TorchBackend`.
+        backbone: the code of a model whose backbone is the user's own.
 
     Raises:
         RequestError: an exported model cannot run on that device or in another precision, or what it needs is not
@@ -49,6 +58,7 @@ def load_backend(
     if engine is not None:
         return load_engine(engine)
     try:
+        from singleshot.models.own_backbone import factory_of
         from singleshot.runtime.torch_backend import TorchBackend, choose_device
         from singleshot.weights.build import load_network
     except ModuleNotFoundError as error:
@@ -57,7 +67,8 @@ def load_backend(
         raise RequestError(
             f"{folder.path} needs torch, which is not installed: pip install 'singleshot[train]'"
         ) from error
-    return TorchBackend(load_network(folder), choose_device(device), precision=precision or "fp32", compiled=compiled)
+    network = load_network(folder, backbone=factory_of(backbone))
+    return TorchBackend(network, choose_device(device), precision=precision or "fp32", compiled=compiled)
 
 
 def asks_for_torch(device: str, precision: str | None, *, compiled: bool) -> bool:

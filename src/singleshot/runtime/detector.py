@@ -11,7 +11,7 @@ import PIL.Image
 
 from singleshot.errors import ImageError, RequestError
 from singleshot.preprocess import decode_image, image_pixels
-from singleshot.runtime.backends import asks_for_torch, engine_inside, load_backend
+from singleshot.runtime.backends import OwnBackbone, asks_for_torch, engine_inside, load_backend
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.streaming import stream
@@ -55,6 +55,7 @@ class Detector:
         score: float = 0.0,
         precision: str | None = None,
         compiled: bool = False,
+        backbone: OwnBackbone | None = None,
     ) -> Detector:
         """A detector from a model folder, an exported model, or the name of a shipped model (None: the default one).
 
@@ -66,13 +67,15 @@ class Detector:
             precision: of torch, `fp32` or `bf16`; None: that of the export, else fp32.
             compiled: with torch, compile the network at the first call (with CUDA graphs on CUDA), which takes a
                 minute; worth it for many images.
+            backbone: the code of a model whose backbone is your own: the function that makes it, or its name as
+                `mypackage.module:function`. Exports do without.
 
         Raises:
             RequestError: there is no such model, or the score is none.
             ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
-        backend = load_backend(folder, device, precision=precision, compiled=compiled)
+        backend = load_backend(folder, device, precision=precision, compiled=compiled, backbone=backbone)
         detector = cls(backend, name=str(model) if isinstance(model, str | Path) else folder.path.name, score=score)
         if asks_for_torch(device, precision, compiled=compiled) and (engine := engine_inside(folder)) is not None:
             assert engine.export is not None

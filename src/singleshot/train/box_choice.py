@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from singleshot.box_search.recall import DefaultBoxRecall, sample_of
+from singleshot.box_search.search import MapSizes
 from singleshot.box_search.study import FULL_RECALL, GOOD_RECALL, LOW_RECALL, Goal, find_boxes, measure_boxes
 from singleshot.errors import RequestError, SingleshotError, UnknownNameError
 from singleshot.files import parse_json, read_regular
@@ -45,7 +46,13 @@ class ChosenBoxes:
 
 
 def choose_boxes(
-    spec: ModelSpec, train_set: Annotations, *, choice: str, scales: str, source: Path | None
+    spec: ModelSpec,
+    train_set: Annotations,
+    *,
+    choice: str,
+    scales: str,
+    source: Path | None,
+    map_sizes_hw: MapSizes = grid_sizes,
 ) -> ChosenBoxes:
     """The default boxes of a run.
 
@@ -56,19 +63,21 @@ def choose_boxes(
             every class well, `keep` never; else a file that `ssd boxes --json` wrote.
         scales: of the recipe, see `starting_boxes`.
         source: what the weights come from.
+        map_sizes_hw: height and width of each source map of a spec.
 
     Raises:
         UnknownNameError: no such choice and no such file.
         RequestError: a file that holds no boxes for this detector.
     """
     if choice not in BOX_CHOICES:
-        return _unsearched(boxes_from_file(choice, spec), train_set, f"default boxes of {choice}")
+        return _unsearched(boxes_from_file(choice, spec), train_set, map_sizes_hw, f"default boxes of {choice}")
     start = replace(spec, boxes=starting_boxes(spec, source, scales="model" if choice == "keep" else scales))
     if choice == "keep":
-        return _unsearched(start, train_set, "default boxes kept as asked (--boxes adapt fits them to the data)")
+        remark = "default boxes kept as asked (--boxes adapt fits them to the data)"
+        return _unsearched(start, train_set, map_sizes_hw, remark)
     low = LOW_RECALL if start.boxes == spec.boxes else LOW_RECALL_RESCALED
     goal = Goal(kept_from=low if choice == "auto" else GOOD_RECALL, least_recall=FULL_RECALL)
-    study = find_boxes(start, train_set, goal, map_sizes_hw=grid_sizes)
+    study = find_boxes(start, train_set, goal, map_sizes_hw=map_sizes_hw)
     if study.best is None and start.boxes != spec.boxes and _trained_boxes(spec, source) is None:
         remark = "default boxes set to the paper's scales, from a tenth of the input up (--boxes keep leaves them)"
         study = replace(study, remarks=(remark,))
@@ -81,7 +90,7 @@ def starting_boxes(spec: ModelSpec, source: Path | None, *, scales: str) -> BoxS
     Args:
         spec: the detector.
         source: what the weights come from; None for fresh ones.
-        scales: `paper` for `with_paper_scales`, `kept` for the spec's own.
+        scales: `paper` for `with_paper_scales`, `model` for the spec's own.
     """
     trained = _trained_boxes(spec, source)
     if trained is not None:
@@ -97,10 +106,10 @@ def _trained_boxes(spec: ModelSpec, source: Path | None) -> BoxSpec | None:
     return trained.with_input_size(*spec.input_size_hw).boxes if trained.sources == spec.sources else None
 
 
-def _unsearched(spec: ModelSpec, train_set: Annotations, remark: str) -> ChosenBoxes:
+def _unsearched(spec: ModelSpec, train_set: Annotations, map_sizes_hw: MapSizes, remark: str) -> ChosenBoxes:
     """The boxes as they are, measured."""
     sample, sampled = sample_of(train_set)
-    recall = measure_boxes(spec, sample, grid_sizes).recall
+    recall = measure_boxes(spec, sample, map_sizes_hw).recall
     return ChosenBoxes(spec, recall, (*recall.lines(), remark + sampled))
 
 

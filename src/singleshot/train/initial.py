@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from singleshot.errors import RequestError
+from singleshot.models.own_backbone import BackboneFactory, import_factory, own_name, own_preprocess
 from singleshot.models.ssd import SSD, set_prior_probability
 from singleshot.models.timm_backbone import timm_preprocess
 from singleshot.runtime.find_model import shipped_models
-from singleshot.spec import ModelSpec
+from singleshot.spec import TIMM, ModelSpec
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.folder import read_spec
 from singleshot.weights.transfer import start_from_file
@@ -33,14 +34,19 @@ class Start:
 
 
 def base_spec(
-    model: str | None, input_size: str | None = None, *, backbone: str | None = None, fusion: str | None = None
+    model: str | None,
+    input_size: str | None = None,
+    *,
+    backbone: str | BackboneFactory | None = None,
+    fusion: str | None = None,
 ) -> ModelSpec:
     """The architecture asked for: a variant's, a model folder's, or the default.
 
     Args:
         model: name or folder; None is the default.
         input_size: `WxH`.
-        backbone: see `ModelSpec.with_backbone`; its own preprocessing comes with it. None leaves the model's own.
+        backbone: `timm:NAME` or the code of a backbone of the user's own, with its preprocessing. None leaves the
+            model's.
         fusion: see `ModelSpec.with_fusion`; None leaves the model's own.
 
     Raises:
@@ -48,8 +54,10 @@ def base_spec(
     """
     name = model or DEFAULT_MODEL
     spec = variant(name) if name in VARIANTS or not Path(name).is_dir() else read_spec(Path(name))
-    if backbone is not None:
+    if isinstance(backbone, str):
         spec = replace(spec.with_backbone(backbone), preprocess=timm_preprocess(backbone))
+    elif backbone is not None:
+        spec = replace(spec.with_backbone(own_name(backbone)), preprocess=own_preprocess(backbone))
     if fusion is not None:
         spec = spec.with_fusion(fusion)
     if input_size is None:
@@ -60,20 +68,25 @@ def base_spec(
     return spec.with_input_size(int(height), int(width))
 
 
+def backbone_of(name: str | None) -> str | BackboneFactory | None:
+    """What `--backbone` means: `timm:NAME` stays, `PACKAGE.MODULE:FUNCTION` is imported. Raises as `import_factory`."""
+    return name if name is None or name.startswith(TIMM) or ":" not in name else import_factory(name)
+
+
 def source_of_weights(spec: ModelSpec, *, init: str | None, model: str | None) -> Path | None:
     """What a network of this spec starts from; None for fresh weights.
 
     Args:
         spec: the architecture.
-        init: a model folder, a file of base weights, `none` for fresh weights, or None for the default: the folder
-            named by `model`, else shipped weights of the same base, else fresh ones.
+        init: a model folder, a file of backbone weights, `none` for fresh weights, or None for the default: the folder
+            named by `model` if it has this backbone, else shipped weights of the same backbone, else fresh ones.
         model: what the user named as model.
     """
     if init == NO:
         return None
     if init is not None:
         return Path(init)
-    if model is not None and Path(model).is_dir():
+    if model is not None and Path(model).is_dir() and read_spec(Path(model)).backbone == spec.backbone:
         return Path(model)
     for folder in shipped_models().values():
         shipped = read_spec(folder)
@@ -83,17 +96,23 @@ def source_of_weights(spec: ModelSpec, *, init: str | None, model: str | None) -
 
 
 def initial_network(
-    spec: ModelSpec, source: Path | None, *, seed: int, object_probability: float | None = None
+    spec: ModelSpec,
+    source: Path | None,
+    *,
+    seed: int,
+    object_probability: float | None = None,
+    backbone: BackboneFactory | None = None,
 ) -> Start:
     """A network of this spec with the weights that a run starts from.
 
-    A fresh base gets batch normalisation, but for VGG-16, which has it where the spec says so: without it, and without
-    pretrained weights, a MobileNet does not learn.
+    A fresh backbone gets batch normalisation, but for VGG-16, which has it where the spec says so: without it, and
+    without pretrained weights, a MobileNet does not learn.
 
     Args:
         spec: with the data's classes and boxes.
         source: see `source_of_weights`.
         seed: of fresh weights.
+        backbone: makes the backbone where it is the user's own, which brings its weights.
         object_probability: with which fresh heads see an object anywhere; None leaves it to their weights.
 
     Raises:
@@ -102,11 +121,13 @@ def initial_network(
     """
     if source is None:
         spec = replace(spec, batch_norm=spec.batch_norm or not spec.backbone.startswith("vgg16"))
-    network = SSD(spec, seed=seed)
+    network = SSD(spec, seed=seed, backbone=backbone)
     if object_probability is not None:
         set_prior_probability(network, object_probability)
+    if source is None and backbone is not None:
+        return Start(network, f"weights of {spec.backbone} as its function set them")
     if source is None:
-        return Start(network, "fresh weights: without a pretrained base it needs many more images and epochs")
+        return Start(network, "fresh weights: without a pretrained backbone it needs many more images and epochs")
     transfer = start_from_file(network, source)
     origin = f"the shipped {source.name}" if source in shipped_models().values() else str(source)
     return Start(network, f"weights from {origin}: {transfer.summary}")

@@ -46,7 +46,8 @@ class TrainOptions:
             tenth ... of them (docs/scale.md).
         init: weights to start from: a model folder, a safetensors or .npz file of a backbone, or `none`.
         backbone: `timm:NAME`: a feature extractor of timm (`pip install 'singleshot[backbones]'`) in place of the
-            model's backbone; `--init` then takes weights of timm's classifier of that name, as safetensors.
+            model's backbone; `--init` then takes weights of timm's classifier of that name, as safetensors. Or
+            `PACKAGE.MODULE:FUNCTION`, a backbone of your own (docs/settings.md).
         fusion: enrich fine maps by coarse ones: `concat` or `sum` (Feature-Fused SSD), or `top-down` (RetinaNet).
         boxes: `auto` adapts the default boxes to the data where they reach fewer than a third of a class (two fifths
             where they stand on the paper's scales), `adapt` wherever they miss some, `keep` leaves them; or the JSON

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.data.loader import Shard
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.protocols import PROPOSALS
-from singleshot.models.ssd import SSD
+from singleshot.models.own_backbone import BackboneFactory
+from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
@@ -22,7 +24,7 @@ from singleshot.train.adapt_recipe import facts_of
 from singleshot.train.box_choice import choose_boxes
 from singleshot.train.distributed import Ranks
 from singleshot.train.ema import ModelEMA
-from singleshot.train.initial import base_spec, initial_network, source_of_weights
+from singleshot.train.initial import backbone_of, base_spec, initial_network, source_of_weights
 from singleshot.train.optimizer import Optimizer, build_optimizer
 from singleshot.train.options import TrainOptions
 from singleshot.train.recipe import Recipe, recipe_for
@@ -61,6 +63,7 @@ class Plan:
         notes: lines that people read before the run starts: what was chosen and why.
         box_recall: lines on how well the default boxes fit the training objects, and on how they were chosen.
         loss: instead of the recipe's loss.
+        backbone: makes the backbone of a model that has one of the user's own.
     """
 
     data: tuple[str, ...]
@@ -81,6 +84,7 @@ class Plan:
     notes: tuple[str, ...]
     box_recall: tuple[str, ...]
     loss: LossFunction | None = None
+    backbone: BackboneFactory | None = None
 
     @property
     def folder(self) -> Path:
@@ -187,21 +191,29 @@ def prepare(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = _device(options.device, ranks)
-    base = base or base_spec(options.model, options.input_size, backbone=options.backbone, fusion=options.fusion)
+    backbone = backbone_of(options.backbone)
+    factory = None if isinstance(backbone, str) else backbone
+    base = base or base_spec(options.model, options.input_size, backbone=backbone, fusion=options.fusion)
     train_set, val_set, notes = read_sets(data, options, class_agnostic=base.class_agnostic)
     _require_names(train_set.class_names)
     base = replace(base, class_names=train_set.class_names)
-    folder = None if options.backbone else options.model  # of another backbone, whose weights are of no use
-    source = source_of_weights(base, init=options.init, model=folder)
+    source = source_of_weights(base, init=options.init, model=options.model)
     recipe = recipe or recipe_for(options.recipe, base)
     if source is None:  # no pretrained weights that a high learning rate could spoil
         recipe = replace(recipe, backbone_lr_factor=1.0)
     scales = with_user_values(recipe, options).box_scales
-    boxes = choose_boxes(base, train_set, choice=options.boxes, scales=scales, source=source)
+    boxes = choose_boxes(
+        base,
+        train_set,
+        choice=options.boxes,
+        scales=scales,
+        source=source,
+        map_sizes_hw=partial(grid_sizes, backbone=factory),
+    )
     spec = boxes.spec
     settings = resolve(recipe, options, facts_of(train_set, boxes.recall))
     prior = None if settings.recipe.mines else PRIOR_PROBABILITY
-    start = initial_network(spec, source, seed=options.seed, object_probability=prior)
+    start = initial_network(spec, source, seed=options.seed, object_probability=prior, backbone=factory)
     model = start.network.to(device)
     _require_equal_parts(settings.recipe, model, len(train_set), ranks, shard)
     autocast = _precision(options.precision, device)
@@ -223,6 +235,7 @@ def prepare(
         protocol=PROPOSALS if spec.class_agnostic else None,
         notes=(*notes, *renamed_settings(options), *_summary(model, start.note, settings, device, autocast)),
         box_recall=boxes.lines,
+        backbone=factory,
     )
 
 

@@ -83,7 +83,7 @@ def write_run_report(plan: Plan, validation: Evaluation | None, log: RunLog) -> 
     detections = None
     if plan.val_set is not None and (plan.folder / "best").is_dir():
         count = log.counter("evaluating best/ for the report", len(plan.val_set))
-        detector = Detector.load(plan.folder / "best", device=str(plan.device))
+        detector = Detector.load(plan.folder / "best", device=str(plan.device), backbone=plan.backbone)
         detections = detect_in_set(detector, plan.val_set, on_image=count)
         validation = evaluate(plan.val_set, detections, protocol=plan.protocol)
     return _write_report(plan, plan.notes, validation, detections)

@@ -11,19 +11,24 @@ import torch
 from torch import Tensor
 
 from singleshot.errors import ModelError
+from singleshot.models.own_backbone import BackboneFactory
 from singleshot.models.ssd import SSD
 from singleshot.weights.folder import ModelFolder, read_folder, save_folder
 
 
-def load_network(source: Path | ModelFolder) -> SSD:
+def load_network(source: Path | ModelFolder, *, backbone: BackboneFactory | None = None) -> SSD:
     """The network of a model folder, in evaluation mode.
+
+    Args:
+        source: the folder.
+        backbone: makes the backbone of a model that has one of the user's own.
 
     Raises:
         ModelError: no model folder, or weights that do not fit its configuration; HashError: a damaged file.
     """
     folder = read_folder(source)
     tensors = folder.tensors()
-    model = SSD(folder.spec)
+    model = SSD(folder.spec, backbone=backbone)
     fill(model, {name: torch.from_numpy(array) for name, array in tensors.items()}, origin=str(folder.path))
     return model.eval()
 
