@@ -86,7 +86,7 @@ THREE = {"stride8": 4, "stride16": 8, "stride32": 16}
     [
         (Maps({"stride8": 4, "stride16": 8}), "stride32"),
         (Maps(THREE | {"stride64": 4}), "stride64"),
-        (Maps(THREE, {"stride16": 8}), "stride16"),
+        (Maps({"stride4": 2} | THREE, {"stride16": 8}), "8, 8"),
         (nn.Conv2d(3, 4, 1), "dict"),
         ("no module", "torch.nn.Module"),
         (Maps(THREE), "stride4"),
