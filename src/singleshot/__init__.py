@@ -2,8 +2,8 @@
 
     from singleshot import Detector
     detector = Detector.load("runs/blood/best")
-    found = detector("slide.jpg")
-    found.boxes, found.names, found.scores
+    detections = detector("slide.jpg")
+    detections.boxes, detections.names, detections.scores
 
 Importing this package imports nothing heavy: each name is loaded when it is first used.
 """
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from singleshot.errors import SingleshotError
     from singleshot.evaluate.protocols import Evaluation
     from singleshot.runtime.detector import Detector
-    from singleshot.types import Annotations, Detections, GroundTruth
+    from singleshot.types import Annotations, Detection, Detections, GroundTruth
 
 __all__ = [
     "Annotations",
+    "Detection",
     "Detections",
     "Detector",
     "Evaluation",
@@ -32,6 +33,7 @@ __all__ = [
 
 _HOMES = {
     "Annotations": "singleshot.types",
+    "Detection": "singleshot.types",
     "Detections": "singleshot.types",
     "Detector": "singleshot.runtime.detector",
     "Evaluation": "singleshot.evaluate.protocols",

@@ -14,7 +14,7 @@ import torch
 from singleshot.errors import RequestError
 from singleshot.export.engine_graph import exported_program, outputs_of_network
 from singleshot.models.ssd import SSD
-from singleshot.runtime.engine import resize_into
+from singleshot.runtime.engine import resized
 from singleshot.shapes import UInt8
 from singleshot.spec import ModelSpec
 
@@ -57,10 +57,8 @@ def program_outputs(spec: ModelSpec, package: bytes, outputs: str, *, compiled: 
     names = outputs_of_network(outputs)
 
     def results(images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> Mapping[str, np.ndarray]:
-        buffer = np.empty((len(images), *spec.input_size_hw, 3), np.uint8)
-        resize_into(buffer, images)
         with torch.inference_mode():
-            values = run(torch.from_numpy(buffer))
+            values = run(torch.from_numpy(resized(images, spec.input_size_hw)))
         return {name: value.numpy() for name, value in zip(names, values, strict=True)}
 
     return results

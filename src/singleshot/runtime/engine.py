@@ -79,6 +79,13 @@ def require_fit(spec: ModelSpec, input_shapes: Sequence[Shape], results: Mapping
         )
 
 
+def resized(images: Sequence[UInt8[np.ndarray, "H W 3"]], size_hw: tuple[int, int]) -> UInt8[np.ndarray, "B h w 3"]:
+    """The images as a batch of a graph's input, see `resize_into`."""
+    buffer = np.empty((len(images), *size_hw, 3), np.uint8)
+    resize_into(buffer, images)
+    return buffer
+
+
 def resize_into(buffer: UInt8[np.ndarray, "B h w 3"], images: Sequence[UInt8[np.ndarray, "H W 3"]]) -> None:
     """The first step of `preprocess.to_network_input`; the graph does the others."""
     _, height, width, _ = buffer.shape

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from singleshot.errors import ModelError, RequestError
-from singleshot.runtime.engine import RAW, raw_detections, require_fit, resize_into, usable_cores
+from singleshot.runtime.engine import RAW, raw_detections, require_fit, resized, usable_cores
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import RawDetections
@@ -81,13 +81,8 @@ class OnnxBackend:
 
         options = onnxruntime.RunOptions()
         options.only_execute_path_to_fetches = True  # NMS is not run where its results are not asked for
-        buffer = self._resized(images)
+        buffer = resized(images, self.spec.input_size_hw)
         return session.run(list(names), {session.get_inputs()[0].name: buffer}, options)  # type: ignore[no-any-return]
-
-    def _resized(self, images: Images) -> UInt8[np.ndarray, "B h w 3"]:
-        buffer = np.empty((len(images), *self.spec.input_size_hw, 3), np.uint8)
-        resize_into(buffer, images)
-        return buffer
 
     def _started(self, threads: int) -> onnxruntime.InferenceSession:
         try:

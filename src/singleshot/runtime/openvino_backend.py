@@ -9,7 +9,7 @@ from threading import Lock
 import numpy as np
 
 from singleshot.errors import ModelError
-from singleshot.runtime.engine import RAW, raw_detections, require_fit, resize_into, usable_cores
+from singleshot.runtime.engine import RAW, raw_detections, require_fit, resize_into, resized, usable_cores
 from singleshot.runtime.openvino_core import core, openvino
 from singleshot.runtime.winograd import with_winograd
 from singleshot.shapes import Float32, UInt8
@@ -69,9 +69,8 @@ class OpenVINOBackend:
     def outputs(self, images: Images) -> dict[str, np.ndarray]:
         """All results of the graph by name, as other programs get them."""
         names = [output.any_name for output in self._model.outputs]
-        buffer = np.empty((len(images), *self.spec.input_size_hw, 3), np.uint8)
-        resize_into(buffer, images)
-        results = self._compiled(len(images), {"PERFORMANCE_HINT": "LATENCY"}, names)(buffer)
+        compiled = self._compiled(len(images), {"PERFORMANCE_HINT": "LATENCY"}, names)
+        results = compiled(resized(images, self.spec.input_size_hw))
         return {name: np.array(results[name]) for name in names}
 
     def workers(self) -> tuple[_Request, ...]:
