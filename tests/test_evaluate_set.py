@@ -8,7 +8,8 @@ import pytest
 
 from data_fixtures import voc
 from singleshot.cli.main import run
-from singleshot.commands.evaluate import held_out
+from singleshot.commands.analyze import AnalyzeOptions, analyze_set
+from singleshot.commands.evaluate import DetectionSource, EvaluateOptions, evaluate_set, held_out
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.train.options import TrainOptions
@@ -51,6 +52,24 @@ def test_a_file_of_detections_is_measured_on_the_test_split(data: Path, tmp_path
     assert figures["protocol"] == "voc07"
     assert figures["per_class"] == {"car": 1.0, "cat": 0.0}
     assert figures["mAP"] == 0.5
+
+
+def test_from_python_nothing_is_printed_and_notes_are_handed_over(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_network(tmp_path / "model", SSD(SSDLITE320_MOBILENETV2.with_input_size(64, 64)), card="")
+    notes: list[str] = []
+    done: list[tuple[int, int]] = []
+    source = DetectionSource(str(data), model=str(tmp_path / "model"), split="val")
+    result = evaluate_set(
+        EvaluateOptions(source), on_note=notes.append, on_image=lambda *progress: done.append(progress)
+    )
+    assert result.protocol == "voc07"
+    assert notes == [f"1 images of {data}, split val"]
+    assert done == [(1, 1)]
+    analyze_set(AnalyzeOptions(source, report=tmp_path / "analysis.html"))
+    assert "<html" in (tmp_path / "analysis.html").read_text()
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_class_without_ground_truth_is_null_and_no_part_of_the_mean(data: Path, tmp_path: Path) -> None:
