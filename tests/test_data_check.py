@@ -140,6 +140,14 @@ def test_animated_images_are_decoded(tmp_path: Path) -> None:
     assert (fault.kind, fault.file) == ("several frames", "a.gif")
 
 
+def test_progress_counts_every_image_once(tmp_path: Path) -> None:
+    """Also an image of two splits; the total is known before the first is decoded."""
+    root = voc(tmp_path / "v", {name: [CAT] for name in "abc"}, {"train": ["a", "b"], "trainval": ["a", "b", "c"]})
+    steps: list[tuple[int, int]] = []
+    check(root, on_image=lambda done, total: steps.append((done, total)))
+    assert steps == [(1, 3), (2, 3), (3, 3)]
+
+
 def test_every_kind_has_a_consequence() -> None:
     assert all(text.startswith("training ") for text in CONSEQUENCES.values())
 

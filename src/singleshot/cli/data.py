@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,13 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
         classes: the allowed classes; left out, any.
         json: file for all faults found.
     """
-    from singleshot.console import remarks, results
+    from singleshot.console import progress, remarks, results
     from singleshot.data.check import check as find_faults
     from singleshot.files import require_output
 
     require_output(json, "--json", data)
-    stderr = remarks()
-    with stderr.status("decoding images") as status:
-        report = find_faults(
-            _require_data(data), split=split, class_names=classes, on_image=lambda done: status.update(f"{done} images")
-        )
+    with progress(remarks(), "decoding images") as on_image:
+        report = find_faults(_require_data(data), split=split, class_names=classes, on_image=on_image)
     _write_json(json, report.to_dict())
     _print_report(results(), report)
     return 1 if report.faults else 0
@@ -78,28 +77,39 @@ def download(name: str, *, out: Path = Path("data"), keep: bool = False) -> int:
         out: folder for the data set.
         keep: keep the archives.
     """
-    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TransferSpeedColumn
-
     from singleshot.console import remarks, results
     from singleshot.data.download import DOWNLOADS
     from singleshot.data.download import download as fetch_set
 
-    stderr, tasks = remarks(), dict[str, TaskID]()
+    stderr = remarks()
     if name in DOWNLOADS:
         stderr.print(f"{name}: {DOWNLOADS[name].terms}")
-    with Progress(
-        "{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(),
-        console=stderr, disable=not stderr.is_terminal,
-    ) as progress:  # fmt: skip
-
-        def show(archive: str, here: int, whole: int) -> None:
-            if archive not in tasks:
-                tasks[archive] = progress.add_task(archive)
-            progress.update(tasks[archive], completed=here, total=whole or None)
-
-        folder = fetch_set(name, out, keep=keep, on_progress=show)
+    with _download_progress(stderr) as on_progress:
+        folder = fetch_set(name, out, keep=keep, on_progress=on_progress)
     results().print(str(folder))
     return 0
+
+
+@contextmanager
+def _download_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Yields a function of archive, bytes downloaded and all bytes: bars on a terminal, elsewhere lines."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TransferSpeedColumn
+
+    from singleshot.console import progress
+
+    if not console.is_terminal:
+        with progress(console, "downloading (MB)") as report:
+            yield lambda _archive, done, total: report(done // 10**6, (total or done) // 10**6)
+        return
+    tasks = dict[str, TaskID]()
+    with Progress("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=console) as bars:
+
+        def show(archive: str, done: int, total: int) -> None:
+            if archive not in tasks:
+                tasks[archive] = bars.add_task(archive)
+            bars.update(tasks[archive], completed=done, total=total or None)
+
+        yield show
 
 
 def _require_data(data: tuple[Path, ...]) -> tuple[Path, ...]:

@@ -81,7 +81,7 @@ def check(
     *,
     split: str | None = None,
     class_names: Sequence[str] | None = None,
-    on_image: Callable[[int], None] = lambda _done: None,
+    on_image: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> CheckReport:
     """Check every annotation and decode every image, on all cores.
 
@@ -89,7 +89,7 @@ def check(
         data: one set, or several (faults then name the set, too).
         split: check this split only; None: all splits, and the images that they share.
         class_names: the allowed classes; None: any.
-        on_image: called with the number of images decoded so far.
+        on_image: called with the number of images decoded so far, and of all images of the set.
 
     Raises:
         RequestError: no such path, format or split.
@@ -111,15 +111,16 @@ def check(
 
 
 def _check_one(
-    path: Path, split: str | None, class_names: Sequence[str] | None, on_image: Callable[[int], None]
+    path: Path, split: str | None, class_names: Sequence[str] | None, on_image: Callable[[int, int], None]
 ) -> CheckReport:
     results = read_splits(path, split=split)
     seen: dict[str, _DecodedImage] = {}
     faults: dict[Fault, None] = {}  # an image in two splits has its faults once
+    total = len({file for result in results.values() for file in result.annotations.files})
     boxes = 0
     for result in results.values():
         new = [i for i, file in enumerate(result.annotations.files) if file not in seen]
-        _decode_new(result.annotations, new, seen, on_image)
+        _decode_new(result.annotations, new, seen, lambda done: on_image(done, total))
         boxes += int(np.diff(result.annotations.starts)[new].sum())
         faults |= dict.fromkeys(result.faults)
         faults |= dict.fromkeys(_image_faults(result, seen))
