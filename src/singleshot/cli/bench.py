@@ -9,18 +9,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from singleshot.lab.bench.options import DEFAULT_MODELS, BenchOptions
+
 
 def bench(
     *models: str,
-    against: Annotated[tuple[str, ...], Parameter(negative=(), show_default=",".join)] = ("torchvision",),
-    threads: int = 2,
-    rounds: int = 30,
-    data: str | None = None,
-    split: str | None = None,
-    limits: bool = False,
-    cold: bool = False,
-    augmentation: bool = False,
-    loaded: bool = False,
+    options: Annotated[BenchOptions, Parameter(name="*")] = BenchOptions(),  # noqa: B008
     json: Path | None = None,
     plot: Path | None = None,
 ) -> int:
@@ -31,62 +25,48 @@ def bench(
 
     Args:
         models: architectures, model folders or exported models; left out, `ssd300-vgg16` and `ssdlite320-mobilenetv2`.
-        against: `torchvision`, `torchvision-best` (channels-last, bf16, compiled), `onnxruntime`, `opencv`, `openvino`
-            (torchvision's networks on them), `fasterrcnn`, `ultralytics`; separated by commas or repeated; `none` for
-            ours alone, which takes seconds.
-        threads: cores for everybody.
-        rounds: measurements of each.
-        data: a labelled set: how many of its files a second go from the disk to boxes.
-        split: of it; then the accuracy of models with weights is measured, too.
-        limits: also measure how fast the machine convolves at best, how near each network comes, and its backbone,
-            extra maps and heads apart.
-        cold: also measure seconds and memory of fresh processes.
-        augmentation: measure, instead of all this, how fast `--data` is decoded and augmented for training on one core.
-        loaded: measure although other programs keep the machine busy, which is refused otherwise.
         json: file for all figures.
         plot: file for an image of speed against accuracy.
     """
     from singleshot.console import remarks, results, stages
     from singleshot.files import require_output, write_whole
     from singleshot.lab.bench import report
-    from singleshot.lab.bench.bench import DEFAULT_MODELS, Settings, run
+    from singleshot.lab.bench.bench import run
+    from singleshot.report.charts import require_matplotlib
 
     for place, flag in ((json, "--json"), (plot, "--plot")):
-        require_output(place, flag, [name for name in (*models, data) if name is not None])
-    if augmentation:
-        return _augmentation(data, rounds=rounds, loaded=loaded, json=json)
-    names = [name for item in against for name in item.split(",") if name not in {"", "none"}]
-    settings = Settings(
-        models=models or DEFAULT_MODELS, against=names, threads=threads, rounds=rounds, data=data, split=split,
-        limits=limits, cold=cold, loaded=loaded,
-    )  # fmt: skip
+        require_output(place, flag, [name for name in (*models, options.data) if name is not None])
+    if plot is not None:
+        require_matplotlib()
+    if options.augmentation:
+        return _augmentation(options, json)
     with stages(remarks()) as on_stage:
-        measured = run(settings, on_stage)
+        measured = run(models or DEFAULT_MODELS, options, on_stage)
     for line in report.lines(measured):
         results().print(line)
     if json is not None:
         write_whole(json, json_format.dumps(asdict(measured), indent=1, allow_nan=False) + "\n")
     if plot is not None:
-        report.plot(measured.rows, measured.accuracy, plot)
+        write_whole(plot, report.plot(measured.rows, measured.accuracy))
     return 0
 
 
-def _augmentation(data: str | None, *, rounds: int, loaded: bool, json: Path | None) -> int:
+def _augmentation(options: BenchOptions, json: Path | None) -> int:
     from singleshot.console import remarks, results, stages
     from singleshot.errors import RequestError
     from singleshot.files import write_whole
     from singleshot.lab.bench.augmentation import augmentation_rates
     from singleshot.lab.bench.machine import require_quiet
 
-    if data is None:
+    if options.data is None:
         raise RequestError("--augmentation needs images with ground-truth boxes: --data DATA")
-    if rounds < 1:
-        raise RequestError(f"rounds must be at least 1, got {rounds}")
-    if not loaded:
+    if not options.loaded:
         require_quiet()
     with stages(remarks()) as on_stage:
         rates = augmentation_rates(
-            data, rounds=rounds, on_round=lambda done: on_stage(f"timing: round {done} of {rounds}")
+            options.data,
+            rounds=options.rounds,
+            on_round=lambda done: on_stage(f"timing: round {done} of {options.rounds}"),
         )
     out = results()
     for name in ("exact", "fast", "torchvision", "decoded"):
@@ -96,5 +76,7 @@ def _augmentation(data: str | None, *, rounds: int, loaded: bool, json: Path | N
         f"exact {rates.exact_ratio_to_torchvision:.1f}"
     )
     if json is not None:
-        write_whole(json, json_format.dumps({"data": data, "rounds": rounds, **asdict(rates)}, indent=1) + "\n")
+        write_whole(
+            json, json_format.dumps({"data": options.data, "rounds": options.rounds, **asdict(rates)}, indent=1) + "\n"
+        )
     return 0

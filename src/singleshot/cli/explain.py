@@ -17,8 +17,7 @@ def explain(
 ) -> int:
     """Show which map and default box found each object and, with --data, which ones would learn the labelled objects.
 
-    The paper's figure 1, for an image of your own. For example `ssd explain street.jpg --data my-images`; then
-    `ssd analyze my-images` tells of all images of a set.
+    The paper's figure 1, for an image of your own.
 
     Args:
         image: an image file.

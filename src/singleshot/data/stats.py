@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from singleshot.degenerate_boxes import count_box_faults, usable_in_set
-from singleshot.errors import RequestError
 from singleshot.files import write_whole
+from singleshot.report.charts import as_png, require_matplotlib
 from singleshot.types import Annotations
 
 OLD_KEYS = {
@@ -77,18 +76,14 @@ def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> di
     Raises:
         RequestError: matplotlib, of the extra `evaluate`, is not installed.
     """
-    try:
-        from singleshot.data.stats_plots import box_plots, class_plot, contact_sheet
-    except ModuleNotFoundError as error:
-        raise RequestError(f"plots need {error.name}: pip install 'singleshot[evaluate]'") from error
+    require_matplotlib()
+    from singleshot.data.stats_plots import box_plots, class_plot, contact_sheet
 
     numbers = stats(annotations)
     sheet = contact_sheet(annotations, rng=np.random.default_rng(seed))
     figures = {"classes.png": class_plot(numbers), "boxes.png": box_plots(annotations), "contact_sheet.png": sheet}
     for name, figure in figures.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer)
-        write_whole(out_dir / name, buffer.getvalue())
+        write_whole(out_dir / name, as_png(figure))
     write_whole(out_dir / "stats.json", json.dumps(numbers, indent=1) + "\n")
     return numbers
 

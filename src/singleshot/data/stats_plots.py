@@ -7,16 +7,17 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from singleshot.data.stats import box_sides
 from singleshot.errors import ImageError
 from singleshot.preprocess import decode_image
+from singleshot.report.charts import INK, plain, plot_in
+from singleshot.report.charts import figure as figure_of
 from singleshot.types import Annotations
 
-INK, GRID, BAR = "#1b1f24", "#d9dde2", "#3b6fb6"
+BAR = "#3b6fb6"
 # Twelve colours that differ in hue and lightness; classes beyond take them again.
 COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#f032e6", "#9a6324", "#808000", "#000075",
            "#00a5e0", "#800000")  # fmt: skip
@@ -31,11 +32,11 @@ def class_plot(stats: dict[str, Any]) -> Figure:
     counts = counts[:LARGEST_PLOT]
     if rest:
         counts.append((sum(count for count, _ in rest), f"{len(rest)} other classes"))
-    figure = _figure(8, 1.2 + 0.28 * max(len(counts), 1))
-    axes = _axes(figure, f"{stats['boxes']:,} boxes on {stats['images']:,} images")
+    figure = figure_of(8, 1.2 + 0.28 * max(len(counts), 1))
+    axes = plot_in(figure, f"{stats['boxes']:,} boxes on {stats['images']:,} images")
     rows = np.arange(len(counts))
     axes.barh(rows, [count for count, _ in counts], color=BAR, height=0.72)
-    axes.set_yticks(rows, [_plain(name) for _, name in counts])
+    axes.set_yticks(rows, [plain(name) for _, name in counts])
     axes.set_ylim(len(counts) - 0.4, -0.6)
     axes.set_xlabel("boxes")
     axes.grid(visible=False, axis="y")
@@ -49,8 +50,8 @@ def class_plot(stats: dict[str, Any]) -> Figure:
 def box_plots(annotations: Annotations) -> Figure:
     """Four plots: width against height, size, aspect ratio, boxes per image."""
     sides, sizes = box_sides(annotations)
-    figure = _figure(11, 8)
-    cloud = _axes(figure, "Width and height", (2, 2, 1))
+    figure = figure_of(11, 8)
+    cloud = plot_in(figure, "Width and height", (2, 2, 1))
     known = (sizes > 0).all(axis=1)
     relative = bool(known.any())
     shown = sides[known] / sizes[known] if relative else sides
@@ -61,10 +62,10 @@ def box_plots(annotations: Annotations) -> Figure:
     if relative:
         cloud.set_xlim(0, 1.02)
         cloud.set_ylim(0, 1.02)
-    _logarithmic(_axes(figure, "Size", (2, 2, 2)), np.sqrt(sides.prod(axis=1)), "square root of the area, pixels")
-    ratios = _axes(figure, "Aspect ratio", (2, 2, 3))
+    _logarithmic(plot_in(figure, "Size", (2, 2, 2)), np.sqrt(sides.prod(axis=1)), "square root of the area, pixels")
+    ratios = plot_in(figure, "Aspect ratio", (2, 2, 3))
     _logarithmic(ratios, sides[:, 0] / sides[:, 1], "width / height", lines=(1 / 3, 1 / 2, 1, 2, 3))
-    _counts(_axes(figure, "Boxes per image", (2, 2, 4)), np.diff(annotations.starts))
+    _counts(plot_in(figure, "Boxes per image", (2, 2, 4)), np.diff(annotations.starts))
     return figure
 
 
@@ -72,13 +73,13 @@ def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns
     """Random images with their ground truth; difficult and crowd boxes are dashed."""
     chosen = rng.permutation(len(annotations))[: columns * rows]
     rows = max(1, -(-len(chosen) // columns))
-    figure = _figure(columns * 3.2, rows * 2.75)
+    figure = figure_of(columns * 3.2, rows * 2.75)
     labels = sorted({int(label) for index in chosen for label in annotations.ground_truth(int(index)).labels})
     colours = {label: COLOURS[i % len(COLOURS)] for i, label in enumerate(labels)}
     for place, index in enumerate(chosen, 1):
         axes = figure.add_subplot(rows, columns, place)
         axes.set_axis_off()
-        axes.set_title(_plain(_short(annotations.files[index].rpartition("/")[2])), fontsize=8, color=INK, pad=3)
+        axes.set_title(plain(_short(annotations.files[index].rpartition("/")[2])), fontsize=8, color=INK, pad=3)
         try:
             image = decode_image(annotations.path(int(index)))
         except ImageError:
@@ -87,7 +88,7 @@ def contact_sheet(annotations: Annotations, *, rng: np.random.Generator, columns
         axes.imshow(image, interpolation="antialiased")
         _draw_boxes(axes, annotations, int(index), image.shape[:2], colours)
     if labels:
-        names = [_plain(_short(annotations.class_names[label])) for label in labels[:LARGEST_LEGEND]]
+        names = [plain(_short(annotations.class_names[label])) for label in labels[:LARGEST_LEGEND]]
         handles = [Rectangle((0, 0), 1, 1, color=colours[label]) for label in labels[:LARGEST_LEGEND]]
         figure.legend(handles, names, loc="outside lower center", ncols=8, fontsize=8, frameon=False)
     return figure
@@ -112,27 +113,11 @@ def _draw_boxes(
             )
         )
         if text:
-            name = _plain(_short(annotations.class_names[int(label)]))
+            name = plain(_short(annotations.class_names[int(label)]))
             at = {"boxstyle": "square,pad=0.15", "facecolor": colour, "edgecolor": "none"}
             axes.text(max(left, 0), max(top, 0), name, fontsize=5.5, color="white", va="top", bbox=at, clip_on=True)
     axes.set_xlim(-0.5, size_hw[1] - 0.5)
     axes.set_ylim(size_hw[0] - 0.5, -0.5)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _axes(figure: Figure, title: str, place: tuple[int, int, int] = (1, 1, 1)) -> Axes:
-    axes = figure.add_subplot(*place)
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
-    axes.grid(visible=True, color=GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=9)
-    return axes
 
 
 def _logarithmic(axes: Axes, values: np.ndarray, label: str, lines: tuple[float, ...] = ()) -> None:
@@ -165,8 +150,3 @@ def _alpha(count: int) -> float:
 
 def _short(name: str, length: int = 28) -> str:
     return name if len(name) <= length else name[: length - 1] + "…"
-
-
-def _plain(text: str) -> str:
-    """Text with `$` escaped, which begins mathematics in matplotlib."""
-    return text.replace("$", r"\$")

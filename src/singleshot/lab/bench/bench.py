@@ -3,108 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
-from singleshot.errors import RequestError
 from singleshot.evaluate.protocols import evaluate
 from singleshot.lab.bench import end_to_end, report
 from singleshot.lab.bench.limits import convolution_rate, copy_rate, cost, stage_milliseconds
 from singleshot.lab.bench.machine import other_load, processor, require_quiet
+from singleshot.lab.bench.options import BenchOptions
 from singleshot.lab.bench.ours import PRECISIONS, Engine, ours
 from singleshot.lab.bench.peers import FAMILIES, peers, require_known
 from singleshot.lab.bench.timing import Case, Measured, run_benchmark
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.variants import VARIANTS
 
-DEFAULT_MODELS = ("ssd300-vgg16", "ssdlite320-mobilenetv2")
 FOLDER_IMAGES = 400
 SHOWN = 0.5
 """The score from which `ssd detect` shows what it finds."""
 
 
-@dataclass
-class Settings:
-    """What to measure.
-
-    Attributes:
-        models: architectures (seeded weights), model folders or exported models.
-        against: peers, keys of `bench.peers.AGAINST`.
-        threads: cores for everybody.
-        rounds: measurements of each part.
-        data: a labelled set whose images the folder's throughput is measured on, and with `split` the accuracy of
-            models that have weights.
-        split: of it.
-        limits: measure the machine's own rates, and backbone, extra maps and heads apart.
-        cold: measure cold starts, too.
-        loaded: measure although others use the machine.
-    """
-
-    models: Sequence[str] = DEFAULT_MODELS
-    against: Sequence[str] = ("torchvision",)
-    threads: int = 2
-    rounds: int = 30
-    data: str | None = None
-    split: str | None = None
-    limits: bool = False
-    cold: bool = False
-    loaded: bool = False
-
-
-def run(settings: Settings, on_stage: Callable[[str], None] = lambda _stage: None) -> Measured:
+def run(
+    models: Sequence[str], options: BenchOptions, on_stage: Callable[[str], None] = lambda _stage: None
+) -> Measured:
     """Measure all that is asked for, one thing after another.
 
     Raises:
         MachineError: it is busy; RequestError: no such model or peer; DataError: data that cannot be used.
     """
-    if settings.threads < 1 or settings.rounds < 1:
-        raise RequestError(f"threads and rounds must be at least 1, got {settings.threads} and {settings.rounds}")
-    require_known(settings.against)
-    load = other_load(2.0) if settings.loaded else require_quiet()
-    machine = {"processor": processor(), "threads": settings.threads, "rounds": settings.rounds}
+    require_known(options.peers)
+    load = other_load(2.0) if options.loaded else require_quiet()
+    machine = {"processor": processor(), "threads": options.threads, "rounds": options.rounds}
     measured = Measured({**machine, "other_load": round(load, 2)})
-    cases, engines = _our_cases(settings, on_stage)
+    cases, engines = _our_cases(models, options, on_stage)
     on_stage("preparing the peers")
     families = [case.family for case in cases]
-    cases = [*peers(settings.against, families, threads=settings.threads), *cases]
-    if settings.limits:
+    cases = [*peers(options.peers, families, threads=options.threads), *cases]
+    if options.limits:
         on_stage("measuring what the machine can do")
-        measured.limits = {precision: convolution_rate(precision, threads=settings.threads) for precision in PRECISIONS}
+        measured.limits = {precision: convolution_rate(precision, threads=options.threads) for precision in PRECISIONS}
         measured.limits["copy"] = copy_rate()
-    rounds = settings.rounds
+    rounds = options.rounds
     measured.rows = report.values(
         run_benchmark(cases, rounds, lambda done: on_stage(f"timing: round {done} of {rounds}"))
     )
-    if settings.limits:
+    if options.limits:
         on_stage("timing backbone, extra maps and heads apart")
-        _stages(settings, measured)
-    if settings.data is not None:
-        _accuracy_and_folders(settings, settings.data, measured, engines, on_stage)
-    if settings.cold:
+        _stages(models, options, measured)
+    if options.data is not None:
+        _accuracy_and_folders(options, options.data, measured, engines, on_stage)
+    if options.cold:
         on_stage("starting from nothing")
-        _cold_starts(settings, measured)
+        _cold_starts(options, measured)
     return measured
 
 
-def _our_cases(settings: Settings, on_stage: Callable[[str], None]) -> tuple[list[Case], dict[str, Engine]]:
+def _our_cases(
+    models: Sequence[str], options: BenchOptions, on_stage: Callable[[str], None]
+) -> tuple[list[Case], dict[str, Engine]]:
     """Our models as cases, and the engines of those that have weights."""
     cases: list[Case] = []
     engines: dict[str, Engine] = {}
-    for model in settings.models:
+    for model in models:
         on_stage(f"preparing {model}")
-        for case, engine in ours(model, threads=settings.threads):
+        for case, engine in ours(model, threads=options.threads):
             cases.append(case)
             if model not in VARIANTS:
                 engines[case.name] = engine
     return cases, engines
 
 
-def _stages(settings: Settings, measured: Measured) -> None:
+def _stages(models: Sequence[str], options: BenchOptions, measured: Measured) -> None:
     """Backbone, extra maps and heads apart, and how near each row comes to the machine's own rate."""
-    architectures = [name for name in settings.models if name in VARIANTS]
-    measured.stages = {name: stage_milliseconds(VARIANTS[name], threads=settings.threads) for name in architectures}
+    architectures = [name for name in models if name in VARIANTS]
+    measured.stages = {name: stage_milliseconds(VARIANTS[name], threads=options.threads) for name in architectures}
     operations = {name: cost(VARIANTS[name]).operations for name in architectures}
     for row in measured.rows:
         precision = row["name"].rpartition(", ")[2]
@@ -114,13 +86,13 @@ def _stages(settings: Settings, measured: Measured) -> None:
 
 
 def _accuracy_and_folders(
-    settings: Settings, data: str, measured: Measured, engines: dict[str, Engine], on_stage: Callable[[str], None]
+    options: BenchOptions, data: str, measured: Measured, engines: dict[str, Engine], on_stage: Callable[[str], None]
 ) -> None:
     """On a labelled set: mAP of models with weights where a split was given, and files a second."""
-    images = open_data(data, split=settings.split)
+    images = open_data(data, split=options.split)
     files = [Path(images.path(number)) for number in range(min(FOLDER_IMAGES, len(images)))]
     for name, engine in engines.items():
-        if settings.split is not None:
+        if options.split is not None:
             on_stage(f"accuracy of {name}")
             known = only_classes(images, [label for label in engine.spec.class_names if label in images.class_names])
             detections = detect_in_set(Detector(engine, name=name), known)
@@ -128,18 +100,18 @@ def _accuracy_and_folders(
         on_stage(f"a folder of images through {name}")
         detector = Detector(engine, name=name, score=SHOWN)
         measured.folders[name] = end_to_end.images_a_second(end_to_end.folder_run(detector, files))
-    if "torchvision" not in settings.against:
+    if "torchvision" not in options.peers:
         return
     for name, family in FAMILIES.items():
         if any(row["family"] == family for row in measured.rows):
             on_stage(f"a folder of images through torchvision's {name}")
-            run_folder = end_to_end.torchvision_folder_run(name, files[:64], threads=settings.threads)
+            run_folder = end_to_end.torchvision_folder_run(name, files[:64], threads=options.threads)
             measured.folders[f"torchvision {name}"] = end_to_end.images_a_second(run_folder, times=3)
 
 
-def _cold_starts(settings: Settings, measured: Measured) -> None:
+def _cold_starts(options: BenchOptions, measured: Measured) -> None:
     """Seconds and megabytes of fresh processes."""
     measured.cold["ssd detect, default model"] = end_to_end.cold_start(end_to_end.our_program())
     for name in FAMILIES:
-        program = end_to_end.torchvision_program(name, threads=settings.threads)
+        program = end_to_end.torchvision_program(name, threads=options.threads)
         measured.cold[f"torchvision {name}"] = end_to_end.cold_start(program, times=3)

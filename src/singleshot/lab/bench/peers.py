@@ -210,8 +210,8 @@ class _Peer:
                 self.model = peer.model
 
             def forward(self, tensors: Tensor) -> tuple[Tensor, Tensor]:
-                found = self.model.head(list(self.model.backbone(tensors).values()))
-                return found["bbox_regression"], found["cls_logits"]
+                predicted = self.model.head(list(self.model.backbone(tensors).values()))
+                return predicted["bbox_regression"], predicted["cls_logits"]
 
         with quiet_exporter():
             program = torch.onnx.export(

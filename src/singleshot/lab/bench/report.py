@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from singleshot.lab.bench.machine import MOST_OTHER_LOAD
 from singleshot.lab.bench.timing import PARTS, CaseTimes, Measured, ratio
+from singleshot.report import charts
 
 
 def values(rows: Sequence[CaseTimes]) -> list[dict[str, Any]]:
@@ -94,12 +94,10 @@ def table_seven(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float]
     return "\n".join(lines)
 
 
-def plot(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float], path: Path) -> None:
-    """Everybody's images a second as bars; beside them speed against mAP, of those whose accuracy was measured."""
-    from matplotlib.figure import Figure
-
+def plot(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float]) -> bytes:
+    """A PNG file: images a second as bars; beside them speed against mAP, of those whose accuracy was measured."""
     ranked = sorted(rows, key=lambda row: -row["whole_ms"])
-    figure = Figure(figsize=(14 if accuracy else 9, 1.5 + 0.32 * len(rows)), layout="constrained")
+    figure = charts.figure(14 if accuracy else 9, 1.5 + 0.32 * len(rows))
     bars, *others = figure.subplots(1, 2 if accuracy else 1, squeeze=False)[0]
     rates = [1e3 / row["whole_ms"] for row in ranked]
     colours = ["tab:orange" if row["name"].startswith("ours") else "silver" for row in ranked]
@@ -118,7 +116,7 @@ def plot(rows: Sequence[Mapping[str, Any]], accuracy: Mapping[str, float], path:
         axes.legend(loc="lower left", fontsize="small")
         axes.set_xlabel("images a second")
         axes.set_ylabel("mAP, %")
-    figure.savefig(path, dpi=120)
+    return charts.as_png(figure)
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -65,7 +65,9 @@ def draw_set(root: Path, *, seed: int = 0, splits: Mapping[str, Split] = SPLITS_
 
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(draw, range(split.images)))
-        (root / SPLITS / f"{name}.txt").write_text("".join(f"{one}\n" for one in identities), encoding="utf-8")
+        (root / SPLITS / f"{name}.txt").write_text(
+            "".join(f"{identity}\n" for identity in identities), encoding="utf-8"
+        )
 
 
 def _write(root: Path, identity: str, scene: Scene) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from singleshot.commands.detect import DetectOptions, detect_files
 from singleshot.commands.train import train_command
-from singleshot.console import remarks
+from singleshot.console import percent, remarks
 from singleshot.data.recognise import open_data
 from singleshot.decode import decode_image
 from singleshot.errors import RequestError
@@ -70,7 +70,7 @@ def run_demo(out: Path, settings: DemoSettings | None = None) -> Path:
         RequestError: the folder holds files that are not the demonstration's.
     """
     settings = settings or DemoSettings()
-    say = _Sayer()
+    say = _Log()
     _make_room(out)
     say("1/5  detecting in photographs")
     showcase = _detect_in_photographs(out / DETECTED, settings)
@@ -82,7 +82,7 @@ def run_demo(out: Path, settings: DemoSettings | None = None) -> Path:
     test_set = open_data(out / DRAWN, split="test")
     plan = prepare([str(out / DRAWN)], training)
     before, _ = _evaluated(Detector(TorchBackend(plan.model, plan.device), name="before"), test_set)
-    say(f"3/5  before: mAP {_percent(before.mean_ap)} on {len(test_set)} test images")
+    say(f"3/5  before: mAP {percent(before.mean_ap)} on {len(test_set)} test images")
     command = training_command(out / DRAWN, training)
     say(f"4/5  {command}")
     try:
@@ -90,7 +90,7 @@ def run_demo(out: Path, settings: DemoSettings | None = None) -> Path:
     except Stopped as stopped:
         raise Stopped(stopped.number, stopped.step, advice="ssd demo begins anew") from None
     after, detections = _evaluated(Detector.load(out / TUNED / "best", device=str(plan.device)), test_set)
-    say(f"5/5  after: mAP {_percent(after.mean_ap)} on the same images")
+    say(f"5/5  after: mAP {percent(after.mean_ap)} on the same images")
     report = out / "report.html"
     content = ReportContent(
         title="singleshot: a demonstration",
@@ -128,7 +128,7 @@ def training_command(data: Path, options: TrainOptions) -> str:
     return " ".join(["ssd train", str(data), *given])
 
 
-class _Sayer:
+class _Log:
     """Lines for people, with the time since the start."""
 
     def __init__(self) -> None:
@@ -172,14 +172,11 @@ def _found_by_size(result: Evaluation, annotations: Annotations) -> Sequence[str
     """How many small and how many larger objects were found, at the score that serves the set best."""
     if result.per_image is None or not result.per_image.results:
         return []
-    found = np.concatenate([image.matched for image in result.per_image.results])
+    matched = np.concatenate([image.matched for image in result.per_image.results])
     sides = annotations.boxes_xyxy[:, 2:] - annotations.boxes_xyxy[:, :2]
     small = sides.prod(axis=1) < SMALL_SIDE**2
+    score = result.per_image.score_threshold
     return [
-        f"After, at score {result.per_image.score_threshold:.2f}: found {found[small].sum()} of {small.sum()} objects "
-        f"smaller than {SMALL_SIDE} x {SMALL_SIDE} pixels, and {found[~small].sum()} of {(~small).sum()} larger ones."
+        f"After, at score {score:.2f}: found {matched[small].sum()} of {small.sum()} objects "
+        f"smaller than {SMALL_SIDE} x {SMALL_SIDE} pixels, and {matched[~small].sum()} of {(~small).sum()} larger ones."
     ]
-
-
-def _percent(value: float | None) -> str:
-    return "unknown" if value is None else f"{100 * value:.1f}%"

@@ -6,9 +6,9 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
+from singleshot.console import percent
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.lab.reproduce.datasets import DataSplit, MissingDataError
@@ -48,7 +48,7 @@ class Reproduced:
         return {
             "table": self.table.name,
             "title": self.table.title,
-            "rows": [one.to_json() for one in self.outcomes],
+            "rows": [outcome.to_json() for outcome in self.outcomes],
             "left_out": [{"row": label, "reason": reason} for label, reason in self.left_out],
             "orderings": [list(pair) for pair in orderings(self.outcomes)],
             "notes": list(self.notes),
@@ -195,9 +195,9 @@ def _results(
 
 
 def _line(row: TableRow, result: Result) -> str:
-    found = result.figure("mAP")
+    mean_ap = result.figure("mAP")
     whose = "given" if result.seed is None else f"seed {result.seed}"
-    return f"{row.label}, {whose}: mAP {'no ground-truth boxes' if found is None else f'{100 * found:.1f}%'}"
+    return f"{row.label}, {whose}: mAP {percent(mean_ap, nothing='no ground-truth boxes')}"
 
 
 def _outcome(
@@ -222,37 +222,10 @@ def _outcome(
 
 
 def _claims(outcomes: Sequence[Outcome]) -> list[str]:
-    if all(one.interval is None for one in outcomes):
+    if all(outcome.interval is None for outcome in outcomes):
         return [ONE_SEED]
-    labels = {one.row.key: one.row.label for one in outcomes}
+    labels = {outcome.row.key: outcome.row.label for outcome in outcomes}
     above: dict[str, list[str]] = {}
     for better, worse in orderings(outcomes):
         above.setdefault(better, []).append(labels[worse])
     return [f"{labels[key]} is above: {'; '.join(worse)}" for key, worse in above.items()] or [BORNE_OUT]
-
-
-def parse_given(assignments: Sequence[str]) -> dict[str, str]:
-    """`KEY=FOLDER` each.
-
-    Raises:
-        RequestError: no assignment.
-    """
-    found = {}
-    for one in assignments:
-        key, sign, folder = one.partition("=")
-        if not sign or not folder:
-            raise RequestError(f"--given takes ROW=FOLDER, got {one!r}")
-        found[key.strip()] = str(Path(folder.strip()))
-    return found
-
-
-def parse_seeds(text: str) -> tuple[int, ...]:
-    """`0,1,2`.
-
-    Raises:
-        RequestError: no whole numbers, or one twice.
-    """
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and len(part) < 19 for part in parts) or len(set(parts)) < len(parts):
-        raise RequestError(f"--seeds takes different whole numbers below 10^18, such as 0,1,2, got {text!r}")
-    return tuple(int(part) for part in parts)

@@ -31,8 +31,8 @@ class Result:
 
     def figure(self, name: str) -> float | None:
         """mAP, AP50 and so on; COCO's AP is its mAP."""
-        found = self.figures.get("mAP" if name == "AP" else name)
-        return None if found is None else float(found)
+        value = self.figures.get("mAP" if name == "AP" else name)
+        return None if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Outcome:
             "interval": self.interval,
             "milliseconds": dict(self.milliseconds),
             "given": self.given,
-            "seeds": [{"seed": one.seed, "model": one.model, **one.figures} for one in self.results],
+            "seeds": [{"seed": result.seed, "model": result.model, **result.figures} for result in self.results],
             "trained": dict(self.trained),
             "paper_configuration": self.row.configuration(),
         }

@@ -48,20 +48,20 @@ def points(value: float | None) -> str:
 
 def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     """Head and plain cells of the table that people read, in percent; the paper's figures as it prints them."""
-    names = list(dict.fromkeys(name for one in outcomes for name in one.row.paper)) or ["mAP"]
-    timed = [part for part in TIMED if any(part in one.milliseconds for one in outcomes)]
+    names = list(dict.fromkeys(name for outcome in outcomes for name in outcome.row.paper)) or ["mAP"]
+    timed = [part for part in TIMED if any(part in outcome.milliseconds for outcome in outcomes)]
     data = [] if data_of_all(outcomes) else ["learnt", "judged on"]
     head = ["row", *data, "boxes", *(f"paper {name}" for name in names), *(f"ours {name}" for name in names)]
     head += ["each seed", "95% of means", *(TIMED[part] for part in timed)]
     rows = []
-    for one in outcomes:
-        told = one.row.paper or names  # the paper says nothing of some relatives
-        cells = [one.row.label, *(_data_of(one) if data else ()), f"{one.boxes:,}"]
-        cells += [f"{one.row.paper[name]:.1f}" if name in one.row.paper else "-" for name in names]
-        cells += [points(one.mean(name)) if name in told else "-" for name in names]
-        cells.append("given" if one.given else " ".join(points(value) for value in one.values()))
-        cells.append("-" if one.interval is None else " to ".join(points(end) for end in one.interval))
-        cells += [f"{one.milliseconds[part]:.1f}" if part in one.milliseconds else "-" for part in timed]
+    for outcome in outcomes:
+        told = outcome.row.paper or names  # the paper says nothing of some relatives
+        cells = [outcome.row.label, *(_data_of(outcome) if data else ()), f"{outcome.boxes:,}"]
+        cells += [f"{outcome.row.paper[name]:.1f}" if name in outcome.row.paper else "-" for name in names]
+        cells += [points(outcome.mean(name)) if name in told else "-" for name in names]
+        cells.append("given" if outcome.given else " ".join(points(value) for value in outcome.values()))
+        cells.append("-" if outcome.interval is None else " to ".join(points(end) for end in outcome.interval))
+        cells += [f"{outcome.milliseconds[part]:.1f}" if part in outcome.milliseconds else "-" for part in timed]
         rows.append(cells)
     return head, rows
 
@@ -85,8 +85,8 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def data_of_all(outcomes: Sequence[Outcome]) -> str | None:
     """What every row learnt and is judged on, in words; None where they differ, which the table then tells."""
-    found = {_data_of(one) for one in outcomes}
-    return "every row learnt {}, and is judged on {}".format(*found.pop()) if len(found) == 1 else None
+    told = {_data_of(outcome) for outcome in outcomes}
+    return "every row learnt {}, and is judged on {}".format(*told.pop()) if len(told) == 1 else None
 
 
 def _data_of(outcome: Outcome) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from singleshot.errors import RequestError, UnknownNameError
 from singleshot.lab.reproduce.budget import Budget
 from singleshot.lab.reproduce.budget import budget as budget_named
 from singleshot.lab.reproduce.datasets import Datasets
+from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.page import aligned
 from singleshot.lab.reproduce.paper import Table, TableRow
 from singleshot.lab.reproduce.runner import Runner
@@ -22,48 +23,6 @@ from singleshot.models.ssd import SSD
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
 from singleshot.train.timer import format_duration
-
-
-@dataclass(frozen=True)
-class ReproduceOptions:
-    """What the user said of a table's rows and trainings; see `ssd reproduce`.
-
-    Attributes:
-        data: sets to learn and judge on.
-        coco: a set in COCO's format.
-        rows: keys, separated by commas; None for all.
-        settings: `NAME=VALUE` each: every row is also trained with these settings of its recipe.
-        budget: `full` or `small`; None: full where there is a GPU.
-        width: of the trunk, instead of the budget's.
-        epochs: instead of the budget's.
-        init: weights that backbones start from, or `none`.
-        train_split: instead of trainval.
-        test_split: instead of test.
-        device: `auto`, `cpu` or `cuda`.
-        workers: processes that prepare images; None: as many as suit the machine.
-        threads: of torch on the CPU; None: all cores.
-        out: folder of the runs and pages.
-    """
-
-    data: tuple[str, ...] = ()
-    coco: str | None = None
-    rows: str | None = None
-    settings: tuple[str, ...] = ()
-    budget: str | None = None
-    width: float | None = None
-    epochs: float | None = None
-    init: str = "none"
-    train_split: str | None = None
-    test_split: str | None = None
-    device: str = "auto"
-    workers: int | None = None
-    threads: int | None = None
-    out: Path = Path("runs/reproduce")
-
-    @property
-    def has_data(self) -> bool:
-        """Whether a set was given."""
-        return bool(self.data) or self.coco is not None
 
 
 def chosen_budget(options: ReproduceOptions, say: Callable[[str], None] = lambda _line: None) -> Budget:

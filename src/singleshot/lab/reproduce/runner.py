@@ -186,7 +186,7 @@ def _figures(found: dict[str, Any], path: Path) -> dict[str, Any]:
     figures = found.get("figures")
     if isinstance(figures, dict) and isinstance(figures.get("per_class"), dict):
         numbers = [*figures["per_class"].values(), figures.get("mAP")]
-        if all(one is None or (isinstance(one, int | float) and 0 <= one <= 1) for one in numbers):
+        if all(number is None or (isinstance(number, int | float) and 0 <= number <= 1) for number in numbers):
             return figures
     raise RequestError(f"{path} holds no figures: remove it, and the model is judged again")
 

@@ -74,10 +74,10 @@ def of_methods(table: str, data: tuple[str, ...]) -> tuple[TableRow, ...]:
     """SSD300 and SSD512 of table 1 or 4, with the paper's AP of each class."""
     rows = []
     for base in (SSD300, SSD512):
-        for one in data:
-            found = method(table, base.label, one)
-            row = of_data(base, one)
-            rows.append(replace(row, paper={"mAP": found["mAP"]}, per_class=found[PER_CLASS]))
+        for trained_on in data:
+            figures = method(table, base.label, trained_on)
+            row = of_data(base, trained_on)
+            rows.append(replace(row, paper={"mAP": figures["mAP"]}, per_class=figures[PER_CLASS]))
     return tuple(rows)
 
 
