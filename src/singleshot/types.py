@@ -21,8 +21,6 @@ BOX_ARRAYS = ("boxes_xyxy", "labels", "difficult", "crowd", "areas")
 ARRAYS = ("sizes_wh", "starts", *BOX_ARRAYS)
 TEXTS = ("files", "ids")
 """The fields of `Annotations` that grow with the set."""
-OF_BOXES = ("boxes_xyxy", "labels", "difficult", "crowd", "areas")
-"""Those with a row for each box."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +110,7 @@ class Annotations:
     def ground_truth(self, index: int) -> GroundTruth:
         """The ground-truth boxes of image `index` (views, not copies)."""
         rows = slice(self.starts[index], self.starts[index + 1])
-        return GroundTruth(**{name: getattr(self, name)[rows] for name in OF_BOXES})
+        return GroundTruth(**{name: getattr(self, name)[rows] for name in BOX_ARRAYS})
 
     def as_one_class(self, name: str) -> Annotations:
         """The same ground-truth boxes, all of one class of this name."""
@@ -128,7 +126,7 @@ class Annotations:
             ids=tuple(self.ids[i] for i in indices),
             sizes_wh=self.sizes_wh[list(indices)].reshape(-1, 2),
             starts=np.cumsum([0, *map(len, pieces)]).astype(np.int64),
-            **{name: getattr(self, name)[rows] for name in OF_BOXES},
+            **{name: getattr(self, name)[rows] for name in BOX_ARRAYS},
         )
 
 
