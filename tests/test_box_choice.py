@@ -128,6 +128,20 @@ def test_another_choice_is_refused(tmp_path: Path) -> None:
         chosen(LITE, choice=str(tmp_path / "none.json"))
 
 
+def test_a_run_that_is_resumed_keeps_its_boxes() -> None:
+    data = ground_truth_set([(10 + 9 * i, 10, 19 + 9 * i, 19) for i in range(30)], [0] * 30)
+    begun = LITE.with_maps(("last",), (MapBoxes((90,), (180,)),))
+    options: dict[str, Any] = {"scales": "paper", "source": None, "resumed": asdict(begun)}
+    for choice in ("auto", "adapt"):
+        boxes = choose_boxes(LITE, data, choice=choice, **options)
+        assert boxes.spec == begun
+        assert "resumed" in boxes.lines[-1]
+    assert choose_boxes(LITE, data, choice="keep", **options).spec == LITE
+    for other in (asdict(replace(begun, width=0.5)), {"name": 3}):
+        boxes = choose_boxes(LITE, data, choice="auto", **options | {"resumed": other})
+        assert "fitted" in " ".join(boxes.lines)
+
+
 def test_boxes_are_kept_without_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("singleshot.box_search.study.BoxSearch", None)
     data = ground_truth_set(squares(30, 10, seed=1), [0] * 30)

@@ -212,6 +212,13 @@ def test_a_run_begun_before_a_setting_existed_is_resumed(
     assert train_command([str(data)], replace(OPTIONS, out=finished_copy, resume=True)) == 0
 
 
+def test_a_resumed_run_keeps_its_boxes_which_another_version_might_search_otherwise(
+    finished_copy: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("singleshot.train.box_choice.find_boxes", None)
+    assert train_command([str(data)], replace(OPTIONS, out=finished_copy, resume=True)) == 0
+
+
 def test_other_data_of_the_same_size_is_not_resumed(finished_copy: Path, data: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(data, other)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from singleshot.box_search.recall import DefaultBoxRecall, sample_of
 from singleshot.box_search.search import MapSizes
@@ -53,6 +55,7 @@ def choose_boxes(
     scales: str,
     source: Path | None,
     map_sizes_hw: MapSizes = grid_sizes,
+    resumed: Mapping[str, Any] | None = None,
 ) -> ChosenBoxes:
     """The default boxes of a run.
 
@@ -64,6 +67,8 @@ def choose_boxes(
         scales: of the recipe, see `starting_boxes`.
         source: what the weights come from.
         map_sizes_hw: height and width of each source map of a spec.
+        resumed: spec of the run that is resumed, as plain values. Its boxes are not searched again, since another
+            version may have found others.
 
     Raises:
         UnknownNameError: no such choice and no such file.
@@ -75,6 +80,9 @@ def choose_boxes(
     if choice == "keep":
         remark = "default boxes kept as asked (--boxes adapt fits them to the data)"
         return _unsearched(start, train_set, map_sizes_hw, remark)
+    begun = _resumed(resumed, spec) if resumed else None
+    if begun is not None:
+        return _unsearched(begun, train_set, map_sizes_hw, "default boxes of the run that is resumed")
     low = LOW_RECALL if start.boxes == spec.boxes else LOW_RECALL_RESCALED
     goal = Goal(kept_from=low if choice == "auto" else GOOD_RECALL, least_recall=FULL_RECALL)
     study = find_boxes(start, train_set, goal, map_sizes_hw=map_sizes_hw)
@@ -128,7 +136,29 @@ def boxes_from_file(choice: str, spec: ModelSpec) -> ModelSpec:
     if not path.exists() and path.suffix != ".json":
         raise UnknownNameError("choice of --boxes, or file of default boxes", choice, BOX_CHOICES)
     stored = _read_spec(path)
-    expected = replace(
+    boxed = _with_boxes(spec, stored)
+    if boxed is None:
+        raise RequestError(
+            f"{path} has default boxes for {_described(stored)}, and {_described(spec)} is to be trained: give ssd "
+            "boxes the same --model and --input-size"
+        )
+    return boxed
+
+
+def _resumed(values: Mapping[str, Any], spec: ModelSpec) -> ModelSpec | None:
+    """The spec with the boxes of the run that is resumed; None if that run is one of another detector."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        begun = TypeAdapter(ModelSpec).validate_json(json.dumps(migrate_spec(dict(values))))
+    except (ValidationError, SingleshotError):
+        return None
+    return _with_boxes(spec, begun)
+
+
+def _with_boxes(spec: ModelSpec, stored: ModelSpec) -> ModelSpec | None:
+    """The spec with the source maps and default boxes of a stored one; None if they differ in anything else."""
+    boxed = replace(
         spec,
         sources=stored.sources,
         boxes=stored.boxes,
@@ -136,12 +166,7 @@ def boxes_from_file(choice: str, spec: ModelSpec) -> ModelSpec:
         normalised=stored.normalised,
         compatibility=replace(spec.compatibility, full_heads=stored.compatibility.full_heads),
     )
-    if expected != replace(stored, class_names=spec.class_names):
-        raise RequestError(
-            f"{path} has default boxes for {_described(stored)}, and {_described(spec)} is to be trained: give ssd "
-            "boxes the same --model and --input-size"
-        )
-    return expected
+    return boxed if boxed == replace(stored, class_names=spec.class_names) else None
 
 
 def _read_spec(path: Path) -> ModelSpec:

@@ -114,6 +114,16 @@ def load_latest(folder: Path) -> Checkpoint | None:
     return None
 
 
+def newest_settings(folder: Path) -> dict[str, Any]:
+    """Settings of the newest checkpoint, without its tensors and unverified; empty where none can be read."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            return _read_state(path / STATE).settings
+        except (OSError, ValueError, TypeError, HashError):
+            continue
+    return {}
+
+
 def restore(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, ema: ModelEMA | None = None) -> None:
     """Put a checkpoint's tensors into model, optimizer and EMA.
 

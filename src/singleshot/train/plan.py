@@ -22,6 +22,7 @@ from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
 from singleshot.train.adapt_recipe import facts_of
 from singleshot.train.box_choice import choose_boxes
+from singleshot.train.checkpoint import newest_settings
 from singleshot.train.distributed import Ranks
 from singleshot.train.ema import ModelEMA
 from singleshot.train.initial import backbone_of, base_spec, initial_network, source_of_weights
@@ -202,6 +203,7 @@ def prepare(
     if source is None:  # no pretrained weights that a high learning rate could spoil
         recipe = replace(recipe, backbone_lr_factor=1.0)
     scales = with_user_values(recipe, options).box_scales
+    begun = newest_settings(options.out / "checkpoints") if options.resume else {}
     boxes = choose_boxes(
         base,
         train_set,
@@ -209,6 +211,7 @@ def prepare(
         scales=scales,
         source=source,
         map_sizes_hw=partial(grid_sizes, backbone=factory),
+        resumed=begun.get("model"),
     )
     spec = boxes.spec
     settings = resolve(recipe, options, facts_of(train_set, boxes.recall))
