@@ -98,7 +98,7 @@ def _learning_split(path: str) -> str:
         return TRAINVAL
     split = default_splits(path).train
     if split is None:
-        raise MissingDataError(f"{path} has no split to train on: ssd data split, or --train-split")
+        raise MissingDataError(f"{path} has no split to train on: name one with --train-split")
     return split
 
 
@@ -106,5 +106,5 @@ def _judging_split(path: str) -> str:
     own = default_splits(path)
     split = own.test or own.val
     if split is None:
-        raise MissingDataError(f"{path} has no split to judge on: ssd data split, or --test-split")
+        raise MissingDataError(f"{path} has no split to judge on: name one with --test-split")
     return split
