@@ -74,3 +74,13 @@ def test_commands_that_are_named_exist(file: str) -> None:
 @pytest.mark.parametrize("file", SOURCE)
 def test_flags_that_are_named_exist(file: str) -> None:
     assert not set(FLAG.findall(SOURCE[file])) - every_flag() - OTHER_PROGRAMS
+
+
+FILE = re.compile(r"`((?:[\w.*-]+/)+[\w*-]+\.(?:py|c|toml|md))\b")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_are_named_exist(page: str) -> None:
+    for name in FILE.findall(PAGES[page]):
+        places = [ROOT, ROOT / "src/singleshot", ROOT / "docs", ROOT / "tests"]
+        assert any(list(place.glob(name)) for place in places), f"{page}: {name}"
