@@ -38,6 +38,8 @@ def test_patches_keep_scale_and_ratio() -> None:
     assert 0.99 < scale.max() <= 1 + 1e-6
     assert 0.5 <= ratio.min() + 1e-5 < 0.51
     assert 1.95 < ratio.max() <= 2 + 1e-5
+    # Scales are uniform: a patch that would not fit gets another ratio, not a smaller area.
+    np.testing.assert_allclose(np.quantile(scale, [0.25, 0.5, 0.75]), [0.475, 0.65, 0.825], atol=0.012)
     # The ratio is cut, not drawn again: a good part of the patches has the image's full width or height.
     assert 0.2 < np.isclose(np.maximum(width, height), 1, atol=1e-6).mean() < 0.5
 

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caffe_boxes import intersect, locate
 from singleshot.augment import geometry
 
 UNIT = np.array([0, 0, 1, 1], np.float32)
@@ -21,7 +22,7 @@ def inner_boxes(draw: st.DrawFn) -> np.ndarray:
 
 @given(inner_boxes(), inner_boxes())
 def test_projecting_what_was_located_gives_it_back(inner: np.ndarray, frame: np.ndarray) -> None:
-    projected, kept = geometry.project(geometry.locate(inner, frame), frame)
+    projected, kept = geometry.project(locate(inner, frame), frame)
     np.testing.assert_allclose(projected, inner, atol=1e-4)
     assert kept
 
@@ -38,6 +39,8 @@ def test_the_centre_rule_includes_the_border() -> None:
     frame = box(0.5, 0, 1, 1)
     boxes = np.array([[0.25, 0, 0.75, 1], [0.25, 0, 0.74, 1], [0.5, 0.5, 0.5, 0.5]], np.float32)
     assert geometry.holds_centre(frame, boxes).tolist() == [True, False, True]
+    assert geometry.holds_centre(frame, box(0.75, 0.75, 1.25, 1.25)).tolist()
+    assert not geometry.holds_centre(frame, box(0.75, 0.75, 1.25, 1.26)).tolist()
 
 
 def test_the_coverage_rule_is_strict() -> None:
@@ -46,8 +49,8 @@ def test_the_coverage_rule_is_strict() -> None:
 
 
 def test_intersections_of_touching_and_distant_boxes() -> None:
-    np.testing.assert_array_equal(geometry.intersect(UNIT, box(1, 0.25, 2, 0.5)), box(1, 0.25, 1, 0.5))
-    np.testing.assert_array_equal(geometry.intersect(UNIT, box(1.5, 0.25, 2, 0.5)), box(0, 0, 0, 0))
+    np.testing.assert_array_equal(intersect(UNIT, box(1, 0.25, 2, 0.5)), box(1, 0.25, 1, 0.5))
+    np.testing.assert_array_equal(intersect(UNIT, box(1.5, 0.25, 2, 0.5)), box(0, 0, 0, 0))
 
 
 def test_no_boxes() -> None:

@@ -207,6 +207,9 @@ def test_smoothed_labels_give_every_class_its_share() -> None:
     target = torch.tensor([[0.9 + 0.1 / 3, 0.1 / 3, 0.1 / 3]])
     expected = -(target * logits.log_softmax(1)).sum()
     assert float(softmax_loss(logits, classes, smoothing=0.1)) == pytest.approx(float(expected))
+    predictions = Predictions(torch.zeros(1, 1, 4), logits[None])
+    loss = multibox_loss(predictions, targets_of([[0]]), LossSettings(label_smoothing=0.1, mining="none"))
+    assert float(loss.confidence) == pytest.approx(float(expected))
     with pytest.raises(RequestError, match="label_smoothing"):
         LossSettings(label_smoothing=0.1, confidence_loss="logistic")
 

