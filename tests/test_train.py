@@ -159,8 +159,11 @@ def test_images_held_out_for_validation_are_not_trained_on(tmp_path: Path) -> No
         assert "validating on 4 images, 4 of them held out of training" in notes
 
 
-def test_a_named_training_split_is_validated_on_a_part_of_itself(data: Path) -> None:
+def test_a_named_training_split_is_validated_on_a_part_of_itself(tmp_path: Path) -> None:
     """The set's own validation split might overlap it; here it is part of `train`."""
+    names = [f"p{i:02}" for i in range(20)]
+    images: dict[str, Any] = {name: [("cell", (2, 3, 20, 22))] for name in names}
+    data = voc(tmp_path / "voc", images, {"train": names, "val": names[:3]})
     train_set, val_set, _ = read_sets([str(data)], replace(OPTIONS, train_split="train"))
     assert val_set is not None
     assert not set(train_set.files) & set(val_set.files)

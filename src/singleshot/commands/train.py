@@ -97,16 +97,17 @@ def _train(plan: Plan, console: Console) -> None:
 
 
 def _search_rate(plan: Plan, console: Console) -> None:
-    """Search, and say and show what was found; the folder stays free for a run."""
+    """Search the learning rate and write a page; the folder stays free for a run."""
     with _alone_in(plan.folder):
-        found = find_learning_rate(plan, console)
+        search = find_learning_rate(plan, console)
         page = plan.folder / "learning-rate.html"
         title = f"Learning rate of {plan.model.spec.name} on {', '.join(plan.data)}"
-        write_report(page, ReportContent(title=title, rate_search=found, configuration=plan.settings.table()))
-    near = 0.5 <= found.suggested / found.recipe <= 2
+        write_report(page, ReportContent(title=title, rate_search=search, configuration=plan.settings.table()))
+    near = 0.5 <= search.suggested / search.recipe <= 2
     advice = ": close enough to leave it" if near else ""
     console.print(
-        f"suggested: --learning-rate {found.suggested:.2g} (the recipe's is {found.recipe:.2g}{advice})\nreport: {page}"
+        f"suggested: --learning-rate {search.suggested:.2g} (the recipe's is {search.recipe:.2g}{advice})\n"
+        f"report: {page}"
     )
 
 

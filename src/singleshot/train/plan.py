@@ -60,7 +60,6 @@ class Plan:
         ranks: the processes that learn together.
         shard: which images of each step are this process's.
         workers: loader processes of each.
-        protocol: of evaluation; None for the data's own.
         notes: lines that people read before the run starts: what was chosen and why.
         box_recall: lines on how well the default boxes fit the training objects, and on how they were chosen.
         loss: instead of the recipe's loss.
@@ -81,7 +80,6 @@ class Plan:
     ranks: Ranks
     shard: Shard
     workers: int
-    protocol: str | None
     notes: tuple[str, ...]
     box_recall: tuple[str, ...]
     loss: LossFunction | None = None
@@ -122,8 +120,13 @@ class Plan:
         """The network's compute type, `bf16` or `fp32`."""
         return "bf16" if self.autocast else "fp32"
 
+    @property
+    def protocol(self) -> str | None:
+        """Of evaluation; None for the data's own."""
+        return PROPOSALS if self.model.spec.class_agnostic else None
+
     def ema_weights(self) -> AbstractContextManager[None]:
-        """The model meanwhile holds what is validated and kept: the mean of its weights, where there is one."""
+        """The model meanwhile holds the weights that are evaluated and saved: their moving average, if there is one."""
         return nullcontext() if self.ema is None else self.ema.applied()
 
     def validates_after(self, step: int) -> bool:
@@ -202,23 +205,22 @@ def prepare(
     recipe = recipe or recipe_for(options.recipe, base)
     if source is None:  # no pretrained weights that a high learning rate could spoil
         recipe = replace(recipe, backbone_lr_factor=1.0)
-    scales = with_user_values(recipe, options).box_scales
     begun = newest_settings(options.out / "checkpoints") if options.resume else {}
     boxes = choose_boxes(
         base,
         train_set,
         choice=options.boxes,
-        scales=scales,
+        scales=with_user_values(recipe, options).box_scales,
         source=source,
         map_sizes_hw=partial(grid_sizes, backbone=factory),
         resumed=begun.get("model"),
     )
-    spec = boxes.spec
     settings = resolve(recipe, options, facts_of(train_set, boxes.recall))
-    prior = None if settings.recipe.mines else PRIOR_PROBABILITY
-    start = initial_network(spec, source, seed=options.seed, object_probability=prior, backbone=factory)
+    recipe = settings.recipe
+    prior = None if recipe.mines else PRIOR_PROBABILITY
+    start = initial_network(boxes.spec, source, seed=options.seed, object_probability=prior, backbone=factory)
     model = start.network.to(device)
-    _require_equal_parts(settings.recipe, model, len(train_set), ranks, shard)
+    _require_equal_parts(recipe, model, len(train_set), ranks, shard)
     autocast = _precision(options.precision, device)
     return Plan(
         data=tuple(data),
@@ -227,15 +229,14 @@ def prepare(
         train_set=train_set,
         val_set=val_set,
         model=model,
-        optimizer=build_optimizer(model, settings.recipe, model.backbone),
-        ema=ModelEMA(model, settings.recipe.ema_decay) if settings.recipe.ema_decay else None,
-        augmentation=CaffeAugmentation(spec.input_size_hw, spec.preprocess.mean_rgb, settings.recipe.augment),
+        optimizer=build_optimizer(model, recipe, model.backbone),
+        ema=ModelEMA(model, recipe.ema_decay) if recipe.ema_decay else None,
+        augmentation=CaffeAugmentation(base.input_size_hw, base.preprocess.mean_rgb, recipe.augment),
         device=device,
         autocast=autocast,
         ranks=ranks,
         shard=shard,
         workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
-        protocol=PROPOSALS if spec.class_agnostic else None,
         notes=(*notes, *renamed_settings(options), *_summary(model, start.note, settings, device, autocast)),
         box_recall=boxes.lines,
         backbone=factory,
