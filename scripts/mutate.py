@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import os
 import shutil
 import signal
@@ -164,6 +165,7 @@ def _compile_extension(tree: Path) -> None:
     subprocess.run(command, cwd=tree, check=True, capture_output=True)  # noqa: S603
 
 
+@functools.cache
 def _definitions(path: Path) -> set[str]:
     nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     return {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 Object = tuple[str, tuple[object, object, object, object]]
 
 
-def image(path: Path, *, width: int = 40, height: int = 30, seed: int = 0) -> Path:
+def image(path: Path, *, width: int = 40, height: int = 30, seed: int | None = None) -> Path:
+    """An image of noise, of its name or the seed: no two images, and no two parts of one, are the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    generator = np.random.default_rng(zlib.crc32(path.name.encode()) if seed is None else seed)
+    pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
 

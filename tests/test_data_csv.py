@@ -36,13 +36,13 @@ def table(folder: Path, text: str | bytes, name: str = "boxes.csv") -> Path:
     ],
 )
 def test_every_way_of_writing_it(tmp_path: Path, text: str | bytes) -> None:
-    found = open_data(table(tmp_path, text))
-    assert found.files == ("a.png", "b c.png")
-    assert found.boxes_xyxy.tolist() == [[1, 2, 11, 22], [0.5, 0, 40, 30]]
-    assert found.starts.tolist() == [0, 2, 2]
-    assert found.class_names == ("ant", "zebra")
-    assert found.labels.tolist() == [1, 0]
-    assert found.sizes_wh.tolist() == [[40, 30], [40, 30]]
+    data = open_data(table(tmp_path, text))
+    assert data.files == ("a.png", "b c.png")
+    assert data.boxes_xyxy.tolist() == [[1, 2, 11, 22], [0.5, 0, 40, 30]]
+    assert data.starts.tolist() == [0, 2, 2]
+    assert data.class_names == ("ant", "zebra")
+    assert data.labels.tolist() == [1, 0]
+    assert data.sizes_wh.tolist() == [[40, 30], [40, 30]]
 
 
 def test_an_unreadable_image_is_a_fault(tmp_path: Path) -> None:
@@ -68,10 +68,10 @@ def test_one_table_has_no_splits_several_are_splits(tmp_path: Path) -> None:
     [("a.png,1,2,3,four,cat", "line 2: expected four numbers"), ("a.png,1,2,3,4,", "label"), ("a.png,,,,,cat", "four")],
 )
 def test_rows_that_cannot_be_understood(tmp_path: Path, row: str, detail: str) -> None:
-    reading = read_csv(table(tmp_path, f"a.png,1,2,3,4,cat\n{row}\n"))
-    assert [(fault.kind, fault.file, fault.number) for fault in reading.faults] == [("malformed", "a.png", 2)]
-    assert detail in reading.faults[0].detail
-    assert len(reading.annotations.labels) == 1
+    result = read_csv(table(tmp_path, f"a.png,1,2,3,4,cat\n{row}\n"))
+    assert [(fault.kind, fault.file, fault.number) for fault in result.faults] == [("malformed", "a.png", 2)]
+    assert detail in result.faults[0].detail
+    assert len(result.annotations.labels) == 1
 
 
 def test_a_missing_image(tmp_path: Path) -> None:

@@ -50,15 +50,13 @@ def test_near_misses_are_told_what_to_do(tmp_path: Path, name: str, advice: str)
 
 def test_a_folder_of_sets_offers_them(tmp_path: Path) -> None:
     voc(tmp_path / "devkit/VOC2007", {"a": [CAT]})
-    with pytest.raises(RequestError, match=r"did you mean .*VOC2007"):
+    with pytest.raises(RequestError, match="VOC2007"):
         open_data(tmp_path / "devkit")
 
 
 def test_mixed_formats_name_the_markers(tmp_path: Path) -> None:
     root = coco(voc(tmp_path / "v", {"a": [CAT]}), coco_content())
-    with pytest.raises(
-        RequestError, match=r"mixed formats, found Annotations/\*\.xml \(voc\) and annotations/instances_"
-    ):
+    with pytest.raises(RequestError, match=r"Annotations/.*annotations/instances_"):
         open_data(root)
     assert len(open_data(root / "annotations/instances_train2017.json")) == 2
 
@@ -72,18 +70,18 @@ def test_other_tables_and_settings_do_not_confuse(tmp_path: Path) -> None:
 
 def test_empty_sets_are_refused(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": [CAT], "b": []}, {"none": [], "background": ["b"]})
-    with pytest.raises(DataError, match="the set is empty"):
+    with pytest.raises(DataError, match="split none"):
         open_data(root, split="none")
-    with pytest.raises(DataError, match="1 images, but not one labelled object"):
+    with pytest.raises(DataError, match="split background"):
         open_data(root, split="background")
 
 
 def test_class_names_given(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": [CAT, ("dog", (1, 1, 5, 5))]})
-    found = open_data(root, class_names=["dog", "bird", "cat"])
-    assert found.class_names == ("dog", "bird", "cat")
-    assert found.labels.tolist() == [2, 0]
-    with pytest.raises(DataError, match="unknown classes dog; expected cat"):
+    data = open_data(root, class_names=["dog", "bird", "cat"])
+    assert data.class_names == ("dog", "bird", "cat")
+    assert data.labels.tolist() == [2, 0]
+    with pytest.raises(DataError, match=r"dog.*cat"):
         open_data(root, class_names=["cat"])
 
 
@@ -96,15 +94,16 @@ def test_faults_stop_before_training_and_the_first_are_shown(tmp_path: Path) -> 
     lines = str(caught.value).splitlines()
     assert len(lines) == 22
     assert "Annotations/p00.xml" in lines[1]
-    assert lines[-1] == "  and 5 more; `ssd data check` lists them all"
+    assert "5 more" in lines[-1]
+    assert "ssd data check" in lines[-1]
 
 
 def test_headers_are_compared_unless_told_not_to(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": xml([CAT], size=(41, 30)), "b": [CAT]})
     (root / "JPEGImages/b.png").write_text("<html>")
-    with pytest.raises(DataError, match="the annotation says 41x30, the image is 40x30") as caught:
+    with pytest.raises(DataError, match=r"41x30.*40x30") as caught:
         open_data(root)
-    assert "unreadable image: JPEGImages/b.png: expected JPEG" in str(caught.value)
+    assert "JPEGImages/b.png" in str(caught.value)
     assert len(open_data(root, headers=False)) == 2
 
 

@@ -19,26 +19,26 @@ LABELS = {"train/a": "1 0.5 0.5 0.5 0.2\n0 0.25 0.5 0.5 1\n", "train/b": None, "
 
 def test_fractions_become_pixels(tmp_path: Path) -> None:
     root = yolo(tmp_path / "y", LABELS, yaml=YAML)
-    found = open_data(root, split="train")
-    np.testing.assert_allclose(found.ground_truth(0).boxes_xyxy, [[10, 12, 30, 18], [0, 0, 20, 30]], rtol=1e-6)
-    assert found.ground_truth(0).labels.tolist() == [1, 0]
-    assert found.class_names == ("cat", "dog")
-    assert found.sizes_wh.tolist() == [[40, 30], [40, 30]]
-    assert found.files == ("images/train/a.png", "images/train/b.png")
-    assert len(found.ground_truth(1)) == 0
+    data = open_data(root, split="train")
+    np.testing.assert_allclose(data.ground_truth(0).boxes_xyxy, [[10, 12, 30, 18], [0, 0, 20, 30]], rtol=1e-6)
+    assert data.ground_truth(0).labels.tolist() == [1, 0]
+    assert data.class_names == ("cat", "dog")
+    assert data.sizes_wh.tolist() == [[40, 30], [40, 30]]
+    assert data.files == ("images/train/a.png", "images/train/b.png")
+    assert len(data.ground_truth(1)) == 0
     assert splits(root) == {"train": 2, "val": 1}
     assert default_splits(root / "data.yaml") == ("train", "val", None)
     assert len(open_data(root)) == 3
-    with pytest.raises(UnknownNameError, match="did you mean train"):
+    with pytest.raises(UnknownNameError, match="train"):
         read_yolo(root, split="training")
 
 
 def test_a_list_of_names_and_images_in_a_text_file(tmp_path: Path) -> None:
     root = yolo(tmp_path / "y", LABELS, yaml="train: train.txt\nnames: [cat, dog]\n")
     (root / "train.txt").write_bytes(b"\xef\xbb\xbf./images/train/b.png\r\nimages/train/a.png\r\n")
-    found = open_data(root, split="train")
-    assert [file.rpartition("/")[2] for file in found.files] == ["b.png", "a.png"]
-    assert len(found.ground_truth(1)) == 2
+    data = open_data(root, split="train")
+    assert [file.rpartition("/")[2] for file in data.files] == ["b.png", "a.png"]
+    assert len(data.ground_truth(1)) == 2
 
 
 def test_exporters_paths_that_begin_above(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_bad_yaml_is_one_line(tmp_path: Path, yaml: str, message: str) -> None:
 def test_a_list_that_is_no_text_is_one_line(tmp_path: Path) -> None:
     root = yolo(tmp_path / "y", LABELS, yaml="train: list.txt\nnames: [a, b, c]")
     (root / "list.txt").write_bytes(b"images/train/\xe9.png\n")
-    with pytest.raises(DataError, match=r"list\.txt cannot be read as text"):
+    with pytest.raises(DataError, match=r"list\.txt"):
         open_data(root / "data.yaml")
 
 

@@ -35,7 +35,8 @@ def test_no_mutant_is_listed_twice() -> None:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take seconds to load
     root = tmp_path / "project"
     for folder in ("src", "tests/mutants"):
         (root / folder).mkdir(parents=True)

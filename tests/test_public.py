@@ -23,7 +23,7 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 
 def test_unknown_names_are_attribute_errors() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Detectr'"):
+    with pytest.raises(AttributeError, match="Detectr"):
         _ = singleshot.Detectr  # type: ignore[attr-defined]
 
 
@@ -48,7 +48,8 @@ def test_help_needs_no_torch(verb: str | None) -> None:
 def test_training_without_torch_names_the_extra_to_install() -> None:
     done = run_without_torch("from singleshot.cli.main import run; sys.exit(run(['train', 'data']))")
     assert done.returncode == 2
-    assert done.stderr == "ssd: this needs torch, which is not installed: pip install 'singleshot[train]'\n"
+    assert "singleshot[train]" in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_the_shipped_model_detects_without_torch() -> None:
