@@ -20,7 +20,7 @@ from singleshot.cli.main import run
 from singleshot.errors import ImageError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA, PHOTOGRAPHS
-from singleshot.runtime.backends import load_backend, load_engine
+from singleshot.runtime.backends import RunOptions, load_backend, load_engine
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.runtime.torch_backend import TorchBackend
@@ -79,7 +79,7 @@ def test_the_engine_inside_a_model_folder_is_used_while_it_fits(source: Path, ex
     (tmp_path / "m/another/config.json").write_text("{}")  # some other tool's
     shutil.copytree(exported, tmp_path / "m/openvino")
     assert isinstance(load_backend(read_folder(tmp_path / "m")), OpenVINOBackend)
-    assert isinstance(load_backend(read_folder(tmp_path / "m"), "cpu"), OpenVINOBackend)
+    assert isinstance(load_backend(read_folder(tmp_path / "m"), RunOptions("cpu")), OpenVINOBackend)
     save_network(tmp_path / "m", SSD(SMALL, seed=9), card="")  # trained on; the engine stays behind
     assert (tmp_path / "m/openvino").is_dir()
     assert isinstance(load_backend(read_folder(tmp_path / "m")), TorchBackend)

@@ -149,8 +149,8 @@ def test_rows_with_other_variances_are_not_left_behind(
 def test_what_is_asked_for_is_one_thing(source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["export", str(source), "--out", str(tmp_path / "out")]
     for arguments, message in (
-        (["--outputs", "row"], "unknown outputs 'row'; did you mean rows"),
-        (["--raw", "--outputs", "rows"], "--raw is --outputs raw, which --outputs rows contradicts"),
+        (["--outputs", "row"], "rows"),
+        (["--raw", "--outputs", "rows"], "--raw"),
     ):
         assert run([*command, *arguments]) == 2
         error = capsys.readouterr().err

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from singleshot.cli.main import run as command_line
@@ -46,6 +47,8 @@ def test_the_example_is_trained_loaded_with_its_code_and_exported(tiny: Path, da
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     detections = Detector.load(tiny / "run/best", backbone="tiny:tiny")(image)
     assert command_line(["evaluate", str(data), "--model", "run/best", "--backbone", "tiny:tiny"]) == 0
+    Image.fromarray(image).save("image.png")
+    assert command_line(["detect", "image.png", "--model", "run/best", "--backbone", "tiny:tiny"]) == 0
     assert command_line(["export", "run/best", "--backbone", "tiny:tiny", "--out", "engine"]) == 0
     of_engine = Detector.load(tiny / "engine")(image)
     assert len(detections) == len(of_engine) > 0

@@ -19,6 +19,7 @@ def detect(
     device: str = "auto",
     precision: Literal["fp32", "bf16"] | None = None,
     compiled: Annotated[bool, Parameter(name="--compile", negative=())] = False,
+    backbone: str | None = None,
 ) -> int:
     """Find objects in images.
 
@@ -32,6 +33,7 @@ def detect(
         precision: run the model folder itself in torch, in `fp32` or `bf16`, also where an export lies in it; left out,
             an export has its own, and a model folder without one runs in fp32.
         compiled: run the model folder itself in torch, compiled first: a minute, then faster, most of all on CUDA.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
     """
     from rich.progress import Progress
 
@@ -47,6 +49,7 @@ def detect(
         device=device,
         precision=precision,
         compiled=compiled,
+        backbone=backbone,
     )
     stdout, stderr = results(), remarks()
     progress = Progress(console=stderr, disable=not stderr.is_terminal)

@@ -37,6 +37,7 @@ class DetectOptions:
         device: `auto`, `cpu`, or a name of torch's.
         precision: run the model folder itself in torch, in this precision; None: see `load_backend`.
         compiled: run the model folder itself in torch, compiled.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of one's own.
 
     Raises:
         RequestError: a score that is none.
@@ -50,6 +51,7 @@ class DetectOptions:
     device: str = "auto"
     precision: Literal["fp32", "bf16"] | None = None
     compiled: bool = False
+    backbone: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:
@@ -142,6 +144,7 @@ def detect_files(
             score=options.score,
             precision=options.precision,
             compiled=options.compiled,
+            backbone=options.backbone,
         )
     if detector.note:
         say(detector.note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,40 +22,52 @@ ENGINE_FILES = {"openvino": ("model.xml", "model.bin"), "onnx": ("model.onnx",)}
 FASTEST_FIRST = ("int8", "bf16", "fp32")
 
 
-def load_backend(
-    folder: ModelFolder,
-    device: str = "auto",
-    *,
-    precision: str | None = None,
-    compiled: bool = False,
-    backbone: OwnBackbone | None = None,
-) -> Backend:
-    """An exported model on its engine; a model folder on the engine inside it, else on torch.
+@dataclass(frozen=True)
+class RunOptions:
+    """How a model shall run.
 
-    Engines run on the CPU: any other device, a precision or `compiled` means torch.
-
-    Args:
-        folder: of a model or an export.
+    Attributes:
         device: `auto`, `cpu`, or a name of torch's.
         precision: of `torch_backend.PRECISIONS`; None: an export's own, else fp32.
         compiled: see `TorchBackend`.
         backbone: the code of a model whose backbone is the user's own.
+    """
+
+    device: str = "auto"
+    precision: str | None = None
+    compiled: bool = False
+    backbone: OwnBackbone | None = None
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the CPU will do."""
+        return self.device in {"auto", "cpu"}
+
+    @property
+    def need_torch(self) -> bool:
+        """Whether only torch can do this: engines run on the CPU, in the precision they were exported in."""
+        return not self.on_cpu or self.precision is not None or self.compiled
+
+
+def load_backend(folder: ModelFolder, options: RunOptions = RunOptions()) -> Backend:
+    """An exported model on its engine; a model folder on the engine inside it, else on torch.
 
     Raises:
-        RequestError: an exported model cannot run on that device or in another precision, or what it needs is not
-            installed.
+        RequestError: an exported model cannot run like this, or what it needs is not installed.
         ModelError, HashError: the folder is not whole; the message says why.
     """
     if folder.export is not None:
-        if device not in {"auto", "cpu"}:
-            raise RequestError(f"{folder.path} is exported for the processor; give the model it came from for {device}")
-        if precision is not None or compiled:
+        if not options.on_cpu:
+            raise RequestError(
+                f"{folder.path} is exported for the processor; give the model it came from for {options.device}"
+            )
+        if options.need_torch:
             raise RequestError(
                 f"{folder.path} is exported, its precision is settled; give the model it came from, or export it anew: "
                 "ssd export --precision"
             )
         return load_engine(folder)
-    engine = None if asks_for_torch(device, precision, compiled=compiled) else engine_inside(folder)
+    engine = None if options.need_torch else engine_inside(folder)
     if engine is not None:
         return load_engine(engine)
     try:
@@ -67,13 +80,9 @@ def load_backend(
         raise RequestError(
             f"{folder.path} needs torch, which is not installed: pip install 'singleshot[train]'"
         ) from error
-    network = load_network(folder, backbone=factory_of(backbone))
-    return TorchBackend(network, choose_device(device), precision=precision or "fp32", compiled=compiled)
-
-
-def asks_for_torch(device: str, precision: str | None, *, compiled: bool) -> bool:
-    """Whether only torch can do what was asked for."""
-    return device not in {"auto", "cpu"} or precision is not None or compiled
+    network = load_network(folder, backbone=factory_of(options.backbone))
+    device, precision = choose_device(options.device), options.precision or "fp32"
+    return TorchBackend(network, device, precision=precision, compiled=options.compiled)
 
 
 def load_engine(source: Path | ModelFolder, *, threads: int | None = None) -> OpenVINOBackend | OnnxBackend:

@@ -11,7 +11,7 @@ import PIL.Image
 
 from singleshot.errors import ImageError, RequestError
 from singleshot.preprocess import decode_image, image_pixels
-from singleshot.runtime.backends import OwnBackbone, asks_for_torch, engine_inside, load_backend
+from singleshot.runtime.backends import OwnBackbone, RunOptions, engine_inside, load_backend
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.streaming import stream
@@ -75,9 +75,10 @@ class Detector:
             ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
-        backend = load_backend(folder, device, precision=precision, compiled=compiled, backbone=backbone)
+        options = RunOptions(device, precision, compiled, backbone)
+        backend = load_backend(folder, options)
         detector = cls(backend, name=str(model) if isinstance(model, str | Path) else folder.path.name, score=score)
-        if asks_for_torch(device, precision, compiled=compiled) and (engine := engine_inside(folder)) is not None:
+        if options.need_torch and (engine := engine_inside(folder)) is not None:
             assert engine.export is not None
             detector.note = (
                 f"{detector.name} runs in torch ({precision or 'fp32'}), as asked for; left to itself it would run on "
