@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 
-from singleshot.data.loader import BatchSampler, TrainingDataset, batches
-from singleshot.ssd.tensors import Batch
 from singleshot.train.optimizer import build_optimizer
-from singleshot.train.plan import Plan
+from singleshot.train.plan import Plan, step_batches
 from singleshot.train.settings import DEFAULT_EPOCHS
 from singleshot.train.step import TrainStep
 from singleshot.train.timer import SLOW_START, StepTimer, format_duration
@@ -73,7 +69,7 @@ def measure_cost(plan: Plan) -> Cost:
         images_a_validation=0 if plan.val_set is None else len(plan.val_set),
     )
     end = time.monotonic() + PATIENCE
-    with torch.random.fork_rng(), closing(_groups(plan)) as groups:
+    with torch.random.fork_rng(), closing(step_batches(plan, 0, SLOW_START + TIMED_STEPS)) as groups:
         for step, group in enumerate(timer.waiting(groups)):
             train_step(group, step=step)
             if step > SLOW_START and time.monotonic() > end:
@@ -86,13 +82,3 @@ def measure_cost(plan: Plan) -> Cost:
         steps=plan.steps,
         epochs=plan.settings.sources["epochs"].value,
     )
-
-
-def _groups(plan: Plan) -> Generator[list[Batch]]:
-    """The batches of the first steps, each in its parts."""
-    parts, count = plan.recipe.accumulate, SLOW_START + TIMED_STEPS
-    order = BatchSampler(len(plan.train_set), plan.recipe.batch_size // parts, plan.options.seed, 0, count * parts)
-    samples = TrainingDataset(plan.train_set, plan.augmentation, seed=plan.options.seed)
-    made = batches(samples, order, workers=plan.workers, pin=plan.device.type == "cuda")
-    for _ in range(count):
-        yield list(islice(made, parts))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import NoReturn
 
 import torch
 
-from singleshot.data import loader
-from singleshot.data.loader import BatchSampler, TrainingDataset
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, ImageLostError, WorkerLostError
 from singleshot.evaluate.protocols import Evaluation, evaluate
@@ -19,10 +17,10 @@ from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.ssd.tensors import Batch
-from singleshot.train import checkpoint, distributed
+from singleshot.train import checkpoint
 from singleshot.train.distributed import RankLostError, lost_rank_errors
 from singleshot.train.optimizer import learning_rate
-from singleshot.train.plan import Plan
+from singleshot.train.plan import Plan, step_batches
 from singleshot.train.results import keep_model, write_stopped_report
 from singleshot.train.run_log import RunLog
 from singleshot.train.signals import Signals, Stopped, catch_signals
@@ -86,7 +84,14 @@ class _Training:
         if self._is_over():
             return
         plan = self.plan
-        for batches in self._timer.waiting(_batches_by_step(plan, self.log, signals, self.state.step)):
+
+        def on_retry(line: str) -> None:
+            if signals.received is not None:  # the signal was sent to the loader's processes, too
+                raise WorkerLostError(line)
+            self.log.say(line)
+
+        steps = step_batches(plan, self.state.step, plan.steps, on_retry=on_retry)
+        for batches in self._timer.waiting(steps):
             self._one_step(batches)
             stop, over = plan.ranks.agree(signals.received is not None, self._is_over(), device=plan.device)
             if stop or self.state.step % plan.checkpoint_every == 0 or self._is_over():
@@ -179,42 +184,6 @@ class _Training:
             if self._validation is None and self.plan.val_set is not None:  # all steps were done before
                 self._validation = validate(self.plan, self.log, state.step, alive=alive)
             keep_model(self.plan, "last", state.step, self._validation)
-
-
-def _batches_by_step(plan: Plan, log: RunLog, signals: Signals, first_step: int) -> Iterator[list[Batch]]:
-    """The batches of each step that is left: `accumulate` of them."""
-    parts = plan.recipe.accumulate
-    sampler = BatchSampler(
-        len(plan.train_set),
-        plan.recipe.batch_size // parts,
-        plan.options.seed,
-        first_step * parts,
-        plan.steps * parts,
-        plan.shard,
-    )
-    samples = TrainingDataset(plan.train_set, plan.augmentation, seed=plan.options.seed)
-    plan.train_set = samples.annotations  # the same, in shared memory: not twice
-
-    def go_on_or_stop(line: str) -> None:
-        if signals.received is not None:  # it was sent to the loader's processes, too
-            raise WorkerLostError(line)
-        log.say(line)
-
-    alone = plan.ranks.world == 1
-    batches = loader.batches(
-        samples,
-        sampler,
-        workers=plan.workers,
-        pin=plan.device.type == "cuda",
-        patience=loader.PATIENCE if alone else distributed.PATIENCE / 2,  # before the other ranks give this one up
-        on_retry=go_on_or_stop,
-    )
-    group: list[Batch] = []
-    for batch in batches:
-        group.append(batch)
-        if len(group) == parts:
-            yield group
-            group = []
 
 
 def validate(plan: Plan, log: RunLog, step: int, *, alive: Callable[[], None] = lambda: None) -> Evaluation:

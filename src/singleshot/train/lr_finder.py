@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,11 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from singleshot.data.loader import BatchSampler, TrainingDataset, batches
 from singleshot.errors import NonFiniteLossError, RequestError, WorkerLostError
 from singleshot.files import write_whole
 from singleshot.report.charts import smoothed
 from singleshot.report.page import RateSearch
-from singleshot.ssd.tensors import Batch
-from singleshot.train.plan import Plan
+from singleshot.train.plan import Plan, step_batches
 from singleshot.train.signals import Stopped, catch_signals
 from singleshot.train.step import TrainStep
 
@@ -109,21 +106,12 @@ def _losses(plan: Plan, rates: np.ndarray, console: Console) -> Generator[float]
     """The loss before each step; NaN where it is not finite."""
     model = plan.model.to(memory_format=torch.channels_last).train()
     train_step = TrainStep(model, plan.optimizer, plan.recipe, autocast=plan.autocast, loss=plan.loss)
-    loaded = _batches(plan)
     tried = track(rates.tolist(), "trying rates", console=console, transient=True, disable=not console.is_terminal)
-    for step, rate in enumerate(tried):
+    for step, (rate, batches) in enumerate(zip(tried, step_batches(plan, 0, len(rates)), strict=True)):
         if step and step % LINE_EVERY == 0 and not console.is_terminal:
             console.print(f"{step} of {len(rates)} rates tried")
         plan.optimizer.learning_rate = rate
         try:
-            yield train_step(list(islice(loaded, plan.recipe.accumulate)), step=step).loss
+            yield train_step(batches, step=step).loss
         except NonFiniteLossError:
             yield math.nan
-
-
-def _batches(plan: Plan) -> Iterator[Batch]:
-    parts = plan.recipe.accumulate
-    size = plan.recipe.batch_size // parts
-    sampler = BatchSampler(len(plan.train_set), size, plan.options.seed, 0, STEPS * parts)
-    samples = TrainingDataset(plan.train_set, plan.augmentation, seed=plan.options.seed)
-    return batches(samples, sampler, workers=plan.workers, pin=plan.device.type == "cuda")

@@ -1,4 +1,4 @@
-"""Solvers, the rate of each parameter, and the learning rate over time."""
+"""Optimizers, the parameter groups with their learning rates, and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import nn
 from singleshot.train.recipe import Recipe
 
 ROUNDING = 1e-6
-"""Of an update: two thirds of a number of updates may come out a little above the whole number that they are."""
+"""Of a step: 2/3 of the number of steps, in floating point, may lie slightly above the whole number it stands for."""
 
 
 class CaffeSGD(torch.optim.Optimizer):
@@ -24,8 +24,8 @@ class CaffeSGD(torch.optim.Optimizer):
 
     Args:
         groups: parameter groups with `params`, `rate_factor` (multiplies the learning rate) and `weight_decay`.
-        learning_rate: base rate; set `learning_rate` on the object before a step to follow a schedule.
-        momentum: fraction of the velocity that is kept.
+        learning_rate: base learning rate; set the attribute before a step to follow a schedule.
+        momentum: fraction of the velocity kept at a step.
     """
 
     def __init__(self, groups: Sequence[dict[str, Any]], *, learning_rate: float, momentum: float = 0.9) -> None:
@@ -35,7 +35,7 @@ class CaffeSGD(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of all parameters that have a gradient."""
+        """One step of all parameters that have a gradient."""
         if closure is not None:
             raise TypeError("CaffeSGD takes no closure")
         for group in self.param_groups:
@@ -59,15 +59,15 @@ class CaffeSGD(torch.optim.Optimizer):
 
 
 class AdamW(torch.optim.AdamW):
-    """torch's AdamW (Loshchilov and Hutter 2019), its rates set as `CaffeSGD`'s are.
+    """torch's AdamW (Loshchilov and Hutter 2019) with `CaffeSGD`'s interface for the learning rates.
 
-    The length of a step does not depend on that of the gradient, which differs a hundredfold between a base with its
-    batch normalisation folded in and the layers after it.
+    Its step size does not depend on the gradient's norm, which differs a hundredfold between a backbone with batch
+    normalisation folded in and the layers after it.
 
     Args:
-        groups: as `CaffeSGD`'s; the decay of each is multiplied by its rate.
-        learning_rate: base rate; set `learning_rate` before a step to follow a schedule.
-        betas: fractions of the running means of gradient and squared gradient that are kept.
+        groups: as for `CaffeSGD`; each group's weight decay is multiplied by its learning rate.
+        learning_rate: base learning rate; set `learning_rate` before a step to follow a schedule.
+        betas: decay of the running means of gradient and squared gradient.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class AdamW(torch.optim.AdamW):
         self.learning_rate = learning_rate
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of all parameters that have a gradient."""
+        """One step of all parameters that have a gradient."""
         for group in self.param_groups:
             group["lr"] = self.learning_rate * group["rate_factor"]
         super().step(closure)
@@ -95,10 +95,11 @@ def build_optimizer(model: nn.Module, recipe: Recipe, backbone: nn.Module | None
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | None = None) -> list[dict[str, Any]]:
-    """Parameters by rate and decay: biases have `bias_lr_factor` and no decay; the L2 norm's scale is decayed (Caffe).
+    """Parameters grouped by learning-rate factor and weight decay.
 
-    Normalisation by batches, layers or groups is not decayed: it would only change the rate of the weights before it.
-    Parameters of `backbone` learn at `backbone_lr_factor` times the rate.
+    Biases have `bias_lr_factor` and no decay. Normalisation layers are not decayed: it would only change the learning
+    rate of the weights before them; the scale of the L2 normalisation is (Caffe). Parameters of `backbone` have
+    `backbone_lr_factor` on top.
     """
     of_backbone = {id(p) for p in backbone.parameters()} if backbone is not None else set()
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -108,36 +109,38 @@ def parameter_groups(model: nn.Module, recipe: Recipe, backbone: nn.Module | Non
                 continue
             norm = isinstance(module, nn.BatchNorm2d | nn.LayerNorm | nn.GroupNorm)
             bias = name == "bias" and not norm
-            rate = recipe.bias_lr_factor if bias else 1.0
-            decay = 0.0 if bias or norm else recipe.weight_decay
-            factor = rate * (recipe.backbone_lr_factor if id(parameter) in of_backbone else 1.0)
-            groups.setdefault((factor, decay), []).append(parameter)
-    return [{"params": found, "rate_factor": rate, "weight_decay": decay} for (rate, decay), found in groups.items()]
+            factor = recipe.bias_lr_factor if bias else 1.0
+            factor *= recipe.backbone_lr_factor if id(parameter) in of_backbone else 1.0
+            groups.setdefault((factor, 0.0 if bias or norm else recipe.weight_decay), []).append(parameter)
+    return [
+        {"params": parameters, "rate_factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
 
 
-def clip_gradients(model: nn.Module, backbone: nn.Module, longest: float) -> bool:
-    """Shorten the gradient of the base, and that of the other layers, each by itself, to at most `longest` (0: leave).
+def clip_gradients(model: nn.Module, backbone: nn.Module, max_norm: float) -> bool:
+    """Clip the gradient norm of the backbone and that of all other layers, each to `max_norm`; 0 does not clip.
 
-    Together, a pretrained base with its batch normalisation folded in, whose gradient is many times as long as that of
-    the new layers, would slow these down.
+    They are clipped apart because a pretrained backbone with batch normalisation folded in has a gradient many times
+    as long as that of the new layers, which a common norm would slow down.
 
-    Returns whether both are finite; where not, they must not be used.
+    Returns whether both norms are finite; if not, the gradients must not be used.
     """
-    base = list(backbone.parameters())
-    of_base = {id(parameter) for parameter in base}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in of_base]
-    if longest:
-        norms = [nn.utils.clip_grad_norm_(part, longest) for part in (base, others)]
+    of_backbone = {id(parameter) for parameter in backbone.parameters()}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in of_backbone]
+    parts = (list(backbone.parameters()), others)
+    if max_norm:
+        norms = [nn.utils.clip_grad_norm_(part, max_norm) for part in parts]
     else:
-        norms = [nn.utils.get_total_norm([p.grad for p in part if p.grad is not None]) for part in (base, others)]
+        norms = [nn.utils.get_total_norm([p.grad for p in part if p.grad is not None]) for part in parts]
     return bool(torch.stack(norms).isfinite().all())
 
 
 def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
-    """The rate of update `step` (from 0) of a run of `steps` updates.
+    """The learning rate of step `step` (from 0) of a run of `steps` steps, after a linear warm-up of `warmup_steps`.
 
     `step` schedule: the base rate, divided by 10 at each of `recipe.lr_milestones`, fractions of the run. `cosine`:
-    half a cosine to 0. Both begin with a linear warm-up over `warmup_steps`.
+    half a cosine from the base rate to 0.
     """
     rate = recipe.learning_rate
     if step < recipe.warmup_steps:

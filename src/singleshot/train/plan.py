@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
-from singleshot.data.loader import Shard
+from singleshot.data import loader
+from singleshot.data.loader import BatchSampler, Shard, TrainingDataset
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.protocols import PROPOSALS
 from singleshot.models.own_backbone import BackboneFactory
@@ -20,10 +22,11 @@ from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
+from singleshot.ssd.tensors import Batch
 from singleshot.train.adapt_recipe import facts_of
 from singleshot.train.box_choice import choose_boxes
 from singleshot.train.checkpoint import newest_settings
-from singleshot.train.distributed import Ranks
+from singleshot.train.distributed import PATIENCE, Ranks
 from singleshot.train.ema import ModelEMA
 from singleshot.train.initial import backbone_of, base_spec, initial_network, source_of_weights
 from singleshot.train.optimizer import Optimizer, build_optimizer
@@ -168,6 +171,38 @@ class Plan:
             "seed": self.options.seed,
             "parts": self.shard.parts,
         }
+
+
+def step_batches(
+    plan: Plan, first_step: int, last_step: int, *, on_retry: Callable[[str], None] = lambda _line: None
+) -> Generator[list[Batch]]:
+    """The batches of each step of a run: its images in `accumulate` parts.
+
+    Args:
+        plan: its training set is moved into memory that the loader's processes share.
+        first_step: from 0.
+        last_step: not included.
+        on_retry: gets a line when lost loader processes are replaced.
+
+    Raises:
+        ImageError, WorkerLostError: see `loader.batches`.
+    """
+    parts, seed = plan.recipe.accumulate, plan.options.seed
+    size = plan.recipe.batch_size // parts
+    sampler = BatchSampler(len(plan.train_set), size, seed, first_step * parts, last_step * parts, plan.shard)
+    samples = TrainingDataset(plan.train_set, plan.augmentation, seed=seed)
+    plan.train_set = samples.annotations
+    alone = plan.ranks.world == 1
+    batches = loader.batches(
+        samples,
+        sampler,
+        workers=plan.workers,
+        pin=plan.device.type == "cuda",
+        patience=loader.PATIENCE if alone else PATIENCE / 2,  # before the other ranks give this one up
+        on_retry=on_retry,
+    )
+    while group := list(islice(batches, parts)):
+        yield group
 
 
 def prepare(

@@ -9,21 +9,21 @@ from typing import TypeVar
 
 Group = TypeVar("Group")
 
-RECENT = 100  # updates that the speed is taken from
-SLOW_START = 3  # updates that find their memory and start the loader's processes
-FORWARD_SHARE = 1 / 3  # of an update's time, until a validation was timed
-MUCH_WAITING = 0.15  # of the time; from here on the images limit the speed
+RECENT = 100  # steps that the speed is taken from
+SLOW_START = 3  # first steps, not timed: they allocate memory and start the loader's processes
+FORWARD_SHARE = 1 / 3  # of a training step: what an image takes in a validation, until one was timed
+MUCH_WAITING = 0.15  # fraction of the time; above it, preparing images limits the speed
 
 
 class StepTimer:
-    """Told how long updates and validations took, it says how long the rest will take.
+    """Times steps and validations; estimates the time left, and what limits the speed.
 
     Args:
-        steps: updates of the whole run.
-        validations_after: how many validations follow an update.
-        images_a_step: of an update.
-        images_a_validation: 0 without validation.
-        now: seconds; tests have their own.
+        steps: of the whole run.
+        validations_after: how many validations are left after a step.
+        images_a_step: images of a step.
+        images_a_validation: images of a validation; 0 without one.
+        now: clock in seconds; tests pass their own.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class StepTimer:
         self._waited = self._worked = self._pause = 0.0
 
     def waiting(self, groups: Iterable[Group]) -> Iterator[Group]:
-        """The same groups; what each keeps the run waiting for, and what is done with it, is timed."""
+        """The same groups; times how long each was waited for and how long the step on it took."""
         iterator = iter(groups)
         while True:
             asked = self._now()
@@ -64,7 +64,7 @@ class StepTimer:
                 self._recent.append(got - asked + worked)
 
     def validated(self, seconds: float) -> None:
-        """A validation, with all that was written after it, took so long; it is no part of the update before it."""
+        """Note the time of a validation, which is no part of the step before it."""
         self._validation = seconds
         self._pause += seconds
 
@@ -74,7 +74,7 @@ class StepTimer:
         return sum(self._recent) / len(self._recent)
 
     def seconds_left(self, done: int) -> float | None:
-        """After so many updates; None as long as nothing was timed."""
+        """Seconds left after `done` steps; None as long as nothing was timed."""
         if not self._recent:
             return None
         step = self.seconds_per_step
@@ -86,19 +86,16 @@ class StepTimer:
 
     def bottleneck(self, *, workers: int, cores: int) -> str:
         """What limits the speed, and what would help."""
-        share = self._waited / max(self._waited + self._worked, 1e-9)
-        if share < MUCH_WAITING:
-            return f"computing limits the speed: {share:.0%} of the time went to waiting for images"
-        more = (
-            f"try more --workers (now {workers}; {cores} cores)"
-            if workers < cores
-            else "the disk or the cores are full"
-        )
-        return f"preparing images limits the speed: {share:.0%} of the time went to waiting for them; {more}"
+        waiting = self._waited / max(self._waited + self._worked, 1e-9)
+        if waiting < MUCH_WAITING:
+            return f"computing limits the speed: {waiting:.0%} of the time went to waiting for images"
+        more_workers = f"try more --workers (now {workers}; {cores} cores)"
+        advice = more_workers if workers < cores else "the disk or the cores are full"
+        return f"preparing images limits the speed: {waiting:.0%} of the time went to waiting for them; {advice}"
 
 
 def format_duration(seconds: float) -> str:
-    """A time as people say it.
+    """A duration in words.
 
     >>> format_duration(50), format_duration(150), format_duration(5400)
     ('1 min', '3 min', '1 h 30 min')
