@@ -17,11 +17,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evaluation_examples import annotations, detections, random_set
+from singleshot.draw import Mark
 from singleshot.errors import ImageError, MachineError, RequestError
+from singleshot.evaluate.diagnosis.diagnosis import diagnose
 from singleshot.evaluate.protocols import evaluate
 from singleshot.report import charts
 from singleshot.report.charts import Axis, Series, curve_chart, line_chart, parts_chart, smoothed, stacked_chart
-from singleshot.report.images import LONGEST_SIDE
+from singleshot.report.diagnosis import EXAMPLE_SIDE
+from singleshot.report.diagnosis import render as render_diagnosis
+from singleshot.report.images import LONGEST_SIDE, marked
 from singleshot.report.page import RateSearch, ReportContent, flat, rate_chart, render, training_charts, write_report
 
 
@@ -426,3 +430,31 @@ def test_a_showcase_is_shrunk_to_the_page():
     (image,) = embedded(page).values()
     assert image.shape[:2] == (LONGEST_SIDE // 2, LONGEST_SIDE)
     assert abs(image[10, 10].astype(int) - (10, 200, 30)).max() < 8
+
+
+def test_an_error_is_cut_out_of_its_own_image_and_marked_where_it_lies():
+    ground_truth = annotations([[(100, 100, 300, 400, 0)], [(100, 100, 300, 400, 0)], [(100, 100, 300, 400, 0)]])
+    error = (600, 200, 700, 250, 0, 0.9)  # on nothing, in the brighter half of image 1
+    found = [detections([(100, 100, 300, 400, 0, 0.5)]), detections([error]), detections([])]
+    page = render_diagnosis("x", diagnose(ground_truth, found), found, open_image=coloured)
+    (name,) = [name for name in embedded(page) if name.startswith("cat 90%")]
+    assert name == "cat 90%, images/001.jpg"
+    image = embedded(page)[name].astype(int)
+    zoom = EXAMPLE_SIDE / 220  # the box with six tenths of its sides around it
+    assert image.shape[1] == EXAMPLE_SIDE
+    assert abs(image[-3, -3] - coloured(Path("001.jpg"))[0, 900]).max() < 12
+    middle = image[image.shape[0] // 2]
+    red = np.flatnonzero(middle[:, 0] > middle[:, 2])  # the image itself is more blue
+    assert abs(red[0] - 60 * zoom) <= 3
+    assert abs(red[-1] - 160 * zoom) <= 3
+
+
+def test_the_grid_and_default_boxes_lie_on_the_shrunk_image():
+    box = Mark((250, 125, 750, 375), (0, 255, 0))
+    image = marked(np.full((500, 1000, 3), 128, np.uint8), [box], grid_hw=(2, 4))
+    assert image.shape[:2] == (LONGEST_SIDE // 2, LONGEST_SIDE)
+    green = np.flatnonzero(image[140, :, 1] > 230)
+    assert abs(green[0] - 160) <= 2
+    assert abs(green[-1] - 480) <= 2
+    lines = np.flatnonzero(image[20, :, 0] > 180)
+    assert lines.tolist() == [160, 320, 480]

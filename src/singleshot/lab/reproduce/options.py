@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from singleshot.errors import RequestError
 
-MANY = Parameter(consume_multiple=True, negative=())
+MANY = Parameter(consume_multiple=True, negative=(), show_default=False)
 
 
 @dataclass(frozen=True)
