@@ -141,6 +141,14 @@ def test_each_value_knows_where_it_comes_from() -> None:
     assert {name: settings.sources[name].value for name in flat_values(MODERN)} == flat_values(settings.recipe)
 
 
+def test_what_no_recipe_has_is_kept_with_its_origin_too() -> None:
+    settings = resolve(MODERN, TrainOptions(seed=3, val_split="none"), FACTS)
+    assert settings.table()["seed"] == "3, yours (--seed)"
+    assert settings.table()["val_split"] == "none, yours (--val-split)"
+    assert settings.sources["boxes"] == Setting("auto", "default", "", "auto")
+    assert not {"out", "resume", "overrides", "warmup"} & settings.sources.keys()
+
+
 def test_what_differs_from_the_recipe_is_told_with_its_origin() -> None:
     settings = resolve(MODERN, TrainOptions(iterations=1000, overrides=("negative_ratio=5", "momentum=0.9")), FACTS)
     told = settings.changes()

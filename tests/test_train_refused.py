@@ -92,13 +92,13 @@ def test_results_of_another_run_are_not_replaced(data: Path, tmp_path: Path) -> 
     (tmp_path / "best").mkdir()
     (tmp_path / "best" / "thesis.txt").write_text("years")
     for resume in (False, True):
-        with pytest.raises(RequestError, match="holds best of another run"):
+        with pytest.raises(RequestError, match="best"):
             train_command([str(data)], replace(OPTIONS, out=tmp_path, resume=resume))
     assert (tmp_path / "best" / "thesis.txt").read_text() == "years"
 
 
 def test_a_folder_that_another_process_trains_in_is_refused(data: Path, tmp_path: Path) -> None:
-    with FileLock(tmp_path / ".lock"), pytest.raises(RequestError, match="another training writes to"):
+    with FileLock(tmp_path / ".lock"), pytest.raises(RequestError, match="--out"):
         train_command([str(data)], replace(OPTIONS, out=tmp_path))
 
 
@@ -152,5 +152,5 @@ def test_figures_of_another_tool_are_not_replaced(data: Path, tmp_path: Path) ->
 
 def test_one_image_at_a_time_is_refused_where_nothing_could_be_normalised(data: Path, tmp_path: Path) -> None:
     for settings in ({"batch_size": 1}, {"batch_size": 4, "accumulate": 4}):
-        with pytest.raises(RequestError, match="two images at a time"):
+        with pytest.raises(RequestError, match="--batch-size"):
             prepare([str(data)], replace(OPTIONS, out=tmp_path / "run", **settings))

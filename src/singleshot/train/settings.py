@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 from singleshot.augment.settings import BatchSampler
@@ -37,6 +37,11 @@ FLAGS = {
     "grad_clip_norm": "--grad-clip-norm",
 }
 """Options that set a value of the recipe, which has the same name but for the warm-up."""
+
+ELSEWHERE = {
+    "epochs", "iterations", "validate_every", "checkpoint_every", "recipe", "overrides", "out", "resume", "find_rate",
+}  # fmt: skip
+"""Options that are no settings, or that other settings follow."""
 
 Origin: TypeAlias = Literal["default", "recipe", "data", "user"]
 
@@ -138,7 +143,7 @@ def resolve(recipe: Recipe, options: TrainOptions, facts: DataFacts) -> Settings
         steps=steps,
         validate_every=often["validate_every"].value,
         checkpoint_every=often["checkpoint_every"].value,
-        sources=length | sources | often,
+        sources=length | sources | often | _of_options(options),
     )
 
 
@@ -300,6 +305,18 @@ def _intervals(options: TrainOptions, steps_an_epoch: float, steps: int) -> dict
             max(FEWEST_STEPS_BETWEEN_CHECKPOINTS, steps_an_epoch), options.checkpoint_every, "--checkpoint-every"
         ),
     }
+
+
+def _of_options(options: TrainOptions) -> dict[str, Setting]:
+    """What the recipe does not have: split, seed, boxes, precision ... as the user gave them or by default."""
+    settings = {}
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if field.name not in ELSEWHERE and field.name not in FLAGS:
+            flag = f"--{field.name.replace('_', '-')}"
+            given = value != field.default
+            settings[field.name] = _unchanged(value, "user", flag) if given else _unchanged(value)
+    return settings
 
 
 def _unchanged(value: Any, origin: Origin = "default", reason: str = "") -> Setting:
