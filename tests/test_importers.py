@@ -15,10 +15,11 @@ from torchvision.models.vgg import make_layers
 
 from golden import SHARED, needs_shared
 from singleshot.commands.import_weights import import_files
+from singleshot.decode import decode_image
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import STAGES
-from singleshot.preprocess import decode_image, to_network_input
+from singleshot.preprocess import to_network_input
 from singleshot.spec import Compatibility
 from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 from singleshot.weights.importers import tensorflow

@@ -354,7 +354,7 @@ def test_a_trained_folder_and_timms_weights_are_starts(tmp_path: Path, capsys: p
     ("name", "said"),
     [
         ("timm:resnt18", "did you mean resnet18"),
-        ("resnet18", "is timm:NAME, got 'resnet18'"),
+        ("resnet18", "'resnet18'"),
         ("timm:hf-hub:x", "a-z, 0-9"),
     ],
 )

@@ -1,6 +1,6 @@
-"""The arithmetic of boxes that everybody shares, for numpy arrays and torch tensors alike.
+"""The arithmetic of boxes, for numpy arrays and torch tensors.
 
-Boxes are float arrays (..., 4). The format is part of every name: `xyxy` is left, top, right, bottom; `cxcywh` is
+Boxes are float arrays (..., 4). Every name says the format: `xyxy` is left, top, right, bottom; `cxcywh` is
 centre and size. Units (pixels or fractions of the image) are the caller's; both boxes of a pair must share them.
 """
 
@@ -46,7 +46,7 @@ def area(boxes_xyxy: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
 
 
 def intersection(first_xyxy: Float[Array, "*n 4"], second_xyxy: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
-    """Area common to the boxes of each pair; the leading axes broadcast."""
+    """Area of the intersection of each pair; the leading axes broadcast."""
     left = first_xyxy[..., 0].clip(min=second_xyxy[..., 0])
     top = first_xyxy[..., 1].clip(min=second_xyxy[..., 1])
     right = first_xyxy[..., 2].clip(max=second_xyxy[..., 2])
@@ -55,9 +55,9 @@ def intersection(first_xyxy: Float[Array, "*n 4"], second_xyxy: Float[Array, "*n
 
 
 def iou(first_xyxy: Float[Array, "*n 4"], second_xyxy: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
-    """Intersection over union of each pair, in [0, 1]; the leading axes broadcast; 0 where nothing is common.
+    """Intersection over union of each pair, in [0, 1]; the leading axes broadcast.
 
-    Caffe bbox_util.cpp, JaccardOverlap: boxes that only touch, have no area or are inverted overlap nothing.
+    Caffe bbox_util.cpp, JaccardOverlap: 0 for boxes that only touch, have no area or are inverted.
     """
     common = intersection(first_xyxy, second_xyxy)
     union = area(first_xyxy) + area(second_xyxy) - common
@@ -65,12 +65,12 @@ def iou(first_xyxy: Float[Array, "*n 4"], second_xyxy: Float[Array, "*n 4"]) -> 
 
 
 def pairwise_iou(rows_xyxy: Float[Array, "n 4"], columns_xyxy: Float[Array, "m 4"]) -> Float[Array, "n m"]:
-    """IoU of every box of the one list with every box of the other."""
+    """IoU of every box of the first list with every box of the second."""
     return iou(rows_xyxy[..., :, None, :], columns_xyxy[..., None, :, :])
 
 
 def clip_boxes(boxes_xyxy: Float[Array, "*n 4"], *, width: float, height: float) -> Float[Array, "*n 4"]:
-    """Boxes cut to the image [0, width] x [0, height]; use width = height = 1 for fractions."""
+    """Boxes clipped to the image [0, width] x [0, height]; use width = height = 1 for fractions."""
     parts = [boxes_xyxy[..., i].clip(min=0, max=width if i % 2 == 0 else height) for i in range(4)]
     return namespace(boxes_xyxy).stack(parts, axis=-1)  # type: ignore[no-any-return]
 

@@ -1,7 +1,6 @@
-"""From a decoded image to the network's input: resize, subtract the mean, order the channels. Decoding: `decode.py`.
+"""From a decoded image to the network's input: resize, subtract the mean, order the channels.
 
-Training (after augmentation), detection, evaluation and export all go through `normalise`; `to_network_input` is
-Caffe's test transform (DataTransformer with `resize_mode: WARP` and `interp_mode: LINEAR`).
+`to_network_input` is Caffe's test transform (DataTransformer with `resize_mode: WARP` and `interp_mode: LINEAR`).
 """
 
 from __future__ import annotations
@@ -9,11 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from singleshot.decode import decode_image, image_pixels, image_size
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import Preprocess
-
-__all__ = ["decode_image", "image_pixels", "image_size", "normalise", "to_network_input"]
 
 
 def to_network_input(
@@ -31,7 +27,7 @@ def normalise(image: UInt8[np.ndarray, "H W 3"], preprocess: Preprocess) -> Floa
     mean, std = np.array([preprocess.mean_rgb, preprocess.std_rgb], np.float32)
     planes = np.empty((3, *image.shape[:2]), np.float32)
     order = (0, 1, 2) if preprocess.channel_order == "rgb" else (2, 1, 0)
-    # Plane by plane: five times as fast as one expression over the interleaved image.
+    # Plane by plane: five times as fast as one expression for the interleaved image.
     channels = cv2.split(image)
     for plane, channel in zip(planes, order, strict=True):
         np.subtract(channels[channel], mean[channel], out=plane, dtype=np.float32)

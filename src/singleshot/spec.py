@@ -327,18 +327,7 @@ class ModelSpec:
         """
         if not name.startswith((TIMM, OWN)):
             raise RequestError(f"a backbone to replace {self.backbone} is {TIMM}NAME or your own, got {name!r}")
-        extras, places = self.extras, {f"stride{stride}": f"stride{stride}" for stride in (4, 8, 16, 32)}
-        if not self.backbone.startswith((TIMM, OWN)):
-            places = {tap: f"stride{stride}" for tap, stride in TAP_STRIDES.get(self.backbone, {}).items()}
-        if self.backbone == "vgg16" and extras:
-            places[f"{extras[0].name}_2"] = "stride32"
-            extras = extras[1:]
-        kept = {f"{block.name}_2" for block in extras}
-        for tap in self.sources:
-            if tap not in places and tap not in kept:
-                raise RequestError(
-                    f"no backbone of timm can replace {self.backbone} in {self.name}: no map replaces {tap}"
-                )
+        places, extras = self._places_by_stride()
         fusion = self.fusion
         if fusion is not None:
             fine, coarse = (places.get(tap, tap) for tap in (fusion.fine, fusion.coarse))
@@ -360,6 +349,26 @@ class ModelSpec:
                 full_heads=tuple(places.get(tap, tap) for tap in self.compatibility.full_heads),
             ),
         )
+
+    def _places_by_stride(self) -> tuple[dict[str, str], tuple[ExtraBlock, ...]]:
+        """The map of another backbone that replaces each of ours, by stride, and the extra blocks that stay.
+
+        Raises:
+            RequestError: a source map that none replaces.
+        """
+        extras, places = self.extras, {f"stride{stride}": f"stride{stride}" for stride in (4, 8, 16, 32)}
+        if not self.backbone.startswith((TIMM, OWN)):
+            places = {tap: f"stride{stride}" for tap, stride in TAP_STRIDES.get(self.backbone, {}).items()}
+        if self.backbone == "vgg16" and extras:
+            places[f"{extras[0].name}_2"] = "stride32"
+            extras = extras[1:]
+        kept = {f"{block.name}_2" for block in extras}
+        for tap in self.sources:
+            if tap not in places and tap not in kept:
+                raise RequestError(
+                    f"no backbone of timm can replace {self.backbone} in {self.name}: no map replaces {tap}"
+                )
+        return places, extras
 
     def with_maps(self, sources: tuple[str, ...], maps: tuple[MapBoxes, ...]) -> ModelSpec:
         """The same detector with these source maps and their boxes; extra blocks that none of them needs are dropped.

@@ -1,7 +1,7 @@
 """Crop: the batch samplers (Caffe sampler.cpp) and the cut itself (data_transformer.cpp, CropImage).
 
 Section 2.2 of the paper, "Data augmentation": the whole image, or a patch whose IoU with an object is at least 0.1 to
-0.9, or any patch. All samplers try, then one of those that succeeded is picked: one that often fails is seldom seen.
+0.9, or any patch. Every sampler tries; then one patch is picked among those of the samplers that succeeded.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class Window:
 
 
 def window_of_patch(patch_xyxy: Float32[np.ndarray, " 4"], size_hw: tuple[int, int]) -> Window:
-    """The pixels of a patch: clipped to the image, offset and size cut to int (CropImage), at least one pixel.
+    """The pixels of a patch: clipped to the image, offset and size truncated (CropImage), at least one pixel.
 
-    Caffe would fail on a patch of less than a pixel; an image of one pixel has no other.
+    Caffe fails on a patch of less than a pixel, which is all that an image of one pixel has.
     """
     height, width = size_hw
     left, top, right, bottom = clip_boxes(patch_xyxy, width=1, height=1) * np.array(
@@ -56,7 +56,7 @@ def window_of_patch(patch_xyxy: Float32[np.ndarray, " 4"], size_hw: tuple[int, i
 def draw_patch(
     samplers: tuple[BatchSampler, ...], boxes_xyxy: Float32[np.ndarray, "R 4"], generator: np.random.Generator
 ) -> Float32[np.ndarray, " 4"] | None:
-    """One of the patches of the samplers that succeeded, each as likely; None where none did."""
+    """A patch of one of the samplers that succeeded, all equally likely; None where none did."""
     patches = successful_patches(samplers, boxes_xyxy, generator)[1]
     return patches[generator.integers(len(patches))] if len(patches) else None
 
@@ -64,25 +64,25 @@ def draw_patch(
 def successful_patches(
     samplers: tuple[BatchSampler, ...], boxes_xyxy: Float32[np.ndarray, "R 4"], generator: np.random.Generator
 ) -> tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n 4"]]:
-    """Which samplers found a patch, and each one's first (GenerateBatchSamples).
+    """The samplers that found a patch, and the first patch of each (GenerateBatchSamples).
 
-    A constraint is met when any one object meets it; without objects only samplers without constraint succeed.
+    A constraint is met when any object meets it; without objects only samplers without a constraint succeed.
     """
     if not samplers:
         return np.zeros(0, np.int64), np.zeros((0, 4), np.float32)
     trials = trials_of(samplers)
     patches = draw_boxes(trials, generator)
-    overlaps = pairwise_iou(patches, boxes_xyxy)
-    meets = (overlaps >= trials.min_iou[:, None]) & (overlaps <= trials.max_iou[:, None])
+    ious = pairwise_iou(patches, boxes_xyxy)
+    meets = (ious >= trials.min_iou[:, None]) & (ious <= trials.max_iou[:, None])
     accepted = np.flatnonzero(trials.free | meets.any(axis=1))
-    of_sampler = trials.sampler[accepted]
-    first = np.flatnonzero(np.diff(of_sampler, prepend=-1))
-    return of_sampler[first], patches[accepted[first]]
+    sampler = trials.sampler[accepted]
+    first = np.flatnonzero(np.diff(sampler, prepend=-1))
+    return sampler[first], patches[accepted[first]]
 
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """All trials of all samplers, a row each, so that they are made at once; see `BatchSampler` for the columns."""
+    """All trials of all samplers, a row each, so that they are drawn at once; see `BatchSampler` for the columns."""
 
     sampler: Int64[np.ndarray, " n"]
     min_scale: Float64[np.ndarray, " n"]
@@ -97,9 +97,9 @@ class Trials:
 def draw_boxes(trials: Trials, generator: np.random.Generator) -> Float32[np.ndarray, "n 4"]:
     """A random patch a trial, in fractions of the image (SampleBBox).
 
-    Scale s and aspect ratio a are uniform, then a is cut to [s^2, 1 / s^2], so that the patch fits: w = s sqrt(a),
-    h = s / sqrt(a); then the place. The cut makes patches of full width or height frequent; redrawing would not. Both
-    sides are limited to 1: unpatched Caffe aborts on 1 + 1e-7.
+    Scale s and aspect ratio a are uniform, then a is clipped to [s^2, 1 / s^2], so that the patch fits: w = s sqrt(a),
+    h = s / sqrt(a); then the place. The clipping makes patches of full width or height frequent; drawing again would
+    not. Both sides are limited to 1: unpatched Caffe aborts on 1 + 1e-7.
     """
     draws = generator.random((4, len(trials.sampler)))
     scale = trials.min_scale + draws[0] * (trials.max_scale - trials.min_scale)
@@ -112,7 +112,7 @@ def draw_boxes(trials: Trials, generator: np.random.Generator) -> Float32[np.nda
 
 @lru_cache(maxsize=8)
 def trials_of(samplers: tuple[BatchSampler, ...]) -> Trials:
-    """The samplers' numbers, repeated for each trial; made once for each set of samplers."""
+    """The samplers' numbers, repeated for each trial; computed once for each set of samplers."""
     repeats = [sampler.trials for sampler in samplers]
 
     def column(values: list[float], kind: type = np.float64) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Expand: the image somewhere on a larger canvas of the mean colour (Caffe data_transformer.cpp, ExpandImage).
 
 This is the zoom-out that makes small objects (the paper's section 3.6, "*" in its table 6). The canvas has up to 16
-times the image's area, so `cut` builds only the part of it that the crop leaves over.
+times the image's area, so `cut` builds only the part of it that is in the crop.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Canvas:
 
     @property
     def frames(self) -> tuple[Float32[np.ndarray, " 4"], ...]:
-        """The canvas as a frame that ground-truth boxes are seen from; none where the image was not expanded."""
+        """The canvas as a frame for ground-truth boxes; empty where the image was not expanded."""
         return () if self.size_hw == self.image_hw else (self.frame_xyxy,)
 
 
 def draw_canvas(image_hw: tuple[int, int], generator: np.random.Generator, settings: AugmentSettings) -> Canvas:
     """The image itself, or with `expand_probability` a canvas of 1 to `max_expand_ratio` times its sides."""
-    # Caffe does nothing for a greatest ratio within 1e-2 of 1.
+    # Caffe does not expand for a greatest ratio within 1e-2 of 1.
     if generator.random() >= settings.expand_probability or settings.max_expand_ratio - 1 < 1e-2:
         return Canvas(image_hw, image_hw)
     return place(image_hw, generator.uniform(1, settings.max_expand_ratio), generator)
@@ -77,7 +77,7 @@ def cut(
     mean_rgb: tuple[float, float, float],
     change: Callable[[UInt8[np.ndarray, "a b 3"]], UInt8[np.ndarray, "a b 3"]],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """The window of the canvas, without making the canvas.
+    """The window of the canvas, without building the canvas.
 
     Law: equal to `window.of(expand(change(image), canvas, mean_rgb))` where `change` works on single pixels; it is
     called with the visible part of the image only. (OpenCV's way back from HSV rounds the last pixels of a row, fewer
@@ -109,5 +109,5 @@ def _on_border(
 
 
 def _filled(size_hw: tuple[int, int], mean_rgb: tuple[float, float, float]) -> UInt8[np.ndarray, "h w 3"]:
-    """A patch of nothing but the mean colour."""
+    """A patch of the mean colour."""
     return _on_border(np.full((1, 1, 3), np.rint(mean_rgb), np.uint8), size_hw, (0, 0), mean_rgb)

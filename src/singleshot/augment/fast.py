@@ -1,6 +1,6 @@
-"""The same choices on fewer pixels: one resampling of what is seen, colours changed at the network's size.
+"""The same random choices on fewer pixels: one resampling, and colours changed at the network's input size.
 
-Against the exact pixels (`docs/deviations.md`): a JPEG from which less is wanted is decoded at a half, a
+Against the exact pixels (`docs/deviations.md`): a JPEG larger than needed is decoded at a half, a
 quarter or an eighth; the visible part is resized straight into its place on a canvas of the input size, a rounding of
 at most half a pixel; colours change after the resampling and not before; saturation and hue share one way to HSV and
 back; Lanczos becomes cubic.
@@ -18,11 +18,11 @@ from singleshot.augment.photometric import Step, apply_distortion, apply_in_hsv
 from singleshot.shapes import UInt8
 
 REDUCTIONS = (8, 4, 2)
-"""What a JPEG decoder can shrink by while it decodes."""
+"""Factors by which a JPEG decoder can shrink."""
 
 
 def reduction(window: Window, input_size_hw: tuple[int, int]) -> int:
-    """How much smaller the image may be decoded so that no pixel of the result is made up."""
+    """By what factor the image may be decoded smaller without enlarging it again."""
     spare = min(have / need for have, need in zip(window.size_hw, input_size_hw, strict=True))
     return next((factor for factor in REDUCTIONS if factor <= spare), 1)
 
@@ -36,7 +36,7 @@ def cut_resized(
     interpolation: str,
     input_size_hw: tuple[int, int],
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The window of the canvas at the input size; the image may have been decoded smaller than the canvas thinks."""
+    """The window of the canvas at the input size; the image may have been decoded smaller than `canvas.image_hw`."""
     source, target = [], []
     for axis, (first, last, offset) in enumerate(
         ((window.top, window.bottom, canvas.top), (window.left, window.right, canvas.left))

@@ -1,4 +1,4 @@
-"""Ground-truth boxes seen from a part of the image: Caffe bbox_util.cpp and im_transforms.cpp, in float32.
+"""Ground-truth boxes relative to a part of the image: Caffe bbox_util.cpp and im_transforms.cpp, in float32.
 
 A `frame` is a box, in fractions of the image, that becomes the new image: a crop inside it, or a canvas around it.
 """
@@ -18,9 +18,9 @@ from singleshot.types import Sample
 def project(
     boxes_xyxy: Float32[np.ndarray, "*n 4"], frame_xyxy: Float32[np.ndarray, "*n 4"]
 ) -> tuple[Float32[np.ndarray, "*n 4"], Bool[np.ndarray, "*n"]]:
-    """Boxes in fractions of the frame, clipped to it, and which of them are still boxes (ProjectBBox).
+    """Boxes in fractions of the frame, clipped to it, and which of them are left (ProjectBBox).
 
-    A box that only touches the frame, or has no area after clipping, is none.
+    A box that only touches the frame, or has no area after clipping, is not.
     """
     corners = boxes_xyxy.reshape(*boxes_xyxy.shape[:-1], 2, 2)
     origin, size = frame_xyxy[..., None, :2], frame_xyxy[..., None, 2:] - frame_xyxy[..., None, :2]

@@ -1,7 +1,7 @@
 """Distort: brightness, contrast, saturation and hue in 8-bit arithmetic (Caffe im_transforms.cpp, ApplyDistortImage).
 
-An image's distortion is drawn first and applied later: each step works on single pixels, so it may as well be applied
-to the part of the image that a crop leaves over. Images are RGB here and BGR in Caffe; the results are the same.
+An image's distortion is drawn first and applied later: each step works on single pixels, so it can be applied to the
+crop alone. Images are RGB here and BGR in Caffe; the results are the same.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ Step = tuple[str, float]  # which adjustment, and by how much
 def draw_distortion(generator: np.random.Generator, settings: AugmentSettings) -> tuple[Step, ...]:
     """Which adjustments, in which order, by how much.
 
-    Each has its own probability; contrast stands behind brightness or at the end, by a coin. Hue and saturation work in
-    HSV, where contrast does not commute with them, hence the two orders (section 2.2 of the paper cites Howard's).
+    Each has its own probability; contrast follows brightness or comes last, with equal probability. Hue and
+    saturation work in HSV, where contrast does not commute with them, hence the two orders (section 2.2 of the paper
+    cites Howard's).
     """
     contrast_last = generator.random() < 0.5
     deltas = {
@@ -54,17 +55,17 @@ def adjust_brightness(image: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[
 
 
 def adjust_contrast(image: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
-    """Pixel x factor: about black, not about the mean; nothing within 1e-3 of 1."""
+    """Pixel x factor: about black, not about the mean; no change within 1e-3 of 1."""
     return image if abs(factor - 1) <= 1e-3 else _scaled(image, factor)
 
 
 def adjust_saturation(image: UInt8[np.ndarray, "H W 3"], factor: float) -> UInt8[np.ndarray, "H W 3"]:
-    """S x factor in 8-bit HSV. A factor of 1 is no identity: the way to HSV and back rounds."""
+    """S x factor in 8-bit HSV. A factor of 1 is not the identity: the conversion to HSV and back rounds."""
     return _in_hsv(image, ("saturation", factor))
 
 
 def adjust_hue(image: UInt8[np.ndarray, "H W 3"], delta: float) -> UInt8[np.ndarray, "H W 3"]:
-    """H + delta in 8-bit HSV, where H is 0..180; nothing for 0.
+    """H + delta in 8-bit HSV, where H is 0..180; no change for 0.
 
     Caffe adds in 8 bits: what falls below 0 becomes 0 (red) and does not wrap, what rises above 180 wraps.
     """

@@ -1,8 +1,8 @@
 """The training augmentation of the authors' code: distort, expand, crop, resize, mirror.
 
-Every choice is drawn first, from the image's size and objects alone; then pixels are touched once: only the part of
-the image that ends up in the crop is distorted, and the canvas is never made. With Caffe's hidden JPEG coding
-switched on the steps run literally, one after the other.
+All random choices are drawn first, from the image's size and objects alone. Then only the part of the image that ends
+up in the crop is distorted, and the canvas is never built. With Caffe's JPEG coding switched on the steps run one after
+the other.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from singleshot.types import Sample
 
 @dataclass(frozen=True, eq=False)
 class Choices:
-    """All that is random about one augmented image.
+    """The random choices for one augmented image.
 
     Attributes:
         distortion: colour adjustments in order.
@@ -43,7 +43,7 @@ class Choices:
 
 @dataclass(frozen=True)
 class CaffeAugmentation:
-    """`augmentation(sample, generator)` is the sample as the network shall see it, at the input size, still 8-bit RGB.
+    """`augmentation(sample, generator)` is the augmented sample at the input size, still 8-bit RGB.
 
     The mean is subtracted later (`preprocess.normalise`).
 
@@ -62,14 +62,14 @@ class CaffeAugmentation:
         return self.apply(sample, self.draw(sample, generator))
 
     def draw(self, sample: Sample, generator: np.random.Generator) -> Choices:
-        """Choose everything for a decoded image."""
+        """Draw all choices for a decoded image."""
         height, width = sample.image.shape[:2]
         return self.draw_for((height, width), sample.boxes_xyxy, generator)
 
     def draw_for(
         self, image_hw: tuple[int, int], boxes_xyxy: Float32[np.ndarray, "R 4"], generator: np.random.Generator
     ) -> Choices:
-        """Choose everything; the pixels need not be there yet."""
+        """Draw all choices; the pixels need not be decoded yet."""
         settings = self.settings
         distortion = draw_distortion(generator, settings)
         canvas = draw_canvas(image_hw, generator, settings)
@@ -79,7 +79,7 @@ class CaffeAugmentation:
         return Choices(distortion, canvas, patch, interpolation, bool(generator.random() < settings.mirror_probability))
 
     def reduction(self, choices: Choices) -> int:
-        """By what a JPEG may be shrunk while it is decoded for these choices: 1, and with fast pixels 2, 4 or 8."""
+        """By what factor a JPEG may be shrunk while it is decoded: 1, or with fast pixels 2, 4 or 8."""
         return 1 if self.settings.pixels == "exact" else reduction(self._window(choices), self.input_size_hw)
 
     def apply(self, sample: Sample, choices: Choices) -> Sample:
@@ -95,7 +95,7 @@ class CaffeAugmentation:
     def _seen_from(
         self, frames_xyxy: tuple[Float32[np.ndarray, " 4"], ...], boxes_xyxy: Float32[np.ndarray, "R 4"]
     ) -> tuple[Float32[np.ndarray, "R 4"], Bool[np.ndarray, " R"]]:
-        """Objects in fractions of one frame after the other, and which of them stay (TransformAnnotation)."""
+        """Objects in fractions of the last of these nested frames, and which are kept (TransformAnnotation)."""
         boxes, kept = boxes_xyxy, np.ones(len(boxes_xyxy), np.bool_)
         for frame in frames_xyxy:
             kept &= self._emitted(frame, boxes)
@@ -111,7 +111,7 @@ class CaffeAugmentation:
         return covers(frame_xyxy, boxes_xyxy, least=self.settings.emit_coverage)
 
     def _exact(self, sample: Sample, choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
-        cut_out = self._cut if self.settings.jpeg_quality is None else self._cut_literally
+        cut_out = self._cut if self.settings.jpeg_quality is None else self._cut_step_by_step
         return resize(cut_out(sample.image, choices), self.input_size_hw, choices.interpolation)
 
     def _fast(self, image: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
@@ -129,14 +129,14 @@ class CaffeAugmentation:
         return window_of_patch(_WHOLE if choices.patch_xyxy is None else choices.patch_xyxy, choices.canvas.size_hw)
 
     def _cut(self, image: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
-        """Distorted, expanded and cropped, at the price of the pixels that are left."""
+        """Distorted, expanded and cropped, computing only the pixels of the result."""
         window = self._window(choices)
         return cut(
             image, choices.canvas, window, self.mean_rgb, lambda seen: apply_distortion(seen, choices.distortion)
         )
 
-    def _cut_literally(self, image: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
-        """The same, with Caffe's JPEG coding behind every step that changed the image's data."""
+    def _cut_step_by_step(self, image: UInt8[np.ndarray, "H W 3"], choices: Choices) -> UInt8[np.ndarray, "h w 3"]:
+        """The same, with Caffe's JPEG coding after every step that changed the image's data."""
         image = self._recode(apply_distortion(image, choices.distortion))
         canvas = choices.canvas
         if canvas.frames:
@@ -146,7 +146,7 @@ class CaffeAugmentation:
         return image
 
     def _recode(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        """The image after being stored as JPEG; none where the switch is off."""
+        """The image after being stored as JPEG; the image itself where the switch is off."""
         if self.settings.jpeg_quality is None:
             return image
         bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)

@@ -1,4 +1,4 @@
-"""Every number of the augmentation in one place; the defaults are those of the authors' ssd_pascal.py."""
+"""The settings of the augmentation; the defaults are those of the authors' ssd_pascal.py."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class BatchSampler:
         max_scale: greatest, 0..1.
         min_aspect_ratio: least width / height, relative to the image's own.
         max_aspect_ratio: greatest.
-        min_iou: at least one ground-truth box overlaps the patch by this IoU; None for no such demand.
-        max_iou: at least one ground-truth box overlaps the patch by no more than this; None for no such demand.
+        min_iou: at least one ground-truth box has this IoU with the patch; None for no limit.
+        max_iou: at least one ground-truth box has no more than this IoU with the patch; None for no limit.
         trials: patches drawn before this sampler gives up.
     """
 
@@ -50,14 +50,14 @@ class BatchSampler:
 
 
 def paper_samplers(min_scale: float = 0.3) -> tuple[BatchSampler, ...]:
-    """The seven samplers: the whole image, five least overlaps, and any patch.
+    """The seven samplers: the whole image, patches of five least IoUs, and any patch.
 
     The authors' code uses `min_scale` 0.3, their paper says 0.1.
     """
-    overlaps: list[tuple[float | None, float | None]] = [(least, None) for least in (0.1, 0.3, 0.5, 0.7, 0.9)]
+    limits: list[tuple[float | None, float | None]] = [(least, None) for least in (0.1, 0.3, 0.5, 0.7, 0.9)]
     return (
         BatchSampler(trials=1),
-        *(BatchSampler(min_scale, 1.0, 0.5, 2.0, least, most) for least, most in [*overlaps, (None, 1.0)]),
+        *(BatchSampler(min_scale, 1.0, 0.5, 2.0, least, most) for least, most in [*limits, (None, 1.0)]),
     )
 
 
@@ -66,25 +66,26 @@ class AugmentSettings:
     """The augmentation of a training image, in the order of its steps.
 
     Attributes:
-        brightness_probability: share of images whose brightness is moved.
+        brightness_probability: share of images whose brightness is changed.
         brightness_delta: by up to this many grey levels, either way.
         contrast_probability: share whose contrast is scaled (about 0).
         contrast_range: by a factor in this range.
         saturation_probability: share whose saturation (of HSV) is scaled.
         saturation_range: by a factor in this range.
-        hue_probability: share whose hue is moved.
+        hue_probability: share whose hue is changed.
         hue_delta: by up to this many steps of 2 degrees, either way.
         shuffle_probability: share whose channels are shuffled (Caffe's random_order; the authors never do).
         expand_probability: share of images placed on a larger canvas of the mean colour.
         max_expand_ratio: greatest side of the canvas, in sides of the image.
-        samplers: the batch samplers; none of them leaves the image uncropped.
-        emit_rule: an object stays in a patch that holds its `centre`, or `coverage` above `emit_coverage` of its area.
+        samplers: the batch samplers; an empty tuple leaves the image uncropped.
+        emit_rule: an object is kept in a patch that holds its `centre`, or more than `emit_coverage` of its area
+            (`coverage`).
         emit_coverage: share of a ground-truth box's area, for the rule `coverage`.
-        interpolations: one of these resizes the patch: linear, area, nearest, cubic, lanczos.
+        interpolations: one of these is drawn for the resize: linear, area, nearest, cubic, lanczos.
         mirror_probability: share of images mirrored.
-        jpeg_quality: quality of the JPEG coding with which Caffe follows distort, expand and crop (95); None for none.
-        pixels: `exact`, Caffe's to the bit, or `fast`, see `augment.fast`. All that is drawn is the same.
-        keep_difficult: whether difficult ground-truth boxes are learnt; they always guide the crop.
+        jpeg_quality: quality of the JPEG coding that Caffe applies after distort, expand and crop (95); None for none.
+        pixels: `exact`, Caffe's to the bit, or `fast`, see `augment.fast`. The random choices are the same.
+        keep_difficult: whether difficult ground-truth boxes are trained on; the crop considers them in any case.
     """
 
     brightness_probability: float = 0.5

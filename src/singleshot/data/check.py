@@ -19,9 +19,9 @@ from singleshot.data.builder import ReadResult
 from singleshot.data.faults import Fault
 from singleshot.data.images import size_fault, without_path
 from singleshot.data.recognise import read_splits
+from singleshot.decode import decode_image
 from singleshot.degenerate_boxes import BOX_FAULTS, GOOD, box_faults
 from singleshot.errors import DataError, ImageError
-from singleshot.preprocess import decode_image
 from singleshot.types import Annotations
 
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from singleshot.data.faults import Fault
+from singleshot.decode import image_size
 from singleshot.errors import ImageError
-from singleshot.preprocess import image_size
 from singleshot.types import Annotations
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from singleshot.data.stats import box_sides
+from singleshot.decode import decode_image
 from singleshot.errors import ImageError
-from singleshot.preprocess import decode_image
 from singleshot.report.charts import INK, plain, plot_in
 from singleshot.report.charts import figure as figure_of
 from singleshot.types import Annotations

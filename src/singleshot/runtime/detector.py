@@ -9,8 +9,8 @@ from typing import overload
 import numpy as np
 import PIL.Image
 
+from singleshot.decode import decode_image, image_pixels
 from singleshot.errors import ImageError, RequestError
-from singleshot.preprocess import decode_image, image_pixels
 from singleshot.runtime.backends import OwnBackbone, RunOptions, engine_inside, load_backend
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model

@@ -1,4 +1,4 @@
-"""Boxes to offsets from their default boxes and back (eq. 2), for numpy arrays and torch tensors alike.
+"""Boxes to offsets from their default boxes and back (eq. 2), for numpy arrays and torch tensors.
 
 Law: `decode(encode(b, d), d)` equals b for boxes b and default boxes d that have an area. Boxes are xyxy in one unit
 (here fractions of the image). Leading axes broadcast: (B, K, 4) offsets go with (K, 4) default boxes.
@@ -26,14 +26,14 @@ def encode(
     code: Code = "center_size",
     variance_in_target: bool = False,
 ) -> Float[Array, "*n 4"]:
-    """Offsets that the network learns to predict (Caffe bbox_util.cpp, EncodeBBox).
+    """Offsets that the network is trained to predict (Caffe bbox_util.cpp, EncodeBBox).
 
     Eq. 2, Liu et al. 2016, with the variances v that its code divides by; box g, default box d, centre (cx, cy),
     size (w, h): (g_cx - d_cx) / d_w / v_0, (g_cy - d_cy) / d_h / v_1, log(g_w / d_w) / v_2, log(g_h / d_h) / v_3.
 
-    `variance_in_target` leaves the division by the variances out (Caffe's encode_variance_in_target: its loss layer
-    divides).
-    Boxes without area have no finite `center_size` offsets (a logarithm of 0); no error is raised, mask them.
+    `variance_in_target` omits the division by the variances (Caffe's encode_variance_in_target: its loss layer
+    divides). Boxes without area have no finite `center_size` offsets (a logarithm of 0); no error is raised, the caller
+    masks them.
 
     Raises:
         UnknownNameError: no such code.
@@ -60,9 +60,9 @@ def decode(
     variance_in_target: bool = False,
     clip: bool = False,
 ) -> Float[Array, "*n 4"]:
-    """Boxes that offsets stand for (Caffe bbox_util.cpp, DecodeBBox); inverts `encode`.
+    """Boxes from offsets (Caffe bbox_util.cpp, DecodeBBox); inverts `encode`.
 
-    The exponential is not clamped, so a wild offset overflows to infinity. `clip` cuts the boxes to the image,
+    The exponential is not clamped, so a large offset overflows to infinity. `clip` clips the boxes to the image,
     [0, 1].
 
     Raises:
@@ -90,13 +90,13 @@ def _check(code: str) -> None:
 
 
 def _sizes_twice(boxes_xyxy: Any) -> Any:
-    """(w, h, w, h) of each box: what the four corner coordinates are measured in."""
+    """(w, h, w, h) of each box: the units of the four corner coordinates."""
     sizes = boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]
     return namespace(boxes_xyxy).concatenate([sizes, sizes], axis=-1)
 
 
 def _row(variances: Any, like: Any) -> Any:
-    """The variances as an array of the same kind as `like`, whatever they came as."""
+    """The variances as an array of the same library, type and device as `like`."""
     numeric = namespace(like)
     if numeric.__name__ == "torch":
         return numeric.as_tensor(variances, dtype=like.dtype, device=like.device)
