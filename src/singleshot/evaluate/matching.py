@@ -92,7 +92,7 @@ class Pairs(NamedTuple):
     """Detections and ground-truth boxes that overlap.
 
     Attributes:
-        detections: rows of the detections; those of one detection together.
+        detections: rows of the detections, rising.
         ground_truth: rows of the boxes, rising for each detection.
         ious: of the pairs.
     """
@@ -204,8 +204,9 @@ def match(
     thresholds, ignored = np.tile(thresholds, (len(ignored), 1)), np.repeat(ignored, len(thresholds), axis=0)
     if rules.ignored == "absent":
         thresholds = np.where(ignored, np.inf, thresholds)
-    ranks = ranks_in_image(detections, any_class=rules.any_class)
-    counted = ranks < (rules.max_detections or np.inf)
+    counted = np.ones(len(detections), bool)
+    if rules.max_detections is not None:
+        counted = ranks_in_image(detections, any_class=rules.any_class) < rules.max_detections
     outcomes = np.tile(np.where(counted, FALSE_POSITIVE, IGNORED).astype(np.int8), (len(ignored), 1))
     chosen_boxes, free = np.full(outcomes.shape, -1, np.int64), np.ones(ignored.shape, bool)
     pairs = overlapping_pairs(detections, ground_truth, rules, least=thresholds.min(axis=0), crowd=crowd)
@@ -321,7 +322,7 @@ def _groups(table: BoxTable, *, any_class: bool) -> Int64[np.ndarray, " n"]:
 
 def _turns(pairs: Pairs, detections: BoxTable, rules: MatchingRules) -> Iterator[Pairs]:
     """The pairs of the best detection that has one, of each image and class; then of the second best, and so on."""
-    rows = np.unique(pairs.detections)
+    rows = pairs.detections[np.flatnonzero(np.diff(pairs.detections, prepend=-1))]
     turns = np.zeros(len(detections), np.int64)
     turns[rows] = ranks_in_image(detections.select(rows), any_class=rules.any_class)
     turn = turns[pairs.detections]
