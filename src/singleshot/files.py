@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from singleshot.errors import MachineError, RequestError
+from singleshot.errors import DataError, MachineError, RequestError
+
+LIST_LIMIT_BYTES = 2**28  # a list of a million images
 
 
 def read_regular(path: Path, limit: int) -> bytes:
@@ -32,6 +34,15 @@ def read_regular(path: Path, limit: int) -> bytes:
 def read_lines(path: Path, limit: int) -> list[str]:
     """The lines of an ordinary UTF-8 file, with or without a byte order mark. Raises as `read_regular`."""
     return read_regular(path, limit).decode("utf-8-sig").splitlines()
+
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a UTF-8 list without surrounding space and empty lines. Raises DataError where it cannot be read."""
+    try:
+        lines = read_lines(path, LIST_LIMIT_BYTES)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}") from None
+    return [line.strip() for line in lines if line.strip()]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from singleshot.variants import VOC_CLASSES
+
 COCO_CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
     "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
@@ -16,22 +18,6 @@ COCO_CLASSES = (
     "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
 )  # fmt: skip
 
-_SAME = (
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "dog",
-    "horse",
-    "person",
-    "sheep",
-    "train",
-)
 _OTHER = {
     "airplane": "aeroplane",
     "couch": "sofa",
@@ -41,7 +27,7 @@ _OTHER = {
     "tv": "tvmonitor",
 }
 COCO_TO_VOC: Mapping[str, str | None] = MappingProxyType(
-    {name: name if name in _SAME else _OTHER.get(name) for name in COCO_CLASSES}
+    {name: name if name in VOC_CLASSES else _OTHER.get(name) for name in COCO_CLASSES}
 )
 """VOC's name of each COCO class; None for the 60 that VOC does not have."""
 

@@ -17,7 +17,7 @@ from singleshot.data.class_names import ILSVRC_CLASSES, ILSVRC_NAMES
 from singleshot.data.faults import Fault
 from singleshot.data.voc import LIMIT_BYTES, VocImage, read_voc_xml
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.files import read_lines, read_regular
+from singleshot.files import read_list, read_regular
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations/DET", "Data/DET", "ImageSets/DET"
 PARTS = ("train", "val", "test")
@@ -66,23 +66,16 @@ def _listed(root: Path, split: str) -> Iterable[str]:
     """The ids of a split, each once."""
     own = root / LISTS / f"{split}.txt"
     if own.is_file():
-        return dict.fromkeys(line.split()[0] for line in _lines(own))
+        return dict.fromkeys(line.split()[0] for line in read_list(own))
     positives: dict[str, None] = {}
     for path in sorted((root / LISTS).glob(f"{TRAIN}_*.txt")):
         if not _OF_CLASS.match(path.stem) or "_neg_" in path.stem:
             continue
-        for line in _lines(path):
+        for line in read_list(path):
             identity, *number = line.split()
             if not number or number[0] == "1":
                 positives[identity] = None
     return positives
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in read_lines(path, LIMIT_BYTES) if line.strip()]
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a list of images: {error}") from None
 
 
 def _read(root: Path, places: list[str]) -> ReadResult:

@@ -20,7 +20,7 @@ from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault
 from singleshot.data.images import images_by_stem
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.files import read_lines, read_regular
+from singleshot.files import read_list, read_regular
 
 LIMIT_BYTES = 16 * 2**20  # an annotation of one image is a few kilobytes
 ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
@@ -31,7 +31,7 @@ def voc_splits(root: Path) -> dict[str, int]:
     """Split -> number of images, for each list in `ImageSets/Main` but the devkit's lists of single classes."""
     counts = {}
     for path in sorted((root / SPLITS).glob("*.txt")):
-        lines = _lines(path)
+        lines = read_list(path)
         if not ("_" in path.stem and lines and all(_CLASS_LINE.match(line) for line in lines)):
             counts[path.stem] = len(lines)
     return counts
@@ -52,26 +52,18 @@ def read_voc(root: Path, *, split: str | None = None) -> ReadResult:
             raise UnknownNameError("split", split, known)
         raise DataError(f"no split {split!r}: {root / SPLITS} has no lists; without a split all images are used")
     whole = _read_all(root)
-    return whole if split is None else _select(whole, _lines(root / SPLITS / f"{split}.txt"), split)
+    return whole if split is None else _select(whole, read_list(root / SPLITS / f"{split}.txt"), split)
 
 
 def read_voc_splits(root: Path) -> dict[str, ReadResult]:
     """Every split; the annotations that no list names are under the name ""."""
     whole = _read_all(root)
-    splits = {name: _select(whole, _lines(root / SPLITS / f"{name}.txt"), name) for name in voc_splits(root)}
+    splits = {name: _select(whole, read_list(root / SPLITS / f"{name}.txt"), name) for name in voc_splits(root)}
     listed = {identity for result in splits.values() for identity in result.annotations.ids}
     unlisted = [identity for identity in whole.annotations.ids if identity not in listed]
     if unlisted:
         splits[""] = _select(whole, unlisted, "")
     return splits
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        lines = read_lines(path, LIMIT_BYTES)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as a list of images: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _read_all(root: Path) -> ReadResult:

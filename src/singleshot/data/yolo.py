@@ -21,11 +21,10 @@ from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.faults import Fault
 from singleshot.data.images import is_image, sizes_or_reasons
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.files import read_lines, read_regular
+from singleshot.files import LIST_LIMIT_BYTES, read_lines, read_list, read_regular
 
 YAML_LIMIT_BYTES = 2**20
 YAML_LIMIT_DEPTH = 20
-LIST_LIMIT_BYTES = 2**28
 _YAML_KEYS = re.compile(rb"^(train|val)\s*:", re.MULTILINE)
 _SPLITS = ("train", "val", "test")
 _CLASS_FILES = ("classes.txt", "labels/classes.txt", "obj.names")
@@ -49,7 +48,7 @@ def yolo_set(path: Path) -> YoloSet:
     file = yaml_file(path)
     if file is not None:
         return _from_yaml(file)
-    names = next((_class_file(path / name) for name in _CLASS_FILES if (path / name).is_file()), {})
+    names = next((dict(enumerate(read_list(path / name))) for name in _CLASS_FILES if (path / name).is_file()), {})
     inside = sorted(entry for entry in (path / "images").iterdir() if entry.is_dir())
     return YoloSet(path, names, {entry.name: (entry,) for entry in inside} or {"": (path / "images",)})
 
@@ -69,7 +68,7 @@ def yolo_images(dataset: YoloSet, split: str) -> list[Path]:
     images: list[Path] = []
     for source in dataset.sources[split]:
         if not source.is_dir():
-            images += [_listed(source, line.strip()) for line in _lines(source) if line.strip()]
+            images += [_listed(source, line) for line in read_list(source)]
         else:
             images += sorted(file for file in source.rglob("*") if is_image(file.name) and file.is_file())
     return images
@@ -170,18 +169,6 @@ def _yaml_names(value: Any, file: Path) -> dict[int, str]:
     return names
 
 
-def _class_file(path: Path) -> dict[int, str]:
-    lines = [line.strip() for line in _lines(path)]
-    return dict(enumerate(line for line in lines if line))
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return read_lines(path, LIST_LIMIT_BYTES)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from None
-
-
 def _listed(source: Path, line: str) -> Path:
     """Path of an image that a list names, relative to the list's folder or its parent."""
     name = line.replace("\\", "/")
@@ -234,7 +221,7 @@ def _numbered_names(dataset: YoloSet) -> dict[int, str]:
     for split in dataset.sources:
         for image in yolo_images(dataset, split):
             file = _label_file(image)
-            words = [line.split()[0] for line in _lines(file) if line.strip()] if file.is_file() else []
+            words = [line.split()[0] for line in read_list(file)] if file.is_file() else []
             highest = max([highest, *(int(word) for word in words if word.isdecimal() and len(word) < 5)])
     return {number: f"class {number}" for number in range(highest + 1)}
 
