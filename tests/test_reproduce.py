@@ -23,6 +23,7 @@ from singleshot.lab.reproduce.page import columns
 from singleshot.lab.reproduce.tables import TABLES, table
 from singleshot.models.ssd import grid_sizes
 from singleshot.ssd.default_boxes import caffe_default_boxes
+from singleshot.train.recipe import OLD_NAMES
 from singleshot.train.signals import Stopped
 from singleshot.variants import SSDLITE320_MOBILENETV2, VOC_CLASSES
 from singleshot.weights.folder import read_spec
@@ -101,15 +102,15 @@ def test_what_a_row_lacks_is_said(data: Path) -> None:
     rows = rows_of("table1")
     path = str(data)
     alone, pair = Datasets([path]), Datasets([path, path])
-    assert alone.learnt(rows["ssd300-first"]) == (DataSplit(path, "trainval"),)
-    assert len(pair.learnt(rows["ssd300"])) == 2
+    assert alone.training_splits(rows["ssd300-first"]) == (DataSplit(path, "trainval"),)
+    assert len(pair.training_splits(rows["ssd300"])) == 2
     with pytest.raises(MissingDataError, match="needs a set behind --data"):
-        Datasets([]).learnt(rows["ssd300"])
+        Datasets([]).training_splits(rows["ssd300"])
     with pytest.raises(MissingDataError, match="needs a set in COCO's format: --coco DIR"):
-        alone.learnt(rows["ssd300-after-coco"])
-    learnt = pair.learnt(rows_of("table4")["ssd300-voc12"])
+        alone.training_splits(rows["ssd300-after-coco"])
+    learnt = pair.training_splits(rows_of("table4")["ssd300-voc12"])
     assert [source.split for source in learnt] == ["trainval", "trainval", "test"]
-    assert replace(alone, test_split="trainval").judged(rows["ssd300"]).split == "trainval"
+    assert replace(alone, test_split="trainval").evaluation_split(rows["ssd300"]).split == "trainval"
 
 
 def outcome(key: str, *values: float) -> Outcome:
@@ -122,7 +123,7 @@ def test_columns_tell_data_where_rows_differ_and_ours_where_the_paper_says_nothi
     one = outcome("one", 0.5)
     other = replace(one, row=replace(one.row, paper={}), learnt=(DataSplit("x", "train"),))
     head, (first, second) = columns([one, other])
-    assert head[:5] == ["row", "learnt", "judged on", "boxes", "paper mAP"]
+    assert head[:5] == ["row", "trained on", "evaluated on", "boxes", "paper mAP"]
     assert (first[1], second[1]) == ("", "x train")
     assert (second[4], second[5]) == ("-", "50.0")
     assert columns([one])[0][:3] == ["row", "boxes", "paper mAP"]
@@ -267,7 +268,7 @@ def test_rows_that_would_be_the_same_training_are_told_apart_once(
     assert run([*command, "--rows", "ssd300-first,ssd300"]) == 0
     captured = capsys.readouterr()
     assert "left out: SSD300, 07+12: of what was given it would be the same as SSD300, 07" in captured.err
-    assert "every row learnt voc trainval, and is judged on voc test" in captured.err
+    assert "every row is trained on voc trainval and evaluated on voc test" in captured.err
     assert not (tmp_path / "out/runs/ssd300-seed0").exists()
 
 
@@ -348,3 +349,20 @@ def test_rows_are_timed_by_real_networks() -> None:
     assert timed["tiny"].keys() == {"network", "whole"}
     assert all(milliseconds > 0 for milliseconds in timed["tiny"].values())
     assert rounds == [1, 2]
+
+
+def test_runs_of_the_version_before_are_found_and_not_trained_again(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["reproduce", "table2", "--data", str(data), *TINY, "--rows", "ssd300", "--out", str(tmp_path / "out")]
+    assert run(command) == 0
+    folder = tmp_path / "out/runs/ssd300-seed0"
+    record = json.loads((folder / "row.json").read_text())
+    former = {new: old for old, new in OLD_NAMES.items()}
+    record["recipe"] = {former.get(name, name): value for name, value in record["recipe"].items()}
+    assert {"updates", "learnt"} <= set(record)
+    assert "solver" in record["recipe"]
+    (folder / "row.json").write_text(json.dumps(record))
+    before = (folder / "last/model.safetensors").stat().st_mtime_ns
+    assert run(command) == 0, capsys.readouterr().err
+    assert (folder / "last/model.safetensors").stat().st_mtime_ns == before

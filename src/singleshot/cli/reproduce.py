@@ -21,7 +21,7 @@ def reproduce(
     plan: bool = False,
     json: Path | None = None,
 ) -> int:
-    """Train and judge the rows of one of the paper's tables, and set ours beside the paper's.
+    """Train and evaluate the rows of one of the paper's tables, and set ours beside the paper's.
 
     Args:
         table: `table1` (VOC2007), `table2` (augmentation, box shapes, atrous), `table3` (output maps), `table4`
@@ -74,7 +74,7 @@ def _plan(table: Table, options: ReproduceOptions) -> dict[str, object]:
 
 
 def _trained(table: Table, options: ReproduceOptions) -> dict[str, object]:
-    """The table, trained and judged, for people and as plain values."""
+    """The table, trained and evaluated, for people and as plain values."""
     from singleshot.console import remarks, results, stages
     from singleshot.lab.reproduce.command import Request
     from singleshot.lab.reproduce.command import reproduce as run

@@ -61,7 +61,7 @@ class Request:
 
     Attributes:
         seeds: of the trainings.
-        given: by key, the folder of a model that is judged instead of trained.
+        given: by key, the folder of a model that is evaluated instead of trained.
         rounds: of timing; 0 times nothing.
         threads: cores that are timed.
     """
@@ -81,7 +81,7 @@ def reproduce(
     say: Callable[[str], None],
     stage: Callable[[str], None],
 ) -> Reproduced:
-    """Train (or take) every row with every seed, judge it, time it, and write the page.
+    """Train (or take) every row with every seed, evaluate it, time it, and write the page.
 
     Args:
         table: of the paper.
@@ -142,7 +142,7 @@ def _possible(
     for row in wanted:
         trains = row.key not in request.given
         try:
-            sources = [runner.datasets.judged(row), *(runner.datasets.learnt(row) if trains else ())]
+            sources = [runner.datasets.evaluation_split(row), *(runner.datasets.training_splits(row) if trains else ())]
         except MissingDataError as error:
             lacking.append((row.label, str(error)))
             continue
@@ -170,12 +170,12 @@ def _results(
     say: Callable[[str], None],
     stage: Callable[[str], None],
 ) -> dict[str, list[Result]]:
-    """Every row's models, judged; seed by seed, so that a table that is cut short has all its rows."""
+    """Every row's models, evaluated; seed by seed, so that a table that is cut short has all its rows."""
     results: dict[str, list[Result]] = {row.key: [] for row in rows}
     for row in rows:
         if (folder := request.given.get(row.key)) is not None:
-            stage(f"{row.label}: judging {folder}")
-            results[row.key].append(Result(None, runner.judge(find_model(folder).path, row, kept=None), folder))
+            stage(f"{row.label}: evaluating {folder}")
+            results[row.key].append(Result(None, runner.evaluate(find_model(folder).path, row, kept=None), folder))
             say(_line(row, results[row.key][-1]))
     jobs = [(seed, row) for seed in request.seeds for row in rows if row.key not in request.given]
     started, trained = time.monotonic(), 0
@@ -187,7 +187,7 @@ def _results(
         )
         found_there = (runner.folder(row, seed) / "last").is_dir()
         model = runner.train(row, seed)
-        figures = runner.judge(model, row, kept=runner.folder(row, seed))
+        figures = runner.evaluate(model, row, kept=runner.folder(row, seed))
         trained += not found_there
         results[row.key].append(Result(seed, figures, str(model)))
         say(_line(row, results[row.key][-1]))
@@ -203,15 +203,14 @@ def _line(row: TableRow, result: Result) -> str:
 def _outcome(
     row: TableRow, runner: Runner, request: Request, results: Sequence[Result], timed: Mapping[str, float]
 ) -> Outcome:
-    judged = runner.datasets.judged(row)
     given = row.key in request.given
     names = tuple(results[0].figures["per_class"])
     spec = find_model(results[0].model).spec if given else runner.budget.network(row.spec)
     network = SSD(spec if given else replace(spec, class_names=names))
     return Outcome(
         row=row,
-        learnt=() if given else runner.datasets.learnt(row),
-        judged=judged,
+        learnt=() if given else runner.datasets.training_splits(row),
+        evaluated_on=runner.datasets.evaluation_split(row),
         boxes=len(network.default_boxes),
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         results=tuple(results),

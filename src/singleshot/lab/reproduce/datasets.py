@@ -1,4 +1,4 @@
-"""Which split of which set a row learns and is judged on."""
+"""Which split of which set a row learns and is evaluated on."""
 
 from __future__ import annotations
 
@@ -50,42 +50,42 @@ class Datasets:
     train_split: str | None = None
     test_split: str | None = None
 
-    def learnt(self, row: TableRow) -> tuple[DataSplit, ...]:
+    def training_splits(self, row: TableRow) -> tuple[DataSplit, ...]:
         """What the row learns; what it learns before that is `coco_learnt`.
 
         Raises:
             MissingDataError: another set or split is needed.
         """
         if row.on_coco:
-            return (self.coco_learnt(),)
+            return (self.coco_training_split(),)
         if row.before is not None:
-            self.coco_learnt()
+            self.coco_training_split()
         if not self.sets:
             raise MissingDataError("needs a set behind --data")
         sets = self.sets[:1] if row.schedule.sets == FIRST else self.sets
-        learnt = [DataSplit(path, self.train_split or _learning_split(path)) for path in sets]
+        learnt = [DataSplit(path, self.train_split or _default_training_split(path)) for path in sets]
         if row.schedule.sets == ALL_AND_TESTS:
-            learnt += [DataSplit(path, _judging_split(path)) for path in sets[:-1]]
+            learnt += [DataSplit(path, _default_evaluation_split(path)) for path in sets[:-1]]
         return tuple(learnt)
 
-    def judged(self, row: TableRow) -> DataSplit:
-        """What the row is judged on: the test of the first set, or of the last for 07++12.
+    def evaluation_split(self, row: TableRow) -> DataSplit:
+        """What the row is evaluated on: the test of the first set, or of the last for 07++12.
 
         Raises:
-            MissingDataError: there is nothing to judge on.
+            MissingDataError: there is nothing to evaluate on.
         """
         if not (row.on_coco or self.sets):
             raise MissingDataError("needs a set behind --data")
         path = self._coco() if row.on_coco else self.sets[-1 if row.schedule.sets == ALL_AND_TESTS else 0]
-        return DataSplit(path, self.test_split or _judging_split(path))
+        return DataSplit(path, self.test_split or _default_evaluation_split(path))
 
-    def coco_learnt(self) -> DataSplit:
+    def coco_training_split(self) -> DataSplit:
         """COCO's training split.
 
         Raises:
             MissingDataError: no COCO set was given, or it has none.
         """
-        return DataSplit(self._coco(), _learning_split(self._coco()))
+        return DataSplit(self._coco(), _default_training_split(self._coco()))
 
     def _coco(self) -> str:
         if self.coco is None:
@@ -93,7 +93,7 @@ class Datasets:
         return self.coco
 
 
-def _learning_split(path: str) -> str:
+def _default_training_split(path: str) -> str:
     if recognise(Path(path)) == "voc" and TRAINVAL in voc_splits(Path(path)):
         return TRAINVAL
     split = default_splits(path).train
@@ -102,9 +102,9 @@ def _learning_split(path: str) -> str:
     return split
 
 
-def _judging_split(path: str) -> str:
+def _default_evaluation_split(path: str) -> str:
     own = default_splits(path)
     split = own.test or own.val
     if split is None:
-        raise MissingDataError(f"{path} has no split to judge on: name one with --test-split")
+        raise MissingDataError(f"{path} has no split to evaluate on: name one with --test-split")
     return split

@@ -18,7 +18,7 @@ class ReproduceOptions:
     """Of `ssd reproduce`.
 
     Attributes:
-        data: the sets to learn and judge on: VOC2007, VOC2012; or any of your own.
+        data: the sets to train and evaluate on: VOC2007, VOC2012; or any of your own.
         coco: a set in COCO's format, for rows that learn it.
         rows: only these, by key, separated by commas; `--plan` lists them.
         settings: `NAME=VALUE`, repeatable: every row is trained a second time with these settings of its recipe, an
@@ -28,7 +28,7 @@ class ReproduceOptions:
         width: of the trunk, instead of the budget's.
         epochs: instead of the budget's.
         seeds: of the trainings, separated by commas; from two on there are intervals.
-        given: `ROW=FOLDER`: judge this model instead of training one.
+        given: `ROW=FOLDER`: evaluate this model instead of training one.
         init: weights of a VGG-16 classifier to start from, as `ssd train --init`; `none` for fresh ones.
         train_split: instead of trainval, or of the set's own training split.
         test_split: instead of test, or of the set's own validation split where it has no test.

@@ -17,7 +17,7 @@ T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 @dataclass(frozen=True)
 class Result:
-    """One model of a row, judged. Fractions are 0..1.
+    """One model of a row, evaluated. Fractions are 0..1.
 
     Attributes:
         seed: of its training; None for a model that the user gave.
@@ -42,7 +42,7 @@ class Outcome:
     Attributes:
         row: of the table.
         learnt: the splits it learnt, before them COCO's where it learnt that first.
-        judged: the split it was judged on.
+        evaluated: the split it was evaluated on.
         boxes: default boxes.
         parameters: of the network.
         results: of each seed.
@@ -53,7 +53,7 @@ class Outcome:
 
     row: TableRow
     learnt: tuple[DataSplit, ...]
-    judged: DataSplit
+    evaluated_on: DataSplit
     boxes: int
     parameters: int
     results: tuple[Result, ...]
@@ -95,7 +95,7 @@ class Outcome:
             "boxes": self.boxes,
             "parameters": self.parameters,
             "learnt": [str(source) for source in self.learnt],
-            "judged": str(self.judged),
+            "judged": str(self.evaluated_on),
             "mAP": self.mean(),
             "interval": self.interval,
             "milliseconds": dict(self.milliseconds),

@@ -50,7 +50,7 @@ def columns(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
     """Head and plain cells of the table that people read, in percent; the paper's figures as it prints them."""
     names = list(dict.fromkeys(name for outcome in outcomes for name in outcome.row.paper)) or ["mAP"]
     timed = [part for part in TIMED if any(part in outcome.milliseconds for outcome in outcomes)]
-    data = [] if data_of_all(outcomes) else ["learnt", "judged on"]
+    data = [] if data_of_all(outcomes) else ["trained on", "evaluated on"]
     head = ["row", *data, "boxes", *(f"paper {name}" for name in names), *(f"ours {name}" for name in names)]
     head += ["each seed", "95% of means", *(TIMED[part] for part in timed)]
     rows = []
@@ -84,14 +84,14 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def data_of_all(outcomes: Sequence[Outcome]) -> str | None:
-    """What every row learnt and is judged on, in words; None where they differ, which the table then tells."""
+    """What every row learnt and is evaluated on, in words; None where they differ, which the table then tells."""
     told = {_data_of(outcome) for outcome in outcomes}
-    return "every row learnt {}, and is judged on {}".format(*told.pop()) if len(told) == 1 else None
+    return "every row is trained on {} and evaluated on {}".format(*told.pop()) if len(told) == 1 else None
 
 
 def _data_of(outcome: Outcome) -> tuple[str, str]:
     learnt = "given" if outcome.given else ", ".join(map(str, outcome.learnt))
-    return learnt + (", after COCO" if outcome.row.before is not None else ""), str(outcome.judged)
+    return learnt + (", after COCO" if outcome.row.before is not None else ""), str(outcome.evaluated_on)
 
 
 def _classes(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
@@ -119,5 +119,5 @@ def _per_class(outcome: Outcome) -> dict[str, float]:
 def _configuration(outcome: Outcome) -> tuple[str, str]:
     """A line on a row, and how it was trained as JSON; a given model's card says how it was."""
     learnt = ", ".join(str(source) for source in outcome.learnt)
-    how = f"given: {outcome.results[0].model}" if outcome.given else f"learnt {learnt}"
-    return f"{outcome.row.label}: {how}; judged on {outcome.judged}", json.dumps(outcome.trained, indent=1)
+    how = f"given: {outcome.results[0].model}" if outcome.given else f"trained on {learnt}"
+    return f"{outcome.row.label}: {how}; evaluated on {outcome.evaluated_on}", json.dumps(outcome.trained, indent=1)

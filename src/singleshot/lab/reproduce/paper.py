@@ -57,8 +57,8 @@ class TableRow:
         spec: the network.
         schedule: how it is trained.
         before: what it learns first, on COCO; then its heads are cut to VOC's classes. None: nothing.
-        on_coco: it learns and is judged on COCO, not on the other sets.
-        protocol: by which it is judged.
+        on_coco: it learns and is evaluated on COCO, not on the other sets.
+        protocol: by which it is evaluated.
         paper: the paper's figures by their names, percent.
         per_class: the paper's AP of each class, percent; empty where it prints none.
         boxes: default boxes, as the paper counts them; None where it does not.

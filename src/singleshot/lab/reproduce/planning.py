@@ -39,7 +39,7 @@ def chosen_budget(options: ReproduceOptions, say: Callable[[str], None] = lambda
 
 
 def runner_for(options: ReproduceOptions, budget: Budget) -> Runner:
-    """Trains and judges rows as the user said.
+    """Trains and evaluates rows as the user said.
 
     Raises:
         RequestError: no data, or COCO's are not in its format.
@@ -119,7 +119,9 @@ def plan_of(rows: Sequence[TableRow], budget: Budget, runner: Runner | None) -> 
         batch_size = budget.recipe(schedule).batch_size
         steps = schedule.steps
         if budget.epochs:
-            images = sum(len(open_data(split.path, split=split.split)) for split in runner.datasets.learnt(row))
+            images = sum(
+                len(open_data(split.path, split=split.split)) for split in runner.datasets.training_splits(row)
+            )
             steps = max(1, round(budget.epochs * images / batch_size))
         if (network, batch_size) not in seconds:
             seconds[network, batch_size] = step_seconds(network, batch_size, runner.device)
@@ -147,7 +149,7 @@ def step_seconds(spec: ModelSpec, batch_size: int, device: str) -> float:
 
 def plan_lines(planned: Sequence[PlannedRow], budget: Budget, seeds: int) -> list[str]:
     """The plan as aligned lines, and the time that the whole table takes."""
-    head = ["row", "what", "sets learnt", "steps by the paper", "paper", f"steps here ({budget.name})", "time a seed"]
+    head = ["row", "what", "trained on", "steps by the paper", "paper", f"steps here ({budget.name})", "time a seed"]
     cells = []
     for plan in planned:
         row = plan.row

@@ -1,4 +1,4 @@
-"""One row of a table, trained with one seed and judged; what was done before is not done again."""
+"""One row of a table, trained with one seed and evaluated; what was done before is not done again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from singleshot.commands.train import train_command
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
-from singleshot.evaluate.protocols import evaluate
+from singleshot.evaluate import protocols
 from singleshot.files import parse_json, read_regular, write_whole
 from singleshot.lab.reproduce.budget import Budget
 from singleshot.lab.reproduce.datasets import Datasets, DataSplit
@@ -77,12 +77,12 @@ class Runner:
         init = self.init
         if row.before is not None:
             init = str(self._cut_from_coco(row, row.before, seed))
-        return self._run(self.folder(row, seed), row.spec, row.schedule, self.datasets.learnt(row), init, seed)
+        return self._run(self.folder(row, seed), row.spec, row.schedule, self.datasets.training_splits(row), init, seed)
 
     def _cut_from_coco(self, row: TableRow, before: Schedule, seed: int) -> Path:
         """The row's network, trained on COCO and cut to VOC's classes (the paper's fine-tuning starts so)."""
         folder = self.out / "runs" / f"{row.spec.name}-{before.steps}-seed{seed}"
-        learnt = self._run(folder, row.spec, before, (self.datasets.coco_learnt(),), self.init, seed)
+        learnt = self._run(folder, row.spec, before, (self.datasets.coco_training_split(),), self.init, seed)
         target = folder / "voc"
         if not target.is_dir():
             card = f"# {row.spec.name}\n\nTrained on COCO, cut to VOC's classes; default boxes kept.\n"
@@ -121,7 +121,7 @@ class Runner:
             raise Stopped(stop.number, stop.step, advice="the same command goes on from there") from stop
         return last
 
-    def judge(self, model: Path, row: TableRow, *, kept: Path | None) -> dict[str, Any]:
+    def evaluate(self, model: Path, row: TableRow, *, kept: Path | None) -> dict[str, Any]:
         """The model's figures by the row's protocol, see `Evaluation.to_json`.
 
         Args:
@@ -129,7 +129,7 @@ class Runner:
             row: says how, and on what.
             kept: folder in which the figures are kept, so that a test split is read once; None keeps none.
         """
-        source = self.datasets.judged(row)
+        source = self.datasets.evaluation_split(row)
         question = {"judged": source.place(), "protocol": row.protocol}
         if kept is not None and (kept / JUDGED).is_file():
             found = _read(kept / JUDGED)
@@ -137,7 +137,7 @@ class Runner:
                 return _figures(found, kept / JUDGED)
         annotations = open_data(source.path, split=source.split)
         detections = detect_in_set(Detector.load(str(model), device=self.device), annotations)
-        figures = evaluate(annotations, detections, protocol=row.protocol).to_json()
+        figures = protocols.evaluate(annotations, detections, protocol=row.protocol).to_json()
         if kept is not None:
             _write(kept / JUDGED, {"question": question, "figures": figures})
         return figures
@@ -188,7 +188,7 @@ def _figures(found: dict[str, Any], path: Path) -> dict[str, Any]:
         numbers = [*figures["per_class"].values(), figures.get("mAP")]
         if all(number is None or (isinstance(number, int | float) and 0 <= number <= 1) for number in numbers):
             return figures
-    raise RequestError(f"{path} holds no figures: remove it, and the model is judged again")
+    raise RequestError(f"{path} holds no figures: remove it, and the model is evaluated again")
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

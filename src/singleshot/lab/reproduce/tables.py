@@ -64,7 +64,7 @@ def for_coco(row: TableRow) -> ModelSpec:
 
 
 def on_coco(row: TableRow, label: str) -> TableRow:
-    """The row as it is trained and judged on COCO."""
+    """The row as it is trained and evaluated on COCO."""
     return replace(
         row, key=f"{row.key}-coco", label=label, spec=for_coco(row), schedule=ON_COCO, on_coco=True, protocol="coco"
     )
