@@ -68,16 +68,16 @@ def prepared(name: str, device: torch.device) -> tuple[SSD, torch.Tensor]:
     """A network that is as sure of background as a trained one, and 32 inputs."""
     network = SSD(variant(name), seed=0).eval()
     spec = network.spec
-    one = torch.from_numpy(to_network_input(image(), spec.input_size_hw, spec.preprocess))
+    image_tensor = torch.from_numpy(to_network_input(image(), spec.input_size_hw, spec.preprocess))
     with torch.inference_mode():
-        logits = network(one[None]).logits[0].clone()
+        logits = network(image_tensor[None]).logits[0].clone()
     heads = [
         layer
         for layer in network.heads.confidence.modules()
         if isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
     ]
     resemble_trained(heads, logits, spec.num_classes, spec.postprocess.score_threshold)
-    return network.to(device), one[None].repeat(32, 1, 1, 1).to(device)
+    return network.to(device), image_tensor[None].repeat(32, 1, 1, 1).to(device)
 
 
 @torch.inference_mode()

@@ -83,7 +83,7 @@ def torchvisions(annotations: Annotations, batch_size: int) -> tuple[Callable[[i
         first = number * batch_size
         pairs = [sample((first + i) % len(annotations)) for i in range(batch_size)]
         images = [pixels.float() / 255 for pixels, _ in pairs]
-        ground_truth = [{"boxes": one["boxes"].float(), "labels": one["labels"] + 1} for _, one in pairs]
+        ground_truth = [{"boxes": target["boxes"].float(), "labels": target["labels"] + 1} for _, target in pairs]
         optimizer.zero_grad()
         sum(model(images, ground_truth).values()).backward()
         optimizer.step()
@@ -121,16 +121,16 @@ def main() -> None:
     if given.who:
         print(json.dumps(measure(given.who, given.data, given.batch_size, given.threads)))
         return
-    found: dict[str, list[dict[str, float]]] = {who: [] for who in WHO}
+    times: dict[str, list[dict[str, float]]] = {who: [] for who in WHO}
     for _ in range(given.pairs):
         for who in WHO:
             own = ["--who", who, "--data", given.data, "--batch-size", str(given.batch_size)]
             command = [sys.executable, __file__, *own, "--threads", str(given.threads)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own file)
-            found[who].append(json.loads(done.stdout.splitlines()[-1]))
-    for who, rows in found.items():
-        pairs = zip(found["torchvision"], rows, strict=True)
-        ratio = statistics.median(theirs["step"] / own["step"] for theirs, own in pairs)
+            times[who].append(json.loads(done.stdout.splitlines()[-1]))
+    for who, rows in times.items():
+        pairs = zip(times["torchvision"], rows, strict=True)
+        ratio = statistics.median(reference["step"] / row["step"] for reference, row in pairs)
         step, loss = (statistics.median(row[part] for row in rows) for part in ("step", "loss"))
         share = f"  matching, mining and loss {loss / step:.1%}" if loss else ""
         print(f"{who:12} {step:.3f} s a step  {ratio:.2f}x{share}")

@@ -52,14 +52,14 @@ def main() -> None:
     if given.variant:
         print(measure(given.variant, given.batch_size))
         return
-    found: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
+    times: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
     for _ in range(given.pairs):
         for variant in VARIANTS:
             command = [sys.executable, __file__, "--variant", variant, "--batch-size", str(given.batch_size)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own file)
-            found[variant].append(float(done.stdout))
-    for variant, seconds in found.items():
-        ratio = statistics.median(plain / own for plain, own in zip(found["plain"], seconds, strict=True))
+            times[variant].append(float(done.stdout))
+    for variant, seconds in times.items():
+        ratio = statistics.median(plain / own for plain, own in zip(times["plain"], seconds, strict=True))
         print(f"{variant:16} {statistics.median(seconds):.3f} s  {ratio:.2f}x")
 
 

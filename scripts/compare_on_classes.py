@@ -1,4 +1,4 @@
-"""Whether one model is better than another on some classes of a set: `ssd evaluate --against` judges all of them.
+"""Whether one model is better than another on some classes of a set: `ssd evaluate --against` compares all of them.
 
 python scripts/compare_on_classes.py MODEL AGAINST DATA --split val --classes bus,car,cat,person,train
 """
@@ -25,11 +25,11 @@ def main() -> None:
     parser.add_argument("--classes", required=True)
     given = parser.parse_args()
     annotations = only_classes(open_data(given.data, split=given.split), given.classes.split(","))
-    found, theirs = (
+    detections, others = (
         detect_known(Detector.load(name), annotations, on_note=remarks().print) for name in (given.model, given.against)
     )
     for protocol in ("voc07", "coco"):
-        results().print(f"{protocol}: {compare(annotations, found, theirs, protocol=protocol)}")
+        results().print(f"{protocol}: {compare(annotations, detections, others, protocol=protocol)}")
 
 
 if __name__ == "__main__":

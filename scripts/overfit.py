@@ -38,7 +38,7 @@ PLAIN = AugmentSettings(
 
 
 def start_as_he(model: SSD) -> None:
-    """Double the variance before the base's ReLUs (He et al. 2015): a deep base passes its signal on undamped.
+    """Double the variance of the weights before the backbone's ReLUs (He et al. 2015), which keeps the signal's scale.
 
     With pixels up to 255 the first loss is some hundreds; only warm-up and clipping make it a start.
     """
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--model", default="ssd300-vgg16")
     parser.add_argument("--data", required=True)
     parser.add_argument("--split", default="train")
-    parser.add_argument("--images", type=int, default=20)
+    parser.add_argument("--images", "--pictures", type=int, default=20)
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -96,8 +96,8 @@ def main() -> None:
         done = step + 1
         if done % given.every and done != given.steps:
             continue
-        found = detect_in_set(Detector(TorchBackend(model, device), name=given.model), annotations)
-        result = evaluate(annotations, found)
+        detections = detect_in_set(Detector(TorchBackend(model, device), name=given.model), annotations)
+        result = evaluate(annotations, detections)
         mean_ap = result.mean_ap or 0.0
         classes = ", ".join(f"{name} {ap:.3f}" for name, ap in result.per_class.items() if ap is not None)
         seconds = time.monotonic() - started

@@ -134,7 +134,7 @@ def card(
         "",
         "| engine | mean |",
         "|---|---|",
-        *(f"| {engine} | {mean(one, counts):.3f} |" for engine, one in by_engine.items()),
+        *(f"| {engine} | {mean(result, counts):.3f} |" for engine, result in by_engine.items()),
         "",
         "## Training",
         "",

@@ -1,7 +1,10 @@
-"""Batches for training: a sample's randomness is a function of (seed, epoch, image), never of its worker.
+"""Batches for training: each sample's randomness depends on (seed, epoch, image) alone, never on its worker.
 
-The stream of samples is the epochs' shuffles one behind the other, cut into batches: each image is seen equally
-often, and a run can go on from any step without replaying what came before.
+Epochs are shuffled one after the other and cut into batches, so that each image is seen equally often, and a run can
+be resumed at any step without replaying the steps before.
+
+A worker process that dies or hangs is replaced, with all others, at the batch that was waited for; the batches stay
+bit for bit the same. If it happens twice at one batch, it is an error, for then an image is the likely cause.
 """
 
 from __future__ import annotations
@@ -33,13 +36,13 @@ PATIENCE = 300.0  # seconds after which a worker that makes a batch is given up
 
 @dataclass(frozen=True)
 class Shard:
-    """Which of the images of each step are this process's.
+    """Which of the images of each step this process takes.
 
     Attributes:
-        rank: number of the process among those that have the same images at hand.
-        world: how many these are.
-        part: number of the part of the set whose images are at hand: every `parts`-th from this one on.
-        parts: how many there are, each with as many processes.
+        rank: number of the process among those that hold the same images.
+        world: number of these processes.
+        part: which part of the set they hold: every `parts`-th image from this one on.
+        parts: number of parts, each held by as many processes.
     """
 
     rank: int = 0
@@ -55,8 +58,8 @@ class BatchSampler:
     >>> [len(step) for step in BatchSampler(images=5, batch_size=2, seed=0, first_step=0, last_step=3)]
     [2, 2, 2]
 
-    Of several processes each takes its share of every step: together they see what one would. Parts of the set are
-    shuffled each by itself, and each gives as many images to a step.
+    Of several processes each takes its shard of every step: together they see what one process would. Parts of the
+    set are shuffled separately, and each gives as many images to a step.
     """
 
     images: int
@@ -70,14 +73,14 @@ class BatchSampler:
         return self.last_step - self.first_step
 
     def __iter__(self) -> Iterator[list[Visit]]:
-        mine = self.shard
-        held = np.arange(mine.part, self.images, mine.parts)
-        of_part = self.batch_size // mine.parts
-        count = of_part // mine.world
+        shard = self.shard
+        held = np.arange(shard.part, self.images, shard.parts)
+        of_part = self.batch_size // shard.parts
+        count = of_part // shard.world
         epoch, order = -1, held
         for step in range(self.first_step, self.last_step):
             visits = []
-            first = step * of_part + mine.rank * count
+            first = step * of_part + shard.rank * count
             for position in range(first, first + count):
                 if position // len(held) != epoch:
                     epoch = position // len(held)
@@ -91,7 +94,7 @@ class TrainingDataset(Dataset["tuple[Sample, str] | ImageError"]):
 
     Attributes:
         annotations: the set, in memory that all processes share.
-        in_work: the image that each worker took last, -1 for none; shared by all processes, for messages.
+        in_work: the image that each worker took last, -1 for none; in shared memory, for messages.
     """
 
     def __init__(
@@ -120,9 +123,9 @@ class TrainingDataset(Dataset["tuple[Sample, str] | ImageError"]):
         return len(self.annotations)
 
     def __getitem__(self, visit: Visit) -> tuple[Sample, str] | ImageError:
-        """The sample and its name; of an image that cannot be used the error, as a value.
+        """The sample and its name, or the error of an image that cannot be used.
 
-        (torch would hand a raised one on with the worker's whole traceback as its message.)
+        The error is returned, since torch replaces the message of one raised in a worker by the whole traceback.
         """
         epoch, image = visit
         worker = get_worker_info()
@@ -167,7 +170,7 @@ def collate(samples: list[tuple[Sample, str]]) -> Batch:
 
 
 def _calm_worker(_worker: int) -> None:
-    """One thread a worker, for the cores are shared with the network; Ctrl-C is the main process's to handle."""
+    """One thread per worker, since the network needs the cores; Ctrl-C is handled by the main process."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -176,18 +179,18 @@ def _calm_worker(_worker: int) -> None:
 
 
 class _Loader(DataLoader["Batch | ImageError"]):
-    """Torch's, without its warning: whoever asks for more workers than there are cores knows it."""
+    """torch's DataLoader without its warning about more workers than cores."""
 
     def check_worker_number_rationality(self) -> None:
-        """Says nothing."""
+        """No warning."""
 
 
 def training_loader(
     samples: TrainingDataset, order: BatchSampler, *, workers: int, pin: bool = False
 ) -> DataLoader[Batch | ImageError]:
-    """Batches in the given order, made by `workers` processes (0: in this one); an error stands where one failed.
+    """Batches in the given order, made by `workers` processes (0: in this one); an ImageError where one failed.
 
-    While a batch is not there, torch's RuntimeError says so every `POLL` seconds; whoever waits may go on waiting.
+    While a batch is awaited, torch raises a RuntimeError every `POLL` seconds; the caller may go on waiting.
 
     Raises:
         DataError: the set has no images.
@@ -216,15 +219,15 @@ def batches(
     patience: float = PATIENCE,
     on_retry: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Batch]:
-    """All batches of the order.
+    """The batches that `order` lists; lost workers are replaced once per batch.
 
     Args:
-        samples: what they are made of.
-        order: which.
-        workers: processes that make them; 0: this one.
-        pin: into memory that a GPU reads directly.
-        patience: seconds.
-        on_retry: told in a line when processes are replaced.
+        samples: the augmented training set.
+        order: the images of each batch.
+        workers: processes that make batches; 0 makes them in this one.
+        pin: put batches into page-locked memory, for a GPU.
+        patience: seconds without a batch after which the workers count as hanging.
+        on_retry: gets a line when workers are replaced.
 
     Raises:
         DataError: the set has no images; ImageError: one cannot be read.
@@ -233,7 +236,7 @@ def batches(
     lost_at = None
     while True:
         try:
-            for batch in _by_these_processes(samples, order, workers=workers, pin=pin, patience=patience):
+            for batch in _until_a_worker_is_lost(samples, order, workers=workers, pin=pin, patience=patience):
                 order = replace(order, first_step=order.first_step + 1)
                 yield batch
         except WorkerLostError as error:
@@ -245,7 +248,7 @@ def batches(
             return
 
 
-def _by_these_processes(
+def _until_a_worker_is_lost(
     samples: TrainingDataset, order: BatchSampler, *, workers: int, pin: bool, patience: float
 ) -> Iterator[Batch]:
     samples.in_work.fill_(-1)
@@ -271,7 +274,7 @@ def _by_these_processes(
 
 
 def _started(loader: DataLoader[Batch | ImageError]) -> Iterator[Batch | ImageError]:
-    """Its iterator, without torch's handler: a lost process is noticed in `next`, not by a signal amid an update."""
+    """The loader's iterator without torch's SIGCHLD handler: a lost worker is noticed in `next`, not within a step."""
     handler = signal.getsignal(signal.SIGCHLD) if hasattr(signal, "SIGCHLD") else None
     iterator = iter(loader)
     if handler is not None:

@@ -1,4 +1,4 @@
-"""A set's images and objects in memory that all processes share: another process costs nothing but the handles."""
+"""A data set's annotations in memory that all processes share: another process only gets the handles."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class PackedStrings(Sequence[str]):
 
 @dataclass(frozen=True, eq=False)
 class SharedAnnotations:
-    """What `Annotations` hold, as tensors in shared memory; pickled for another process, only handles go there.
+    """`Annotations` as tensors in shared memory; pickled for another process, only their handles are sent.
 
     Attributes:
         tensors: by attribute of the annotations; of texts there are `NAME` (bytes) and `NAME_ends`.
-        rest: the annotations without all that.
+        rest: the annotations without these.
     """
 
     tensors: dict[str, Tensor]
     rest: Annotations
 
     def annotations(self) -> Annotations:
-        """The set, its arrays and texts being views of the shared memory."""
+        """The set; its arrays and texts are views of the shared memory."""
         arrays = {name: tensor.numpy() for name, tensor in self.tensors.items()}
         content: dict[str, Any] = {name: PackedStrings(arrays[name], arrays[f"{name}_ends"]) for name in TEXTS}
         content |= {name: arrays[name] for name in ARRAYS}

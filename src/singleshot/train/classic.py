@@ -1,7 +1,7 @@
-"""For those who port from classic SSD code: targets and predictions as rows of C + 4 + 8 numbers, one a default box.
+"""Targets and predictions in the layout of ports of the Caffe code: a row of C + 4 + 8 numbers per default box.
 
 Each row holds the C class scores (background first), 4 offsets, the default box's corners as fractions of the image,
-and the 4 variances; so do those ports' generators and networks. `ssd export --outputs rows` has engines give them.
+and the 4 variances. `ssd export --outputs rows` makes engines give such rows.
 """
 
 from __future__ import annotations

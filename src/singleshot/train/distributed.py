@@ -1,7 +1,7 @@
 """One run in several processes, on one machine or many, as `torchrun` starts them (docs/scale.md).
 
-Each process, a rank, takes its share of every batch; gradients are averaged over all of them, so that all hold the same
-weights. Rank 0 alone writes.
+Each process (rank) takes its shard of every batch. Gradients are averaged over the ranks, so that all hold the same
+weights. Rank 0 alone writes files and validates.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from singleshot.data.loader import Shard
 from singleshot.errors import MachineError, RequestError
 
 PATIENCE = 50.0
-"""Seconds without a sign of life after which a rank is given up; all end within a minute of its death."""
+"""Seconds without a sign of life after which a rank counts as lost; all others then end within a minute."""
 _BEAT = "singleshot/beat"
 
 
@@ -32,13 +32,13 @@ class RankLostError(MachineError):
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those of its run.
+    """Which of the processes of a distributed run this one is.
 
     Attributes:
-        rank: 0 writes files and validates.
-        world: how many there are.
-        local_rank: number on this machine: of its GPU.
-        local_world: how many there are on this machine.
+        rank: number of this process; 0 writes files and validates.
+        world: number of processes.
+        local_rank: number of this process on its machine, and of its GPU.
+        local_world: number of processes on this machine.
     """
 
     rank: int = 0
@@ -52,13 +52,13 @@ class Ranks:
         return self.rank == 0
 
     def shard(self, part: str | None) -> Shard:
-        """Which images of each update this process takes.
+        """Which images of each step this process takes.
 
         Args:
             part: `2/4` where this machine holds only the second, sixth ... image of the training set.
 
         Raises:
-            RequestError: another number of machines than parts, or nothing of this form.
+            RequestError: not of this form, or not as many parts as machines.
         """
         if part is None:
             return Shard(self.rank, self.world)
@@ -88,7 +88,7 @@ class Ranks:
         return value
 
     def agree(self, *flags: bool, device: torch.device) -> tuple[bool, ...]:
-        """Each flag, whether any rank has it set."""
+        """For each flag, whether any rank has it set."""
         if self.world == 1:
             return flags
         return tuple(
@@ -96,7 +96,10 @@ class Ranks:
         )
 
     def on_rank_zero(self, work: Callable[[Callable[[], None]], None]) -> None:
-        """Rank 0 works and calls what it is given now and then; the others wait, so long as it does.
+        """Run `work` on rank 0 while the others wait.
+
+        Args:
+            work: gets a function to call now and then, as a sign of life.
 
         Raises:
             RankLostError: rank 0 gives no sign of life.
@@ -105,22 +108,22 @@ class Ranks:
             work(lambda: None)
             return
         with lost_rank_errors():
-            self._while_first(work)
+            self._wait_for_rank_zero(work)
 
-    def _while_first(self, work: Callable[[Callable[[], None]], None]) -> None:
+    def _wait_for_rank_zero(self, work: Callable[[Callable[[], None]], None]) -> None:
         store = dist.distributed_c10d._get_default_store()  # noqa: SLF001
-        done = store.add(f"{_BEAT}/{self.rank}/entered", 1)
-        key = f"{_BEAT}/{done}"
+        calls = store.add(f"{_BEAT}/{self.rank}/entered", 1)
+        key = f"{_BEAT}/{calls}"
         if self.is_first:
-            store.set(key, "begun")
+            store.set(key, "started")
             work(lambda: store.set(key, str(time.monotonic())))
             store.set(key, "done")
             return
         last, since = b"", time.monotonic()
         while last != b"done":
-            seen = store.get(key) if store.check([key]) else b""
-            if seen != last:
-                last, since = seen, time.monotonic()
+            beat = store.get(key) if store.check([key]) else b""
+            if beat != last:
+                last, since = beat, time.monotonic()
             elif time.monotonic() - since > PATIENCE:
                 raise RankLostError("the first process of this run gives no sign of life; go on with --resume")
             else:
@@ -129,11 +132,11 @@ class Ranks:
 
 @contextmanager
 def distributed_context(device: str) -> Iterator[Ranks]:
-    """This process's place in its run; alone where `torchrun` did not start it.
+    """Join the process group that `torchrun` set up; a single rank where it did not start this process.
 
     Raises:
         RequestError: the environment of `torchrun` is incomplete.
-        RankLostError: another process was lost, for whatever came of it here.
+        RankLostError: another process was lost.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         yield Ranks()
@@ -159,10 +162,10 @@ def distributed_context(device: str) -> Iterator[Ranks]:
 
 @contextmanager
 def lost_rank_errors() -> Iterator[None]:
-    """Torch's many ways to say that another process is gone, as one error.
+    """Turn the various errors that torch raises when another process is gone into one.
 
     Raises:
-        RankLostError: so it is.
+        RankLostError: another process was lost.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Which learning rate a run should take: a short run whose rate rises until the loss does (Smith 2017, section 3.3)."""
+"""Learning-rate range test: a short run whose rate rises until the loss does (Smith 2017, section 3.3)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from singleshot.train.step import TrainStep
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-3, 30.0
-"""Of the recipe's rate."""
+"""Rates tried, as multiples of the recipe's."""
 WORSE = 2.0
-"""The search ends when the smoothed loss is so many times its lowest."""
+"""The search ends when the smoothed loss is this many times its lowest."""
 SMOOTHED_OVER = 10
 LINE_EVERY = 20
 """Rates between two lines of progress where there is no terminal."""
@@ -35,7 +35,7 @@ ADVICE = "the search has to begin anew"
 
 
 def find_learning_rate(plan: Plan, console: Console) -> RateSearch:
-    """Try rising rates on the plan's network, which is spoilt by it, and write what was found into the plan's folder.
+    """Try rising rates on the plan's network, whose weights are spoilt, and write the result into the plan's folder.
 
     Raises:
         RequestError: several processes, or a loss that never falls.
@@ -70,7 +70,7 @@ def find_learning_rate(plan: Plan, console: Console) -> RateSearch:
 
 
 def read_rate_search(folder: Path) -> RateSearch | None:
-    """What an earlier search in this folder found; None where there was none."""
+    """The result of an earlier search in this folder; None where there was none."""
     try:
         search = RateSearch(**json.loads((folder / RESULT).read_text()))
         numbers = [*search.rates, *search.losses, search.suggested, search.recipe]

@@ -21,14 +21,14 @@ from singleshot.weights.build import save_network
 
 
 def keep_model(plan: Plan, name: str, step: int, validation: Evaluation | None) -> None:
-    """Write the model as it is now to the run's `last/` or `best/`, replacing what is there."""
+    """Write the model's present weights to the run's `last/` or `best/`."""
     save_network(
         plan.folder / name, plan.model, card=model_card(plan, step, validation), provenance=provenance(plan, step)
     )
 
 
 def provenance(plan: Plan, step: int) -> dict[str, Any]:
-    """Where a model comes from, for its config.json."""
+    """What a model was trained on and how, for its config.json."""
     names, labels = plan.train_set.class_names, plan.train_set.labels
     objects = dict(zip(names, np.bincount(labels, minlength=len(names)).tolist(), strict=True))
     return {
@@ -46,7 +46,7 @@ def provenance(plan: Plan, step: int) -> dict[str, Any]:
 
 
 def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
-    """The model's README: what it detects, what it learnt from, how good it is and on what."""
+    """The model's README: its classes, training data, settings and validation figures."""
     spec = plan.model.spec
     lines = [
         f"# {spec.name}",
