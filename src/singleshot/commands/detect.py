@@ -137,15 +137,7 @@ def detect_files(
     require_output(options.json, "--json", files)
     if options.out is not None:
         _require_own_folder(options.out, files)
-    if detector is None:
-        detector = Detector.load(
-            options.model,
-            device=options.device,
-            score=options.score,
-            precision=options.precision,
-            compiled=options.compiled,
-            backbone=options.backbone,
-        )
+    detector = detector or _load(options)
     if detector.note:
         say(detector.note)
     result = DetectResult(detector.name, len(files))
@@ -166,6 +158,17 @@ def detect_files(
     if options.json is not None:
         write_whole(options.json, json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
     return result
+
+
+def _load(options: DetectOptions) -> Detector:
+    return Detector.load(
+        options.model,
+        device=options.device,
+        score=options.score,
+        precision=options.precision,
+        compiled=options.compiled,
+        backbone=options.backbone,
+    )
 
 
 def image_files(sources: Sequence[str | Path]) -> list[Path]:
