@@ -13,7 +13,7 @@ def boxes(
     input_size: str | None = None,
     most: int | None = None,
     latency: float | None = None,
-    out: Path = Path("boxes.html"),
+    report: Path = Path("boxes.html"),
     json: Path | None = None,
 ) -> int:
     """Tell how well default boxes (anchors) fit the objects of a data set, and search better ones within a budget.
@@ -28,21 +28,21 @@ def boxes(
         most: limit on the number of default boxes; left out, as many as there are, and more only where a class would
             have a recall below a third. More boxes cost time, and may cost accuracy.
         latency: limit on the network's milliseconds here, for one image in OpenVINO's fp32; it is measured.
-        out: the page to write.
+        report: the page to write.
         json: file for the figures and the boxes.
     """
     from singleshot.commands.boxes import BoxesOptions, search_boxes
     from singleshot.console import progress, remarks, results
     from singleshot.files import require_page, write_whole
 
-    require_page(out, json, [*data, *([] if model is None else [model])])
-    options = BoxesOptions(data, model, split, input_size, most, latency, page=out)
+    require_page(report, json, [*data, *([] if model is None else [model])], flag="--report")
+    options = BoxesOptions(data, model, split, input_size, most, latency, page=report)
     with progress(remarks(), "timing networks", every=10) as timed:
         study = search_boxes(options, timed)
     console = results()
     for line in study.lines():
         console.print(line)
-    console.print(str(out))
+    console.print(str(report))
     if json is not None:
         write_whole(json, json_format.dumps(study.to_json(), indent=1, allow_nan=False) + "\n")
     return 0
