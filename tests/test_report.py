@@ -91,7 +91,7 @@ def content(seed=1, protocol="voc07", **changes):
         evaluation=evaluate(ground_truth, found, protocol),
         annotations=ground_truth,
         detections=found,
-        configuration={"recipe": "caffe", "solver": {"momentum": 0.9}},
+        configuration={"recipe": "caffe", "optimizer": {"momentum": 0.9}},
         open_image=grey,
     )
     return replace(full, **changes)
@@ -102,7 +102,7 @@ def test_the_page_has_every_part_and_needs_nothing_else(protocol, tmp_path):
     before = evaluate(*random_set(2), protocol)
     page = Page(render(content(protocol=protocol, before=before)))
     parts = ["a run", "Loss", "Validation mAP", "Learning rate", "Average precision by class", "Precision and recall"]
-    parts += ["went best", "went worst", "ssd train images --epochs 3", "a note", "98.0% recall", "solver.momentum"]
+    parts += ["went best", "went worst", "ssd train images --epochs 3", "a note", "98.0% recall", "optimizer.momentum"]
     for words in (*parts, "mAP before", "change"):
         assert words in page.text, words
     assert ("COCO's numbers" in page.text) == (protocol == "coco")
@@ -176,7 +176,7 @@ def test_markup_in_names_stays_text():
     assert page.text.count(EVIL) > 8
 
 
-def test_foreign_classes_are_named():
+def test_unknown_classes_are_named():
     ground_truth = annotations([[(0, 0, 50, 50, 0)]])
     found = [detections([(0, 0, 50, 50, 0, 0.9)], class_names=("tram", "cat"))]
     page = Page(render(content(evaluation=evaluate(ground_truth, found), annotations=ground_truth, detections=found)))
