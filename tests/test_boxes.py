@@ -83,9 +83,9 @@ def test_nothing_in_common_is_zero(array, other, why):
 @KINDS
 def test_no_boxes_at_all(array):
     none = make(array, np.zeros((0, 4)).tolist()).reshape(0, 4)
-    one = make(array, [[0, 0, 1, 1]])
-    assert tuple(pairwise_iou(none, one).shape) == (0, 1)
-    assert tuple(pairwise_iou(one, none).shape) == (1, 0)
+    unit = make(array, [[0, 0, 1, 1]])
+    assert tuple(pairwise_iou(none, unit).shape) == (0, 1)
+    assert tuple(pairwise_iou(unit, none).shape) == (1, 0)
     assert tuple(xyxy_to_cxcywh(none).shape) == (0, 4)
 
 

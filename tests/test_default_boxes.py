@@ -84,7 +84,7 @@ def test_counts_of_the_variants(spec, maps, size, count):
     boxes = caffe_default_boxes(spec, maps, (size, size))
     assert boxes.shape == (count, 4)
     assert boxes.dtype == np.float32
-    assert count == sum(h * w * one.boxes_per_cell for (h, w), one in zip(maps, spec.maps, strict=True))
+    assert count == sum(h * w * level.boxes_per_cell for (h, w), level in zip(maps, spec.maps, strict=True))
 
 
 def test_first_cell_of_ssd300_by_hand():

@@ -32,10 +32,10 @@ def test_equals_torchs_own(size: tuple[int, int], kernel: int, stride: int, padd
     with torch.no_grad():
         weights = torch.randn(convolution(x).shape, generator=generator)
     expected = gradients(convolution, convolution, x, weights)
-    found = gradients(lambda x: convolve(convolution, x), convolution, x, weights)
-    assert len(found) == len(expected) == 3 + bias
-    for ours, theirs in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours, theirs)
+    computed = gradients(lambda x: convolve(convolution, x), convolution, x, weights)
+    assert len(computed) == len(expected) == 3 + bias
+    for computed_gradient, reference in zip(computed, expected, strict=True):
+        torch.testing.assert_close(computed_gradient, reference)
 
 
 def test_under_autocast_the_gradients_are_those_of_bf16() -> None:
@@ -51,11 +51,11 @@ def test_under_autocast_the_gradients_are_those_of_bf16() -> None:
 
         return gradients(cast, convolution, x, weights)
 
-    found, expected = both(lambda x: convolve(convolution, x)), both(convolution)
-    assert found[0].dtype == torch.bfloat16
-    for ours, theirs in zip(found, expected, strict=True):
-        assert ours.dtype == theirs.dtype
-        torch.testing.assert_close(ours, theirs, rtol=2e-2, atol=2e-2)
+    computed, expected = both(lambda x: convolve(convolution, x)), both(convolution)
+    assert computed[0].dtype == torch.bfloat16
+    for computed_gradient, reference in zip(computed, expected, strict=True):
+        assert computed_gradient.dtype == reference.dtype
+        torch.testing.assert_close(computed_gradient, reference, rtol=2e-2, atol=2e-2)
 
 
 def takes_the_detour(convolution: nn.Conv2d | ConvBlock) -> bool:

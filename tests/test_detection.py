@@ -91,12 +91,12 @@ def slow_postprocess(boxes, scores, settings):
     return [(label, k) for _, label, k in chosen]
 
 
-def check(found, default_boxes, scores, settings):
+def check(raw, default_boxes, scores, settings):
     rows = slow_postprocess(default_boxes, scores, settings)
-    assert found.labels.tolist() == [label for label, _ in rows]
-    assert found.scores.tolist() == [float(scores[k, label + 1]) for label, k in rows]
-    np.testing.assert_array_equal(found.boxes_xyxy, np.array([default_boxes[k] for _, k in rows]).reshape(-1, 4))
-    assert (found.boxes_xyxy.dtype, found.scores.dtype, found.labels.dtype) == (np.float32, np.float32, np.int64)
+    assert raw.labels.tolist() == [label for label, _ in rows]
+    assert raw.scores.tolist() == [float(scores[k, label + 1]) for label, k in rows]
+    np.testing.assert_array_equal(raw.boxes_xyxy, np.array([default_boxes[k] for _, k in rows]).reshape(-1, 4))
+    assert (raw.boxes_xyxy.dtype, raw.scores.dtype, raw.labels.dtype) == (np.float32, np.float32, np.int64)
 
 
 @st.composite
@@ -157,16 +157,16 @@ def test_thousands_of_candidates(detect, settings):
     defaults = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
     offsets = random.normal(size=(1500, 4)).astype(np.float32)
     scores = softmax(random.normal(size=(1500, 6)))
-    found = detect(offsets, scores, defaults, VARIANCES, settings)
+    raw = detect(offsets, scores, defaults, VARIANCES, settings)
     boxes = decode(offsets, defaults, VARIANCES)
     rows = slow_postprocess(boxes, scores, settings)
-    assert found.labels.tolist() == [label for label, _ in rows]
-    np.testing.assert_allclose(found.boxes_xyxy, boxes[[k for _, k in rows]], atol=1e-6)
+    assert raw.labels.tolist() == [label for label, _ in rows]
+    np.testing.assert_allclose(raw.boxes_xyxy, boxes[[k for _, k in rows]], atol=1e-6)
     if settings.nms_eta == 1:
         batched = on_device(offsets, scores, defaults, VARIANCES, settings)
-        np.testing.assert_array_equal(batched.labels, found.labels)
-        np.testing.assert_array_equal(batched.scores, found.scores)
-        np.testing.assert_allclose(batched.boxes_xyxy, found.boxes_xyxy, atol=1e-6)
+        np.testing.assert_array_equal(batched.labels, raw.labels)
+        np.testing.assert_array_equal(batched.scores, raw.scores)
+        np.testing.assert_allclose(batched.boxes_xyxy, raw.boxes_xyxy, atol=1e-6)
 
 
 @EVERY
@@ -175,22 +175,22 @@ def test_a_worked_example(detect):
     boxes = np.array([[0, 0, 0.5, 0.5], [0, 0, 0.25, 0.5], [0.5, 0.5, 1, 1]], np.float32)
     scores = np.array([[0.0, 0.9, 0.1], [0.2, 0.8, 0.0], [0.3, 0.1, 0.6]], np.float32)
     settings = Postprocess(score_threshold=0.1, nms_threshold=0.5)
-    found = detect(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, settings)
-    assert found.labels.tolist() == [0, 0, 1]  # 0.1 is not above 0.1
-    assert found.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
-    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[0, 1, 2]])
+    raw = detect(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, settings)
+    assert raw.labels.tolist() == [0, 0, 1]  # 0.1 is not above 0.1
+    assert raw.scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
+    np.testing.assert_array_equal(raw.boxes_xyxy, boxes[[0, 1, 2]])
     below = Postprocess(score_threshold=0.1, nms_threshold=0.49)
-    found = detect(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, below)
-    assert found.labels.tolist() == [0, 1]
+    raw = detect(np.zeros((3, 4), np.float32), scores, boxes, VARIANCES, below)
+    assert raw.labels.tolist() == [0, 1]
 
 
 @EVERY
 def test_classes_do_not_suppress_each_other(detect):
     boxes = np.array([[0, 0, 1, 1]] * 2, np.float32)
     scores = np.array([[0, 0.9, 0.8], [0, 0.7, 0.85]], np.float32)
-    found = detect(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess())
-    assert found.labels.tolist() == [0, 1]
-    assert found.scores.tolist() == pytest.approx([0.9, 0.85])
+    raw = detect(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess())
+    assert raw.labels.tolist() == [0, 1]
+    assert raw.scores.tolist() == pytest.approx([0.9, 0.85])
 
 
 @EVERY
@@ -200,17 +200,17 @@ def test_a_nms_threshold_of_one_leaves_every_box(detect):
     boxes = (np.array([0.2, 0.3, 0.7, 0.6]) + 1e-7 * generator.integers(-3, 4, (300, 4))).astype(np.float32)
     scores = generator.random((300, 2)).astype(np.float32)
     settings = Postprocess(score_threshold=0.0, nms_threshold=1.0, top_k=-1, keep_top_k=-1)
-    found = detect(np.zeros((300, 4), np.float32), scores, boxes, VARIANCES, settings)
-    np.testing.assert_array_equal(found.scores, np.sort(scores[:, 1])[::-1])
+    raw = detect(np.zeros((300, 4), np.float32), scores, boxes, VARIANCES, settings)
+    np.testing.assert_array_equal(raw.scores, np.sort(scores[:, 1])[::-1])
 
 
 @EVERY
 def test_equal_scores_go_to_the_lower_class_then_the_lower_box(detect):
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], np.float32)
     scores = np.full((2, 3), 0.5, np.float32)
-    found = detect(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess(keep_top_k=3))
-    assert found.labels.tolist() == [0, 0, 1]
-    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[0, 1, 0]])
+    raw = detect(np.zeros((2, 4), np.float32), scores, boxes, VARIANCES, Postprocess(keep_top_k=3))
+    assert raw.labels.tolist() == [0, 0, 1]
+    np.testing.assert_array_equal(raw.boxes_xyxy, boxes[[0, 1, 0]])
 
 
 def grid_boxes(count):
@@ -265,19 +265,19 @@ def broken_predictions():
 @EVERY
 def test_default_boxes_that_are_not_finite_are_dropped_and_counted(detect):
     boxes, offsets, logits = broken_predictions()
-    found = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
-    assert found.dropped == 5
-    assert found.labels.tolist() == [0, 1]
-    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[5, 5]])
+    raw = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
+    assert raw.dropped == 5
+    assert raw.labels.tolist() == [0, 1]
+    np.testing.assert_array_equal(raw.boxes_xyxy, boxes[[5, 5]])
 
 
 @EVERY
 @pytest.mark.parametrize("broken", range(5))
 def test_each_value_that_is_not_finite_is_noticed_alone(broken, detect):
     boxes, offsets, logits = (array[[broken, 5]] for array in broken_predictions())
-    found = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
-    assert (found.dropped, len(found)) == (1, 2)
-    np.testing.assert_array_equal(found.boxes_xyxy, boxes[[1, 1]])
+    raw = detect(offsets, softmax(logits), boxes, VARIANCES, EVERYTHING)
+    assert (raw.dropped, len(raw)) == (1, 2)
+    np.testing.assert_array_equal(raw.boxes_xyxy, boxes[[1, 1]])
 
 
 @EVERY
@@ -287,8 +287,8 @@ def test_an_iou_that_is_not_a_number_suppresses(detect):
     offsets = np.full((3, 4), 400, np.float32)  # exp(80)
     offsets[:, :2] = 0
     scores = np.array([[0, 0.9], [0, 0.8], [0, 0.7]], np.float32)
-    found = detect(offsets, scores, boxes, VARIANCES, Postprocess())
-    assert (len(found), found.dropped) == (1, 0)
+    raw = detect(offsets, scores, boxes, VARIANCES, Postprocess())
+    assert (len(raw), raw.dropped) == (1, 0)
 
 
 @EVERY
@@ -296,8 +296,8 @@ def test_an_iou_that_is_not_a_number_suppresses(detect):
 def test_nothing_to_find(boxes, classes, detect):
     defaults = np.array([[0, 0, 1, 1]] * boxes, np.float32).reshape(-1, 4)
     scores = np.ones((boxes, classes), np.float32)
-    found = detect(np.zeros_like(defaults), scores, defaults, VARIANCES, EVERYTHING)
-    assert (len(found), found.boxes_xyxy.shape, found.dropped) == (0, (0, 4), 0)
+    raw = detect(np.zeros_like(defaults), scores, defaults, VARIANCES, EVERYTHING)
+    assert (len(raw), raw.boxes_xyxy.shape, raw.dropped) == (0, (0, 4), 0)
 
 
 def test_a_batch_is_its_images_one_by_one():
@@ -324,8 +324,8 @@ def test_a_batch_is_its_images_one_by_one():
 def test_bfloat16_predictions_with_gradients_are_accepted():
     offsets = torch.zeros(1, 1, 4, dtype=torch.bfloat16, requires_grad=True)
     logits = torch.tensor([[[0.0, 2.0]]], dtype=torch.bfloat16)
-    (found,) = postprocess_batch(Predictions(offsets, logits), torch.tensor([[0, 0, 1.0, 1]]), VARIANCES, Postprocess())
-    assert found.scores.tolist() == pytest.approx([np.exp(2) / (1 + np.exp(2))])
+    (raw,) = postprocess_batch(Predictions(offsets, logits), torch.tensor([[0, 0, 1.0, 1]]), VARIANCES, Postprocess())
+    assert raw.scores.tolist() == pytest.approx([np.exp(2) / (1 + np.exp(2))])
 
 
 def test_lists_too_many_for_memory_are_taken_in_chunks(monkeypatch):
@@ -367,8 +367,8 @@ def test_caffes_rows_where_nothing_was_found():
 
 
 def test_detections_are_pixels_inside_the_image():
-    found = raw_detections([[-0.5, 0.25, 0.5, 1.5, 0.9, 1], [0.1, 0.1, 0.2, 0.2, 0.8, 0]])
-    detections = to_detections(found, width=200, height=100, class_names=["cat", "dog"])
+    raw = raw_detections([[-0.5, 0.25, 0.5, 1.5, 0.9, 1], [0.1, 0.1, 0.2, 0.2, 0.8, 0]])
+    detections = to_detections(raw, width=200, height=100, class_names=["cat", "dog"])
     np.testing.assert_allclose(detections.boxes, [[0, 25, 100, 100], [20, 10, 40, 20]], rtol=1e-6)
     assert detections.names == ["dog", "cat"]
     assert detections.boxes.dtype == np.float32
@@ -382,9 +382,9 @@ def test_default_boxes_of_any_kind_of_number_are_read_as_what_they_are(kind: str
     boxes = (generator.integers(0, 8, (50, 2, 2)) / 8).astype(np.float32)
     boxes = np.sort(boxes, axis=1).reshape(50, 4) + np.array([0, 0, 0.125, 0.125], np.float32)
     expected = postprocess(offsets, scores, boxes, VARIANCES, Postprocess())
-    found = postprocess(offsets, scores, boxes.astype(kind), VARIANCES, Postprocess())
-    np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
-    assert len(found)
+    raw = postprocess(offsets, scores, boxes.astype(kind), VARIANCES, Postprocess())
+    np.testing.assert_array_equal(raw.boxes_xyxy, expected.boxes_xyxy)
+    assert len(raw)
 
 
 def test_memory_follows_the_candidates_not_the_limit() -> None:

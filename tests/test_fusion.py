@@ -35,12 +35,12 @@ def test_predictions_are_as_many_as_default_boxes(kind: str, base: object) -> No
     model = SSD(base.with_fusion(kind), seed=0)  # type: ignore[attr-defined]
     plain = SSD(base)  # type: ignore[arg-type]
     assert torch.equal(model.default_boxes, plain.default_boxes)
-    found = model(torch.randn(2, 3, *model.spec.input_size_hw))
-    assert found.offsets.shape == (2, len(model.default_boxes), 4)
-    found.logits.square().sum().backward()
+    predictions = model(torch.randn(2, 3, *model.spec.input_size_hw))
+    assert predictions.offsets.shape == (2, len(model.default_boxes), 4)
+    predictions.logits.square().sum().backward()
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert all(name.startswith("heads.location.") for name in without)
-    assert torch.isfinite(found.logits).all()
+    assert torch.isfinite(predictions.logits).all()
 
 
 def test_the_sum_by_hand() -> None:
@@ -67,13 +67,13 @@ def test_the_way_down_by_hand() -> None:
     block = TopDown({"fine": (4, 5, 5), "coarse": (6, 3, 3)}, channels=8, light=None).eval()
     fine, coarse = torch.randn(1, 4, 5, 5), torch.randn(1, 6, 3, 3)
     with torch.no_grad():
-        found = block({"fine": fine, "coarse": coarse})
+        fused = block({"fine": fine, "coarse": coarse})
         above = block.lateral["coarse"](coarse)
         rows = torch.tensor([0, 0, 1, 1, 2])  # of 3, for 5
         here = block.lateral["fine"](fine) + above[:, :, rows][:, :, :, rows]
-        assert torch.allclose(found["fine"], block.smooth["fine"](here), atol=1e-6)
-        assert torch.allclose(found["coarse"], block.smooth["coarse"](above), atol=1e-6)
-    assert list(found) == ["fine", "coarse"]
+        assert torch.allclose(fused["fine"], block.smooth["fine"](here), atol=1e-6)
+        assert torch.allclose(fused["coarse"], block.smooth["coarse"](above), atol=1e-6)
+    assert list(fused) == ["fine", "coarse"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -64,13 +64,13 @@ def test_rows_fit_default_boxes(name: str, classes: int, size_hw: tuple[int, int
         spec = spec.with_input_size(*size_hw)
     model = SSD(spec).eval()
     with torch.inference_mode():
-        found = model(torch.randn(2, 3, *spec.input_size_hw, generator=torch.Generator().manual_seed(0)))
+        predictions = model(torch.randn(2, 3, *spec.input_size_hw, generator=torch.Generator().manual_seed(0)))
     rows = sum(h * w * boxes.boxes_per_cell for (h, w), boxes in zip(model.map_sizes_hw, spec.boxes.maps, strict=True))
-    assert found.offsets.shape == (2, rows, 4)
-    assert found.logits.shape == (2, rows, classes + 1)
+    assert predictions.offsets.shape == (2, rows, 4)
+    assert predictions.logits.shape == (2, rows, classes + 1)
     assert model.default_boxes.shape == (rows, 4)
-    assert found.offsets.isfinite().all()
-    assert found.logits.isfinite().all()
+    assert predictions.offsets.isfinite().all()
+    assert predictions.logits.isfinite().all()
 
 
 def test_maps_of_a_wide_input() -> None:
@@ -104,7 +104,7 @@ def test_rows_are_ordered_by_map_then_y_x_box() -> None:
     """Heads that copy a map's cell numbers into their outputs show where every row comes from."""
     spec = replace(THIN["ssd300-vgg16"], class_names=("a",), normalised=())
     model = SSD(spec).eval()
-    boxes = [one.boxes_per_cell for one in spec.boxes.maps]
+    boxes = [level.boxes_per_cell for level in spec.boxes.maps]
     maps = {
         name: torch.arange(h * w, dtype=torch.float32).view(1, 1, h, w).expand(1, channels(model, name), h, w)
         for name, (h, w) in zip(spec.sources, model.map_sizes_hw, strict=True)
@@ -118,17 +118,17 @@ def test_rows_are_ordered_by_map_then_y_x_box() -> None:
                 assert module.bias is not None
                 module.bias.copy_(torch.arange(len(module.bias)) / 1024)
                 assert len(module.bias) % columns == 0
-        found = model.heads(maps)
+        predictions = model.heads(maps)
     row = 0
     for (height, width), count in zip(model.map_sizes_hw, boxes, strict=True):
         for cell in range(height * width):
             for box in range(count):
                 if cell in {0, 1, width, height * width - 1}:
-                    for table, columns in ((found.offsets, 4), (found.logits, 2)):
+                    for table, columns in ((predictions.offsets, 4), (predictions.logits, 2)):
                         expected = [cell % (height * width) + (box * columns + i) / 1024 for i in range(columns)]
                         assert table[0, row].tolist() == pytest.approx(expected)
                 row += 1
-    assert row == found.logits.shape[1]
+    assert row == predictions.logits.shape[1]
 
 
 def channels(model: SSD, name: str) -> int:
@@ -225,8 +225,8 @@ def test_l2_norm_gradient_is_true_for_equal_scales_and_caffes_otherwise() -> Non
         return given.grad, norm.scale.grad
 
     caffe, true = L2Norm(3), L2Norm(3, caffe_gradient=False)
-    for ours, theirs in zip(gradients(caffe), gradients(true), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    for computed_gradient, reference in zip(gradients(caffe), gradients(true), strict=True):
+        torch.testing.assert_close(computed_gradient, reference, rtol=1e-4, atol=1e-4)
     scale = torch.tensor([10.0, 20.0, 40.0])
     caffe.scale.data, true.scale.data = scale.clone(), scale.clone()
     torch.testing.assert_close(gradients(caffe)[1], gradients(true)[1], rtol=1e-4, atol=1e-4)
@@ -242,9 +242,9 @@ def test_l2_norm_gradient_is_true_for_equal_scales_and_caffes_otherwise() -> Non
 
 def test_l2_norm_keeps_half_precision_from_overflowing() -> None:
     x = torch.full((1, 512, 1, 1), 300.0, dtype=torch.float16)
-    found = L2Norm(512)(x)
-    assert found.dtype == torch.float16
-    torch.testing.assert_close(found.float(), torch.full((1, 512, 1, 1), 20 / math.sqrt(512)), rtol=1e-3, atol=0)
+    normalised = L2Norm(512)(x)
+    assert normalised.dtype == torch.float16
+    torch.testing.assert_close(normalised.float(), torch.full((1, 512, 1, 1), 20 / math.sqrt(512)), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(("side", "expected"), [(75, 38), (38, 19), (4, 2), (1, 1), (3, 2)])
@@ -269,11 +269,11 @@ def test_tensorflow_padding_shifts_a_strided_convolution() -> None:
     both = ConvBlock(1, 1, stride=2, activation="none")
     x = torch.arange(16.0).view(1, 1, 4, 4)
     with torch.no_grad():
-        for one in (block, both):
-            one.convolution.weight.zero_()
-            one.convolution.weight[0, 0, 0, 0] = 1
-            assert one.convolution.bias is not None
-            one.convolution.bias.zero_()
+        for convolution_block in (block, both):
+            convolution_block.convolution.weight.zero_()
+            convolution_block.convolution.weight[0, 0, 0, 0] = 1
+            assert convolution_block.convolution.bias is not None
+            convolution_block.convolution.bias.zero_()
         assert block(x).flatten().tolist() == [0, 2, 8, 10]
         assert both(x).flatten().tolist() == [0, 0, 0, 5]
     assert ConvBlock(1, 1, stride=1, tensorflow_padding=True)(x).shape == x.shape

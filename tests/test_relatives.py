@@ -64,8 +64,8 @@ def test_the_grid_is_the_same_for_every_input(size_hw: tuple[int, int]) -> None:
     model = SSD(YOLO.with_input_size(*size_hw)).eval()
     assert model.map_sizes_hw == ((7, 7),)
     with torch.inference_mode():
-        found = model(torch.zeros(2, 3, *size_hw))
-    assert (found.offsets.shape, found.logits.shape) == ((2, 98, 4), (2, 98, 3))
+        predictions = model(torch.zeros(2, 3, *size_hw))
+    assert (predictions.offsets.shape, predictions.logits.shape) == ((2, 98, 4), (2, 98, 3))
 
 
 def test_layers_of_the_yolo_like_at_full_width() -> None:
@@ -92,11 +92,11 @@ def test_a_weight_lights_the_box_of_its_row_from_anywhere() -> None:
     grid = torch.zeros(2, 16, 7, 7)
     grid[1, 5, 6, 6] = 1
     with torch.inference_mode():
-        found = heads({"fc7": grid})
+        predictions = heads({"fc7": grid})
     expected = torch.zeros(2, 98, 4)
     expected[1, row] = torch.tensor([1.0, 2, 3, 4])
-    assert torch.equal(found.offsets, expected)
-    assert found.logits.nonzero().tolist() == [[1, row, 2]]
+    assert torch.equal(predictions.offsets, expected)
+    assert predictions.logits.nonzero().tolist() == [[1, row, 2]]
     assert of_row(model, row) == pytest.approx([1.5 / 7, 4.5 / 7, LARGER, LARGER])
 
 
@@ -150,12 +150,12 @@ def test_an_export_says_the_same(tmp_path: Path, spec: ModelSpec, engine: str) -
 def test_heads_of_another_kind_are_replaced_and_said(tmp_path: Path) -> None:
     save_network(tmp_path / "ssd", SSD(WORDS(SSD300_VGG16)), card="")
     model = SSD(YOLO, seed=3)
-    found = start_from_file(model, tmp_path / "ssd")
-    assert {name for name in found.replaced if name.startswith("heads.")} == {
+    start = start_from_file(model, tmp_path / "ssd")
+    assert {name for name in start.replaced if name.startswith("heads.")} == {
         f"heads.{kind}.fc7.{part}" for kind in ("location", "confidence") for part in ("weight", "bias")
     }
-    assert found.missing == ("grid.cut.convolution.weight", "grid.cut.convolution.bias")
-    assert "2 of heads.location, 2 of heads.confidence" in found.summary
+    assert start.missing == ("grid.cut.convolution.weight", "grid.cut.convolution.bias")
+    assert "2 of heads.location, 2 of heads.confidence" in start.summary
     assert torch.equal(model.heads.confidence["fc7"].weight, SSD(YOLO, seed=3).heads.confidence["fc7"].weight)
 
 
@@ -164,8 +164,8 @@ def test_classes_that_both_know_keep_their_filters(tmp_path: Path) -> None:
     save_network(tmp_path / "m", source, card="")
     model = SSD(replace(YOLO, class_names=("c", "b", "d")), seed=2)
     fresh = model.heads.confidence["fc7"].weight.detach().clone()
-    found = start_from_file(model, tmp_path / "m")
-    assert (found.classes, found.new_classes) == (("b",), ("c", "d"))
+    start = start_from_file(model, tmp_path / "m")
+    assert (start.classes, start.new_classes) == (("b",), ("c", "d"))
     of_model = model.heads.confidence["fc7"].weight.view(98, 4, 16, 7, 7)
     of_source = source.heads.confidence["fc7"].weight.view(98, 3, 16, 7, 7)
     assert torch.equal(of_model[:, [0, 2]], of_source[:, [0, 2]])

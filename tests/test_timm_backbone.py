@@ -64,7 +64,7 @@ def test_the_grids_and_default_boxes_are_those_of_the_base_it_replaces(name: str
     given = VARIANTS[name]
     spec = given.with_backbone("timm:test_efficientnet")
     assert grid_sizes(spec) == grid_sizes(given)
-    assert [boxes.boxes_per_cell for boxes in spec.boxes.maps] == [one.boxes_per_cell for one in given.boxes.maps]
+    assert [boxes.boxes_per_cell for boxes in spec.boxes.maps] == [level.boxes_per_cell for level in given.boxes.maps]
     assert spec.name == name.replace(given.backbone, "timm-test_efficientnet")
     again = spec.with_backbone("timm:test_resnet")
     assert (again.sources, again.extras) == (spec.sources, spec.extras)
@@ -93,9 +93,9 @@ def test_predictions_are_as_many_as_default_boxes_and_teach_every_layer(name: st
     spec = lite(name) if kind == "plain" else lite(name).with_fusion(kind)
     model = SSD(spec, seed=0)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
-    assert found.offsets.shape == (2, len(model.default_boxes), 4)
-    (found.logits.float().square().mean() + found.offsets.float().square().mean()).backward()
+        predictions = model(torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)))
+    assert predictions.offsets.shape == (2, len(model.default_boxes), 4)
+    (predictions.logits.float().square().mean() + predictions.offsets.float().square().mean()).backward()
     for parameter in model.parameters():
         assert parameter.grad is not None
         assert parameter.grad.isfinite().all()
@@ -123,8 +123,8 @@ def test_a_base_begins_as_timm_begins_it_from_the_seed_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        theirs = timm.create_model("test_convnext", features_only=True)
-    for name, tensor in theirs.state_dict().items():
+        classifier = timm.create_model("test_convnext", features_only=True)
+    for name, tensor in classifier.state_dict().items():
         assert torch.equal(first.state_dict()[f"backbone.features.{name}"], tensor)
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in first.state_dict().items())
     stem = "backbone.features.stem_0.weight"

@@ -242,7 +242,7 @@ class ModelSpec:
         class_names: L foreground names.
         sources: the source maps in order of stride; names of backbone taps or of extra blocks (`conv8_2`).
         boxes: default boxes, one entry for each source.
-        extras: the extra blocks, in order, behind the backbone's last map.
+        extras: the extra blocks, in order, after the backbone's last map.
         head_kernel: side of the head's convolutions.
         separable: extra maps and heads made of depthwise + pointwise convolutions (SSDLite).
         normalised: sources whose map goes through a learnt L2 normalisation (ParseNet).

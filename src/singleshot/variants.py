@@ -90,7 +90,7 @@ SSD512_VGG16 = replace(
         ExtraBlock("conv12", 128, 256, kernel=4, padding=1),
     ),
 )
-# Section 3.3, without atrous: fc7 has stride 32, so it stands in conv8_2's place and conv5_3 in fc7's; the rest stays.
+# Section 3.3, without atrous: fc7 has stride 32, so it replaces conv8_2, and conv5_3 replaces fc7.
 SSD300_VGG16_FULL = replace(
     SSD300_VGG16,
     name="ssd300-vgg16-full",
@@ -164,7 +164,7 @@ SSDLITE320_MOBILENETV3 = replace(
     compatibility=Compatibility(),
 )
 
-# Maps 8, 6, 4, 3, 2, 1. Every proposal is kept, best first: whoever uses them takes the best K.
+# Maps 8, 6, 4, 3, 2, 1. Every proposal is kept, best first; users take the best K.
 MULTIBOX_MOBILENETV2 = replace(
     SSDLITE320_MOBILENETV2,
     name="multibox-mobilenetv2",

@@ -1,9 +1,9 @@
 """The same random choices on fewer pixels: one resampling, and colours changed at the network's input size.
 
-Against the exact pixels (`docs/deviations.md`): a JPEG larger than needed is decoded at a half, a
-quarter or an eighth; the visible part is resized straight into its place on a canvas of the input size, a rounding of
-at most half a pixel; colours change after the resampling and not before; saturation and hue share one way to HSV and
-back; Lanczos becomes cubic.
+Differences from the exact pixels (`docs/deviations.md`): a JPEG larger than needed is decoded at a half, a quarter or an
+eighth; the visible part is resized directly into its place on a canvas of the input size, rounded by at most half a
+pixel; colours change after the resampling, not before; saturation and hue share one conversion to HSV and back; Lanczos
+becomes cubic.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Residual:
     """Shape of an inverted residual block.
 
     Attributes:
-        hidden: channels inside, behind the 1x1 expansion; equal to the input's, there is no expansion.
+        hidden: channels after the 1x1 expansion; there is no expansion where they equal the input's.
         outputs: channels of the block's output.
         kernel: side of the depthwise filters.
         stride: of the depthwise convolution.

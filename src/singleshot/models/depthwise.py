@@ -17,7 +17,7 @@ from singleshot.shapes import Float
 
 
 class FastGradient(nn.Conv2d):
-    """A convolution that is computed as `convolve` does."""
+    """A convolution that is computed by `convolve`."""
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
         """The convolution, with the fast gradient where there is one."""
@@ -25,7 +25,7 @@ class FastGradient(nn.Conv2d):
 
 
 def with_fast_gradients(network: nn.Module) -> None:
-    """Let every strided depthwise convolution of a network of others be a `FastGradient`; its tensors stay."""
+    """Turn every strided depthwise convolution of a network into a `FastGradient`, with the same tensors."""
     for module in network.modules():
         if (
             type(module) is nn.Conv2d
@@ -37,7 +37,7 @@ def with_fast_gradients(network: nn.Module) -> None:
 
 
 def convolve(convolution: nn.Conv2d, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-    """What `convolution(x)` gives, under autocast too; only the gradient may be computed in another way."""
+    """`convolution(x)`, under autocast too; only the gradient may be computed in another way."""
     if _sees_one_pixel(convolution, x):
         middle = slice(int(convolution.padding[0]), int(convolution.padding[0]) + 1)
         return F.conv2d(x, convolution.weight[:, :, middle, middle], convolution.bias, groups=convolution.groups)
@@ -63,9 +63,9 @@ def _has_slow_gradient(convolution: nn.Conv2d, x: Tensor) -> bool:
 
 
 def _sees_one_pixel(convolution: nn.Conv2d, x: Tensor) -> bool:
-    """Whether this is a strided, padded convolution of one pixel on the CPU, one tap of which meets it.
+    """Whether this is a strided, padded convolution of a single pixel on the CPU, which one filter value meets.
 
-    oneDNN leaves in the gradient of the other taps whatever the memory held there (seen in bf16: values up to 1e36).
+    oneDNN leaves the gradient of the other filter values uninitialised (seen in bf16: values up to 1e36).
     """
     padding, kernel, stride = convolution.padding[0], convolution.kernel_size[0], convolution.stride[0]
     return (
@@ -91,11 +91,13 @@ class _StridedDepthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        (of_output,) = gradients
+        (output_gradient,) = gradients
         channels, stride, padding = x.shape[1], ctx.stride, ctx.padding
-        of_input = _input_gradient(of_output, weight, x, stride, padding) if ctx.needs_input_grad[0] else None
-        _, of_weight, of_bias = torch.ops.aten.convolution_backward(
-            of_output,
+        input_gradient = (
+            _input_gradient(output_gradient, weight, x, stride, padding) if ctx.needs_input_grad[0] else None
+        )
+        _, weight_gradient, bias_gradient = torch.ops.aten.convolution_backward(
+            output_gradient,
             x,
             weight,
             [channels] if ctx.biased else None,
@@ -107,28 +109,28 @@ class _StridedDepthwise(torch.autograd.Function):
             channels,
             [False, True, ctx.biased],
         )
-        seen = [_taps_that_see(weight.shape[2], x.shape[d], of_output.shape[d], stride, padding) for d in (2, 3)]
+        seen = [_taps_that_see(weight.shape[2], x.shape[d], output_gradient.shape[d], stride, padding) for d in (2, 3)]
         if not (all(seen[0]) and all(seen[1])):
             rows, columns = (torch.tensor(taps, device=x.device) for taps in seen)
-            of_weight = of_weight.where(rows[:, None] & columns, 0)
-        return of_input, of_weight, of_bias, None, None
+            weight_gradient = weight_gradient.where(rows[:, None] & columns, 0)
+        return input_gradient, weight_gradient, bias_gradient, None, None
 
 
 def _taps_that_see(taps: int, size: int, outputs: int, stride: int, padding: int) -> list[bool]:
-    """Which taps of a filter ever meet a pixel along one side; the others meet padding only, their gradient is 0.
+    """Which filter values along one side ever meet a pixel; the others meet padding only, and their gradient is 0.
 
-    oneDNN leaves whatever the memory held there (seen in bf16 on maps of 1x1: values up to 1e32, and NaN).
+    oneDNN leaves that gradient uninitialised (seen in bf16 on maps of 1x1: values up to 1e32, and NaN).
     """
     return [any(0 <= output * stride - padding + tap < size for output in range(outputs)) for tap in range(taps)]
 
 
-def _input_gradient(of_output: Tensor, weight: Tensor, x: Tensor, stride: int, padding: int) -> Tensor:
+def _input_gradient(output_gradient: Tensor, weight: Tensor, x: Tensor, stride: int, padding: int) -> Tensor:
     """The output gradient with zeros between its values, correlated with the mirrored filters."""
     batch, channels, height, width = x.shape
     reach = weight.shape[2] - 1
     shape = (batch, channels, height + reach, width + reach)
     spread = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=torch.channels_last).zero_()
     first = reach - padding
-    rows, columns = of_output.shape[2:]
-    spread[:, :, first : first + stride * rows : stride, first : first + stride * columns : stride] = of_output
+    rows, columns = output_gradient.shape[2:]
+    spread[:, :, first : first + stride * rows : stride, first : first + stride * columns : stride] = output_gradient
     return F.conv2d(spread, weight.flip(2, 3), groups=channels)

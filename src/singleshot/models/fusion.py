@@ -1,6 +1,6 @@
-"""Source maps that see more than their own scale: Feature-Fused SSD (Cao et al. 2017) and RetinaNet's way back up.
+"""Source maps fused with coarser ones: Feature-Fused SSD (Cao et al. 2017) and the top-down pathway of RetinaNet.
 
-Both help small objects, whose maps are fine and know little. In a separable network all new layers are light ones.
+Both add context to the fine maps, which detect small objects. In a separable network all new layers are separable.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ Shapes = Mapping[str, tuple[int, int, int]]
 
 
 CONCAT_SCALES, SUM_SCALES = (10.0, 20.0), (20.0, 20.0)
-"""With which the normalised fine and coarse map begin (Cao et al. 2017, sections 3.2 and 3.3)."""
+"""Initial scales of the normalised fine and coarse map (Cao et al. 2017, sections 3.2 and 3.3)."""
 
 
 class Lifted(nn.Module):
-    """A coarse map on the grid and with the channels of a fine one: deconvolved, or 1x1 and repeated where light."""
+    """A coarse map with the size and channels of a fine one: a deconvolution, or 1x1 and upsampling."""
 
     def __init__(self, inputs: int, outputs: int, *, factor: int, light: str | None) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Lifted(nn.Module):
             self.up = nn.ConvTranspose2d(inputs, outputs, factor, stride=factor)
 
     def forward(self, x: Float[Tensor, "B C h w"], size_hw: tuple[int, int]) -> Float[Tensor, "B D H W"]:
-        """Enlarge to this size; a row or column too many is cut off."""
+        """Enlarge to this size; a surplus row or column is cut off."""
         lifted: Tensor = self.up(x)
         if self.light or lifted.shape[2] < size_hw[0] or lifted.shape[3] < size_hw[1]:
             return F.interpolate(lifted, size=size_hw, mode="nearest")
@@ -44,14 +44,14 @@ class Lifted(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """A coarse map joined to a fine one, side by side and mixed (`concat`), or added up (`sum`).
+    """A coarse map fused with a fine one: concatenated and mixed by 1x1 (`concat`), or added (`sum`).
 
     Args:
         fine: channels, height and width of the map that is enriched.
         coarse: likewise of the other.
         kind: `concat` or `sum`.
-        light: activation of a separable network, whose maps are normalised by batches; None for full convolutions and
-            L2 normalisation.
+        light: activation of a separable network, with batch normalisation; None for full convolutions and L2
+            normalisation.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class FeatureFusion(nn.Module):
 
 
 class TopDown(nn.Module):
-    """Every map plus what all coarser ones saw (Lin et al. 2017, figure 2): 1x1, add the next one enlarged, smooth.
+    """Every map plus all coarser ones (Lin et al. 2017, figure 2): 1x1, add the next coarser one upsampled, smooth.
 
     All maps come out with the same number of channels.
     """
@@ -110,16 +110,16 @@ class TopDown(nn.Module):
         self.smooth = nn.ModuleDict({name: smooth() for name in shapes})
 
     def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The maps, from the coarsest up, in the order in which they came."""
-        found: dict[str, Tensor] = {}
+        """The fused maps, in the order of the input."""
+        smoothed: dict[str, Tensor] = {}
         above: Tensor | None = None
         for name in reversed(list(maps)):
             here = self.lateral[name](maps[name])
             if above is not None:
                 here = here + F.interpolate(above, size=here.shape[2:], mode="nearest")
             above = here
-            found[name] = self.smooth[name](here)
-        return {name: found[name] for name in maps}
+            smoothed[name] = self.smooth[name](here)
+        return {name: smoothed[name] for name in maps}
 
 
 class Fused(nn.Module):

@@ -110,7 +110,7 @@ def lite_block(
 
 
 def same_padding(length: int, *, kernel: int, stride: int) -> tuple[int, int]:
-    """Zeros before and after a side of this length, as TensorFlow's SAME sets them: the odd one goes to the end.
+    """Zeros before and after a side of this length, as TensorFlow's SAME pads: the odd zero is at the end.
 
     >>> same_padding(224, kernel=3, stride=2), same_padding(15, kernel=3, stride=2)
     ((0, 1), (1, 1))
