@@ -1,6 +1,6 @@
 """The same random choices on fewer pixels: one resampling, and colours changed at the network's input size.
 
-Differences from the exact pixels (`docs/deviations.md`): a JPEG larger than needed is decoded at a half, a quarter or an
+Differences from the exact pixels (`docs/deviations.md`): a JPEG larger than needed is decoded at a half, quarter or
 eighth; the visible part is resized directly into its place on a canvas of the input size, rounded by at most half a
 pixel; colours change after the resampling, not before; saturation and hue share one conversion to HSV and back; Lanczos
 becomes cubic.
