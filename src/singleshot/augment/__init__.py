@@ -1,1 +1,1 @@
-"""Random changes of images and boxes: one idea a file, composed in `pipeline`."""
+"""Random changes of images and boxes; `pipeline` combines them."""

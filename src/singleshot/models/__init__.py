@@ -1,1 +1,1 @@
-"""The networks: bases, extra maps, heads, and `ssd`, which ties them."""
+"""The networks: backbones, extra maps, heads, and `ssd`, which puts them together."""
