@@ -20,6 +20,7 @@ from singleshot.errors import ImageLostError, RequestError, SingleshotError, Wor
 from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
 from singleshot.train.plan import prepare
+from singleshot.train.results import is_finished
 from singleshot.train.run_log import RunLog, read_metrics
 from singleshot.train.step import TrainStep
 from train_fixtures import OPTIONS, assert_same_weights
@@ -46,6 +47,7 @@ def test_a_terminated_run_resumes_to_the_same_weights(
     assert stop.value.exit_code == 143
     assert "Not validated" in (tmp_path / "cut/last/README.md").read_text()
     assert "stopped after step 1 of 4" in (tmp_path / "cut/report.html").read_text()
+    assert not is_finished(tmp_path / "cut")
     monkeypatch.undo()
     with pytest.raises(RequestError, match="holds a run already"):
         train_command([str(data)], options)
@@ -53,6 +55,7 @@ def test_a_terminated_run_resumes_to_the_same_weights(
         train_command([str(data)], replace(options, seed=1, resume=True))
     assert train_command([str(data)], replace(options, resume=True)) == 0
     assert_same_weights(finished / "last", tmp_path / "cut/last")
+    assert is_finished(tmp_path / "cut")
 
 
 def test_a_run_cut_after_every_update_ends_with_the_same_weights(

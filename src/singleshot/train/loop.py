@@ -167,7 +167,8 @@ class _Training:
         """Leave `last/` and the report of a run that a signal stops: without a validation, which takes long."""
         step = self.state.step
         with self.plan.ema_weights():
-            keep_model(self.plan, "last", step, self._validation if self._validated_step == step else None)
+            validation = self._validation if self._validated_step == step else None
+            keep_model(self.plan, "last", step, validation, stopped=True)
         write_stopped_report(self.plan, self._validation, step)
 
     def finish(self) -> Evaluation | None:

@@ -18,13 +18,19 @@ from singleshot.train.plan import Plan
 from singleshot.train.run_log import METRICS, RunLog, read_metrics
 from singleshot.types import Detections
 from singleshot.weights.build import save_network
+from singleshot.weights.folder import read_folder
 
 
-def keep_model(plan: Plan, name: str, step: int, validation: Evaluation | None) -> None:
-    """Write the model's present weights to the run's `last/` or `best/`."""
-    save_network(
-        plan.folder / name, plan.model, card=model_card(plan, step, validation), provenance=provenance(plan, step)
-    )
+def keep_model(plan: Plan, name: str, step: int, validation: Evaluation | None, *, stopped: bool = False) -> None:
+    """Write the model's present weights to the run's `last/` or `best/`; `stopped`: by a signal, before its end."""
+    origin = provenance(plan, step) | ({"stopped": True} if stopped else {})
+    save_network(plan.folder / name, plan.model, card=model_card(plan, step, validation), provenance=origin)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run in this folder came to its end: it has a `last/`, and not that of a stopped run."""
+    last = folder / "last"
+    return last.is_dir() and not read_folder(last).provenance.get("stopped", False)
 
 
 def provenance(plan: Plan, step: int) -> dict[str, Any]:

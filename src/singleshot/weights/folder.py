@@ -64,7 +64,7 @@ class Configuration:
     Attributes:
         format: version of the folder's format.
         model: the whole architecture with class names, default boxes, pre- and post-processing.
-        provenance: how the model came to be: recipe, data, command, figures. Plain values; nothing depends on them.
+        provenance: how the model came to be: recipe, data, command, figures. Plain values; no reader needs them.
         export: set where the folder holds a model for an engine.
     """
 

@@ -19,6 +19,7 @@ from singleshot.lab.reproduce.runner import Runner
 from singleshot.lab.reproduce.speed import milliseconds
 from singleshot.models.ssd import SSD
 from singleshot.runtime.find_model import find_model
+from singleshot.train.results import is_finished
 from singleshot.train.timer import format_duration
 
 BORNE_OUT = "no two rows' intervals part: no ordering is claimed"
@@ -185,7 +186,7 @@ def _results(
             f"{number + 1} of {len(jobs)}: {row.label}, seed {seed}"
             + (f"; {format_duration(left)} left" if left else "")
         )
-        found_there = (runner.folder(row, seed) / "last").is_dir()
+        found_there = is_finished(runner.folder(row, seed))
         model = runner.train(row, seed)
         figures = runner.evaluate(model, row, kept=runner.folder(row, seed))
         trained += not found_there

@@ -19,6 +19,7 @@ from singleshot.lab.reproduce.paper import Schedule, TableRow
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.spec import ModelSpec
 from singleshot.train.options import TrainOptions
+from singleshot.train.results import is_finished
 from singleshot.train.resume_check import MOST_SHOWN, completed, differences
 from singleshot.train.signals import Stopped
 from singleshot.weights.build import load_network, save_network
@@ -96,7 +97,7 @@ class Runner:
         record = self.cost(spec, schedule) | {"learnt": [split.place() for split in learnt], "init": init, "seed": seed}
         _require_same_run(folder, record)
         last = folder / "last"
-        if last.is_dir():
+        if is_finished(folder):
             return last
         options = TrainOptions(
             out=folder,
