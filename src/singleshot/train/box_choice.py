@@ -153,7 +153,7 @@ def _resumed(values: Mapping[str, Any], spec: ModelSpec) -> ModelSpec | None:
         begun = TypeAdapter(ModelSpec).validate_json(json.dumps(migrate_spec(dict(values))))
     except (ValidationError, SingleshotError):
         return None
-    return _with_boxes(spec, begun)
+    return _with_boxes(spec, replace(begun, batch_norm=spec.batch_norm))  # fresh weights add batch normalisation later
 
 
 def _with_boxes(spec: ModelSpec, stored: ModelSpec) -> ModelSpec | None:
