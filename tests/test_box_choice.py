@@ -67,6 +67,8 @@ def test_boxes_that_miss_a_class_are_fitted_instead() -> None:
     boxes = choose_boxes(LITE, data, choice="auto", scales="paper", source=None)
     assert smallest(boxes.spec.boxes)[0] < 32
     assert any("fitted to the data" in line for line in boxes.lines)
+    rows = [line.partition(":")[0] for line in boxes.lines if "default box of IoU" in line]
+    assert len(rows) == len(set(rows)) > 0  # the recall table is printed once
     assert boxes.recall.num_default_boxes == len(SSD(boxes.spec, seed=0).default_boxes)
 
 

@@ -157,8 +157,8 @@ class BoxStudy:
         return {} if self.timer is None else self.timer.milliseconds
 
     def lines(self) -> list[str]:
-        """For people: recall of each class before, what was chosen and why, and recall after."""
-        return [*self.given.recall.lines(), *self.remarks, *([] if self.best is None else self.best.recall.lines())]
+        """For people: recall of each class with the chosen boxes, and how they were chosen."""
+        return [*self.chosen.recall.lines(), *self.remarks]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `designed` are the better boxes, `worth` is the name of `score` before."""
