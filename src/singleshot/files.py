@@ -77,6 +77,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
+def write_json(path: Path | None, content: object) -> None:
+    """Write plain values, none of them NaN or infinite, as JSON, where a file is wanted. Raises as `write_whole`."""
+    if path is not None:
+        write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to the disk; a rename can be lost in a power cut without the latter."""
     if os.name == "nt" and path.is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 
 
@@ -35,7 +34,7 @@ def analyze(
     from singleshot.commands.analyze import AnalyzeOptions, analyze_set
     from singleshot.commands.evaluate import DetectionSource
     from singleshot.console import progress, remarks, results
-    from singleshot.files import require_page, write_whole
+    from singleshot.files import require_page, write_json
 
     source = DetectionSource(data, model, detections, split, device)
     require_page(report, json, source.inputs, flag="--report")
@@ -50,6 +49,5 @@ def analyze(
     for labelled, detected, count in result.confusion.most(3):
         console.print(f"{count} x {labelled} detected as {detected}")
     console.print(str(report))
-    if json is not None:
-        write_whole(json, json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
+    write_json(json, result.to_json())
     return 0

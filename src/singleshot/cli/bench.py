@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +28,7 @@ def bench(
         plot: file for an image of speed against accuracy.
     """
     from singleshot.console import remarks, results, stages
-    from singleshot.files import require_output, write_whole
+    from singleshot.files import require_output, write_json, write_whole
     from singleshot.lab.bench import report
     from singleshot.lab.bench.bench import run
     from singleshot.report.charts import require_matplotlib
@@ -44,8 +43,7 @@ def bench(
         measured = run(models or DEFAULT_MODELS, options, on_stage)
     for line in report.lines(measured):
         results().print(line)
-    if json is not None:
-        write_whole(json, json_format.dumps(asdict(measured), indent=1, allow_nan=False) + "\n")
+    write_json(json, asdict(measured))
     if plot is not None:
         write_whole(plot, report.plot(measured.rows, measured.accuracy))
     return 0
@@ -54,7 +52,7 @@ def bench(
 def _augmentation(options: BenchOptions, json: Path | None) -> int:
     from singleshot.console import remarks, results, stages
     from singleshot.errors import RequestError
-    from singleshot.files import write_whole
+    from singleshot.files import write_json
     from singleshot.lab.bench.augmentation import augmentation_rates
     from singleshot.lab.bench.machine import require_quiet
 
@@ -75,8 +73,5 @@ def _augmentation(options: BenchOptions, json: Path | None) -> int:
         f"times as fast as torchvision: fast {rates.ratio_to_torchvision:.1f}, "
         f"exact {rates.exact_ratio_to_torchvision:.1f}"
     )
-    if json is not None:
-        write_whole(
-            json, json_format.dumps({"data": options.data, "rounds": options.rounds, **asdict(rates)}, indent=1) + "\n"
-        )
+    write_json(json, {"data": options.data, "rounds": options.rounds, **asdict(rates)})
     return 0

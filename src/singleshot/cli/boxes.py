@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 
 
@@ -33,7 +32,7 @@ def boxes(
     """
     from singleshot.commands.boxes import BoxesOptions, search_boxes
     from singleshot.console import progress, remarks, results
-    from singleshot.files import require_page, write_whole
+    from singleshot.files import require_page, write_json
 
     require_page(report, json, [*data, *([] if model is None else [model])], flag="--report")
     options = BoxesOptions(data, model, split, input_size, most, latency, page=report)
@@ -43,6 +42,5 @@ def boxes(
     for line in study.lines():
         console.print(line)
     console.print(str(report))
-    if json is not None:
-        write_whole(json, json_format.dumps(study.to_json(), indent=1, allow_nan=False) + "\n")
+    write_json(json, study.to_json())
     return 0

@@ -28,12 +28,12 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
     """
     from singleshot.console import progress, remarks, results
     from singleshot.data.check import check as find_faults
-    from singleshot.files import require_output
+    from singleshot.files import require_output, write_json
 
     require_output(json, "--json", data)
     with progress(remarks(), "decoding images") as on_image:
         report = find_faults(_require_data(data), split=split, class_names=classes, on_image=on_image)
-    _write_json(json, report.to_dict())
+    write_json(json, report.to_dict())
     _print_report(results(), report)
     return 1 if report.faults else 0
 
@@ -52,7 +52,7 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
     from singleshot.data.recognise import join, open_data
     from singleshot.data.stats import WRITTEN, write_stats
     from singleshot.data.stats import stats as count
-    from singleshot.files import require_output
+    from singleshot.files import require_output, write_json
 
     require_output(json, "--json", data)
     if out is not None:
@@ -60,7 +60,7 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
             require_output(out / name, "--out", data)
     annotations = join([open_data(path, split=split, headers=False) for path in _require_data(data)])
     numbers = count(annotations) if out is None else write_stats(annotations, out)
-    _write_json(json, numbers)
+    write_json(json, numbers)
     console = results()
     _print_stats(console, numbers)
     if out is not None:
@@ -118,15 +118,6 @@ def _require_data(data: tuple[Path, ...]) -> tuple[Path, ...]:
     if not data:
         raise RequestError("which data? Give a folder or file: ssd data check DATA")
     return data
-
-
-def _write_json(path: Path | None, content: dict[str, Any]) -> None:
-    import json
-
-    from singleshot.files import write_whole
-
-    if path is not None:
-        write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
 def _print_report(console: Console, report: CheckReport) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +39,7 @@ def evaluate(
     """
     from singleshot.commands.evaluate import DetectionSource, EvaluateOptions, evaluate_set
     from singleshot.console import progress, remarks, results
-    from singleshot.files import require_page, write_whole
+    from singleshot.files import require_page, write_json
 
     source = DetectionSource(data, model, detections, split, device, backbone)
     require_page(report, json, [*source.inputs, *([] if against is None else [against])], flag="--report")
@@ -52,6 +51,5 @@ def evaluate(
         console.print(line)
     if result.comparison is not None:
         console.print(f"{detections or model or 'the shipped model'} against {against}: {result.comparison}")
-    if json is not None:
-        write_whole(json, json_format.dumps(result.to_json(), indent=1, allow_nan=False) + "\n")
+    write_json(json, result.to_json())
     return 0

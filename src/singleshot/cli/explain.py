@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 
 
@@ -29,7 +28,7 @@ def explain(
     """
     from singleshot.commands.explain import ExplainOptions, explain_image
     from singleshot.console import results
-    from singleshot.files import require_page, write_whole
+    from singleshot.files import require_page, write_json
 
     require_page(report, json, [image, *(path for path in (data, model) if path is not None)], flag="--report")
     explanation = explain_image(ExplainOptions(image, model, data, score, report))
@@ -41,6 +40,5 @@ def explain(
         count = f"{len(labelled.default_boxes)} default box{'es' * (len(labelled.default_boxes) != 1)}"
         console.print(f"labelled {labelled.label}: learnt by {count}, best IoU {labelled.iou:.2f}")
     console.print(str(report))
-    if json is not None:
-        write_whole(json, json_format.dumps(explanation.to_json(), indent=1, allow_nan=False) + "\n")
+    write_json(json, explanation.to_json())
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -45,7 +44,7 @@ def export(
     from singleshot.commands.export import ExportOptions, export_model
     from singleshot.console import remarks, results
     from singleshot.errors import RequestError
-    from singleshot.files import require_output, write_whole
+    from singleshot.files import require_output, write_json
 
     require_output(json, "--json", [name for name in (model, calibrate) if name is not None])
     if raw and outputs not in {None, "raw"}:
@@ -68,6 +67,5 @@ def export(
     if exported.accuracy_drop is not None:
         results().print(str(exported.accuracy_drop))
     results().print(f"{exported.differences}\n{out}: {exported.size / 1e6:.1f} MB")
-    if json is not None:
-        write_whole(json, json_format.dumps(exported.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_json(json, exported.to_dict())
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 
 
@@ -15,7 +14,7 @@ def models(name: str | None = None, *, json: Path | None = None) -> int:
     """
     from singleshot.commands.models import list_layers, list_models
     from singleshot.console import results
-    from singleshot.files import require_output, write_whole
+    from singleshot.files import require_output, write_json
 
     require_output(json, "--json", [])
     rows = list_models() if name is None else list_layers(name)
@@ -23,8 +22,7 @@ def models(name: str | None = None, *, json: Path | None = None) -> int:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:  # as wide as it is: a table would cut names to the terminal
         results().print("  ".join(map(str.ljust, line, widths)).rstrip())
-    if json is not None:
-        if name is None:
-            rows = [row | {"base": row["backbone"]} for row in rows]  # the key's old name
-        write_whole(json, json_format.dumps(rows, indent=1) + "\n")
+    if name is None:
+        rows = [row | {"base": row["backbone"]} for row in rows]  # the key's old name
+    write_json(json, rows)
     return 0

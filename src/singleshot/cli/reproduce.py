@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +30,7 @@ def reproduce(
             here (with --json, all of its configuration).
         json: file for the figures.
     """
-    from singleshot.files import require_output, write_whole
+    from singleshot.files import require_output, write_json
     from singleshot.lab.reproduce.tables import SPEED
     from singleshot.lab.reproduce.tables import table as table_named
 
@@ -43,8 +42,7 @@ def reproduce(
         content = _plan(table_named(table), options)
     else:
         content = _trained(table_named(table), options)
-    if json is not None:
-        write_whole(json, json_format.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_json(json, content)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import io
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,14 +13,14 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from singleshot.data.images import IMAGE_SUFFIXES
 from singleshot.errors import ImageError, RequestError
-from singleshot.files import require_output, write_whole
+from singleshot.files import require_output, write_json, write_whole
 from singleshot.runtime.detector import Detector
 from singleshot.types import Detections
 
 MARK = b"annotated by singleshot"
 """JPEG comment of an annotated copy, by which a later run knows that it may replace it."""
-IMAGE_ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,7 @@ def detect_files(
             on_file(result)
     except KeyboardInterrupt:
         result.interrupted = True
-    if options.json is not None:
-        write_whole(options.json, json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
+    write_json(options.json, result.to_dict())
     return result
 
 
@@ -187,7 +185,7 @@ def image_files(sources: Sequence[str | Path]) -> list[Path]:
             raise RequestError(f"{source}: addresses are not fetched; give a file")
         path = Path(source)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_ENDINGS and p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
         elif path.is_file():
             inside = [path]
         else:

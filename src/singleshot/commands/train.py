@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from singleshot.console import remarks
 from singleshot.errors import RequestError
-from singleshot.files import write_whole
+from singleshot.files import write_json
 from singleshot.report.page import ReportContent, write_report
 from singleshot.spec import ModelSpec
 from singleshot.train.cost import measure_cost
@@ -79,8 +78,7 @@ def _train(plan: Plan, console: Console) -> None:
     with _alone_in(plan.folder) if ranks.is_first else nullcontext():
         if ranks.is_first:
             start = starting_state(plan, console.print)
-            settings = json.dumps(plan.settings.to_json(), indent=1, allow_nan=False)
-            write_whole(plan.folder / SETTINGS, f"{settings}\n")
+            write_json(plan.folder / SETTINGS, plan.settings.to_json())
         ranks.on_rank_zero(lambda _alive: None)  # what the first process refuses, none begins
         if not ranks.is_first:
             start = starting_state(plan, console.print)

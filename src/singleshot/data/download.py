@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from singleshot.errors import DataError, DownloadError, HashError, MachineError, UnknownNameError
-from singleshot.files import write_whole
+from singleshot.files import write_json
 
 Progress = Callable[[str, int, int], None]
 """Called with the archive's name, the bytes downloaded, and all bytes (0: unknown)."""
@@ -232,7 +232,7 @@ def _check(path: Path, md5: str | None, record: Path) -> None:
             f"{path.name} is damaged or another one: its checksum is {actual}, expected {expected}; it was deleted"
         )
     if md5 is None and path.name not in known:
-        write_whole(record, json.dumps({**known, path.name: actual}, indent=1) + "\n")
+        write_json(record, {**known, path.name: actual})
 
 
 def unpack(archive: Path, into: Path) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from singleshot.degenerate_boxes import count_box_faults, usable_in_set
-from singleshot.files import write_whole
+from singleshot.files import write_json, write_whole
 from singleshot.report.charts import as_png, require_matplotlib
 from singleshot.types import Annotations
 
@@ -84,7 +83,7 @@ def write_stats(annotations: Annotations, out_dir: Path, *, seed: int = 0) -> di
     figures = {"classes.png": class_plot(numbers), "boxes.png": box_plots(annotations), "contact_sheet.png": sheet}
     for name, figure in figures.items():
         write_whole(out_dir / name, as_png(figure))
-    write_whole(out_dir / "stats.json", json.dumps(numbers, indent=1) + "\n")
+    write_json(out_dir / "stats.json", numbers)
     return numbers
 
 

@@ -21,7 +21,6 @@ from singleshot.shapes import Float
 from singleshot.spec import OBJECT
 from singleshot.types import Annotations, Detections
 
-PROTOCOL = "proposals"
 COUNTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 SHOWN = (0.5, 0.7)

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from singleshot.errors import NonFiniteLossError, RequestError, WorkerLostError
-from singleshot.files import write_whole
+from singleshot.files import write_json
 from singleshot.report.charts import smoothed
 from singleshot.report.page import RateSearch
 from singleshot.train.plan import Plan, step_batches
@@ -65,7 +65,7 @@ def find_learning_rate(plan: Plan, console: Console) -> RateSearch:
                 raise
             raise Stopped(signals.received, len(losses), advice=ADVICE) from error
     search = _search(rates[: len(losses)], np.array(losses), recipe_rate=plan.recipe.learning_rate)
-    write_whole(plan.folder / RESULT, json.dumps(asdict(search), indent=1, allow_nan=False) + "\n")
+    write_json(plan.folder / RESULT, asdict(search))
     return search
 
 

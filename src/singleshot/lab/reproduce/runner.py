@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from singleshot.commands.train import train_command
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
 from singleshot.evaluate import protocols
-from singleshot.files import parse_json, read_regular, write_whole
+from singleshot.files import parse_json, read_regular, write_json
 from singleshot.lab.reproduce.budget import Budget
 from singleshot.lab.reproduce.datasets import Datasets, DataSplit
 from singleshot.lab.reproduce.paper import Schedule, TableRow
@@ -140,7 +139,7 @@ class Runner:
         detections = detect_in_set(Detector.load(str(model), device=self.device), annotations)
         figures = protocols.evaluate(annotations, detections, protocol=row.protocol).to_json()
         if kept is not None:
-            _write(kept / JUDGED, {"question": question, "figures": figures})
+            write_json(kept / JUDGED, {"question": question, "figures": figures})
         return figures
 
 
@@ -152,7 +151,7 @@ def _require_same_run(folder: Path, wanted: dict[str, Any]) -> None:
     """
     record = folder / RECORD
     if not record.is_file():
-        _write(record, wanted)
+        write_json(record, wanted)
         return
     begun = completed(_read(record))
     if isinstance(begun.get("model"), dict):
@@ -190,7 +189,3 @@ def _figures(found: dict[str, Any], path: Path) -> dict[str, Any]:
         if all(number is None or (isinstance(number, int | float) and 0 <= number <= 1) for number in numbers):
             return figures
     raise RequestError(f"{path} holds no figures: remove it, and the model is evaluated again")
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
