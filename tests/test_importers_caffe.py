@@ -17,7 +17,8 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.variants import SSD300_VGG16
 from singleshot.weights.build import fill, load_network
-from singleshot.weights.importers.caffe import from_description, import_caffe, read_base
+from singleshot.weights.importers.caffe import from_description, read_base
+from singleshot.weights.importers.detectors import detector_of_caffe
 from singleshot.weights.transfer import start_from_file
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def thin() -> SSD:
 def test_a_description_becomes_the_same_network(thin: SSD, tmp_path: Path) -> None:
     text, blobs = describe_in_caffe(thin)
     prototxt, caffemodel = write_caffe(tmp_path, text, blobs)
-    spec, state = import_caffe(prototxt, caffemodel, ["a", "b"])
+    _, spec, state = detector_of_caffe(prototxt, caffemodel, ["a", "b"])
     assert spec == THIN
     model = SSD(spec).eval()
     fill(model, state, origin="net")
@@ -142,7 +143,7 @@ def test_a_description_becomes_the_same_network(thin: SSD, tmp_path: Path) -> No
     for cut in np.linspace(1, len(content) - 1, 50).astype(int):
         caffemodel.write_bytes(content[:cut])
         with pytest.raises(ModelError, match=r"net\.caffemodel"):
-            import_caffe(prototxt, caffemodel)
+            detector_of_caffe(prototxt, caffemodel, None)
 
 
 ONE_VARIANCE = "variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 step: 8.0"

@@ -8,9 +8,11 @@ import pytest
 
 from singleshot.cli.main import run
 from singleshot.train.recipe import Recipe, flat_values
-from singleshot.train.setting_docs import setting_docs, with_table
+from singleshot.train.setting_docs import setting_docs
 
 PAGE = Path(__file__).parents[1] / "docs/settings.md"
+BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
+"""Between these lines of the page stands the table."""
 
 
 def test_every_setting_has_a_meaning() -> None:
@@ -26,8 +28,16 @@ def test_every_setting_has_a_meaning() -> None:
     assert docs["optimizer"].takes == "sgd or adamw"
 
 
+def with_table(page: str) -> str:
+    """The page docs/settings.md with today's table between its marks."""
+    rows = [f"| `{doc.name}` | {doc.takes} | {doc.default} | {doc.others} | {doc.meaning} |" for doc in setting_docs()]
+    table = "\n".join(["| setting | takes | default | other recipes | meaning |", "|---|---|---|---|---|", *rows])
+    before, _, rest = page.partition(BEGIN)
+    return f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
+
+
 def test_the_page_shows_the_same_table() -> None:
-    """To write it anew: `page.write_text(setting_docs.with_table(page.read_text()))`."""
+    """To write it anew: `PAGE.write_text(with_table(PAGE.read_text()))`."""
     page = PAGE.read_text(encoding="utf-8")
     assert with_table(page) == page
 

@@ -20,10 +20,11 @@ from singleshot.models.layers import ConvBlock
 from singleshot.models.ssd import SSD
 from singleshot.ssd.detection_torch import postprocess_batch
 from singleshot.weights.build import fill
-from singleshot.weights.importers.caffe import from_description, import_caffe, our_layers, read_base
+from singleshot.weights.importers.caffe import from_description, our_layers, read_base
 from singleshot.weights.importers.caffe_graph import Graph
 from singleshot.weights.importers.caffe_proto import read_caffemodel, read_prototxt
 from singleshot.weights.importers.caffe_spec import derive_spec, our_name
+from singleshot.weights.importers.detectors import detector_of_caffe
 
 if TYPE_CHECKING:
     from singleshot.ssd.tensors import Predictions
@@ -53,7 +54,7 @@ def run(name: str) -> Run:
     golden = arrays(f"6_network/{name}.npz")
     prototxt, caffemodel = FOLDER / f"{name}.prototxt", FOLDER / f"{name}.caffemodel"
     if caffemodel.is_file():
-        spec, state = import_caffe(prototxt, caffemodel)
+        _, spec, state = detector_of_caffe(prototxt, caffemodel, None)
     else:
         blobs = recipe_blobs(facts["params"], seed=facts["weight_base_seed"], num_classes=facts["num_classes"])
         spec, state = from_description(prototxt, blobs, origin="recipe")
@@ -149,7 +150,7 @@ def test_the_recipe_gives_the_stored_weights(name: str) -> None:
 def test_the_old_format_holds_the_same_weights(file: str) -> None:
     whole = file.replace("_v1_subset", "")
     golden_file(f"6_network/{whole}")
-    _, state = import_caffe((FOLDER / whole).with_suffix(".prototxt"), FOLDER / whole)
+    _, _, state = detector_of_caffe((FOLDER / whole).with_suffix(".prototxt"), FOLDER / whole, None)
     base = read_base(FOLDER / file)
     stored = read_caffemodel(FOLDER / file)
     assert len(base) == 2 * len(stored)

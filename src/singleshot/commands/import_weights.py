@@ -141,7 +141,7 @@ def _read_backbone(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> d
     if file.suffix == ".caffemodel":
         return read_base(file, whole=whole)
     if file.suffix == ".npz":
-        return read_mobilenetv2(file).base
+        return read_mobilenetv2(file)
     if file.suffix in {".pth", ".pt"}:
         variant = SSDLITE320_MOBILENETV2 if "features.18.0.weight" in state else SSD300_VGG16
         return from_torchvision(state, variant.preprocess, whole=whole, origin=str(file))

@@ -38,12 +38,11 @@ __all__ = [
 Protocol = Literal["voc07", "voc12", "coco", "ilsvrc", "proposals"]
 PROPOSALS: Protocol = "proposals"
 PROTOCOLS: tuple[Protocol, ...] = ("voc07", "voc12", "coco", "ilsvrc", PROPOSALS)
-_OF_FORMAT = {"coco": "coco", "ilsvrc": "ilsvrc"}
 
 
 def default_protocol(annotations: Annotations) -> str:
     """`coco` and `ilsvrc` for data that was read from these formats, else `voc07`."""
-    return _OF_FORMAT.get(annotations.format, "voc07")
+    return annotations.format if annotations.format in {"coco", "ilsvrc"} else "voc07"
 
 
 def evaluate(annotations: Annotations, detections: Sequence[Detections], protocol: str | None = None) -> Evaluation:

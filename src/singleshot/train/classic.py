@@ -17,8 +17,6 @@ from singleshot.ssd.matching import assign
 from singleshot.ssd.tensors import Predictions
 from singleshot.types import Sample
 
-BOX_AND_VARIANCES = 8
-
 
 class ClassicRows:
     """Rows of C + 4 + 8 numbers for one network: its default boxes, variances and classes.

@@ -13,7 +13,7 @@ from singleshot.train.optimizer import build_optimizer
 from singleshot.train.plan import Plan, step_batches
 from singleshot.train.settings import DEFAULT_EPOCHS
 from singleshot.train.step import TrainStep
-from singleshot.train.timer import SLOW_START, StepTimer, format_duration
+from singleshot.train.timer import SLOW_START, format_duration
 
 TIMED_STEPS = 5
 """Steps that are timed, after those that a run starts slowly with ..."""
@@ -62,12 +62,7 @@ def measure_cost(plan: Plan) -> Cost:
     optimizer = build_optimizer(model, plan.recipe, model.backbone)
     optimizer.learning_rate = 0.0
     train_step = TrainStep(model, optimizer, plan.recipe, autocast=plan.autocast, loss=plan.loss)
-    timer = StepTimer(
-        plan.steps,
-        plan.validations_after,
-        images_a_step=plan.recipe.batch_size,
-        images_a_validation=0 if plan.val_set is None else len(plan.val_set),
-    )
+    timer = plan.step_timer()
     end = time.monotonic() + PATIENCE
     with torch.random.fork_rng(), closing(step_batches(plan, 0, SLOW_START + TIMED_STEPS)) as groups:
         for step, group in enumerate(timer.waiting(groups)):

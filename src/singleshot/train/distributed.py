@@ -130,6 +130,10 @@ class Ranks:
                 time.sleep(0.05)
 
 
+ALONE = Ranks()
+"""A run in one process."""
+
+
 @contextmanager
 def distributed_context(device: str) -> Iterator[Ranks]:
     """Join the process group that `torchrun` set up; a single rank where it did not start this process.
@@ -139,7 +143,7 @@ def distributed_context(device: str) -> Iterator[Ranks]:
         RankLostError: another process was lost.
     """
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
-        yield Ranks()
+        yield ALONE
         return
     try:
         numbers = [int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")]

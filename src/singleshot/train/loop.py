@@ -65,12 +65,7 @@ class _Training:
         self._train_step = TrainStep(
             self._model, plan.optimizer, plan.recipe, autocast=plan.autocast, ranks=plan.ranks, loss=plan.loss
         )
-        self._timer = StepTimer(
-            plan.steps,
-            plan.validations_after,
-            images_a_step=plan.recipe.batch_size,
-            images_a_validation=0 if plan.val_set is None else len(plan.val_set),
-        )
+        self._timer = plan.step_timer()
         self._metrics = _MeanMetrics(plan, log, self._timer)
         self._validation: Evaluation | None = None
         self._validated_step = -1

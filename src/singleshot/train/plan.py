@@ -26,7 +26,7 @@ from singleshot.ssd.tensors import Batch
 from singleshot.train.adapt_recipe import facts_of
 from singleshot.train.box_choice import choose_boxes
 from singleshot.train.checkpoint import newest_settings
-from singleshot.train.distributed import PATIENCE, Ranks
+from singleshot.train.distributed import ALONE, PATIENCE, Ranks
 from singleshot.train.ema import ModelEMA
 from singleshot.train.initial import backbone_of, base_spec, initial_network, source_of_weights
 from singleshot.train.optimizer import Optimizer, build_optimizer
@@ -35,13 +35,12 @@ from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
 from singleshot.train.settings import MOST, Settings, renamed_settings, resolve, with_user_values
 from singleshot.train.step import LossFunction
+from singleshot.train.timer import StepTimer
 from singleshot.types import Annotations
 from singleshot.weights.bounds import fault_of_name
 
 PRIOR_PROBABILITY = 0.01
 """Of an object, as new heads see it where every box takes part in the loss (Lin et al. 2017, section 4.1)."""
-
-ALONE = Ranks()
 
 
 @dataclass
@@ -127,6 +126,13 @@ class Plan:
     def protocol(self) -> str | None:
         """Of evaluation; None for the data's own."""
         return PROPOSALS if self.model.spec.class_agnostic else None
+
+    def step_timer(self) -> StepTimer:
+        """Times the run's steps and validations."""
+        images = 0 if self.val_set is None else len(self.val_set)
+        return StepTimer(
+            self.steps, self.validations_after, images_a_step=self.recipe.batch_size, images_a_validation=images
+        )
 
     def ema_weights(self) -> AbstractContextManager[None]:
         """The model meanwhile holds the weights that are evaluated and saved: their moving average, if there is one."""

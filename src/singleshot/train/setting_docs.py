@@ -12,8 +12,6 @@ from singleshot.train.recipe import CHOICES, MODERN, MULTIBOX, Recipe, flat_valu
 from singleshot.train.settings import as_text, kind_of
 from singleshot.variants import SSDLITE320_MOBILENETV2
 
-BEGIN, END = "<!-- settings: begin -->", "<!-- settings: end -->"
-"""Between these lines of docs/settings.md stands the table."""
 NAMES_TAKEN = {**CHOICES, "augment.pixels": PIXELS, "augment.emit_rule": EMIT_RULES}
 OTHER_RECIPES = {
     "caffe on light models": recipe_for("caffe", SSDLITE320_MOBILENETV2),
@@ -66,14 +64,6 @@ def terminal_lines() -> Iterator[str]:
         others = f"; {doc.others}" if doc.others else ""
         yield f"{doc.name}={doc.default}  ({doc.takes}{others})"
         yield f"    {doc.meaning}".replace("`", "")
-
-
-def with_table(page: str) -> str:
-    """The page docs/settings.md with today's table between its marks."""
-    rows = [f"| `{doc.name}` | {doc.takes} | {doc.default} | {doc.others} | {doc.meaning} |" for doc in setting_docs()]
-    table = "\n".join(["| setting | takes | default | other recipes | meaning |", "|---|---|---|---|---|", *rows])
-    before, _, rest = page.partition(BEGIN)
-    return f"{before}{BEGIN}\n{table}\n{END}{rest.partition(END)[2]}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -15,11 +15,10 @@ from singleshot.models.ssd import SSD
 from singleshot.ssd.loss import LossSettings, MultiBoxLoss, multibox_loss
 from singleshot.ssd.matching import assign
 from singleshot.ssd.tensors import Batch, Predictions, Targets
-from singleshot.train.distributed import Ranks
+from singleshot.train.distributed import ALONE, Ranks
 from singleshot.train.optimizer import Optimizer, clip_gradients
 from singleshot.train.recipe import Recipe
 
-ALONE = Ranks()
 # <malloc.h>
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _NEVER = 2**31 - 1

@@ -123,7 +123,7 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
     if not path.is_file():
         raise RequestError(f"there are no weights at {path}")
     if path.suffix == ".npz":
-        return start_from(model, read_mobilenetv2(path).base, origin=str(path))
+        return start_from(model, read_mobilenetv2(path), origin=str(path))
     if path.suffix != ".safetensors":
         raise RequestError(
             f"{path} cannot be a start: give a model folder, a .safetensors or a MobileNetV2 .npz file; other files "

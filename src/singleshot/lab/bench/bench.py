@@ -9,7 +9,7 @@ from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
 from singleshot.lab.bench import end_to_end, report
-from singleshot.lab.bench.limits import convolution_rate, copy_rate, cost, stage_milliseconds
+from singleshot.lab.bench.limits import convolution_rate, copy_rate, count_operations, stage_milliseconds
 from singleshot.lab.bench.machine import other_load, processor, require_quiet
 from singleshot.lab.bench.options import BenchOptions
 from singleshot.lab.bench.ours import PRECISIONS, Engine, ours
@@ -77,7 +77,7 @@ def _stages(models: Sequence[str], options: BenchOptions, measured: Measured) ->
     """Backbone, extra maps and heads apart, and how near each row comes to the machine's own rate."""
     architectures = [name for name in models if name in VARIANTS]
     measured.stages = {name: stage_milliseconds(VARIANTS[name], threads=options.threads) for name in architectures}
-    operations = {name: cost(VARIANTS[name]).operations for name in architectures}
+    operations = {name: count_operations(VARIANTS[name]) for name in architectures}
     for row in measured.rows:
         precision = row["name"].rpartition(", ")[2]
         if row["family"] in operations and row["name"].startswith("ours") and precision in measured.limits:

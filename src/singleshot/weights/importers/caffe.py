@@ -21,33 +21,7 @@ from singleshot.weights.importers.caffe_spec import SourceLayers, derive_spec, o
 from singleshot.weights.importers.torchvision import fold_norm, fully_connected
 
 Blobs = Mapping[str, Sequence[np.ndarray]]
-
-
 _NORM_EPSILON = 1e-5  # Caffe's default of batch_norm_param.eps
-
-
-def import_caffe(
-    prototxt: Path,
-    caffemodel: Path,
-    class_names: Sequence[str] | None = None,
-    *,
-    size_hw: tuple[int, int] | None = None,
-) -> tuple[ModelSpec, dict[str, Tensor]]:
-    """A detector's specification and tensors; batch normalisation is folded into the convolutions.
-
-    Args:
-        prototxt: deploy description of the network.
-        caffemodel: its weights, in the new or the old (V1) format.
-        class_names: see `derive_spec`.
-        size_hw: input size where the description states none.
-
-    Raises:
-        ModelError: a file is cut short or of another kind; a layer is unknown, missing, left over or of another shape;
-            the network is wired unlike ours. The layer is named.
-    """
-    layers = read_caffemodel(caffemodel)
-    blobs = {name: layer.blobs for name, layer in layers.items()}
-    return from_description(prototxt, blobs, class_names=class_names, size_hw=size_hw, origin=str(caffemodel))
 
 
 def from_description(
@@ -58,7 +32,19 @@ def from_description(
     size_hw: tuple[int, int] | None = None,
     origin: str,
 ) -> tuple[ModelSpec, dict[str, Tensor]]:
-    """As `import_caffe`, with the blobs of each layer already in memory."""
+    """A detector's specification and tensors; batch normalisation is folded into the convolutions.
+
+    Args:
+        prototxt: deploy description of the network.
+        blobs: weights of each layer, by name.
+        class_names: see `derive_spec`.
+        size_hw: input size where the description states none.
+        origin: file of the weights, for messages.
+
+    Raises:
+        ModelError: a layer is unknown, missing, left over or of another shape; the network is wired unlike ours. The
+            layer is named.
+    """
     graph = Graph(read_prototxt(prototxt), str(prototxt))
     spec, sources = derive_spec(graph, class_names, size_hw=size_hw)
     model = SSD(spec)

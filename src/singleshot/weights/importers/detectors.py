@@ -67,7 +67,7 @@ def detector_of_caffe(
     """The same of a description and its weights.
 
     Raises:
-        ModelError: see `caffe.import_caffe`.
+        ModelError: a file is damaged or of another kind; see `caffe.from_description`.
     """
     blobs = {name: layer.blobs for name, layer in read_caffemodel(caffemodel).items()}
     graph = Graph(read_prototxt(prototxt), str(prototxt))

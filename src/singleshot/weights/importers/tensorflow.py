@@ -8,7 +8,6 @@ uses ReLU6 and takes RGB pixels as x / 127.5 - 1.
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,21 +21,8 @@ LARGEST = 500_000_000
 """Bytes that a file may unpack to; MobileNetV2 1.4 takes 25 million."""
 
 
-@dataclass(frozen=True, eq=False)
-class TensorFlowWeights:
-    """What such a file holds.
-
-    Attributes:
-        base: tensors of the base under our names (`backbone.stem.convolution.weight`, ...).
-        classifier: weight (classes, 1280) and bias of the classifier behind the pooled last map, where there is one.
-    """
-
-    base: dict[str, Tensor]
-    classifier: tuple[Tensor, Tensor] | None
-
-
-def read_mobilenetv2(path: Path) -> TensorFlowWeights:
-    """Read the file and give every array our name and layout.
+def read_mobilenetv2(path: Path) -> dict[str, Tensor]:
+    """The base's tensors under our names (`backbone.stem.convolution.weight`, ...); a classifier behind it is left out.
 
     Raises:
         ModelError: it is no such file, or it holds another network; the first array that does not fit is named.
@@ -54,13 +40,9 @@ def read_mobilenetv2(path: Path) -> TensorFlowWeights:
         if depthwise != name.endswith("depthwise"):
             raise ModelError(f"{path} is no MobileNetV2: {layer} stands where {name} was expected")
         weight, bias = _pair(path, arrays, layer)
-        base[f"backbone.{name}.convolution.weight"] = weight.permute(3, 0, 1, 2) if depthwise else _oihw(weight)
+        base[f"backbone.{name}.convolution.weight"] = weight.permute((3, 0, 1, 2) if depthwise else (0, 3, 1, 2))
         base[f"backbone.{name}.convolution.bias"] = bias
-    classifier = None
-    if len(layers) > len(expected):
-        weight, bias = _pair(path, arrays, layers[-1])
-        classifier = (weight.reshape(len(bias), -1), bias)
-    return TensorFlowWeights({name: tensor.contiguous() for name, tensor in base.items()}, classifier)
+    return {name: tensor.contiguous() for name, tensor in base.items()}
 
 
 def _layer_names() -> list[str]:
@@ -70,10 +52,6 @@ def _layer_names() -> list[str]:
         parts = ("depthwise", "project") if expansion == 1 else ("expand", "depthwise", "project")
         names += [f"block{number}.{part}" for part in parts]
     return [*names, "last"]
-
-
-def _oihw(weight: Tensor) -> Tensor:
-    return weight.permute(0, 3, 1, 2)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
