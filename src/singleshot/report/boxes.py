@@ -45,8 +45,7 @@ def write_study(
     """
     compared = study.compared
     objects = [] if ground_truth is None else ground_truth.boxes_xyxy.tolist()
-    template.write_page(
-        path,
+    page = template.render_page(
         "boxes.html",
         title=title,
         remarks=study.remarks,
@@ -65,6 +64,7 @@ def write_study(
             for name, boxes in zip(NAMES, compared, strict=False)
         ],
     )
+    template.write_page(path, page)
 
 
 def _curve(study: BoxStudy) -> Markup:

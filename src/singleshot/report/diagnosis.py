@@ -49,37 +49,34 @@ def write_diagnosis(
     Raises:
         MachineError: no space left on the disk.
     """
-    template.write_page(path, "analysis.html", title=title, **_content(diagnosis, detections, open_image))
+    template.write_page(path, render(title, diagnosis, detections, open_image=open_image))
 
 
 def render(title: str, diagnosis: Diagnosis, detections: Sequence[Detections], *, open_image: OpenImage) -> str:
     """The page as text; images are opened for the examples alone."""
-    return template.render_page("analysis.html", title=title, **_content(diagnosis, detections, open_image))
-
-
-def _content(diagnosis: Diagnosis, detections: Sequence[Detections], open_image: OpenImage) -> dict[str, Any]:
-    """What the template shows."""
     types, known = diagnosis.error_types, diagnosis.matched.known_classes
     wrong = _error_types(diagnosis)
     draw = image_figures(diagnosis.matched.annotations, detections, diagnosis.per_image.results, open_image)
     worst = diagnosis.per_image.ordered()[::-1][:WORST]
-    return {
-        "tiles": _tiles(diagnosis),
-        "unknown": [name for name, there in zip(types.class_names, known, strict=True) if not there],
-        "groups": "; ".join(", ".join(group) for group in diagnosis.groups) or "none",
-        "kinds": _kinds(diagnosis),
-        "wrong": [KINDS[kind] for kind in wrong],
-        "classes": _classes(diagnosis),
-        "sensitivities": [
+    return template.render_page(
+        "analysis.html",
+        title=title,
+        tiles=_tiles(diagnosis),
+        unknown=[name for name, there in zip(types.class_names, known, strict=True) if not there],
+        groups="; ".join(", ".join(group) for group in diagnosis.groups) or "none",
+        kinds=_kinds(diagnosis),
+        wrong=[KINDS[kind] for kind in wrong],
+        classes=_classes(diagnosis),
+        sensitivities=[
             ("Small and large objects", "area, as a share of the image", _sensitivity(diagnosis.size)),
             ("Tall and wide objects", "width / height", _sensitivity(diagnosis.shape)),
         ],
-        "confusion": _confusion(diagnosis),
-        "calibration": _calibration(diagnosis),
-        "examples": [(KINDS[kind], _examples(diagnosis, kind, open_image)) for kind in wrong],
-        "threshold": diagnosis.per_image.score_threshold,
-        "worst": [draw(index) for index in worst],
-    }
+        confusion=_confusion(diagnosis),
+        calibration=_calibration(diagnosis),
+        examples=[(KINDS[kind], _examples(diagnosis, kind, open_image)) for kind in wrong],
+        threshold=diagnosis.per_image.score_threshold,
+        worst=[draw(index) for index in worst],
+    )
 
 
 def _tiles(diagnosis: Diagnosis) -> list[tuple[str, str]]:

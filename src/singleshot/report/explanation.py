@@ -149,25 +149,22 @@ def write_explanation(path: Path, title: str, image: UInt8[np.ndarray, "H W 3"],
     Raises:
         MachineError: no space left on the disk.
     """
-    template.write_page(path, "explanation.html", title=title, **_content(image, explanation))
+    template.write_page(path, render(title, image, explanation))
 
 
 def render(title: str, image: UInt8[np.ndarray, "H W 3"], explanation: Explanation) -> str:
     """The page as text."""
-    return template.render_page("explanation.html", title=title, **_content(image, explanation))
-
-
-def _content(image: UInt8[np.ndarray, "H W 3"], explanation: Explanation) -> dict[str, Any]:
-    """What the template shows."""
-    return {
-        "overview": _overview(image, explanation),
-        "origins": list(_origins(explanation)),
-        "objects": list(_objects(explanation)),
-        "iou_threshold": f"{explanation.iou_threshold:g}",
-        "mined": len(explanation.mined),
-        "shown": SHOWN,
-        "maps": [_map(image, explanation, *counted) for counted in explanation.maps],
-    }
+    return template.render_page(
+        "explanation.html",
+        title=title,
+        overview=_overview(image, explanation),
+        origins=list(_origins(explanation)),
+        objects=list(_objects(explanation)),
+        iou_threshold=f"{explanation.iou_threshold:g}",
+        mined=len(explanation.mined),
+        shown=SHOWN,
+        maps=[_map(image, explanation, *counted) for counted in explanation.maps],
+    )
 
 
 def _overview(image: UInt8[np.ndarray, "H W 3"], explanation: Explanation) -> Figure:

@@ -101,36 +101,32 @@ def write_report(path: Path, content: ReportContent) -> None:
     Raises:
         MachineError: no space left on the disk.
     """
-    template.write_page(path, "report.html", **_content(content))
+    template.write_page(path, render(content))
 
 
 def render(content: ReportContent) -> str:
     """The page as text."""
-    return template.render_page("report.html", **_content(content))
-
-
-def _content(content: ReportContent) -> dict[str, Any]:
-    """What the template shows."""
     result, before = content.evaluation, content.before
     best, worst = best_and_worst(content)
-    return {
-        "title": content.title,
-        "content": content,
-        "protocol": "" if result is None else PROTOCOLS.get(result.protocol, result.protocol),
-        "tiles": list(_tiles(content)),
-        "showcase": [figure(image, caption) for caption, image in content.showcase],
-        "training": training_charts(content.history),
-        "rate_search": "" if content.rate_search is None else rate_chart(content.rate_search),
-        "proposals": None if result is None else _proposals(result),
-        "classes": [] if result is None else _classes(result, before),
-        "unknown": {} if result is None else result.unknown_classes,
-        "numbers": [] if result is None else _numbers(result, before),
-        "curves": {"charts": [], "left_out": 0} if result is None else _curves(result, before),
-        "threshold": result.per_image.score_threshold if result is not None and result.per_image is not None else 0,
-        "best": best,
-        "worst": worst,
-        "configuration": list(flat(content.configuration)),
-    }
+    return template.render_page(
+        "report.html",
+        title=content.title,
+        content=content,
+        protocol="" if result is None else PROTOCOLS.get(result.protocol, result.protocol),
+        tiles=list(_tiles(content)),
+        showcase=[figure(image, caption) for caption, image in content.showcase],
+        training=training_charts(content.history),
+        rate_search="" if content.rate_search is None else rate_chart(content.rate_search),
+        proposals=None if result is None else _proposals(result),
+        classes=[] if result is None else _classes(result, before),
+        unknown={} if result is None else result.unknown_classes,
+        numbers=[] if result is None else _numbers(result, before),
+        curves={"charts": [], "left_out": 0} if result is None else _curves(result, before),
+        threshold=result.per_image.score_threshold if result is not None and result.per_image is not None else 0,
+        best=best,
+        worst=worst,
+        configuration=list(flat(content.configuration)),
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- headline

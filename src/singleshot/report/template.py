@@ -22,13 +22,13 @@ def render_page(template: str, **content: Any) -> str:
     return _environment().get_template(template).render(version=metadata.version("singleshot"), **content)
 
 
-def write_page(path: Path, template: str, **content: Any) -> None:
+def write_page(path: Path, page: str) -> None:
     """Write the page whole or not at all.
 
     Raises:
         MachineError: no space left on the disk.
     """
-    write_whole(path, render_page(template, **content).encode("utf-8", errors="replace"))
+    write_whole(path, page.encode("utf-8", errors="replace"))
 
 
 @cache

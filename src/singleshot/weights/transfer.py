@@ -15,13 +15,13 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.spec import TIMM
 from singleshot.weights.folder import read_folder
+from singleshot.weights.importers.port import COUNTER
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.timm_file import from_timm
 from singleshot.weights.importers.torchvision import from_torchvision
 
 _CLASS_HEADS = "heads.confidence."
 _BACKBONE = "backbone."
-_COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _weights(names: Sequence[str]) -> list[str]:
-    return [name for name in names if not name.endswith(_COUNTER)]
+    return [name for name in names if not name.endswith(COUNTER)]
 
 
 def _places(names: Sequence[str]) -> str:

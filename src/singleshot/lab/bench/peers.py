@@ -10,7 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def onnxruntime(name: str, *, threads: int) -> Iterator[Case]:
 
     def heads(tensors: Tensor) -> dict[str, Tensor]:
         results = session.run(None, {session.get_inputs()[0].name: tensors.numpy()})
-        return dict(zip(("bbox_regression", "cls_logits"), map(torch.from_numpy, results), strict=True))
+        return _as_heads(results)
 
     yield peer.case(f"ONNX Runtime, torchvision {name}", heads=heads)
 
@@ -85,7 +85,7 @@ def opencv(name: str, *, threads: int) -> Iterator[Case]:
         def heads(tensors: Tensor) -> dict[str, Tensor]:
             network.setInput(tensors.numpy())
             results = sorted(network.forward(names), key=lambda array: array.shape[-1])
-            return dict(zip(("bbox_regression", "cls_logits"), map(torch.from_numpy, results), strict=True))
+            return _as_heads(results)
 
         heads(peer.input)
     except cv2.error:
@@ -108,8 +108,7 @@ def openvino(name: str, *, threads: int) -> Iterator[Case]:
         compiled = core().compile_model(model, "CPU", options)
 
         def heads(tensors: Tensor, compiled: library.CompiledModel = compiled) -> dict[str, Tensor]:
-            results = [torch.from_numpy(array) for array in compiled(tensors.numpy()).values()]
-            return dict(zip(("bbox_regression", "cls_logits"), results, strict=True))
+            return _as_heads(compiled(tensors.numpy()).values())
 
         yield peer.case(f"OpenVINO {hint}, torchvision {name}", heads=heads)
 
@@ -261,6 +260,11 @@ class _Peer:
         images, _ = self.model.transform([_as_tensor(self.scene) / 255])
         found = self.model.postprocess_detections(network(images.tensors), anchors, images.image_sizes)
         return self.model.transform.postprocess(found, images.image_sizes, [self.scene.shape[:2]])
+
+
+def _as_heads(arrays: Iterable[np.ndarray]) -> dict[str, Tensor]:
+    """A runtime's encoded boxes and logits, as torchvision's post-processing takes them."""
+    return dict(zip(("bbox_regression", "cls_logits"), map(torch.from_numpy, arrays), strict=True))
 
 
 def _as_tensor(pixels: np.ndarray) -> Tensor:

@@ -28,8 +28,7 @@ def write_table(
         MachineError: no space left on the disk.
     """
     head, rows = columns(outcomes)
-    template.write_page(
-        path,
+    page = template.render_page(
         "table.html",
         title=title,
         notes=notes,
@@ -39,6 +38,7 @@ def write_table(
         classes=_classes(outcomes),
         configurations=[_configuration(outcome) for outcome in outcomes],
     )
+    template.write_page(path, page)
 
 
 def points(value: float | None) -> str:

@@ -44,15 +44,19 @@ def speed_table(
     page: Path | None, *, threads: int, rounds: int, on_stage: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """The paper's rows with ours, and a page of them; without a page only what the paper says."""
+    rows: list[dict[str, Any]] = [dict(row) | {"ours": {}} for row in printed("table7_speed_titan_x")]
     if page is None:
-        return untimed()
-    rows = speed_rows(threads=threads, rounds=rounds, on_stage=on_stage)
-    write_speed(page, rows)
+        return rows
+    _add_ours(rows, threads=threads, rounds=rounds, on_stage=on_stage)
+    head, cells = _columns(rows)
+    note = "The paper measured on a Titan X with Caffe; ours is this machine, OpenVINO, seeded weights."
+    text = template.render_page("speed.html", title="Speed (table 7)", head=head, rows=cells, notes=[note])
+    template.write_page(page, text)
     return rows
 
 
-def speed_rows(*, threads: int, rounds: int, on_stage: Callable[[str], None]) -> list[dict[str, Any]]:
-    """The paper's rows, ours behind each SSD: whole detections, post-processing included, by precision and batch."""
+def _add_ours(rows: Sequence[dict[str, Any]], *, threads: int, rounds: int, on_stage: Callable[[str], None]) -> None:
+    """Images a second behind each SSD: whole detections, post-processing included, by precision and batch."""
     cases = []
     for name in NETWORKS.values():
         on_stage(f"preparing {name}")
@@ -61,7 +65,6 @@ def speed_rows(*, threads: int, rounds: int, on_stage: Callable[[str], None]) ->
         for part in set(case.works) - set(BATCHES.values()):
             del case.works[part]
     times = run_benchmark(cases, rounds, lambda done: on_stage(f"timing: round {done} of {rounds}"))
-    rows = untimed()
     for row in rows:
         network = NETWORKS.get(row["method"])
         for timed in times:
@@ -69,24 +72,11 @@ def speed_rows(*, threads: int, rounds: int, on_stage: Callable[[str], None]) ->
             took = timed.median(BATCHES[row["batch"]])
             if took is not None and name == f"ours {network}":
                 row["ours"][precision] = 1e3 * row["batch"] / took
-    return rows
-
-
-def untimed() -> list[dict[str, Any]]:
-    """The paper's rows, with nothing of ours yet."""
-    return [dict(row) | {"ours": {}} for row in printed("table7_speed_titan_x")]
 
 
 def speed_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The table for the terminal."""
     return aligned(*_columns(rows))
-
-
-def write_speed(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """The table as a page."""
-    head, cells = _columns(rows)
-    note = "The paper measured on a Titan X with Caffe; ours is this machine, OpenVINO, seeded weights."
-    template.write_page(path, "speed.html", title="Speed (table 7)", head=head, rows=cells, notes=[note])
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:

@@ -12,7 +12,7 @@ from singleshot.models.layers import LITE_NORM_EPSILON
 from singleshot.weights.importers.torchvision import fold_norm
 
 _NORM = ("weight", "bias", "running_mean", "running_var")
-_COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
+COUNTER = "num_batches_tracked"  # of batch normalisation; no weight
 
 
 class Port:
@@ -32,7 +32,7 @@ class Port:
         self.origin = origin
         self.what = what
         self.state: dict[str, Tensor] = {}
-        self._left = {name for name in source if not name.endswith(_COUNTER)}
+        self._left = {name for name in source if not name.endswith(COUNTER)}
 
     def take(self, name: str) -> Tensor:
         """A tensor of the source, in float32.
@@ -74,7 +74,7 @@ class Port:
             parts = [ones * (1 + LITE_NORM_EPSILON) ** 0.5, bias, zeros, ones]
         self.state[f"{target}.convolution.weight"] = weight
         self.state |= {f"{target}.norm.{part}": tensor for part, tensor in zip(_NORM, parts, strict=True)}
-        self.state[f"{target}.norm.{_COUNTER}"] = torch.tensor(0)
+        self.state[f"{target}.norm.{COUNTER}"] = torch.tensor(0)
 
     def finished(self) -> dict[str, Tensor]:
         """Everything that was carried over.

@@ -9,9 +9,9 @@ from torch import Tensor
 from singleshot.errors import ModelError
 from singleshot.models.ssd import SSD
 from singleshot.models.timm_backbone import classifier_names
+from singleshot.weights.importers.port import COUNTER
 
 _OURS = "backbone.features."
-_COUNTER = "num_batches_tracked"  # of batch normalisation; no weight, and not in every file
 
 
 def from_timm(state: Mapping[str, Tensor], model: SSD, *, origin: str) -> dict[str, Tensor]:
@@ -39,7 +39,7 @@ def from_timm(state: Mapping[str, Tensor], model: SSD, *, origin: str) -> dict[s
     our_names = {_plain(name.removeprefix(_OURS)): name for name in model.state_dict() if name.startswith(_OURS)}
     renamed = {our_names.get(_plain(name), f"classifier.{name}"): tensor for name, tensor in state.items()}
     for name in our_names.values():
-        if name not in renamed and not name.endswith(_COUNTER):
+        if name not in renamed and not name.endswith(COUNTER):
             raise ModelError(f"{origin} is of another network: it has no {name.removeprefix(_OURS)}, which {base} has")
     return renamed
 
