@@ -159,8 +159,8 @@ def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_
         image(tmp_path / "in" / f"{name}.png")
     (tmp_path / "in/b.jpg").write_bytes(b"<html>")
     (tmp_path / "in/notes.txt").write_text("no image")
-    options = DetectOptions([tmp_path / "in"], out=tmp_path / "out", json=tmp_path / "deep/found.json")
-    result = detect_files(options, detector=detector)
+    options = DetectOptions(out=tmp_path / "out", json=tmp_path / "deep/found.json")
+    result = detect_files([tmp_path / "in"], options, detector=detector)
     assert [image.path for image in result.images] == [
         tmp_path / "in" / name for name in ("a.png", "c.png", "sub/a.png")
     ]
@@ -182,9 +182,9 @@ def test_copies_never_replace_originals(detector: Detector, tmp_path: Path) -> N
     image(tmp_path / "a.jpg")
     before = (tmp_path / "a.jpg").read_bytes()
     with pytest.raises(RequestError, match=r"a\.jpg"):
-        detect_files(DetectOptions([tmp_path / "a.jpg"], out=tmp_path), detector=detector)
+        detect_files([tmp_path / "a.jpg"], DetectOptions(out=tmp_path), detector=detector)
     with pytest.raises(RequestError, match="--out"):
-        detect_files(DetectOptions([tmp_path / "a.jpg"], out=tmp_path / "a.jpg"), detector=detector)
+        detect_files([tmp_path / "a.jpg"], DetectOptions(out=tmp_path / "a.jpg"), detector=detector)
     assert (tmp_path / "a.jpg").read_bytes() == before
 
 
@@ -341,8 +341,8 @@ def test_copies_show_nothing_below_the_score(detector: Detector, tmp_path: Path)
     """The stand-in finds the right half hardly; the caption of the left half stays in the left half."""
     Image.fromarray(np.full((300, 400, 3), 127, np.uint8)).save(tmp_path / "a.png")
     for score, right_is_drawn in ((0.2, True), (0.21, False)):
-        options = DetectOptions([tmp_path / "a.png"], score=score, out=tmp_path / "out")
-        (copy,) = detect_files(options, detector=detector).copies
+        options = DetectOptions(score=score, out=tmp_path / "out")
+        (copy,) = detect_files([tmp_path / "a.png"], options, detector=detector).copies
         right = np.asarray(Image.open(copy))[:, 216:].astype(int)
         assert (np.abs(right - 127).max() > 50) == right_is_drawn
 
@@ -361,16 +361,16 @@ def test_leaving_the_engine_for_torch_is_said_in_one_line(tmp_path: Path, capsys
 def test_copies_replace_earlier_copies_and_nothing_else(detector: Detector, tmp_path: Path) -> None:
     image(tmp_path / "a.jpg")
     out = tmp_path / "out"
-    options = DetectOptions([tmp_path / "a.jpg"], out=out)
+    files, options = [tmp_path / "a.jpg"], DetectOptions(out=out)
     for _ in range(2):
-        assert detect_files(options, detector=detector).copies == [out / "a.jpg"]
+        assert detect_files(files, options, detector=detector).copies == [out / "a.jpg"]
     (out / "a.jpg").write_text("precious")
-    assert detect_files(options, detector=detector).copies == [out / "a-2.jpg"]
+    assert detect_files(files, options, detector=detector).copies == [out / "a-2.jpg"]
     assert (out / "a.jpg").read_text() == "precious"
     (tmp_path / "outside.txt").write_text("precious")
     (out / "a.jpg").unlink()
     (out / "a.jpg").symlink_to(tmp_path / "outside.txt")
-    assert detect_files(options, detector=detector).copies == [out / "a-2.jpg"]
+    assert detect_files(files, options, detector=detector).copies == [out / "a-2.jpg"]
     assert (tmp_path / "outside.txt").read_text() == "precious"
 
 

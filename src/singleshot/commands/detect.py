@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from cyclopts import Parameter
 from PIL import Image
 
 from singleshot.data.images import IMAGE_SUFFIXES
@@ -25,31 +26,30 @@ MARK = b"annotated by singleshot"
 
 @dataclass(frozen=True)
 class DetectOptions:
-    """In what to detect, and how.
+    """How to detect.
 
     Attributes:
-        sources: files, folders and glob patterns.
-        model: a model folder, an exported model or the name of a shipped model; None is the default model.
-        score: detections below this are left out, 0 to 1.
-        out: folder for annotated copies (an earlier run's copies are replaced, nothing else is), None for none.
-        json: file for the detections, None for none.
-        device: `auto`, `cpu`, or a name of torch's.
-        precision: run the model folder itself in torch, in this precision; None: see `load_backend`.
-        compiled: run the model folder itself in torch, compiled.
-        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of one's own.
+        model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
+        score: leave out detections below this, 0 to 1.
+        out: folder for copies with the boxes drawn; an earlier run's copies are replaced, nothing else is.
+        json: file for the detections.
+        device: `auto`, `cpu` or `cuda`.
+        precision: run the model folder itself in torch, in `fp32` or `bf16`, also where an export lies in it; left out,
+            an export has its own, and a model folder without one runs in fp32.
+        compiled: run the model folder itself in torch, compiled first: a minute, then faster, most of all on CUDA.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
 
     Raises:
         RequestError: a score that is none.
     """
 
-    sources: Sequence[str | Path]
     model: str | None = None
     score: float = 0.5
     out: Path | None = None
     json: Path | None = None
     device: str = "auto"
     precision: Literal["fp32", "bf16"] | None = None
-    compiled: bool = False
+    compiled: Annotated[bool, Parameter(name="--compile", negative=())] = False
     backbone: str | None = None
 
     def __post_init__(self) -> None:
@@ -114,7 +114,8 @@ class DetectResult:
 
 
 def detect_files(
-    options: DetectOptions,
+    sources: Sequence[str | Path],
+    options: DetectOptions = DetectOptions(),
     *,
     detector: Detector | None = None,
     say: Callable[[str], None] = lambda _line: None,
@@ -123,7 +124,8 @@ def detect_files(
     """Detect in each file; bad files are listed, and the run goes on. Ctrl-C ends it with what was detected so far.
 
     Args:
-        options: in what to detect, and how.
+        sources: files, folders and glob patterns.
+        options: how to detect.
         detector: a loaded model; None loads that of the options.
         say: takes a line on how the model runs, where that may surprise.
         on_file: called after each file with the result so far.
@@ -132,7 +134,7 @@ def detect_files(
         RequestError: no such source or model; a place to write to that is wrong or would replace what is read.
         ModelError, HashError: the model's folder is not whole.
     """
-    files = image_files(options.sources)
+    files = image_files(sources)
     require_output(options.json, "--json", files)
     if options.out is not None:
         _require_own_folder(options.out, files)

@@ -163,7 +163,7 @@ def _make_room(out: Path) -> None:
 def _detect_in_photographs(out: Path, settings: DemoSettings) -> list[tuple[str, np.ndarray]]:
     """Annotated copies in a folder; returns each with a line on what was found."""
     paths = [photograph.path for photograph in TO_DETECT]
-    result = detect_files(DetectOptions(paths, model=settings.model, score=settings.score, out=out))
+    result = detect_files(paths, DetectOptions(model=settings.model, score=settings.score, out=out))
     return [
         (f"{photograph.name} ({photograph.subject}): {image.summary}", decode_image(copy))
         for photograph, image, copy in zip(TO_DETECT, result.images, result.copies, strict=True)
