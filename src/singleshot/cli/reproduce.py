@@ -74,17 +74,12 @@ def _plan(table: Table, options: ReproduceOptions) -> dict[str, object]:
 def _trained(table: Table, options: ReproduceOptions) -> dict[str, object]:
     """The table, trained and evaluated, for people and as plain values."""
     from singleshot.console import remarks, results, stages
-    from singleshot.lab.reproduce.command import Request
     from singleshot.lab.reproduce.command import reproduce as run
     from singleshot.lab.reproduce.page import as_text
-    from singleshot.lab.reproduce.planning import chosen_budget, runner_for, wanted_rows
 
     console, people = results(), remarks()
-    request = Request(options.seed_numbers(), options.given_models(), options.rounds, options.threads or 2)
-    runner = runner_for(options, chosen_budget(options, people.print))
-    rows = wanted_rows(table, options)
     with stages(people) as on_stage:
-        done = run(table, rows, runner, request, say=people.print, stage=on_stage)
+        done = run(table, options, say=people.print, stage=on_stage)
     for note in done.notes:
         people.print(note)
     for line in (*as_text(done.outcomes), *done.claims, str(options.out / f"{table.name}.html")):

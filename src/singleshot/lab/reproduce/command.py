@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from singleshot.console import percent
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.lab.reproduce.datasets import DataSplit, MissingDataError
+from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.outcome import Outcome, Result, orderings
 from singleshot.lab.reproduce.page import data_of_all, write_table
 from singleshot.lab.reproduce.paper import Table, TableRow
+from singleshot.lab.reproduce.planning import chosen_budget, runner_for, wanted_rows
 from singleshot.lab.reproduce.runner import Runner
 from singleshot.lab.reproduce.speed import milliseconds
 from singleshot.models.ssd import SSD
@@ -56,39 +58,14 @@ class Reproduced:
         }
 
 
-@dataclass(frozen=True)
-class Request:
-    """What of a table is wanted.
-
-    Attributes:
-        seeds: of the trainings.
-        given: by key, the folder of a model that is evaluated instead of trained.
-        rounds: of timing; 0 times nothing.
-        threads: cores that are timed.
-    """
-
-    seeds: Sequence[int] = (0,)
-    given: Mapping[str, str] = field(default_factory=dict)
-    rounds: int = 9
-    threads: int = 2
-
-
 def reproduce(
-    table: Table,
-    rows: Sequence[TableRow],
-    runner: Runner,
-    request: Request,
-    *,
-    say: Callable[[str], None],
-    stage: Callable[[str], None],
+    table: Table, options: ReproduceOptions, *, say: Callable[[str], None], stage: Callable[[str], None]
 ) -> Reproduced:
     """Train (or take) every row with every seed, evaluate it, time it, and write the page.
 
     Args:
         table: of the paper.
-        rows: those of it that are wanted.
-        runner: where and how.
-        request: what of it.
+        options: what the user said.
         say: takes a line as soon as it is known.
         stage: takes what is going on, for a line that changes.
 
@@ -96,17 +73,21 @@ def reproduce(
         RequestError, DataError, ModelError: no row can be made of what was given, or something given is wrong; found
             before any training.
     """
-    rows, left_out = _possible(table, rows, runner, request)
+    seeds, given = options.seed_numbers(), options.given_models()
+    runner = runner_for(options, chosen_budget(options, say))
+    rows, left_out = _possible(table, wanted_rows(table, options), runner, given)
     for label, reason in left_out:
         say(f"left out: {label}: {reason}")
     timed: dict[str, dict[str, float]] = {}
-    if table.timed and request.rounds:
+    if table.timed and options.rounds:
         timed = milliseconds(
-            {row.key: row.spec for row in rows}, threads=request.threads, rounds=request.rounds,
-            on_round=lambda done: stage(f"timing: round {done} of {request.rounds}"),
+            {row.key: row.spec for row in rows}, threads=options.threads or 2, rounds=options.rounds,
+            on_round=lambda done: stage(f"timing: round {done} of {options.rounds}"),
         )  # fmt: skip
-    results = _results(rows, runner, request, say=say, stage=stage)
-    outcomes = tuple(_outcome(row, runner, request, results[row.key], timed.get(row.key, {})) for row in rows)
+    results = _results(rows, runner, seeds, given, say=say, stage=stage)
+    outcomes = tuple(
+        _outcome(row, runner, results[row.key], timed.get(row.key, {}), given=row.key in given) for row in rows
+    )
     notes = _notes(table, runner, outcomes)
     done = Reproduced(table, outcomes, tuple(left_out), tuple(_claims(outcomes)), notes)
     shown = [*notes, *(f"left out: {label}: {reason}" for label, reason in left_out)]
@@ -129,11 +110,11 @@ def _notes(table: Table, runner: Runner, outcomes: Sequence[Outcome]) -> tuple[s
 
 
 def _possible(
-    table: Table, wanted: Sequence[TableRow], runner: Runner, request: Request
+    table: Table, wanted: Sequence[TableRow], runner: Runner, given: Mapping[str, str]
 ) -> tuple[list[TableRow], list[tuple[str, str]]]:
     """The wanted rows that what was given is enough for, and those that it is not, with what they lack."""
     known = {row.key: row for row in (*table.rows, *wanted)}
-    for key in request.given:
+    for key in given:
         if key not in known:
             raise UnknownNameError(f"row of {table.name}", key, known)
     possible: list[TableRow] = []
@@ -141,7 +122,7 @@ def _possible(
     alike: dict[str, str] = {}
     needed: set[DataSplit] = set()
     for row in wanted:
-        trains = row.key not in request.given
+        trains = row.key not in given
         try:
             sources = [runner.datasets.evaluation_split(row), *(runner.datasets.training_splits(row) if trains else ())]
         except MissingDataError as error:
@@ -156,7 +137,7 @@ def _possible(
     if not possible:
         reasons = "; ".join(f"{label}: {reason}" for label, reason in lacking)
         raise RequestError(f"{table.name}: no row can be made of what was given: {reasons}")
-    for path in request.given.values():
+    for path in given.values():
         find_model(path)
     for source in sorted(needed, key=str):
         open_data(source.path, split=source.split)  # whatever is wrong with it is found before anything is learnt
@@ -166,7 +147,8 @@ def _possible(
 def _results(
     rows: Sequence[TableRow],
     runner: Runner,
-    request: Request,
+    seeds: Sequence[int],
+    given: Mapping[str, str],
     *,
     say: Callable[[str], None],
     stage: Callable[[str], None],
@@ -174,11 +156,11 @@ def _results(
     """Every row's models, evaluated; seed by seed, so that a table that is cut short has all its rows."""
     results: dict[str, list[Result]] = {row.key: [] for row in rows}
     for row in rows:
-        if (folder := request.given.get(row.key)) is not None:
+        if (folder := given.get(row.key)) is not None:
             stage(f"{row.label}: evaluating {folder}")
             results[row.key].append(Result(None, runner.evaluate(find_model(folder).path, row, kept=None), folder))
             say(_line(row, results[row.key][-1]))
-    jobs = [(seed, row) for seed in request.seeds for row in rows if row.key not in request.given]
+    jobs = [(seed, row) for seed in seeds for row in rows if row.key not in given]
     started, trained = time.monotonic(), 0
     for number, (seed, row) in enumerate(jobs):
         left = (time.monotonic() - started) / trained * (len(jobs) - number) if trained else None
@@ -202,9 +184,8 @@ def _line(row: TableRow, result: Result) -> str:
 
 
 def _outcome(
-    row: TableRow, runner: Runner, request: Request, results: Sequence[Result], timed: Mapping[str, float]
+    row: TableRow, runner: Runner, results: Sequence[Result], timed: Mapping[str, float], *, given: bool
 ) -> Outcome:
-    given = row.key in request.given
     names = tuple(results[0].figures["per_class"])
     spec = find_model(results[0].model).spec if given else runner.budget.network(row.spec)
     network = SSD(spec if given else replace(spec, class_names=names))
