@@ -131,7 +131,7 @@ def test_a_short_run_compares_with_torchvision(tmp_path: Path, capsys: pytest.Ca
     told = captured.out
     assert captured.err.splitlines() == [
         "preparing ssdlite320-mobilenetv2",
-        "preparing the peers",
+        "preparing torchvision",
         "timing: round 1 of 1",
     ]  # where it is, also on a pipe
     names = [

@@ -106,6 +106,19 @@ main.main()
 """
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate"], "ssd: evaluate needs DATA; ssd evaluate --help shows an example"),
+        (["weights", "import", "a.pth"], "ssd: weights import needs --out; ssd weights import --help shows an example"),
+        (["train", "set", "--epochs"], "ssd: train: --epochs needs a value"),
+    ],
+)
+def test_what_was_left_out_is_named(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    assert main.run(arguments) == 2
+    assert capsys.readouterr().err.splitlines() == [message]
+
+
 def test_ctrl_c_ends_the_process_with_130() -> None:
     with subprocess.Popen(
         (sys.executable, "-c", WAITING), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

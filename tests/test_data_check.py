@@ -164,8 +164,9 @@ def test_command_shows_the_first_twenty_and_writes_all(tmp_path: Path, capsys: p
     assert written["counts"] == {"zero area": 25}
     assert written["faults"][24]["object"] == 25
     assert run("check", voc(tmp_path / "w", {"a": [CAT]})) == 0
-    with pytest.raises(RequestError, match="which data"):
-        run("check")
+    for verb in ("check", "stats"):
+        with pytest.raises(RequestError, match=f"which data.*ssd data {verb} DATA"):
+            run(verb)
 
 
 @needs_shared

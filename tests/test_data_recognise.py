@@ -38,8 +38,8 @@ def test_what_is_no_set_is_one_line(tmp_path: Path, name: str) -> None:
     ("name", "advice"),
     [
         ("a.xml", "put them into Annotations/"),
-        ("_annotations.coco.json", "if .*coco.json is COCO's, name it itself"),
-        ("_annotations.csv", "_annotations.csv has other columns"),
+        ("_annotations.coco.json", "if .*coco.json is in COCO's format, give that file in place of the folder"),
+        ("_annotations.csv", "the header of _annotations.csv has to be file,x1,y1,x2,y2,label"),
     ],
 )
 def test_near_misses_are_told_what_to_do(tmp_path: Path, name: str, advice: str) -> None:

@@ -151,7 +151,7 @@ def test_of_a_set_without_splits_the_part_that_training_held_out_can_be_evaluate
     _, validation, notes = read_sets([str(data)], TrainOptions())
     assert validation is not None
     assert held_out(str(data)).files == validation.files
-    assert notes[-1] == "validating on 2 images, 2 of them held out of training"
+    assert notes[-1] == "validating on 2 images, held out of training"
 
 
 def test_a_training_split_alone_is_held_out_of_and_a_validation_split_is_named(data: Path, tmp_path: Path) -> None:

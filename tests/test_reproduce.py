@@ -98,7 +98,7 @@ def test_expansion_doubles_the_updates_and_coco_keeps_its_boxes() -> None:
     assert rows["ssd300-voc12"].protocol == "voc12"
 
 
-def test_what_a_row_lacks_is_said(data: Path) -> None:
+def test_what_a_row_lacks_is_said(data: Path, tmp_path: Path) -> None:
     rows = rows_of("table1")
     path = str(data)
     alone, pair = Datasets([path]), Datasets([path, path])
@@ -108,6 +108,13 @@ def test_what_a_row_lacks_is_said(data: Path) -> None:
         Datasets([]).training_splits(rows["ssd300"])
     with pytest.raises(MissingDataError, match="needs a set in COCO's format: --coco DIR"):
         alone.training_splits(rows["ssd300-after-coco"])
+    own = voc(tmp_path, {"a": [("cat", (1, 2, 11, 22))]})
+    with pytest.raises(MissingDataError, match="has no splits; a table needs one to train on"):
+        Datasets([str(own)]).training_splits(rows["ssd300"])
+    (own / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
+    (own / "ImageSets/Main/fold.txt").write_text("a\n")
+    with pytest.raises(MissingDataError, match="no split to evaluate on: name one of fold with --test-split"):
+        Datasets([str(own)]).evaluation_split(rows["ssd300"])
     learnt = pair.training_splits(rows_of("table4")["ssd300-voc12"])
     assert [source.split for source in learnt] == ["trainval", "trainval", "test"]
     assert replace(alone, test_split="trainval").evaluation_split(rows["ssd300"]).split == "trainval"

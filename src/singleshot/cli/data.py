@@ -32,7 +32,7 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
 
     require_output(json, "--json", data)
     with progress(remarks(), "decoding images") as on_image:
-        report = find_faults(_require_data(data), split=split, class_names=classes, on_image=on_image)
+        report = find_faults(_require_data(data, "check"), split=split, class_names=classes, on_image=on_image)
     write_json(json, report.to_dict())
     _print_report(results(), report)
     return 1 if report.faults else 0
@@ -58,7 +58,7 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
     if out is not None:
         for name in WRITTEN:
             require_output(out / name, "--out", data)
-    annotations = join([open_data(path, split=split, headers=False) for path in _require_data(data)])
+    annotations = join([open_data(path, split=split, headers=False) for path in _require_data(data, "stats")])
     numbers = count(annotations) if out is None else write_stats(annotations, out)
     write_json(json, numbers)
     console = results()
@@ -112,11 +112,11 @@ def _download_progress(console: Console) -> Iterator[Callable[[str, int, int], N
         yield show
 
 
-def _require_data(data: tuple[Path, ...]) -> tuple[Path, ...]:
+def _require_data(data: tuple[Path, ...], verb: str) -> tuple[Path, ...]:
     from singleshot.errors import RequestError
 
     if not data:
-        raise RequestError("which data? Give a folder or file: ssd data check DATA")
+        raise RequestError(f"which data? Give a folder or file: ssd data {verb} DATA")
     return data
 
 

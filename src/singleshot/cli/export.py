@@ -30,8 +30,8 @@ def export(
             `aotinductor` are for your own programs.
         precision: `fp32`; of openvino also `bf16`: half the size, faster where the processor has bf16, computed in fp32
             where it has not; and `int8`: a quarter of the size, fastest.
-        calibrate: a labelled data set: int8 measures its scales on the training split; mAP before and after is told of
-            the validation split, else of the test split.
+        calibrate: a labelled data set: int8 measures its scales on the training split; mAP before and after is
+            measured on the validation split, else on the test split.
         max_map_drop: points of mAP, such as 0.5, that bf16 or int8 may cost on that data: the layers that hurt most
             stay at a higher precision until it holds. Left out, an export that costs more than 2 is refused.
         outputs: `detections`, the default, with NMS in the graph; `raw`, without it, for engines that have their own;

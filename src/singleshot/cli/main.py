@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from importlib import metadata
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 
 from singleshot.cli.renamed_flags import with_new_names
 from singleshot.cli.verbs import VERBS
@@ -60,7 +60,7 @@ def run(arguments: Sequence[str]) -> int:
         result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
-        return _fail(" ".join(str(error).split()), 2)
+        return _fail(_wrong_request(error), 2)
     except SingleshotError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -80,6 +80,16 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         return _machine_fault(error)
     return result if isinstance(result, int) else 0
+
+
+def _wrong_request(error: CycloptsError) -> str:
+    verb, argument = " ".join(error.command_chain or ()), error.argument
+    if argument is None or not isinstance(error, MissingArgumentError):
+        return " ".join(str(error).split())
+    if error.keyword is not None or argument.tokens:
+        return f"{verb}: {error.keyword or argument.name} needs a value"
+    shown = argument.name.removeprefix("--").upper() if argument.index is not None else argument.name
+    return f"{verb} needs {shown}; ssd {verb} --help shows an example"
 
 
 def _machine_fault(error: OSError) -> int:

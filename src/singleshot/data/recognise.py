@@ -164,9 +164,9 @@ def _near_miss(folder: Path) -> str:
     if any(folder.glob("*.xml")):
         return "; there are .xml files: put them into Annotations/ and the images into JPEGImages/"
     if file := next(folder.glob("*.json"), None):
-        return f"; if {file} is COCO's, name it itself"
+        return f"; if {file} is in COCO's format, give that file in place of the folder"
     if file := next(folder.glob("*.csv"), None):
-        return f"; {file.name} has other columns"
+        return f"; the header of {file.name} has to be file,x1,y1,x2,y2,label"
     return ""
 
 

@@ -55,9 +55,8 @@ def read_sets(
         names = tuple(train_set.class_names[label] for label in unseen)
         notes.append(f"no training object of {', '.join(names)}, though the validation images hold some")
     held_out = sum(len(part.val) for part in parts if part.val is not None and part.held_out)
-    notes.append(
-        f"validating on {len(val_set)} images" + (f", {held_out} of them held out of training" if held_out else "")
-    )
+    part = "" if held_out == len(val_set) else f"{held_out} of them "
+    notes.append(f"validating on {len(val_set)} images" + (f", {part}held out of training" if held_out else ""))
     return train_set, val_set, notes
 
 

@@ -36,7 +36,8 @@ def run(
     machine = {"processor": processor(), "threads": options.threads, "rounds": options.rounds}
     measured = Measured({**machine, "other_load": round(load, 2)})
     cases, engines = _our_cases(models, options, on_stage)
-    on_stage("preparing the peers")
+    if options.peers:
+        on_stage(f"preparing {', '.join(options.peers)}")
     families = [case.family for case in cases]
     cases = [*peers(options.peers, families, threads=options.threads), *cases]
     if options.limits:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from singleshot.data.recognise import default_splits, recognise
+from singleshot.data.recognise import FORMATS, default_splits, recognise
 from singleshot.data.voc import voc_splits
 from singleshot.errors import RequestError
 from singleshot.lab.reproduce.paper import ALL_AND_TESTS, FIRST, TableRow
@@ -98,7 +98,7 @@ def _default_training_split(path: str) -> str:
         return TRAINVAL
     split = default_splits(path).train
     if split is None:
-        raise MissingDataError(f"{path} has no split to train on: name one with --train-split")
+        raise _no_split(path, "train", "--train-split")
     return split
 
 
@@ -106,5 +106,15 @@ def _default_evaluation_split(path: str) -> str:
     own = default_splits(path)
     split = own.test or own.val
     if split is None:
-        raise MissingDataError(f"{path} has no split to evaluate on: name one with --test-split")
+        raise _no_split(path, "evaluate", "--test-split")
     return split
+
+
+def _no_split(path: str, purpose: str, flag: str) -> MissingDataError:
+    names = FORMATS[recognise(Path(path))].split_names(Path(path))
+    if not names:
+        return MissingDataError(
+            f"{path} has no splits; a table needs one to train on and one to evaluate on, "
+            "such as train and val (docs/data.md says how each format names them)"
+        )
+    return MissingDataError(f"{path} has no split to {purpose} on: name one of {', '.join(names)} with {flag}")
