@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from singleshot.cli.main import app
-from singleshot.cli.renamed_flags import RENAMED
+from singleshot.cli.renamed_flags import RENAMED, with_new_names
 from singleshot.cli.verbs import VERBS
 
 ROOT = Path(__file__).parents[1]
@@ -49,6 +49,12 @@ def flags(verb: str) -> set[str]:
         command = command[word]
     renamed = RENAMED.get(verb, {})
     return {name for argument in command.assemble_argument_collection() for name in argument.names} | set(renamed)
+
+
+def test_the_image_of_explain_answers_to_its_earlier_name() -> None:
+    arguments, _ = with_new_names(["explain", "--picture", "photo.jpg"])
+    assert arguments == ["explain", "--image", "photo.jpg"]
+    assert "--image" in flags("explain")
 
 
 @cache

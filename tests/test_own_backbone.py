@@ -100,6 +100,11 @@ def test_what_does_not_keep_the_contract_is_refused_with_what_is_wrong(made: obj
         OwnBackbone(["stride4"], name="own:made", factory=lambda: made, seed=0)  # type: ignore[arg-type,return-value]
 
 
+def test_a_function_that_takes_arguments_is_refused() -> None:
+    with pytest.raises(RequestError, match="without arguments: missing a required argument"):
+        OwnBackbone([], name="own:join", factory=import_factory("os.path:join"), seed=0)
+
+
 def test_the_last_map_tells_the_channels_and_the_seed_the_weights() -> None:
     backbone = OwnBackbone(["stride16"], name="own:maps", factory=lambda: Maps(THREE), seed=0)
     assert backbone.out_channels == 16

@@ -344,6 +344,9 @@ def test_the_plan_of_a_budget_has_its_own_steps_and_time(
     assert row["steps_here"] == 5  # 10 passes over 4 images in batches of 8
     assert row["updates"] == row["steps"] == 60_000
     assert row["seconds_here"] >= 0
+    assert all(row["recipe"][old] == row["recipe"][new] for old, new in OLD_NAMES.items())
+    assert row["model"]["lite_activation"] == row["model"]["compatibility"]["lite_activation"]
+    assert row["model"]["boxes"]["limit"] == row["model"]["compatibility"]["box_limits"]
     assert "with 2 seeds" in capsys.readouterr().out
     assert not list(tmp_path.glob("**/runs"))
 

@@ -127,6 +127,11 @@ def test_numbers_with_which_nothing_could_be_learnt_are_refused(assignment: str)
         overridden(Recipe(), [assignment])
 
 
+def test_a_number_that_is_none_is_not_told_to_be_given_twice() -> None:
+    with pytest.raises(RequestError, match="learning_rate must be above 0, got nan"):
+        overridden(Recipe(), ["learning_rate=nan"])
+
+
 def test_each_value_knows_where_it_comes_from() -> None:
     options = TrainOptions(iterations=1000, batch_size=8, overrides=("negative_ratio=5:1", "momentum=0.9"))
     settings = resolve(MODERN, options, FACTS)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 RENAMED: dict[str, dict[str, str]] = {
     "analyze": {"--out": "--report"},
     "boxes": {"--out": "--report"},
-    "explain": {"--out": "--report"},
+    "explain": {"--out": "--report", "--picture": "--image"},
     "export": {"--most-lost": "--max-map-drop"},
     "train": {"--backbone-rate": "--backbone-lr-factor", "--clip-norm": "--grad-clip-norm"},
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TypeAlias
 
@@ -105,7 +107,16 @@ def own_preprocess(factory: BackboneFactory) -> Preprocess:
 
 
 def made_by(factory: BackboneFactory, *, name: str, seed: int) -> nn.Module:
-    """What the factory makes, on the CPU; torch's own random state stays as it was."""
+    """What the factory makes, on the CPU; torch's own random state stays as it was.
+
+    Raises:
+        RequestError: it takes arguments, or makes no module.
+    """
+    with suppress(ValueError):  # some of C have no signature to look at
+        try:
+            signature(factory).bind()
+        except TypeError as error:
+            raise RequestError(f"{name} must be a function without arguments: {error}") from error
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         torch.default_generator.manual_seed(seed)
         network = factory()

@@ -214,7 +214,7 @@ def _merged(values: Iterable[_Given]) -> list[_Given]:
     by_name: dict[str, _Given] = {}
     for given in values:
         other = by_name.setdefault(given.name, given)
-        if other.value != given.value:
+        if other is not given and other.value != given.value:  # NaN is not itself
             raise RequestError(
                 f"{given.name} is given twice: {as_text(other.value)} by {other.said} and {as_text(given.value)} by "
                 f"{given.said}; give one"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from singleshot.lab.reproduce.datasets import DataSplit
-from singleshot.lab.reproduce.paper import TableRow
+from singleshot.lab.reproduce.paper import TableRow, with_old_keys
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Quantiles of Student's t for 1, 2, ... degrees of freedom; 1.96 beyond."""
@@ -101,7 +101,7 @@ class Outcome:
             "milliseconds": dict(self.milliseconds),
             "given": self.given,
             "seeds": [{"seed": result.seed, "model": result.model, **result.figures} for result in self.results],
-            "trained": dict(self.trained),
+            "trained": with_old_keys(self.trained),
             "paper_configuration": self.row.configuration(),
         }
 

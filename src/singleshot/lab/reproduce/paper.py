@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from singleshot.spec import ModelSpec
-from singleshot.train.recipe import Recipe
+from singleshot.train.recipe import OLD_NAMES, Recipe
 from singleshot.train.settings import overridden
 
 FIRST, ALL, ALL_AND_TESTS = "first", "all", "all and earlier tests"
@@ -77,12 +77,29 @@ class TableRow:
 
     def configuration(self) -> dict[str, Any]:
         """All that makes this row what it is, as plain values."""
-        return {
-            "model": asdict(self.spec),
-            **self.schedule.to_json(),
-            "protocol": self.protocol,
-            "before": None if self.before is None else self.before.to_json(),
-        }
+        return with_old_keys(
+            {
+                "model": asdict(self.spec),
+                **self.schedule.to_json(),
+                "protocol": self.protocol,
+                "before": None if self.before is None else self.before.to_json(),
+            }
+        )
+
+
+def with_old_keys(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration (`model`, `recipe`, `before`) whose renamed keys stand there under their earlier names, too."""
+    both = dict(values)
+    if "recipe" in both:
+        both["recipe"] = both["recipe"] | {old: both["recipe"][new] for old, new in OLD_NAMES.items()}
+    if "model" in both:
+        model = both["model"]
+        compatibility = dict(model["compatibility"])
+        boxes = model["boxes"] | {"limit": compatibility.pop("box_limits")}
+        both["model"] = model | compatibility | {"boxes": boxes}
+    if both.get("before"):
+        both["before"] = with_old_keys(both["before"])
+    return both
 
 
 @dataclass(frozen=True)
