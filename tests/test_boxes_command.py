@@ -80,3 +80,11 @@ def test_a_limit_that_cannot_be_is_refused_before_anything_is_read() -> None:
     for options in (BoxesOptions(("nowhere",), most=0), BoxesOptions(("nowhere",), latency=-1)):
         with pytest.raises(RequestError, match=r"--most|--latency"):
             search_boxes(options)
+
+
+def test_classes_too_small_to_decide_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = {f"i{number}": [("dot", (4, 4, 7, 7))] * 5 for number in range(5)}
+    images["i0"].append(("large", (2, 2, 38, 28)))
+    data = voc(tmp_path / "set", images)
+    assert run(["boxes", str(data), "--report", str(tmp_path / "b.html")]) == 0
+    assert "not fitted to classes of fewer than 20 objects; their recall: large" in "".join(capsys.readouterr())

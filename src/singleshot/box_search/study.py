@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from singleshot.box_search.recall import DefaultBoxRecall, RecallBin, measure_recall, sample_of, whole_percent
+from singleshot.box_search.recall import (
+    CLASSES_NAMED,
+    LEAST_OBJECTS,
+    DefaultBoxRecall,
+    RecallBin,
+    measure_recall,
+    sample_of,
+    whole_percent,
+)
 from singleshot.box_search.search import BoxSearch, BoxSet, MapSizes, pareto
 from singleshot.errors import RequestError
 from singleshot.spec import ModelSpec
@@ -308,6 +316,11 @@ def _changes(present: BoxSet, best: BoxSet, before: MeasuredBoxes, after: Measur
             ("all", old.total, new.total),
         )
     ]
+    small = np.setdiff1d(np.flatnonzero(old.counts), old.deciding)
+    passed_over = [
+        f"{old.class_names[label]} {whole_percent(old.per_class[label])} -> {whole_percent(new.per_class[label])}"
+        for label in small[np.argsort(new.per_class[small], kind="stable")[:CLASSES_NAMED]]
+    ]
     added = [name for name in after.spec.sources if name not in before.spec.sources]
     dropped = [name for name in before.spec.sources if name not in after.spec.sources]
     sizes = ", ".join("+".join(f"{size:g}" for size in boxes.min_sizes) for boxes in after.spec.boxes.maps)
@@ -315,6 +328,11 @@ def _changes(present: BoxSet, best: BoxSet, before: MeasuredBoxes, after: Measur
         f"{best.num_boxes:,} instead of {present.num_boxes:,}, score {present.score:.2f} -> {best.score:.2f} "
         "(mean recall + mean best IoU of the classes)",
         f"recall: {', '.join(rises)}",
+        *(
+            [f"not fitted to classes of fewer than {LEAST_OBJECTS} objects; their recall: {', '.join(passed_over)}"]
+            if passed_over
+            else []
+        ),
         *([f"source maps added: {', '.join(added)}"] if added else []),
         *([f"source maps left out: {', '.join(dropped)}"] if dropped else []),
         f"sizes of the default boxes, from map to map: {sizes} pixels",

@@ -226,8 +226,8 @@ def _build_backbone(spec: ModelSpec, seed: int, factory: BackboneFactory | None)
 def _own_backbone(spec: ModelSpec, seed: int, factory: BackboneFactory | None) -> Backbone:
     if factory is None:
         raise RequestError(
-            f"{spec.name} has a backbone of your own, {spec.backbone}: give its code again, --backbone "
-            "PACKAGE.MODULE:FUNCTION, or take an export of it"
+            f"{spec.name} has a backbone of your own, {spec.backbone}: give its code again (--backbone "
+            "PACKAGE.MODULE:FUNCTION of ssd evaluate, detect and export), or take an export of it"
         )
     extras = {f"{block.name}_2" for block in spec.extras}
     _require_maps(spec, {*OwnBackbone.TAPS, *extras})
