@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 
@@ -47,6 +47,15 @@ def offer(name: str, known: Iterable[str]) -> str:
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+
+
+def first_of(names: Sequence[str], most: int, *, joint: str = ", ") -> str:
+    """The first names of a list for a message, and how many more there are.
+
+    >>> first_of(["a", "b", "c", "d"], 2)
+    'a, b and 2 more'
+    """
+    return joint.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class DataError(SingleshotError):

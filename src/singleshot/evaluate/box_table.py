@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from singleshot.errors import DataError
+from singleshot.errors import DataError, first_of
 from singleshot.types import Annotations, Detections
 
 
@@ -76,12 +76,5 @@ def _require_common_class(annotations: Annotations, detections: Sequence[Detecti
     """A model of wholly other classes would score 0 without a word; refuse instead."""
     names = {name for of_image in detections for name in of_image.class_names}
     if names and not names & set(annotations.class_names):
-        raise DataError(
-            f"the detections know {_some(names)}, the data set {_some(annotations.class_names)}: no class in common"
-        )
-
-
-def _some(names: set[str] | tuple[str, ...]) -> str:
-    """A few names for a message."""
-    first = sorted(names)[:5]
-    return ", ".join(first) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        known, there = (first_of(sorted(some), 5) for some in (names, annotations.class_names))
+        raise DataError(f"the detections know {known}, the data set {there}: no class in common")

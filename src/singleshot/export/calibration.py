@@ -10,7 +10,7 @@ from singleshot.data.classes import only_classes
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import split as hold_out
 from singleshot.decode import decode_image
-from singleshot.errors import DataError, VerificationError
+from singleshot.errors import DataError, VerificationError, first_of
 from singleshot.evaluate.protocols import evaluate
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.engine import Backend, resize_into
@@ -103,8 +103,7 @@ class AccuracyDrop:
         )
         if not self.high_precision:
             return line
-        more = f" and {len(self.high_precision) - 4} more" if len(self.high_precision) > 4 else ""
-        return f"{line}; at a higher precision: {', '.join(self.high_precision[:4])}{more}"
+        return f"{line}; at a higher precision: {first_of(self.high_precision, 4)}"
 
     def require_at_most(self, drop: float) -> None:
         """Refuse an export that lost more than `drop`, 0..1.

@@ -8,7 +8,7 @@ from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
-from singleshot.errors import RequestError
+from singleshot.errors import RequestError, first_of
 from singleshot.spec import ModelSpec, migrate_spec
 from singleshot.train import checkpoint
 from singleshot.train.plan import Plan
@@ -49,10 +49,9 @@ def starting_state(plan: Plan, say: Callable[[str], None]) -> checkpoint.RunStat
         for difference in differences({"parts": 1} | completed(latest.state.settings), settings)
     ]
     if differing:
-        more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
         raise RequestError(
-            f"cannot resume {plan.folder}: {'; '.join(differing[:MOST_SHOWN])}{more}. Resume a run with the command "
-            "that started it and --resume; to train a model further, give it as --model, and another --out"
+            f"cannot resume {plan.folder}: {first_of(differing, MOST_SHOWN, joint='; ')}. Resume a run with the "
+            "command that started it and --resume; to train a model further, give it as --model, and another --out"
         )
     checkpoint.restore(latest, plan.model, plan.optimizer, plan.ema)
     say(f"going on after step {latest.state.step} of {plan.steps}")

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from singleshot.errors import ModelError, RequestError
+from singleshot.errors import ModelError, RequestError, first_of
 from singleshot.models.ssd import SSD
 from singleshot.spec import TIMM
 from singleshot.weights.folder import read_folder
@@ -49,9 +49,9 @@ class Transfer:
         """One line: `kept 104 tensors; classes kept: cat; new: dog`."""
         parts = [f"kept {len(self.kept)} tensors"]
         if self.classes:
-            parts.append(f"classes kept: {_some(self.classes)}")
+            parts.append(f"classes kept: {first_of(self.classes, 8)}")
         if self.new_classes:
-            parts.append(f"new: {_some(self.new_classes)}" if self.classes else "all classes new")
+            parts.append(f"new: {first_of(self.new_classes, 8)}" if self.classes else "all classes new")
         if self.replaced:
             parts.append(f"fresh, as classes or shapes differ: {_places(self.replaced)}")
         if self.missing:
@@ -174,10 +174,6 @@ def _require_same_backbone(
 def _scores_classes(name: str) -> bool:
     """Whether a tensor belongs to the convolutions that have filters for each class."""
     return name.startswith(_CLASS_HEADS) and ".depthwise." not in name
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _weights(names: Sequence[str]) -> list[str]:

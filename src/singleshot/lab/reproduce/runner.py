@@ -9,7 +9,7 @@ from typing import Any
 
 from singleshot.commands.train import train_command
 from singleshot.data.recognise import open_data
-from singleshot.errors import RequestError
+from singleshot.errors import RequestError, first_of
 from singleshot.evaluate import protocols
 from singleshot.files import parse_json, read_regular, write_json
 from singleshot.lab.reproduce.budget import Budget
@@ -158,8 +158,9 @@ def _require_same_run(folder: Path, wanted: dict[str, Any]) -> None:
         begun["model"] = _without_classes(begun["model"])
     differing = differences(begun, wanted)
     if differing:
-        more = f" and {len(differing) - MOST_SHOWN} more" if len(differing) > MOST_SHOWN else ""
-        raise RequestError(f"{folder} holds another run: {'; '.join(differing[:MOST_SHOWN])}{more}: give another --out")
+        raise RequestError(
+            f"{folder} holds another run: {first_of(differing, MOST_SHOWN, joint='; ')}: give another --out"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

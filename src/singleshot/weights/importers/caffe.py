@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from singleshot.errors import ModelError
+from singleshot.errors import ModelError, first_of
 from singleshot.models.layers import ConvBlock, MaxPool
 from singleshot.models.mobilenetv1 import PAIRS
 from singleshot.models.ssd import SSD
@@ -117,13 +117,9 @@ def _require_same_layers(graph: Graph, blobs: Blobs, origin: str) -> None:
     wanted = {layer.name for layer in (*graph.convolutions, *graph.of_kind("Normalize", "BatchNorm", "Scale"))}
     missing, extra = sorted(wanted - blobs.keys()), sorted(blobs.keys() - wanted)
     if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise ModelError(f"{origin} has no weights of {', '.join(missing[:3])}{more}, which {graph.origin} describes")
+        raise ModelError(f"{origin} has no weights of {first_of(missing, 3)}, which {graph.origin} describes")
     if extra:
-        more = f" and {len(extra) - 3} more" if len(extra) > 3 else ""
-        raise ModelError(
-            f"{origin} has weights of {', '.join(extra[:3])}{more}, which {graph.origin} does not describe"
-        )
+        raise ModelError(f"{origin} has weights of {first_of(extra, 3)}, which {graph.origin} does not describe")
 
 
 def _require_same_wiring(graph: Graph, model: SSD, names: Mapping[str, str]) -> None:

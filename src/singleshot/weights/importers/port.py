@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from singleshot.errors import ModelError
+from singleshot.errors import ModelError, first_of
 from singleshot.models.layers import LITE_NORM_EPSILON
 from singleshot.weights.importers.torchvision import fold_norm
 
@@ -83,10 +83,7 @@ class Port:
             ModelError: something of the source was not.
         """
         if self._left:
-            some, more = ", ".join(sorted(self._left)[:3]), len(self._left) - 3
-            raise ModelError(
-                f"{self.origin} holds {some}{f' and {more} more' if more > 0 else ''}, which {self.what} does not have"
-            )
+            raise ModelError(f"{self.origin} holds {first_of(sorted(self._left), 3)}, which {self.what} does not have")
         return self.state
 
     def _folded(self, original: str, norm: str | None, epsilon: float) -> tuple[Tensor, Tensor]:
