@@ -10,10 +10,10 @@ import pytest
 from evaluation_examples import annotations, detections
 from singleshot.box_search.recall import learnable
 from singleshot.data.sample import ground_truth_to_learn
-from singleshot.data.stats import box_sides
 from singleshot.degenerate_boxes import (
     BOX_FAULTS,
     box_faults,
+    box_sides,
     count_box_faults,
     faults_of_set,
     usable_boxes,

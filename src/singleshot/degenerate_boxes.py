@@ -77,3 +77,11 @@ def _sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
     counts = np.diff(annotations.starts)
     sizes = np.where(annotations.sizes_wh > 0, annotations.sizes_wh, np.inf).repeat(counts, axis=0)
     return sizes[:, 0], sizes[:, 1]
+
+
+def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
+    """Width and height in pixels of the boxes that training uses, and of their images; both (m, 2)."""
+    keep = usable_in_set(annotations) & ~annotations.crowd
+    boxes = annotations.boxes_xyxy[keep]
+    sizes = annotations.sizes_wh.repeat(np.diff(annotations.starts), axis=0)[keep]
+    return boxes[:, 2:] - boxes[:, :2], sizes

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from singleshot.degenerate_boxes import count_box_faults, usable_in_set
+from singleshot.degenerate_boxes import box_sides, count_box_faults
 from singleshot.files import write_json, write_whole
 from singleshot.report.charts import as_png, require_matplotlib
 from singleshot.types import Annotations
@@ -20,14 +20,6 @@ OLD_KEYS = {
 }
 """Names that `stats` gave some numbers before; they are written, too."""
 WRITTEN = ("classes.png", "boxes.png", "contact_sheet.png", "stats.json")
-
-
-def box_sides(annotations: Annotations) -> tuple[np.ndarray, np.ndarray]:
-    """Width and height in pixels of the boxes that training uses, and of their images; both (m, 2)."""
-    keep = usable_in_set(annotations) & ~annotations.crowd
-    boxes = annotations.boxes_xyxy[keep]
-    sizes = annotations.sizes_wh.repeat(np.diff(annotations.starts), axis=0)[keep]
-    return boxes[:, 2:] - boxes[:, :2], sizes
 
 
 def stats(annotations: Annotations) -> dict[str, Any]:

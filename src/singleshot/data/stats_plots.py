@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from singleshot.data.stats import box_sides
 from singleshot.decode import decode_image
+from singleshot.degenerate_boxes import box_sides
 from singleshot.errors import ImageError
 from singleshot.report.charts import INK, plain, plot_in
 from singleshot.report.charts import figure as figure_of
