@@ -80,7 +80,7 @@ def test_detections_are_caffes(name, compiled, monkeypatch):
         assert not shutil.which("cc"), "there is a compiler, but the extension is not built: make install"
         pytest.skip("the compiled extension is not built, and there is no compiler")
     elif code != "center_size":
-        pytest.skip(f"boxes coded as {code} are for the numpy version alone")
+        pytest.skip(f"boxes coded as {code} are for the reference loop alone")
     batch = [
         postprocess(offsets, scores, boxes, variances, settings_of(case), code=code)
         for offsets, scores in zip(data["loc"], data["prob"], strict=True)
