@@ -98,7 +98,8 @@ def test_unknown_classes_when_names_are_given(tmp_path: Path) -> None:
 
 def test_faults_of_the_readers_are_in_the_report(tmp_path: Path) -> None:
     content = coco_content()
-    content["annotations"].append({"id": 100, "image_id": 11, "category_id": 9, "bbox": [1, 2, 3, 4]})
+    content["images"].append({"id": 11, "file_name": "other.png"})
+    content["annotations"].append({"id": 102, "image_id": 11, "category_id": 9, "bbox": [1, 2, 3, 4]})
     report = check(coco(tmp_path / "c", content))
     assert found(report) == [("duplicate id", "instances_train2017.json", 0), ("unknown class", "p1.png", 2)]
     labels = {"a": "0 0.5 0.5 0.1 0.1\n3 0.5 0.5 1 1\n0 0.9 0.5 0.4 0.1"}

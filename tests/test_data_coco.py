@@ -1,19 +1,21 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from data_fixtures import coco, coco_content
 from golden import SHARED, needs_shared
+from singleshot.data.check import check
 from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.recognise import open_data
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import parse_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -91,7 +93,6 @@ def edit(key: str, index: int, **changes: object) -> dict[str, list[dict[str, ob
         (edit("annotations", 1, bbox=None), "malformed", 1),
         (edit("annotations", 1, bbox=[1, "2", 3, 4]), "malformed", 1),
         (edit("annotations", 1, bbox=[1, 10**400, 3, 4]), "malformed", 1),
-        (edit("annotations", 1, id=100), "duplicate id", 0),
         (edit("images", 1, id=10), "duplicate id", 0),
         (edit("images", 1, file_name=""), "malformed", 0),
     ],
@@ -106,6 +107,185 @@ def test_faults_are_collected(
     assert (result.faults[0].kind, result.faults[0].number) == (kind, number)
     with pytest.raises(DataError, match=kind):
         open_data(root)
+
+
+def write(root: Path, content: object, name: str = "annotations/instances_train2017.json") -> Path:
+    """A set of two images whose json is this content."""
+    coco(root, coco_content())
+    (root / "annotations/instances_train2017.json").unlink()
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return root
+
+
+def ids_as(kind: Callable[[Any], object], *keys: tuple[str, str]) -> dict[str, list[dict[str, object]]]:
+    content = coco_content()
+    for key, field in keys:
+        for item in content[key]:
+            item[field] = kind(item[field])
+    return content
+
+
+IDS = (("images", "id"), ("annotations", "image_id"), ("categories", "id"), ("annotations", "category_id"))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (ids_as(str, *IDS), 0),
+        (ids_as(float, *IDS), 0),
+        (ids_as(str, IDS[1]), 1),
+        (ids_as(str, IDS[0], IDS[3]), 0),
+        (ids_as(float, IDS[1], IDS[3]), 0),
+        (ids_as(lambda value: f"{value:06d}", IDS[0]), 0),
+    ],
+)
+def test_ids_of_another_type_are_the_same_ids(
+    tmp_path: Path, content: dict[str, list[dict[str, object]]], said: int
+) -> None:
+    result = read_coco(write(tmp_path, content))
+    assert result.faults == ()
+    assert len(result.remarks) == said
+    assert result.annotations.starts.tolist() == [0, 1, 2]
+    assert (result.annotations.class_names, result.annotations.category_ids) == (("cat", "dog"), (1, 3))
+    assert result.annotations.labels.tolist() == [1, 1]
+
+
+def test_ids_of_categories_that_are_names(tmp_path: Path) -> None:
+    content = ids_as(lambda value: f"id{value}", IDS[2], IDS[3])
+    result = read_coco(write(tmp_path, content))
+    assert (result.annotations.class_names, result.annotations.category_ids) == (("dog", "cat"), (1, 2))
+    assert "texts" in result.remarks[0]
+
+
+def test_texts_that_differ_in_zeros_stay_two_images(tmp_path: Path) -> None:
+    content = coco_content()
+    for image_, note, identity in zip(content["images"], content["annotations"], ("01", "001"), strict=True):
+        image_["id"] = note["image_id"] = identity
+    assert read_coco(write(tmp_path, content)).annotations.starts.tolist() == [0, 1, 2]
+    content["annotations"][0]["image_id"] = 1
+    assert [fault.kind for fault in read_coco(write(tmp_path / "b", content)).faults] == ["malformed"]
+
+
+def test_an_area_of_nan_is_the_boxs(tmp_path: Path) -> None:
+    text = json.dumps(coco_content()).replace('"area": 150', '"area": NaN', 1)
+    result = read_coco(write(tmp_path, text))
+    assert result.annotations.areas.tolist() == [200, 150]
+    assert result.remarks == ("1 areas are NaN or infinite: the area of the box counts",)
+    with pytest.raises(DataError, match=r"NaN is no JSON number \(line 1\)"):
+        read_coco(write(tmp_path / "b", text.replace("[1, 2, 10, 20]", "[1, NaN, 10, 20]", 1)))
+
+
+def test_repeated_ids_of_annotations_do_not_matter(tmp_path: Path) -> None:
+    result = read_coco(write(tmp_path, edit("annotations", 1, id=100)))
+    assert (result.faults, len(result.annotations.labels)) == ((), 2)
+    assert result.remarks == ("1 annotations repeat an id of another: nothing depends on it",)
+
+
+def test_an_image_that_is_listed_twice_alike_is_one(tmp_path: Path) -> None:
+    content = coco_content()
+    content["images"].append(dict(content["images"][0]))
+    result = read_coco(write(tmp_path, content))
+    assert (result.faults, len(result.annotations)) == ((), 2)
+    assert len(result.remarks) == 1
+
+
+def test_categories_of_one_name_are_one_class(tmp_path: Path) -> None:
+    content = edit("categories", 1, name="dog")
+    content["annotations"][0]["category_id"] = 1
+    result = read_coco(write(tmp_path, content))
+    assert (result.annotations.class_names, result.annotations.category_ids) == (("dog",), (1,))
+    assert result.annotations.labels.tolist() == [0, 0]
+    assert "'dog'" in result.remarks[0]
+    with pytest.raises(DataError, match="two names"):
+        read_coco(write(tmp_path / "b", edit("categories", 1, id=3)))
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        [[1, 2, 11, 2, 11, 22, 1, 22]],
+        {"size": [30, 40], "counts": [32, 20, *[10, 20] * 9, 878]},
+    ],
+)
+@pytest.mark.parametrize("box", [None, [], [0, 0, 0, 0]])
+def test_an_outline_without_a_box(tmp_path: Path, outline: object, box: object) -> None:
+    result = read_coco(write(tmp_path, edit("annotations", 1, segmentation=outline, bbox=box)))
+    assert result.faults == ()
+    assert result.annotations.boxes_xyxy.tolist() == [[1, 2, 11, 22], [1, 2, 11, 22]]
+    assert "1 " in result.remarks[0]
+    assert "upright" in result.remarks[0]
+    fault = read_coco(write(tmp_path / "b", edit("annotations", 1, segmentation=[[1]], bbox=box))).faults[0]
+    assert (fault.kind, fault.file, fault.number) == ("malformed", "train2017/p1.png", 1)
+
+
+def test_a_category_that_only_groups_others_is_no_class(tmp_path: Path) -> None:
+    content = coco_content()
+    content["categories"] = [
+        {"id": 0, "name": "animals", "supercategory": "none"},
+        {"id": 1, "name": "cat", "supercategory": "animals"},
+        {"id": 3, "name": "dog", "supercategory": "animals"},
+        {"id": 4, "name": "yak", "supercategory": "animals"},
+    ]
+    result = read_coco(write(tmp_path, content))
+    assert (result.annotations.class_names, result.annotations.category_ids) == (("cat", "dog", "yak"), (1, 3, 4))
+    assert "'animals'" in result.remarks[0]
+    content["categories"][0]["name"] = content["categories"][1]["supercategory"] = "cat"
+    result = read_coco(write(tmp_path / "b", content))
+    assert (result.annotations.class_names, result.annotations.category_ids) == (("cat", "dog", "yak"), (1, 3, 4))
+    other = json.loads(json.dumps(content))
+    other["annotations"][0]["category_id"] = 0
+    root = write(tmp_path / "c", content)
+    (root / "annotations/instances_val2017.json").write_text(json.dumps(other))
+    assert read_coco(root, split="train2017").annotations.category_ids == (0, 3, 4)
+
+
+@pytest.mark.parametrize("name", ["result.json", "annotations/all.json", "Annotation/x.json", "labels/only.json"])
+def test_where_a_json_may_lie(tmp_path: Path, name: str) -> None:
+    root = write(tmp_path / "c", coco_content(), name)
+    (root / "notes.json").write_text('{"categories": [], "info": {}}')
+    assert list(coco_files(root).values()) == [root / name]
+    data = open_data(root)
+    assert all(data.path(i).is_file() for i in range(2))
+    assert all(path.is_file() for path in map(open_data(root / name).path, range(2)))
+
+
+def test_a_json_named_from_inside_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write(tmp_path / "c", coco_content())
+    for place, name in {
+        "annotations": "instances_train2017.json",
+        "train2017": "../annotations/instances_train2017.json",
+    }.items():
+        monkeypatch.chdir(root / place)
+        assert open_data(name).path(0).is_file()
+
+
+def test_names_of_other_machines(tmp_path: Path) -> None:
+    content = coco_content()
+    for item, name in zip(content["images"], ("train2017\\p0.png", str(tmp_path / "c/train2017/p1.png")), strict=True):
+        item["file_name"] = name
+    root = tmp_path / "c"
+    coco(root, coco_content())
+    (root / "annotations/instances_train2017.json").write_text(json.dumps(content))
+    result = read_coco(root)
+    assert result.annotations.files == ("train2017/p0.png", "train2017/p1.png")
+    assert (result.faults, result.remarks) == ((), ())
+    content["images"][0]["file_name"] = "http://host/data/upload/1/p0.png"
+    (root / "annotations/instances_train2017.json").write_text(json.dumps(content))
+    result = read_coco(root)
+    assert result.annotations.files == ("train2017/p0.png", "train2017/p1.png")
+    assert "http://host" in result.remarks[0]
+
+
+def test_the_same_name_in_two_splits_is_two_images(tmp_path: Path) -> None:
+    root = tmp_path / "c"
+    for split in ("train", "validation"):
+        coco(root, coco_content(), split=split)
+        (root / f"annotations/instances_{split}.json").rename(root / split / "_annotations.coco.json")
+    (root / "annotations").rmdir()
+    assert open_data(root).files == ("train/p0.png", "train/p1.png", "validation/p0.png", "validation/p1.png")
+    report = check(root)
+    assert (report.images, report.boxes, report.faults) == (4, 4, ())
 
 
 def test_a_missing_image_is_a_fault(tmp_path: Path) -> None:

@@ -24,18 +24,20 @@ class ReadResult:
         annotations: every image and every object that could be parsed.
         object_numbers: (M,) int32, which object of its image each box is, from 1; malformed objects count.
         faults: what could not be parsed or does not fit together.
+        remarks: lines on what was guessed, converted or left out, each with its count.
     """
 
     annotations: Annotations
     object_numbers: np.ndarray
     faults: tuple[Fault, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def select(self, images: Sequence[int], faults: Sequence[Fault]) -> ReadResult:
         """Only these images, with these faults."""
         starts = self.annotations.starts
         rows = [self.object_numbers[starts[i] : starts[i + 1]] for i in images]
         numbers = np.concatenate(rows) if rows else self.object_numbers[:0]
-        return ReadResult(self.annotations.subset(images), numbers, tuple(faults))
+        return ReadResult(self.annotations.subset(images), numbers, tuple(faults), self.remarks)
 
 
 class AnnotationBuilder:
@@ -99,6 +101,7 @@ class AnnotationBuilder:
         root: Path,
         class_names: Sequence[str],
         category_ids: Sequence[int] | None = None,
+        remarks: Sequence[str] = (),
     ) -> ReadResult:
         """The result; labels index `class_names`, which must hold every name that was added."""
         position = {name: label for label, name in enumerate(class_names)}
@@ -120,4 +123,4 @@ class AnnotationBuilder:
             crowd=(flags & 2).astype(bool),
             areas=np.array(self._areas, np.float32),
         )
-        return ReadResult(annotations, np.array(self._numbers, np.int32), tuple(faults))
+        return ReadResult(annotations, np.array(self._numbers, np.int32), tuple(faults), tuple(remarks))

@@ -1,4 +1,4 @@
-"""Read COCO: `annotations/instances_SPLIT.json` beside folders of images, or one such json.
+"""Read COCO: `annotations/instances_SPLIT.json` beside folders of images, a json in each split's folder, or one json.
 
 Boxes are stored as left, top, width, height. All categories are classes, in the order of their ids, also those without
 objects in the split. A crowd region counts as difficult, as in Caffe's COCO lists.
@@ -6,27 +6,55 @@ objects in the split. A crowd region counts as difficult, as in Caffe's COCO lis
 
 from __future__ import annotations
 
+import os
+import re
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.faults import Fault
+from singleshot.data.image_names import locate_images, remark_on_names
+from singleshot.data.json_kinds import jsons_of_kind
+from singleshot.data.outlines import box_of_coco_outline
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import parse_json, read_regular
 
 LIMIT_BYTES = 2**32  # COCO's own train2017 has half a gigabyte
 ROBOFLOW = "_annotations.coco.json"
+_NAN_AREA = re.compile(rb'("area"\s*:\s*)(?:NaN|-?Infinity)\b')
 
 
 def coco_files(path: Path) -> dict[str, Path]:
     """Split -> its json; `annotations/instances_train2017.json` is the split train2017."""
     if path.is_file():
-        return {path.stem.removeprefix("instances_"): path}
-    folder = path / "annotations"
-    if files := sorted(folder.glob("instances_*.json")) or sorted(folder.glob("*.json")):
-        return {file.stem.removeprefix("instances_"): file for file in files}
-    return {file.parent.name: file for file in sorted(path.glob(f"*/{ROBOFLOW}"))}
+        return {_split_name(path): path}
+    if not path.is_dir():
+        return {}
+    children = sorted(child for child in path.iterdir() if child.is_dir())
+    for folder in (child for child in children if _is_annotation_folder(child)):
+        if files := sorted(folder.glob("instances_*.json")) or jsons_of_kind(folder, "coco"):
+            return {_split_name(file): file for file in files}
+    in_split = {child.name: child / ROBOFLOW for child in children if (child / ROBOFLOW).is_file()}
+    if in_split:
+        return in_split
+    if files := jsons_of_kind(path, "coco"):
+        return {_split_name(file): file for file in files}
+    return {child.name: files[0] for child in children if len(files := jsons_of_kind(child, "coco")) == 1}
+
+
+def _split_name(file: Path) -> str:
+    return file.stem.removeprefix("instances_")
+
+
+def _is_annotation_folder(folder: Path) -> bool:
+    return folder.name.lower() in {"annotations", "annotation"}
 
 
 def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
@@ -42,43 +70,97 @@ def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
     if split is None and len(files) != 1:
         raise DataError(f"{path} has {len(files)} COCO files; expected one")
     name = next(iter(files)) if split is None else split
-    return _read_file(files[name], name)
+    file = files[name]
+    if file.parent.name in {"", ".."}:  # named from inside its own folder
+        file = Path(os.path.abspath(file))  # noqa: PTH100  (resolve would follow links)
+    root = path if path.is_dir() else file.parent.parent if _is_annotation_folder(file.parent) else file.parent
+    content = _parse(file)
+    categories = _read_categories(content.categories, file)
+    _drop_grouping(categories, content, [other for other in files.values() if other != files[name]])
+    return _build(content, categories, root, file, name)
 
 
-def _read_file(file: Path, split: str) -> ReadResult:
+@dataclass
+class _Categories:
+    """Class name of each category id, and the id that stands for each name; remarks on what was united or dropped."""
+
+    names: dict[Any, str]
+    ids: dict[str, int]
+    items: list[Any]
+    remarks: list[str]
+
+
+class _CocoFile:
+    """The three lists of a json. Annotations are packed into arrays as they are parsed: their objects are not kept."""
+
+    def __init__(self) -> None:
+        self.images: list[Any] = []
+        self.categories: list[Any] = []
+        self.image_keys: list[Any] = []
+        self.category_keys: list[Any] = []
+        self.names: list[Any] = []  # the annotation's own id
+        self.boxes = array("d")  # left, top, width, height
+        self.areas = array("d")
+        self.crowd = array("b")
+        self.malformed: dict[int, str] = {}
+        self.notes: Counter[str] = Counter()
+        self.bad_items: list[Any] = []
+
+    def each_object(self, item: dict[str, Any]) -> Any:
+        """Take an annotation out of the json while it is parsed; outlines are nine tenths of a file."""
+        if "image_id" not in item:
+            return item
+        row = len(self.names)
+        self.names.append(item.get("id"))
+        self.image_keys.append(_key(item["image_id"]))
+        self.category_keys.append(_key(item.get("category_id")))
+        if isinstance(item["image_id"], str):
+            self.notes["texts"] += 1
+        box, area = item.get("bbox"), item.get("area")
+        if not box or box == [0, 0, 0, 0]:
+            box = self._box_of_outline(row, item.get("segmentation"), box)
+        if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
+            self.malformed.setdefault(row, f"bbox must be 4 numbers, got {str(box)[:60]}")
+            box = [0.0, 0.0, 0.0, 0.0]
+        self.boxes.extend(box)
+        self.areas.append(area if isinstance(area, (int, float)) and _is_number(area) else np.nan)
+        self.crowd.append(bool(item.get("iscrowd")))
+        return None
+
+    def _box_of_outline(self, row: int, outline: Any, box: Any) -> Any:
+        if not outline:
+            return box
+        try:
+            left, top, right, bottom = box_of_coco_outline(outline)
+        except ValueError as error:
+            self.malformed[row] = f"it has no bbox, and {error}"
+            return box
+        self.notes["masks" if isinstance(outline, dict) else "outlines"] += 1
+        return [left, top, right - left, bottom - top]
+
+
+def _parse(file: Path) -> _CocoFile:
+    """Parse a json; `"area": NaN`, as Python writes it, states no area.
+
+    Raises:
+        DataError: not a COCO instances file.
+    """
+    coco = _CocoFile()
     try:
-        content = parse_json(read_regular(file, LIMIT_BYTES), each_object=_without_segmentation)
+        raw = read_regular(file, LIMIT_BYTES)
+        if b"NaN" in raw or b"Infinity" in raw:
+            raw, coco.notes["areas"] = _NAN_AREA.subn(rb"\1null", raw)
+        content = parse_json(raw, each_object=coco.each_object)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {error}") from None
     keys = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
         raise DataError(f"{file}: expected COCO's lists {', '.join(keys)}; got {_keys(content)}")
-    names = _category_names(content["categories"], file)
-    root = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
-    faults: list[Fault] = []
-    images = _sound_images(content["images"], file.name, faults)
-    objects = _objects_by_image(content["annotations"], images, file.name, faults)
-    folder = _image_folder(root, file.parent, split, images)
-    prefix = folder.relative_to(root).as_posix() + "/" if folder != root else ""
-    builder = AnnotationBuilder()
-    for identity, image in images.items():
-        name = prefix + image["file_name"].replace("\\", "/")
-        builder.add_image(name, str(identity), width=_side(image, "width"), height=_side(image, "height"))
-        for number, item in enumerate(objects.get(identity, ()), 1):
-            _add_object(builder, item, names, Fault("malformed", name, "", number), faults)
-    return builder.finish(
-        [*faults, *_missing_images(folder, prefix, builder.files)],
-        format_name="coco",
-        root=root,
-        class_names=tuple(names.values()),
-        category_ids=tuple(names),
-    )
-
-
-def _without_segmentation(item: dict[str, Any]) -> dict[str, Any]:
-    """Drop outlines while parsing: they are nine tenths of the file, and boxes do not need them."""
-    item.pop("segmentation", None)
-    return item
+    coco.images, coco.categories = content["images"], content["categories"]
+    coco.bad_items = [item for item in content["annotations"] if item is not None]
+    if len(coco.names) + len(coco.bad_items) != len(content["annotations"]):
+        raise DataError(f"{file}: `image_id` is a key of annotations only, but stands elsewhere, too")
+    return coco
 
 
 def _keys(content: Any) -> str:
@@ -87,22 +169,117 @@ def _keys(content: Any) -> str:
     )
 
 
-def _category_names(categories: list[Any], file: Path) -> dict[int, str]:
-    """Name of each category id, in the order of the ids."""
-    names = {}
-    for item in categories:
-        if not (isinstance(item, dict) and _is_int(item.get("id")) and isinstance(item.get("name"), str)):
+def _key(identity: Any) -> int | str | None:
+    """An id as other tools mean it: `1`, `1.0` and `"1"` are the same; None where it is no id."""
+    if isinstance(identity, bool):
+        return None
+    if isinstance(identity, int):
+        return identity
+    if isinstance(identity, float) and identity.is_integer():
+        return int(identity)
+    if isinstance(identity, str):
+        whole = identity.isascii() and identity.isdigit() and len(identity) < 19 and str(int(identity)) == identity
+        return int(identity) if whole else identity
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _read_categories(items: list[Any], file: Path) -> _Categories:
+    """The categories in the order of their ids; several of one name become one class.
+
+    Raises:
+        DataError: an entry without id or name, or an id with two names.
+    """
+    names: dict[Any, str] = {}
+    for item in items:
+        key = _key(item.get("id")) if isinstance(item, dict) else None
+        if key is None or not isinstance(item.get("name"), (str, int)):
             raise DataError(f"{file}: a category must have a whole number `id` and a `name`, got {str(item)[:80]}")
-        if item["id"] in names:
-            raise DataError(f"{file}: the category id {item['id']} occurs twice")
-        names[item["id"]] = item["name"]
-    if len(set(names.values())) != len(names):
-        raise DataError(f"{file}: two categories have the same name")
-    return dict(sorted(names.items()))
+        if names.setdefault(key, str(item["name"])) != str(item["name"]):
+            raise DataError(f"{file}: the category id {item['id']} occurs twice, with two names")
+    whole = all(isinstance(key, int) for key in names)
+    names = dict(sorted(names.items())) if whole else names
+    remarks = [] if whole else ["the ids of the categories are texts: they count as 1, 2 ... in the file's order"]
+    ids: dict[str, int] = {}
+    for number, (key, name) in enumerate(names.items(), 1):
+        ids.setdefault(name, key if whole else number)
+    twice = sorted({name for name, count in Counter(names.values()).items() if count > 1})
+    return _Categories(
+        names, ids, items, remarks + [f"several categories are called {name!r}: one class" for name in twice]
+    )
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _drop_grouping(categories: _Categories, content: _CocoFile, others: list[Path]) -> None:
+    """Drop the categories that only group others, as Roboflow's category 0: no file of the set has objects of them."""
+    parents = {item.get("supercategory") for item in categories.items}
+    grouping = {
+        _key(item["id"])
+        for item in categories.items
+        if item.get("supercategory") in {None, "", "none"} and item["name"] in parents
+    }
+    grouping -= set(content.category_keys)
+    for file in others if grouping else ():
+        grouping -= set(_parse(file).category_keys)
+    for key in grouping:
+        name = categories.names.pop(key)
+        rest = [other for other, same in categories.names.items() if same == name]
+        if rest:
+            categories.ids[name] = rest[0]
+        else:
+            del categories.ids[name]
+        categories.remarks = [text for text in categories.remarks if f"called {name!r}:" not in text or len(rest) > 1]
+        categories.remarks.append(f"the category {name!r} only groups others and has no objects: it is no class")
+
+
+def _build(content: _CocoFile, categories: _Categories, root: Path, file: Path, split: str) -> ReadResult:
+    place = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
+    faults: list[Fault] = []
+    remarks = list(categories.remarks)
+    images = _sound_images(content.images, place, faults, remarks)
+    names = [image["file_name"] for image in images.values()]
+    located = locate_images(names, root, list(_folders(root, file, split)))
+    if len(located.faults) == len(names) > 0 and root == file.parent:  # a folder of annotations by another name
+        beside = locate_images(names, root.parent, list(_folders(root.parent, file, split)))
+        root, located = (root.parent, beside) if len(beside.faults) < len(names) else (root, located)
+    rows = _rows_by_image(content, images, place, faults)
+    builder = AnnotationBuilder()
+    for index, (key, image) in enumerate(images.items()):
+        builder.add_image(located.files[index], str(key), width=_side(image, "width"), height=_side(image, "height"))
+        for number, row in enumerate(rows.get(key, ()), 1):
+            _add_object(builder, content, row, categories, Fault("malformed", located.files[index], "", number), faults)
+    remarks += _remarks(content, images)
+    if text := remark_on_names(located):
+        remarks.append(text)
+    return builder.finish(
+        [*faults, *located.faults],
+        format_name="coco",
+        root=root,
+        class_names=tuple(categories.ids),
+        category_ids=tuple(categories.ids.values()),
+        remarks=remarks,
+    )
+
+
+def _remarks(content: _CocoFile, images: dict[Any, Any]) -> list[str]:
+    """What was guessed or converted, and how often."""
+    notes = content.notes
+    remarks = []
+    if notes["outlines"]:
+        remarks.append(f"{notes['outlines']} outlines without a box: their upright boxes")
+    if notes["masks"]:
+        remarks.append(f"{notes['masks']} masks (RLE) without a box: their upright boxes")
+    if notes["areas"]:
+        remarks.append(f"{notes['areas']} areas are NaN or infinite: the area of the box counts")
+    if notes["texts"] and any(isinstance(image["id"], (int, float)) for image in images.values()):
+        remarks.append(f'image_id is a text in {notes["texts"]} annotations, the images\' ids are numbers: "1" is 1')
+    seen = Counter(identity for identity in content.names if isinstance(identity, (int, str)))
+    repeated = sum(count - 1 for count in seen.values())
+    if repeated:
+        remarks.append(f"{repeated} annotations repeat an id of another: nothing depends on it")
+    return remarks
 
 
 def _side(image: dict[str, Any], side: str) -> int:
@@ -110,97 +287,81 @@ def _side(image: dict[str, Any], side: str) -> int:
     return int(value) if isinstance(value, (int, float)) and 0 < value < 2**31 else 0
 
 
-def _sound_images(items: list[Any], name: str, faults: list[Fault]) -> dict[Any, dict[str, Any]]:
-    """Images by id; malformed entries and repeated ids become faults."""
+def _sound_images(items: list[Any], place: str, faults: list[Fault], remarks: list[str]) -> dict[Any, dict[str, Any]]:
+    """Images by id; malformed entries, and an id of two files, become faults."""
     images: dict[Any, dict[str, Any]] = {}
+    repeated = 0
     for item in items:
-        if not isinstance(item, dict) or not isinstance(item.get("id"), (int, str)):
-            faults.append(Fault("malformed", name, f"an image must have an `id`, got {str(item)[:80]}"))
-        elif not isinstance(item.get("file_name"), str) or not item["file_name"]:
-            faults.append(Fault("malformed", name, f"image {item['id']!r} has no `file_name`"))
-        elif item["id"] in images:
-            faults.append(Fault("duplicate id", name, f"image id {item['id']!r} occurs twice"))
+        key = _key(item.get("id")) if isinstance(item, dict) else None
+        if key is None:
+            faults.append(Fault("malformed", place, f"an image must have an `id`, got {str(item)[:80]}"))
+        elif not isinstance(item.get("file_name"), str) or not item["file_name"] or "\0" in item["file_name"]:
+            faults.append(Fault("malformed", place, f"image {item['id']!r} has no `file_name`"))
+        elif key not in images:
+            images[key] = item
+        elif images[key]["file_name"] == item["file_name"]:
+            repeated += 1
         else:
-            images[item["id"]] = item
+            faults.append(Fault("duplicate id", place, f"image id {item['id']!r} occurs twice"))
+    if repeated:
+        remarks.append(f"{repeated} images are listed again with the same id and file: once is enough")
     return images
 
 
-def _objects_by_image(
-    items: list[Any], images: dict[Any, Any], name: str, faults: list[Fault]
-) -> dict[Any, list[dict[str, Any]]]:
-    """Objects of each image, in the order of the file; an annotation whose image does not exist becomes a fault."""
-    objects: dict[Any, list[dict[str, Any]]] = {}
-    seen = set()
-    for item in items:
-        if not isinstance(item, dict):
-            faults.append(Fault("malformed", name, f"an annotation must be an object, got {str(item)[:80]}"))
-            continue
-        identity, image = item.get("id"), item.get("image_id")
-        if isinstance(identity, (int, str)):
-            if identity in seen:
-                faults.append(Fault("duplicate id", name, f"annotation id {identity!r} occurs twice"))
-            seen.add(identity)
-        if not isinstance(image, (int, str)) or image not in images:
-            faults.append(
-                Fault("malformed", name, f"annotation {identity!r} is of no image: image_id {str(image)[:40]!r}")
-            )
+def _rows_by_image(content: _CocoFile, images: dict[Any, Any], place: str, faults: list[Fault]) -> dict[Any, list[int]]:
+    """Annotations of each image, in the order of the file; one whose image does not exist becomes a fault."""
+    faults += [
+        Fault("malformed", place, f"an annotation must have an `image_id`, got {str(item)[:80]}")
+        for item in content.bad_items
+    ]
+    by_number = _by_number(images)
+    rows: dict[Any, list[int]] = {}
+    for row, key in enumerate(content.image_keys):
+        known = key if key in images else by_number.get(key)
+        if known is None:
+            detail = f"annotation {content.names[row]!r} is of no image: image_id {str(key)[:40]!r}"
+            faults.append(Fault("malformed", place, detail))
         else:
-            objects.setdefault(image, []).append(item)
-    return objects
+            rows.setdefault(known, []).append(row)
+    return rows
+
+
+def _by_number(images: dict[Any, Any]) -> dict[int, Any]:
+    """Number -> id of the images whose ids are texts such as "000139", where no two are the same number."""
+    texts = [key for key in images if isinstance(key, str) and key.isascii() and key.isdigit() and len(key) < 19]
+    counts = Counter(map(int, texts))
+    return {int(text): text for text in texts if counts[int(text)] == 1}
 
 
 def _add_object(
-    builder: AnnotationBuilder, item: dict[str, Any], names: dict[int, str], fault: Fault, faults: list[Fault]
+    builder: AnnotationBuilder, content: _CocoFile, row: int, categories: _Categories, fault: Fault, faults: list[Fault]
 ) -> None:
     """Add one annotation, or a fault with the place of `fault` that says what is wrong with it."""
-    box, category, area = item.get("bbox"), item.get("category_id"), item.get("area")
-    which = f"annotation {item.get('id')!r}"
-    if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
-        faults.append(
-            Fault(fault.kind, fault.file, f"{which}: bbox must be 4 numbers, got {str(box)[:60]}", fault.number)
-        )
-    elif not _is_int(category) or category not in names:
+    which, category = f"annotation {content.names[row]!r}", content.category_keys[row]
+    if row in content.malformed:
+        faults.append(Fault(fault.kind, fault.file, f"{which}: {content.malformed[row]}", fault.number))
+    elif category not in categories.names:
         detail = f"{which}: category_id {str(category)[:40]} is not among the categories"
         faults.append(Fault("unknown class", fault.file, detail, fault.number))
     else:
-        left, top, width, height = map(float, box)
-        crowd = bool(item.get("iscrowd"))
+        left, top, width, height = content.boxes[4 * row : 4 * row + 4]
+        crowd, area = bool(content.crowd[row]), content.areas[row]
         builder.add_box(
             (left, top, left + width, top + height),
-            names[category],
+            categories.names[category],
             number=fault.number,
             difficult=crowd,
             crowd=crowd,
-            area=float(area) if isinstance(area, (int, float)) and _is_number(area) else None,
+            area=None if np.isnan(area) else area,
         )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _image_folder(root: Path, beside: Path, split: str, images: dict[Any, dict[str, Any]]) -> Path:
-    """The folder with the images: named after the split, `images`, or the folder of the json."""
+def _folders(root: Path, file: Path, split: str) -> Iterator[str]:
+    """Where the images may lie, relative to the root: a folder named after the split, `images`, the json's folder."""
     short = split.rstrip("0123456789")
-    folders = [
-        root / split,
-        root / "images" / split,
-        root / short,
-        root / "images" / short,
-        root / "images",
-        root,
-        beside,
-    ]
-    first = [image["file_name"] for image in islice(images.values(), 20)]
-    return next((folder for folder in folders if any((folder / name).is_file() for name in first)), folders[0])
-
-
-def _missing_images(folder: Path, prefix: str, files: list[str]) -> list[Fault]:
-    """Images that do not exist. The folder is listed once, which is faster than asking for each file."""
-    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    faults = []
-    for file in files:
-        name = file.removeprefix(prefix)
-        if name not in names and not (("/" in name) and (folder / name).is_file()):
-            faults.append(Fault("missing image", file, "no such file"))
-    return faults
+    beside = file.parent.relative_to(root).as_posix() if file.parent.is_relative_to(root) else ""
+    if file.name == ROBOFLOW:
+        yield beside
+    names = [split, f"images/{split}", short, f"images/{short}"]
+    yield from names if "" not in {split, short} else ()
+    yield from ("images", "", beside, "data", "JPEGImages")

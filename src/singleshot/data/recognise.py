@@ -63,6 +63,7 @@ def _read_all_coco(path: Path, split: str | None) -> ReadResult:
         join([part.annotations for part in parts]),
         np.concatenate([part.object_numbers for part in parts]),
         tuple(fault for part in parts for fault in part.faults),
+        tuple(dict.fromkeys(remark for part in parts for remark in part.remarks)),
     )
 
 
