@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from data_fixtures import image
-from singleshot.data.csv_table import read_csv
+from singleshot.data.csv_table import is_annotation_table, read_csv
 from singleshot.data.recognise import default_splits, open_data, splits
 from singleshot.errors import DataError
 
@@ -61,6 +62,100 @@ def test_one_table_has_no_splits_several_are_splits(tmp_path: Path) -> None:
     assert default_splits(tmp_path) == ("train", "val", None)
     assert open_data(tmp_path, split="val").class_names == ("ant", "yak", "zebra")
     assert len(open_data(tmp_path)) == 2  # an image in both is one image
+
+
+BOXES = [[1, 2, 11, 22], [0.5, 0, 40, 30]]
+TF = "filename,width,height,class,xmin,ymin,xmax,ymax\na.png,40,30,zebra,1,2,11,22\na.png,40,30,ant,0.5,0,40,30\n"
+SKU = "a.png,1,2,11,22,zebra,40,30\na.png,0.5,0,40,30,ant,40,30\n"
+OPEN_IMAGES = (
+    "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsGroupOf\n"
+    f"a,x,/m/2,1,{1 / 40},{11 / 40},{2 / 30},{22 / 30},0\na,x,/m/1,1,{0.5 / 40},1,0,1,1\n"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TF,
+        "image_path,x_min,y_min,x_max,y_max,label,split\na.png,1,2,11,22,zebra,train\na.png,.5,0,40,30,ant,train\n",
+        "label;Image Name;left;top;right;bottom\nzebra;a.png;1;2;11;22\nant;a.png;0,5;0;40;30\n",
+        "sep=;\nfile;x1;y1;x2;y2;label\na.png;1;2;11;22;zebra\na.png;0,5;0;40;30;ant\n",
+        "image\tclass_name\tclass\tx\ty\tw\th\na.png\tzebra\t2\t1\t2\t10\t20\na.png\tant\t1\t.5\t0\t39.5\t30\n",
+        "image_id,width,height,bbox_x,bbox_y,bbox_width,bbox_height,category\n"
+        "a.png,40,30,1,2,10,20,zebra\na.png,40,30,.5,0,39.5,30,ant\n",
+        SKU,
+        "a.png,zebra,1,2,11,22\na.png,ant,0.5,0,40,30\n",
+        "a.png,1,2,11,22,zebra,,\na.png,0.5,0,40,30,ant,,\n".replace(",,\n", "\n"),
+        OPEN_IMAGES.replace("/m/2", "zebra").replace("/m/1", "ant"),
+        "file,x1,y1,x2,y2,label,\na.png,1,2,11,22,zebra,\na.png,0.5,0,40,30,ant,\n",
+        ("\ufeff" + TF).encode("utf-16"),
+    ],
+)
+def test_tables_of_other_tools(tmp_path: Path, text: str | bytes) -> None:
+    data = open_data(table(tmp_path, text))
+    assert data.files == ("a.png",)
+    np.testing.assert_allclose(data.boxes_xyxy, BOXES, rtol=1e-6)
+    assert [data.class_names[label] for label in data.labels] == ["zebra", "ant"]
+    assert data.sizes_wh.tolist() == [[40, 30]]
+
+
+def test_open_images_names_its_labels_and_groups(tmp_path: Path) -> None:
+    image(tmp_path / "validation/a.png")
+    (tmp_path / "validation-annotations-bbox.csv").write_text(OPEN_IMAGES)
+    (tmp_path / "class-descriptions-boxable.csv").write_text("/m/1,ant\n/m/2,zebra\n")
+    result = read_csv(tmp_path, split="validation")
+    data = result.annotations
+    assert (data.files, result.faults) == (("validation/a.png",), ())
+    assert data.class_names == ("ant", "zebra")
+    assert data.crowd.tolist() == data.difficult.tolist() == [False, True]
+    assert any(remark.startswith("1 boxes of groups") for remark in result.remarks)
+    assert any("fractions" in remark for remark in result.remarks)
+    assert any("Source, Confidence" in remark for remark in result.remarks)
+
+
+def test_windows_text_is_read_and_said(tmp_path: Path) -> None:
+    result = read_csv(table(tmp_path, "a.png,1,2,3,4,Käfer\n".encode("cp1252")))
+    assert result.annotations.class_names == ("Käfer",)
+    assert "Windows-1252" in result.remarks[0]
+
+
+def test_a_table_in_each_splits_folder(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        table(tmp_path / split, TF, "_annotations.csv")
+    assert splits(tmp_path) == {"train": 1, "valid": 1}
+    assert open_data(tmp_path).files == ("train/a.png", "valid/a.png")
+
+
+@pytest.mark.parametrize(
+    ("table_name", "image_name", "split"),
+    [
+        ("annotations/annotations_train.csv", "images/a.png", "train"),
+        ("train_labels.csv", "images/train/a.png", "train"),
+        ("annotations/boxes.csv", "images/a.png", "boxes"),
+    ],
+)
+def test_where_tables_and_images_may_lie(tmp_path: Path, table_name: str, image_name: str, split: str) -> None:
+    image(tmp_path / image_name)
+    (tmp_path / table_name).parent.mkdir(exist_ok=True)
+    (tmp_path / table_name).write_text(TF)
+    assert splits(tmp_path) == {split: 1}
+    assert open_data(tmp_path).files == (image_name,)
+    assert open_data(tmp_path / table_name).path(0).is_file()
+
+
+def test_a_stated_size_is_compared_with_the_image(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="41x30"):
+        open_data(table(tmp_path, TF.replace("40,30,zebra", "41,30,zebra")))
+
+
+@pytest.mark.parametrize(
+    "header", ["filename,cell_type,xmin,xmax,ymin,ymax", "something,else", "file,x1,y1,x2,label", "x1,y1,x2,y2,label"]
+)
+def test_what_is_no_table_of_boxes_is_not_taken_for_one(tmp_path: Path, header: str) -> None:
+    path = table(tmp_path, f"{header}\na.png,1,2,3,4,5\n".replace("1,2,3,4,5", "x" * header.count("x")))
+    assert not is_annotation_table(path)
+    with pytest.raises(DataError, match="expected file,x1,y1,x2,y2,label, got"):
+        read_csv(path)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,7 @@ def test_mixed_formats_name_the_markers(tmp_path: Path) -> None:
 def test_other_tables_and_settings_do_not_confuse(tmp_path: Path) -> None:
     root = voc(tmp_path / "v", {"a": [CAT]})
     (root / "test.csv").write_text("filename,cell_type,xmin,xmax,ymin,ymax\na,RBC,1,2,3,4\n")
+    (root / "train_labels.csv").write_text("filename,width,height,class,xmin,ymin,xmax,ymax\n")
     (root / "settings.yaml").write_text("colour: red\n")
     assert recognise(root) == "voc"
 

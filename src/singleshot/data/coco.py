@@ -20,7 +20,7 @@ import numpy as np
 
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.faults import Fault
-from singleshot.data.image_names import locate_images, remark_on_names
+from singleshot.data.image_names import locate_in_set, remark_on_names
 from singleshot.data.json_kinds import jsons_of_kind
 from singleshot.data.outlines import box_of_coco_outline
 from singleshot.errors import DataError, UnknownNameError
@@ -240,10 +240,7 @@ def _build(content: _CocoFile, categories: _Categories, root: Path, file: Path, 
     remarks = list(categories.remarks)
     images = _sound_images(content.images, place, faults, remarks)
     names = [image["file_name"] for image in images.values()]
-    located = locate_images(names, root, list(_folders(root, file, split)))
-    if len(located.faults) == len(names) > 0 and root == file.parent:  # a folder of annotations by another name
-        beside = locate_images(names, root.parent, list(_folders(root.parent, file, split)))
-        root, located = (root.parent, beside) if len(beside.faults) < len(names) else (root, located)
+    located = locate_in_set(names, root, list(_folders(root, file, split)))
     rows = _rows_by_image(content, images, place, faults)
     builder = AnnotationBuilder()
     for index, (key, image) in enumerate(images.items()):

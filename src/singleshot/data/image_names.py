@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -74,6 +74,23 @@ def locate_images(
         Fault("missing image", file, missing[raw]) for raw, file in zip(names, files, strict=True) if raw in missing
     ]
     return LocatedImages(files, [*faults, *_ambiguous(names, files)], shortened)
+
+
+def locate_in_set(
+    names: Sequence[str], root: Path, folders: Sequence[str], *, without_suffix: bool = False
+) -> LocatedImages:
+    """`locate_images`, and where not one is there, below the folder above: annotations often lie beside `images/`."""
+    located = locate_images(names, root, folders, without_suffix=without_suffix)
+    if not names or len({fault.file for fault in located.faults}) < len(set(located.files)):
+        return located
+    above = locate_images(names, root / "..", folders, without_suffix=without_suffix)
+    if len(above.faults) >= len(located.faults):
+        return located
+    return LocatedImages(
+        [posixpath.normpath(f"../{file}") for file in above.files],
+        [replace(fault, file=posixpath.normpath(f"../{fault.file}")) for fault in above.faults],
+        {name: posixpath.normpath(f"../{file}") for name, file in above.shortened.items()},
+    )
 
 
 def remark_on_names(located: LocatedImages) -> str:

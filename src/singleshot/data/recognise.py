@@ -231,6 +231,6 @@ def _markers(folder: Path) -> dict[str, str]:
         markers["yolo"] = yaml.name
     elif (folder / "images").is_dir() and (folder / "labels").is_dir():
         markers["yolo"] = "images/ and labels/"
-    if tables := csv_files(folder):
+    if not markers and (tables := csv_files(folder)):  # TensorFlow's tutorials leave tables beside the XML files
         markers["csv"] = next(iter(tables.values())).name
     return markers

@@ -1,0 +1,125 @@
+"""Which columns of a table hold the file, the box and the label: by the header's names, else by what the cells hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from singleshot.data.images import is_image
+
+COLUMNS = ("file", "x1", "y1", "x2", "y2", "label")
+# Names as headers write them, without case, spaces and signs; an earlier name is preferred to a later one.
+FILE = ("file", "filename", "image", "imagename", "imagefile", "imagefilename", "img", "imgname", "imagepath",
+        "imgpath", "filepath", "path", "imageid", "imgid", "imageurl", "frame")  # fmt: skip
+CORNERS = (
+    ("x1", "xmin", "left", "xtl", "minx", "bboxx1", "bboxxmin", "bboxleft"),
+    ("y1", "ymin", "top", "ytl", "miny", "bboxy1", "bboxymin", "bboxtop"),
+    ("x2", "xmax", "right", "xbr", "maxx", "bboxx2", "bboxxmax", "bboxright"),
+    ("y2", "ymax", "bottom", "ybr", "maxy", "bboxy2", "bboxymax", "bboxbottom"),
+)
+SIDES = (
+    ("x", "left", "xmin", "bboxx", "boxx", "x1"),
+    ("y", "top", "ymin", "bboxy", "boxy", "y1"),
+    ("w", "bboxwidth", "bboxw", "boxwidth", "boxw", "width"),
+    ("h", "bboxheight", "bboxh", "boxheight", "boxh", "height"),
+)
+LABEL = ("label", "classname", "categoryname", "class", "category", "name", "labelname", "labels", "objectname",
+         "classid", "labelid", "categoryid")  # fmt: skip
+SIZE = (("width", "imagewidth", "imgwidth", "imgw"), ("height", "imageheight", "imgheight", "imgh"))
+GROUP = ("isgroupof",)
+_SIGNS = re.compile(r"[\W_]+")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions of the columns in a row of `count` cells.
+
+    Attributes:
+        count: cells of a row.
+        file: of the image's name.
+        box: of the four coordinates.
+        label: of the class.
+        names: the columns, for a message.
+        has_sides: the box is left, top, width, height.
+        size: of the image's width and height.
+        group: of Open Images' mark for one box around many objects.
+        header: the first row is a header.
+        remark: what was not read, or how a column was understood; "" where there is nothing to say.
+    """
+
+    count: int
+    file: int
+    box: tuple[int, ...]
+    label: int
+    names: str
+    has_sides: bool = False
+    size: tuple[int, ...] | None = None
+    group: int | None = None
+    header: bool = False
+    remark: str = ""
+
+
+def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
+    """The columns of a table by its first rows; None where they cannot be told."""
+    if not rows:
+        return None
+    return _by_header(rows[0]) or next((columns for row in rows if (columns := _by_cells(row))), None)
+
+
+def _by_header(row: Sequence[str]) -> Columns | None:
+    names = [_SIGNS.sub("", cell.lower()) for cell in row]
+
+    def position(wanted: Sequence[str]) -> int | None:
+        return next((names.index(name) for name in wanted if name in names), None)
+
+    file, label = position(FILE), position(LABEL)
+    box = [position(wanted) for wanted in CORNERS]
+    has_sides = None in box
+    if has_sides:
+        box = [position(wanted) for wanted in SIDES]
+    whole = tuple(place for place in box if place is not None)
+    if file is None or label is None or len(whole) != 4:
+        return None
+    sides = [position(wanted) for wanted in SIZE]
+    size = tuple(place for place in sides if place is not None and place not in whole)
+    group = position(GROUP)
+    used = {file, label, *whole, *size, *([] if group is None else [group])}
+    unused = [cell for place, cell in enumerate(row) if place not in used and cell]
+    remarks = [f"columns that are not read: {', '.join(unused)[:200]}"] if unused else []
+    if has_sides:
+        listed = ", ".join(row[place] for place in whole)
+        remarks.insert(0, f"the box is {listed}: left, top, width, height")
+    return Columns(
+        len(row),
+        file,
+        whole,
+        label,
+        ",".join(row)[:200],
+        has_sides=has_sides,
+        size=size if len(size) == 2 else None,
+        group=group,
+        header=True,
+        remark="; ".join(remarks),
+    )
+
+
+def _by_cells(row: Sequence[str]) -> Columns | None:
+    """Of a row with a file, four numbers and a label in this order; or SKU-110K's, where the image's size follows."""
+    numbers = [_is_number(cell) for cell in row]
+    if len(row) == 6 and all(numbers[1:5]):
+        return Columns(6, 0, (1, 2, 3, 4), 5, ",".join(COLUMNS))
+    sku = len(row) == 8 and all(numbers[1:5]) and all(cell.isdigit() for cell in row[6:]) and row[5]
+    if sku and is_image(row[0]):
+        return Columns(8, 0, (1, 2, 3, 4), 5, ",".join((*COLUMNS, "width", "height")), size=(6, 7))
+    if len(row) == 6 and all(numbers[2:]) and is_image(row[0]) and not numbers[1] and row[1]:
+        return Columns(6, 0, (2, 3, 4, 5), 1, "file,label,x1,y1,x2,y2")
+    return None
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell.replace(",", "."))
+    except ValueError:
+        return False
+    return True
