@@ -22,6 +22,16 @@ def before(spec: ModelSpec) -> dict:
     """Plain values of a spec, as the version before `Compatibility` wrote them."""
     values = json.loads(json.dumps(asdict(spec)))
     compatibility = values.pop("compatibility")
+    later = (
+        (values, ("shared_head",)),
+        (values["postprocess"], ("scores",)),
+        (compatibility, ("activation", "lite_norm")),
+        *((block, ("tensorflow_padding",)) for block in values["extras"]),
+        *((boxes, ("sizes_wh", "offset")) for boxes in values["boxes"]["maps"]),
+    )
+    for part, names in later:
+        for name in names:
+            del part[name]
     values["boxes"]["limit"] = compatibility.pop("box_limits")
     return {**values, **compatibility}
 

@@ -6,7 +6,7 @@ Counts that follow from others (boxes a cell, K, grid sizes) are derived where t
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any
 
 from singleshot.errors import RequestError, UnknownNameError
@@ -17,8 +17,11 @@ FORBID_UNKNOWN_FIELDS = {"extra": "forbid", "allow_inf_nan": False, "strict": Tr
 OBJECT = "object"
 """The one class of a class-agnostic detector."""
 BOX_LIMITS = ("centres", "sizes")
-LITE_ACTIVATIONS = ("relu", "relu6")
+ACTIVATIONS = ("relu", "relu6")
 FUSIONS = ("concat", "sum", "top-down")
+PYRAMID = "pyramid"
+"""The fusion of TensorFlow's FPN, which comes with imported weights."""
+SCORES = ("softmax", "sigmoid")
 TIMM = "timm:"
 """Prefix of a backbone that is a feature extractor of timm: `timm:resnet18`."""
 TIMM_NAME = re.compile(r"timm:[a-z0-9_.]+")
@@ -43,6 +46,8 @@ class MapBoxes:
         max_sizes: one for each min size, or none: adds a square of sqrt(min x max).
         aspect_ratios: width / height beside 1; each also gives its inverse when `flip`.
         step: distance of two centres in pixels; None derives it from input and map size.
+        sizes_wh: width and height of each box of a cell in pixels, instead of sizes and ratios: TensorFlow's boxes.
+        offset: position of the centre inside its cell, where the map has its own; None is `BoxSpec.offset`.
     """
 
     min_sizes: tuple[float, ...]
@@ -50,6 +55,8 @@ class MapBoxes:
     aspect_ratios: tuple[float, ...] = (2.0,)
     step: float | None = None
     flip: bool = True
+    sizes_wh: tuple[tuple[float, float], ...] = ()
+    offset: float | None = None
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
@@ -58,6 +65,13 @@ class MapBoxes:
             raise RequestError(
                 f"max_sizes must be as many as min_sizes or none, got {self.max_sizes} for {self.min_sizes}"
             )
+        if self.sizes_wh:
+            if self.min_sizes or self.aspect_ratios or min(min(size) for size in self.sizes_wh) <= 0:
+                raise RequestError(
+                    f"sizes_wh must be above 0 and stand alone, got {self.sizes_wh} beside min sizes {self.min_sizes} "
+                    f"and ratios {self.aspect_ratios}"
+                )
+            return
         if not self.min_sizes or min(self.min_sizes) <= 0 or min(self.aspect_ratios, default=1) <= 0:
             raise RequestError(f"box sizes and ratios must be above 0, got {self.min_sizes} and {self.aspect_ratios}")
 
@@ -71,9 +85,14 @@ class MapBoxes:
         return tuple(ratios[1:])
 
     @property
+    def sizes(self) -> tuple[float, ...]:
+        """The sizes to speak of in pixels: the min sizes, or the different roots of the areas of `sizes_wh`."""
+        return self.min_sizes or tuple(dict.fromkeys(round((w * h) ** 0.5, 1) for w, h in self.sizes_wh))
+
+    @property
     def boxes_per_cell(self) -> int:
         """Number of default boxes at each position of the map."""
-        return len(self.min_sizes) * (1 + len(self.ratios)) + len(self.max_sizes)
+        return len(self.sizes_wh) or len(self.min_sizes) * (1 + len(self.ratios)) + len(self.max_sizes)
 
 
 @dataclass(frozen=True)
@@ -127,6 +146,8 @@ class Postprocess:
         top_k: candidates a class before NMS, -1 for all.
         keep_top_k: detections an image after NMS, -1 for all.
         nms_eta: adaptive NMS: while a class's threshold is above 0.5, each kept box multiplies it by this; 1 is plain.
+        scores: how class scores come from the network's logits: `softmax` over background and classes, or a `sigmoid`
+            of each, which leaves the background unused (TensorFlow's detectors).
     """
 
     score_threshold: float = 0.01
@@ -134,16 +155,22 @@ class Postprocess:
     top_k: int = 400
     keep_top_k: int = 200
     nms_eta: float = 1.0
+    scores: str = "softmax"
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        if self.scores not in SCORES:
+            raise UnknownNameError("scores", self.scores, SCORES)
 
 
 @dataclass(frozen=True)
 class ExtraBlock:
     """One extra feature map after the backbone: 1x1 to `squeeze` channels, then kernel x kernel to `channels`.
 
-    The two convolutions are called `<name>_1` and `<name>_2`; the map is the second one's. A `linear` one has no
-    activation after it (the inverted residuals and bare convolutions of some ports).
+    The two convolutions are called `<name>_1` and `<name>_2`; the map is the second one's. A squeeze of 0 leaves the
+    first out. A `linear` one has no activation after it (the inverted residuals and bare convolutions of some ports).
+    With `tensorflow_padding` the second pads as TensorFlow's SAME does, and `padding` is not used.
     """
 
     name: str
@@ -153,6 +180,7 @@ class ExtraBlock:
     stride: int = 1
     padding: int = 0
     linear: bool = False
+    tensorflow_padding: bool = False
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
@@ -162,10 +190,11 @@ class Fusion:
     """How source maps are enriched by coarser ones before the heads, see `models.fusion`.
 
     Attributes:
-        kind: `concat` or `sum` of two maps (Feature-Fused SSD), or `top-down` through all (RetinaNet).
-        fine: the source map that is enriched; none for `top-down`.
+        kind: `concat` or `sum` of two maps (Feature-Fused SSD), `top-down` through all (RetinaNet), or `pyramid`:
+            top-down through the backbone's maps, the extra maps going on from the coarsest of these (TensorFlow's FPN).
+        fine: the source map that is enriched; none for `top-down` and `pyramid`.
         coarse: the map that is fused with it, a source or another map of the backbone.
-        channels: of all maps after `top-down`.
+        channels: of all maps after `top-down` and `pyramid`.
     """
 
     kind: str
@@ -176,10 +205,11 @@ class Fusion:
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
     def __post_init__(self) -> None:
-        if self.kind not in FUSIONS:
+        if self.kind not in (*FUSIONS, PYRAMID):
             raise UnknownNameError("fusion", self.kind, FUSIONS)
-        if (self.kind == "top-down") == bool(self.fine or self.coarse):
-            rule = "fine and coarse must be empty" if self.kind == "top-down" else "name fine and coarse"
+        through_all = self.kind in {"top-down", PYRAMID}
+        if through_all == bool(self.fine or self.coarse):
+            rule = "fine and coarse must be empty" if through_all else "name fine and coarse"
             raise RequestError(f"fusion {self.kind}: {rule}")
 
 
@@ -205,19 +235,44 @@ class GridHead:
 
 
 @dataclass(frozen=True)
+class SharedHead:
+    """Heads whose filters all maps share, each map with a scale and bias of its own (TensorFlow's FPNLite).
+
+    Attributes:
+        channels: of the separable layers before the predictors.
+        depth: how many there are.
+    """
+
+    channels: int = 128
+    depth: int = 4
+
+    __pydantic_config__ = FORBID_UNKNOWN_FIELDS
+
+    def __post_init__(self) -> None:
+        if self.channels < 1 or self.depth < 1:
+            raise RequestError(
+                f"channels and depth of a shared head must be 1 or more, got {self.channels} and {self.depth}"
+            )
+
+
+@dataclass(frozen=True)
 class Compatibility:
     """Where the weights of other projects need a network that differs from ours in details.
 
     Attributes:
         tensorflow_padding: pad strided convolutions at the bottom right only, as TensorFlow's SAME does.
+        activation: of MobileNet v1 and of extra maps that are not separable, `relu` or `relu6`.
         lite_activation: activation of the separable layers, `relu6` or `relu`.
+        lite_norm: whether the separable layers have batch normalisation; else it is folded, and they have biases.
         full_heads: sources whose heads are full convolutions although the others are separable.
         box_limits: limits of default boxes besides `BoxSpec.clip`: `sizes`, so that no box is larger than the image
             (torchvision), and `centres`, so that none lies outside (ssd.pytorch and its descendants have both).
     """
 
     tensorflow_padding: bool = False
+    activation: str = "relu"
     lite_activation: str = "relu6"
+    lite_norm: bool = True
     full_heads: tuple[str, ...] = ()
     box_limits: tuple[str, ...] = ()
 
@@ -227,8 +282,9 @@ class Compatibility:
         for name in self.box_limits:
             if name not in BOX_LIMITS:
                 raise UnknownNameError("limit of default boxes", name, BOX_LIMITS)
-        if self.lite_activation not in LITE_ACTIVATIONS:
-            raise UnknownNameError("activation", self.lite_activation, LITE_ACTIVATIONS)
+        for name in (self.activation, self.lite_activation):
+            if name not in ACTIVATIONS:
+                raise UnknownNameError("activation", name, ACTIVATIONS)
 
 
 @dataclass(frozen=True)
@@ -248,6 +304,7 @@ class ModelSpec:
         normalised: sources whose map goes through a learnt L2 normalisation (ParseNet).
         fusion: how source maps are enriched by coarser ones; None for the paper's network.
         grid_head: replaces the convolutional heads on the one source map (YOLO-like); None for SSD.
+        shared_head: replaces the heads by some that all maps share; None for SSD.
         width: multiplies the channels of backbone and extra maps (the heads follow).
         batch_norm: keep batch normalisation in the backbone; else it is folded into convolutions with bias. A backbone
             of timm always keeps its own; there this concerns the extra maps alone, where they are not separable.
@@ -269,6 +326,7 @@ class ModelSpec:
     normalised: tuple[str, ...] = ()
     fusion: Fusion | None = None
     grid_head: GridHead | None = None
+    shared_head: SharedHead | None = None
     width: float = 1.0
     batch_norm: bool = False
     class_agnostic: bool = False
@@ -288,6 +346,8 @@ class ModelSpec:
                 raise UnknownNameError("source map with a full head", name, self.sources)
         if self.grid_head is not None and len(self.sources) != 1:
             raise RequestError(f"a grid head takes one source map, got {len(self.sources)}: {', '.join(self.sources)}")
+        if self.shared_head is not None and len({boxes.boxes_per_cell for boxes in self.boxes.maps}) != 1:
+            raise RequestError("a shared head takes the same number of default boxes a cell on every map")
         if self.backbone.startswith(TIMM) and TIMM_NAME.fullmatch(self.backbone) is None:
             raise RequestError(
                 f"a backbone of timm is {TIMM}NAME, with a-z, 0-9, _ and . in NAME, got {self.backbone!r}"
@@ -304,8 +364,12 @@ class ModelSpec:
         """The same detector with fused maps; `concat` and `sum` fuse the first source with the next coarser map.
 
         Raises:
-            UnknownNameError: no such fusion.
+            UnknownNameError: no such fusion; RequestError: a detector with a pyramid of its own.
         """
+        if kind not in FUSIONS:
+            raise UnknownNameError("fusion", kind, FUSIONS)
+        if self.fusion is not None and self.fusion.kind == PYRAMID:
+            raise RequestError(f"{self.name} has a feature pyramid of its own: leave --fusion out")
         if kind == "top-down":
             return replace(self, fusion=Fusion(kind), normalised=())
         fine, coarse = self.sources[0], "conv5_3" if self.backbone == "vgg16" else self.sources[1]
@@ -337,7 +401,7 @@ class ModelSpec:
             name=self.name.replace(self.backbone.replace(":", "-"), name.replace(":", "-")),
             backbone=name,
             sources=tuple(places.get(tap, tap) for tap in self.sources),
-            boxes=replace(self.boxes, maps=tuple(replace(boxes, step=None) for boxes in self.boxes.maps)),
+            boxes=replace(self.boxes, maps=tuple(replace(boxes, step=None, offset=None) for boxes in self.boxes.maps)),
             extras=extras,
             normalised=(),
             fusion=fusion,
@@ -402,6 +466,8 @@ class ModelSpec:
                 min_sizes=tuple(size * factor for size in boxes.min_sizes),
                 max_sizes=tuple(size * factor for size in boxes.max_sizes),
                 step=None,
+                sizes_wh=tuple((wide * factor, high * factor) for wide, high in boxes.sizes_wh),
+                offset=None,
             )
             for boxes in self.boxes.maps
         )
@@ -411,16 +477,35 @@ class ModelSpec:
 def migrate_spec(values: Any) -> Any:
     """A `ModelSpec` as plain values, of any version, with its fields where they are today.
 
-    Earlier versions had the fields of `Compatibility` in the spec itself, and `box_limits` as `boxes.limit`. What is no
-    specification stays, for the validation to refuse.
+    Earlier versions had the fields of `Compatibility` in the spec itself, and `box_limits` as `boxes.limit`. Fields
+    that came later get their defaults. What is no specification stays, for the validation to refuse.
     """
-    if not isinstance(values, dict) or "compatibility" in values:
+    if not isinstance(values, dict):
         return values
-    spec, compatibility = dict(values), asdict(Compatibility())
-    for name in ("tensorflow_padding", "lite_activation", "full_heads"):
+    spec = dict(values)
+    if "compatibility" not in spec:
+        compatibility = asdict(Compatibility())
+        for name in ("tensorflow_padding", "lite_activation", "full_heads"):
+            if name in spec:
+                compatibility[name] = spec.pop(name)
+        if isinstance(spec.get("boxes"), dict) and "limit" in spec["boxes"]:
+            spec["boxes"] = dict(spec["boxes"])
+            compatibility["box_limits"] = spec["boxes"].pop("limit")
+        spec["compatibility"] = compatibility
+    spec["compatibility"] = _completed(spec["compatibility"], Compatibility)
+    for name, kind in (("postprocess", Postprocess), ("extras", ExtraBlock)):
         if name in spec:
-            compatibility[name] = spec.pop(name)
-    if isinstance(spec.get("boxes"), dict) and "limit" in spec["boxes"]:
-        spec["boxes"] = dict(spec["boxes"])
-        compatibility["box_limits"] = spec["boxes"].pop("limit")
-    return {**spec, "compatibility": compatibility}
+            spec[name] = _completed(spec[name], kind)
+    if isinstance(spec.get("boxes"), dict) and "maps" in spec["boxes"]:
+        spec["boxes"] = spec["boxes"] | {"maps": _completed(spec["boxes"]["maps"], MapBoxes)}
+    return _completed(spec, ModelSpec)
+
+
+def _completed(values: Any, kind: type) -> Any:
+    """Plain values of a dataclass, or of many, with the defaults of the fields that they lack."""
+    if isinstance(values, list | tuple):
+        return [_completed(item, kind) for item in values]
+    if not isinstance(values, dict):
+        return values
+    defaults = {entry.name: entry.default for entry in fields(kind) if entry.default is not MISSING}
+    return defaults | values

@@ -116,4 +116,4 @@ def _entries(present: MapBoxes, sizes: Sequence[float]) -> Iterator[MapBoxes]:
         if start + steps[-1] + larger < len(sizes):
             low = tuple(sizes[start + step] for step in steps)
             high = tuple(sizes[start + step + larger] for step in steps) if larger else ()
-            yield replace(present, min_sizes=low, max_sizes=high, aspect_ratios=beside, flip=flip)
+            yield replace(present, min_sizes=low, max_sizes=high, aspect_ratios=beside, flip=flip, sizes_wh=())

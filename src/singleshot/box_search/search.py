@@ -215,8 +215,8 @@ def finer_sources(spec: ModelSpec) -> tuple[str, ...]:
 def with_source(spec: ModelSpec, name: str) -> ModelSpec:
     """The spec with one more source map in front; L2-normalised if the next one is (ParseNet)."""
     first = spec.boxes.maps[0]
-    size = float(max(1, round(min(first.min_sizes) / 2)))
-    added = MapBoxes((size,), (min(first.min_sizes),), first.aspect_ratios)
+    size = float(max(1, round(min(first.sizes) / 2)))
+    added = MapBoxes((size,), (min(first.sizes),), first.aspect_ratios or MapBoxes.aspect_ratios)
     return replace(
         spec,
         sources=(name, *spec.sources),
@@ -247,10 +247,11 @@ def _candidates(
     candidates = []
     for boxes, (rows, columns) in zip(spec.boxes.maps, map_sizes_hw, strict=True):
         stride = max(round(height / rows), round(width / columns))
-        least = min(*boxes.min_sizes, LEAST_STRIDES * stride)
+        least = min(*boxes.sizes, LEAST_STRIDES * stride)
         fitting = [size for size in sizes if least <= size <= MOST_STRIDES * stride]
+        offset = spec.boxes.offset if boxes.offset is None else boxes.offset
         centres = NearestCentres.on_map(
-            boxes_cxcywh, (rows, columns), spec.input_size_hw, step=boxes.step, offset=spec.boxes.offset
+            boxes_cxcywh, (rows, columns), spec.input_size_hw, step=boxes.step, offset=offset
         )
         candidates.append(map_candidates(boxes, fitting, centres, rows * columns, truncate=spec.boxes.truncate_sizes))
     return candidates

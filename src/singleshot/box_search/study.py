@@ -112,7 +112,7 @@ class MeasuredBoxes:
             "boxes": recall.num_default_boxes,
             "sources": list(self.spec.sources),
             "maps": [[width, height] for height, width in self.map_sizes_hw],
-            "sizes": [list(boxes.min_sizes) for boxes in self.spec.boxes.maps],
+            "sizes": [list(boxes.sizes) for boxes in self.spec.boxes.maps],
             "ratios": [list(boxes.ratios) for boxes in self.spec.boxes.maps],
             **_named(recall.total, "recall", "covered"),
             "per_class": {
@@ -323,7 +323,7 @@ def _changes(present: BoxSet, best: BoxSet, before: MeasuredBoxes, after: Measur
     ]
     added = [name for name in after.spec.sources if name not in before.spec.sources]
     dropped = [name for name in before.spec.sources if name not in after.spec.sources]
-    sizes = ", ".join("+".join(f"{size:g}" for size in boxes.min_sizes) for boxes in after.spec.boxes.maps)
+    sizes = ", ".join("+".join(f"{size:g}" for size in boxes.sizes) for boxes in after.spec.boxes.maps)
     return [
         f"{best.num_boxes:,} instead of {present.num_boxes:,}, score {present.score:.2f} -> {best.score:.2f} "
         "(mean recall + mean best IoU of the classes)",

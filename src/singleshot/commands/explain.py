@@ -17,14 +17,15 @@ from singleshot.errors import DataError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
 from singleshot.report.explanation import DefaultBox, Explanation, LabelledObject, Origin, write_explanation
+from singleshot.runtime.engine import raw_detections
 from singleshot.runtime.find_model import find_model
 from singleshot.shapes import Float32, Int64, UInt8
 from singleshot.spec import MapBoxes
 from singleshot.ssd.coder import decode
-from singleshot.ssd.detection import RawDetections, postprocess, to_detections
+from singleshot.ssd.detection import RawDetections, to_detections
 from singleshot.ssd.loss import background_softmax_loss, hard_negatives
 from singleshot.ssd.matching import match
-from singleshot.ssd.tensors import Matches
+from singleshot.ssd.tensors import Matches, probabilities
 from singleshot.train.recipe import migrate_recipe
 from singleshot.types import Annotations
 from singleshot.weights.build import load_network
@@ -151,9 +152,9 @@ def explain(
     height, width = image.shape[:2]
     inputs = torch.from_numpy(to_network_input(image, spec.input_size_hw, spec.preprocess))[None]
     predictions = network(inputs)
-    offsets, scores = predictions.offsets[0].numpy(), predictions.logits[0].softmax(dim=-1).numpy()
-    default_boxes = network.default_boxes.numpy()
-    raw = postprocess(offsets, scores, default_boxes, spec.boxes.variances, spec.postprocess, sums_to_one=True)
+    scores = probabilities(predictions.logits, spec.postprocess.scores)[0].numpy()
+    offsets, default_boxes = predictions.offsets[0].numpy(), network.default_boxes.numpy()
+    raw = raw_detections(spec, default_boxes, offsets[None], scores[None])[0]
     detections = to_detections(raw, width, height, spec.class_names).above(score)
     named = _DefaultBoxes(network, width=width, height=height)
     decoded = decode(offsets, default_boxes, spec.boxes.variances)
@@ -245,7 +246,7 @@ class _DefaultBoxes:
 
 def _shapes(boxes: MapBoxes) -> list[str]:
     """What each box of a cell is, in the order of `default_boxes.cell_sizes`."""
-    shapes = []
+    shapes = [f"{width:.3g}x{height:.3g}" for width, height in boxes.sizes_wh]
     for place, size in enumerate(boxes.min_sizes):
         shapes.append(f"square {size:g}")
         if boxes.max_sizes:

@@ -20,6 +20,7 @@ ROWS_LINE = (
 def export_card(spec: ModelSpec, engine: str, precision: str, against_source: str, *, outputs: str) -> str:
     """Markdown for people who meet the folder without us."""
     height, width = spec.input_size_hw
+    softmax = spec.postprocess.scores == "softmax"
     mean, std = (
         ", ".join(f"{value:g}" for value in values) for values in (spec.preprocess.mean_rgb, spec.preprocess.std_rgb)
     )
@@ -33,7 +34,8 @@ def export_card(spec: ModelSpec, engine: str, precision: str, against_source: st
         f"- Input `images`: uint8 (B, {height}, {width}, 3) RGB, resized bilinearly without keeping proportions. "
         f"Inside the graph: mean {mean}, scale {std} and the order of channels.",
         *([ROWS_LINE] if outputs == "rows" else []),
-        "- `offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): class 0 is background.",
+        "- `offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): "
+        + ("class 0 is background." if softmax else "a sigmoid of each class; column 0 is not used."),
     ]
     if engine in {"openvino", "onnx"}:
         lines.append("- `default_boxes` (K, 4): xyxy as fractions of the image.")

@@ -12,6 +12,7 @@ from singleshot.models.layers import ConvBlock
 from singleshot.models.ssd import SSD
 from singleshot.runtime.engine import DETECTIONS, RAW, ROWS
 from singleshot.shapes import Float, UInt8
+from singleshot.ssd.tensors import probabilities
 
 INPUT = "images"
 LARGEST_BATCH = 1024
@@ -20,7 +21,7 @@ OUTPUTS = {"detections": (*RAW, *DETECTIONS), "raw": RAW, "rows": (ROWS, *RAW)}
 
 
 class EngineGraph(nn.Module):
-    """Normalisation, network and softmax as one module.
+    """Normalisation, network and softmax (or sigmoid) as one module.
 
     The resize stays outside: it is OpenCV's in training and evaluation, and no engine's equals it to the last grey
     level. Channel order and division by the standard deviation are put into the first convolution's filters, which cost
@@ -54,6 +55,7 @@ class EngineGraph(nn.Module):
                 if self.reverse:
                     first.weight.copy_(first.weight.flip(1))
                 first.weight.div_(self.deviation)
+        self.scores = network.spec.postprocess.scores
         self.rows = rows
         if rows:
             variances = torch.tensor(network.spec.boxes.variances).expand_as(network.default_boxes)
@@ -66,11 +68,11 @@ class EngineGraph(nn.Module):
             x = x / self.deviation
             x = x.flip(1) if self.reverse else x
         predictions = self.network(x)
-        offsets, probabilities = predictions.offsets, predictions.logits.softmax(dim=-1)
+        offsets, scores = predictions.offsets, probabilities(predictions.logits, self.scores)
         if not self.rows:
-            return offsets, probabilities
+            return offsets, scores
         boxes = self.boxes_and_variances.expand(images.shape[0], -1, -1)
-        return torch.cat([probabilities, offsets, boxes], dim=-1), offsets, probabilities
+        return torch.cat([scores, offsets, boxes], dim=-1), offsets, scores
 
 
 def outputs_of_network(outputs: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from singleshot.runtime.engine import DETECTIONS, RAW, ROWS, raw_detections
 from singleshot.shapes import Float32, UInt8
 from singleshot.ssd.coder import decode
 from singleshot.ssd.detection import RawDetections
+from singleshot.ssd.tensors import probabilities
 
 Image = UInt8[np.ndarray, "H W 3"]
 Outputs = Callable[[Sequence[Image]], Mapping[str, np.ndarray]]
@@ -213,13 +214,13 @@ def _compare_detections(
 def _source_outputs(network: SSD, images: Sequence[Image]) -> RawOutputs:
     network.eval()
     spec = network.spec
-    offsets, probabilities = [], []
+    offsets, scores = [], []
     for image in images:
         inputs = torch.from_numpy(to_network_input(image, spec.input_size_hw, spec.preprocess))[None]
         predictions = network(inputs)
         offsets.append(predictions.offsets[0].numpy())
-        probabilities.append(predictions.logits[0].softmax(dim=-1).numpy())
-    return np.stack(offsets), np.stack(probabilities)
+        scores.append(probabilities(predictions.logits, spec.postprocess.scores)[0].numpy())
+    return np.stack(offsets), np.stack(scores)
 
 
 def _largest(differences: np.ndarray) -> float:

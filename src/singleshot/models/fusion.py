@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from singleshot.models.extras import Separable
 from singleshot.models.layers import ConvBlock, L2Norm, lite_block
 from singleshot.shapes import Float
-from singleshot.spec import ExtraBlock, Fusion, ModelSpec
+from singleshot.spec import PYRAMID, Compatibility, ExtraBlock, Fusion, ModelSpec
 
 Shapes = Mapping[str, tuple[int, int, int]]
 
@@ -122,6 +122,45 @@ class TopDown(nn.Module):
         return {name: smoothed[name] for name in maps}
 
 
+class Pyramid(nn.Module):
+    """The backbone's maps plus all coarser ones, as TensorFlow's FPN: 1x1, add the next coarser one, smooth.
+
+    Unlike in `TopDown` the coarsest map is not smoothed, and the extra maps go on from it. Nothing is normalised
+    before the sum.
+
+    Args:
+        inputs: channels of each of the backbone's maps, fine before coarse.
+        channels: of every map afterwards.
+        light: activations of a separable network; None for full convolutions.
+    """
+
+    def __init__(self, inputs: Mapping[str, int], *, channels: int, light: Compatibility | None) -> None:
+        super().__init__()
+
+        def smooth() -> nn.Module:
+            if light is None:
+                return ConvBlock(channels, channels)
+            block = ExtraBlock("", 0, channels, padding=1)
+            return Separable(
+                channels, channels, block, activation=light.lite_activation, norm=light.lite_norm, bare=True
+            )
+
+        self.out_channels = channels
+        *finer, self.coarsest = inputs
+        self.lateral = nn.ModuleDict({name: nn.Conv2d(count, channels, 1) for name, count in inputs.items()})
+        self.smooth = nn.ModuleDict({name: smooth() for name in finer})
+
+    def forward(self, maps: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The maps after the sum, by name, fine before coarse."""
+        above = self.lateral[self.coarsest](maps[self.coarsest])
+        summed: dict[str, Tensor] = {self.coarsest: above}
+        for name in reversed(list(self.smooth)):
+            here = self.lateral[name](maps[name])
+            above = here + F.interpolate(above, size=here.shape[2:], mode="nearest")
+            summed[name] = self.smooth[name](above)
+        return {name: summed[name] for name in self.lateral}
+
+
 class Fused(nn.Module):
     """The fusion that a specification asks for, on its source maps.
 
@@ -151,6 +190,6 @@ class Fused(nn.Module):
 
 def channels_after(fusion: Fusion | None, shapes: Shapes, sources: tuple[str, ...]) -> dict[str, int]:
     """Channels of each source map as the heads see it."""
-    if fusion is not None and fusion.kind == "top-down":
+    if fusion is not None and fusion.kind in {"top-down", PYRAMID}:
         return dict.fromkeys(sources, fusion.channels)
     return {name: shapes[name][0] for name in sources}

@@ -94,8 +94,10 @@ def lite_block(
     padding: int,
     groups: int = 1,
     activation: str,
+    norm: bool = True,
+    tensorflow_padding: bool = False,
 ) -> ConvBlock:
-    """A convolution of SSDLite's extra maps and heads, always with batch normalisation; see `ConvBlock`."""
+    """A convolution of SSDLite's extra maps and heads; without `norm` it has a bias. See `ConvBlock`."""
     return ConvBlock(
         inputs,
         outputs,
@@ -104,9 +106,28 @@ def lite_block(
         padding=padding,
         groups=groups,
         activation=activation,
-        norm_epsilon=LITE_NORM_EPSILON,
+        norm_epsilon=LITE_NORM_EPSILON if norm else None,
         norm_momentum=LITE_NORM_MOMENTUM,
+        tensorflow_padding=tensorflow_padding,
     )
+
+
+class ScaleAndShift(nn.Module):
+    """x * weight + bias, one of each a channel: batch normalisation whose statistics are folded into both.
+
+    Attributes:
+        weight: starts at 1.
+        bias: starts at 0.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Scale and shift every channel."""
+        return x * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
 
 
 def same_padding(length: int, *, kernel: int, stride: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 from torch import Tensor
 
@@ -23,6 +24,7 @@ class MobileNetV1(Backbone):
         width: multiplies all channels.
         batch_norm: normalise after every convolution; else it is folded and convolutions have biases.
         tensorflow_padding: pad strided convolutions as TensorFlow does.
+        activation: `relu`, or TensorFlow's `relu6`.
     """
 
     TAPS = tuple(f"conv{number}" for number in range(14))
@@ -36,23 +38,21 @@ class MobileNetV1(Backbone):
         width: float = 1.0,
         batch_norm: bool = False,
         tensorflow_padding: bool = False,
+        activation: str = "relu",
     ) -> None:
         super().__init__(taps)
-        epsilon = BACKBONE_NORM_EPSILON if batch_norm else None
+        layer = partial(
+            ConvBlock,
+            norm_epsilon=BACKBONE_NORM_EPSILON if batch_norm else None,
+            tensorflow_padding=tensorflow_padding,
+            activation=activation,
+        )
         inputs = scaled(STEM, width)
-        self.conv0 = ConvBlock(3, inputs, stride=2, norm_epsilon=epsilon, tensorflow_padding=tensorflow_padding)
+        self.conv0 = layer(3, inputs, stride=2)
         for number, (channels, stride) in enumerate(PAIRS, 1):
             outputs = scaled(channels, width)
-            depthwise = ConvBlock(
-                inputs,
-                inputs,
-                stride=stride,
-                groups=inputs,
-                norm_epsilon=epsilon,
-                tensorflow_padding=tensorflow_padding,
-            )
-            self.add_module(f"conv{number}_dw", depthwise)
-            self.add_module(f"conv{number}", ConvBlock(inputs, outputs, kernel=1, norm_epsilon=epsilon))
+            self.add_module(f"conv{number}_dw", layer(inputs, inputs, stride=stride, groups=inputs))
+            self.add_module(f"conv{number}", layer(inputs, outputs, kernel=1))
             inputs = outputs
         self.out_channels = inputs
 

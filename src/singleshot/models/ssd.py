@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.backbone import Backbone
 from singleshot.models.extras import ExtraMaps
-from singleshot.models.fusion import Fused, channels_after
-from singleshot.models.heads import GridMap, Heads, fully_connected_heads
-from singleshot.models.layers import L2Norm
+from singleshot.models.fusion import Fused, Pyramid, channels_after
+from singleshot.models.heads import GridMap, Heads, SharedHeads, class_layers, fully_connected_heads
+from singleshot.models.layers import L2Norm, ScaleAndShift
 from singleshot.models.mobilenetv1 import MobileNetV1
 from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.models.mobilenetv3 import MobileNetV3
@@ -23,7 +23,7 @@ from singleshot.models.timm_backbone import TimmBackbone
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full
 from singleshot.shapes import Float
-from singleshot.spec import OWN, TIMM, ModelSpec
+from singleshot.spec import OWN, PYRAMID, TIMM, ModelSpec
 from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.ssd.tensors import Predictions
 
@@ -67,11 +67,12 @@ class SSD(nn.Module):
     def __init__(self, spec: ModelSpec, *, seed: int = 0, backbone: BackboneFactory | None = None) -> None:
         super().__init__()
         self.spec = spec
-        self.backbone, self.extras = _build_trunk(spec, seed=seed, factory=backbone)
-        shapes = _map_shapes(spec, self.backbone, self.extras)
+        self.backbone, self.pyramid, self.extras = _build_trunk(spec, seed=seed, factory=backbone)
+        shapes = _map_shapes(spec, self.backbone, self.pyramid, self.extras)
         with torch.device("meta"):
             norms = nn.ModuleDict({name: L2Norm(shapes[name][0]) for name in spec.normalised})
-            fusion = Fused(spec, spec.fusion, shapes) if spec.fusion is not None else None
+            fuses = None if self.pyramid is not None else spec.fusion
+            fusion = Fused(spec, fuses, shapes) if fuses is not None else None
             grid, heads = _build_heads(spec, channels_after(spec.fusion, shapes, spec.sources))
         self.fusion = None if fusion is None else _allocated(fusion)
         self.norms, self.heads = _allocated(norms), _allocated(heads)
@@ -95,8 +96,11 @@ class SSD(nn.Module):
         return self.heads(maps)  # type: ignore[no-any-return]
 
     def source_maps(self, images: Float[Tensor, "B 3 H W"]) -> dict[str, Tensor]:
-        """The maps before fusion and normalisation, in order of `spec.sources`, then the coarse map of the fusion."""
-        return _source_maps(self.spec, self.backbone, self.extras, images)
+        """The maps before fusion and normalisation, in order of `spec.sources`, then the coarse map of the fusion.
+
+        A pyramid's maps are those after it.
+        """
+        return _source_maps(self.spec, self.backbone, self.pyramid, self.extras, images)
 
 
 def grid_sizes(spec: ModelSpec, *, backbone: BackboneFactory | None = None) -> tuple[tuple[int, int], ...]:
@@ -114,8 +118,12 @@ def _grids(spec: ModelSpec, shapes: Mapping[str, tuple[int, int, int]]) -> tuple
     return tuple(shapes[name][1:] for name in spec.sources)
 
 
-def _source_maps(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps, images: Tensor) -> dict[str, Tensor]:
+def _source_maps(
+    spec: ModelSpec, backbone: Backbone, pyramid: Pyramid | None, extras: ExtraMaps, images: Tensor
+) -> dict[str, Tensor]:
     maps: dict[str, Tensor] = backbone(images)
+    if pyramid is not None:
+        maps = pyramid(maps)
     maps.update(extras(maps[backbone.LAST]))
     return {name: maps[name] for name in _wanted(spec)}
 
@@ -126,8 +134,20 @@ def _wanted(spec: ModelSpec) -> tuple[str, ...]:
     return (*spec.sources, coarse) if coarse and coarse not in spec.sources else spec.sources
 
 
-def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[str, tuple[int, int, int]]:
-    """Channels, height and width of each source map, from a forward pass of the smallest batch, mostly an empty one.
+def _map_shapes(
+    spec: ModelSpec, backbone: Backbone, pyramid: Pyramid | None, extras: ExtraMaps
+) -> dict[str, tuple[int, int, int]]:
+    """Channels, height and width of each source map."""
+    pyramid_and_extras = [part for part in (pyramid, extras) if part is not None]
+    return _measured(
+        spec, backbone, lambda images: _source_maps(spec, backbone, pyramid, extras, images), *pyramid_and_extras
+    )
+
+
+def _measured(
+    spec: ModelSpec, backbone: Backbone, forward: Callable[[Tensor], Mapping[str, Tensor]], *others: nn.Module
+) -> dict[str, tuple[int, int, int]]:
+    """Channels, height and width of each map of a forward pass of the smallest batch, mostly an empty one.
 
     That costs nothing. (The meta device would do, too, but for that torch loads its compiler.)
     """
@@ -135,11 +155,11 @@ def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[
     if backbone.only_size_hw not in {None, spec.input_size_hw}:
         only = "x".join(map(str, reversed(backbone.only_size_hw)))
         raise RequestError(f"{spec.backbone} takes an input of {only} alone, got {width}x{height}: --input-size {only}")
-    backbone.eval()  # training-mode batch normalisation refuses a single value
-    extras.eval()
+    for part in (backbone, *others):
+        part.eval()  # training-mode batch normalisation refuses a single value
     try:
         with torch.no_grad():
-            maps = _source_maps(spec, backbone, extras, torch.zeros(backbone.SMALLEST_BATCH, 3, height, width))
+            maps = forward(torch.zeros(backbone.SMALLEST_BATCH, 3, height, width))
     except AssertionError as error:  # some networks of timm refuse a size so
         reason = f": {error}" if str(error) else "; take another --input-size"
         raise RequestError(f"{spec.backbone} does not take an input of {width}x{height}{reason}") from error
@@ -148,32 +168,55 @@ def _map_shapes(spec: ModelSpec, backbone: Backbone, extras: ExtraMaps) -> dict[
             f"an input of {width}x{height} is too small for {spec.name}: a map would have no positions "
             f"({str(error).splitlines()[0]}); take a larger size or fewer extra maps"
         ) from error
-    backbone.train()
-    extras.train()
+    for part in (backbone, *others):
+        part.train()
     return {name: (x.shape[1], x.shape[2], x.shape[3]) for name, x in maps.items()}
 
 
 def _build_trunk(
     spec: ModelSpec, *, seed: int = 0, factory: BackboneFactory | None = None
-) -> tuple[Backbone, ExtraMaps]:
-    """Backbone and extra maps with unset weights: built on the meta device, which draws no random numbers.
+) -> tuple[Backbone, Pyramid | None, ExtraMaps]:
+    """Backbone, pyramid and extra maps with unset weights: built on the meta device, which draws no random numbers.
 
     A backbone that sets its own weights takes them from the seed.
     """
     with torch.device("meta"):
         backbone = _build_backbone(spec, seed, factory)
+    backbone = backbone if backbone.HAS_WEIGHTS else _allocated(backbone)
+    pyramid = _build_pyramid(spec, backbone)
+    with torch.device("meta"):
         extras = ExtraMaps(
-            backbone.out_channels,
+            backbone.out_channels if pyramid is None else pyramid.out_channels,
             spec.extras,
             width=spec.width,
             separable=spec.separable,
-            lite_activation=spec.compatibility.lite_activation,
+            bare=pyramid is not None,
+            compatibility=spec.compatibility,
             batch_norm=spec.batch_norm,
         )
-    return backbone if backbone.HAS_WEIGHTS else _allocated(backbone), _allocated(extras)
+    return backbone, pyramid, _allocated(extras)
 
 
-def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap | None, Heads]:
+def _build_pyramid(spec: ModelSpec, backbone: Backbone) -> Pyramid | None:
+    """The feature pyramid over those source maps that are the backbone's; None where the spec has none.
+
+    Raises:
+        RequestError: the backbone's last map is no source.
+    """
+    if spec.fusion is None or spec.fusion.kind != PYRAMID:
+        return None
+    sources = [name for name in spec.sources if name in backbone.wanted]
+    if backbone.LAST not in sources:
+        raise RequestError(f"a pyramid goes down from {backbone.LAST}, which is no source map of {spec.name}")
+    shapes = _measured(spec, backbone, backbone)
+    with torch.device("meta"):
+        channels = {name: shapes[name][0] for name in sources}
+        light = spec.compatibility if spec.separable else None
+        pyramid = Pyramid(channels, channels=spec.fusion.channels, light=light)
+    return _allocated(pyramid)
+
+
+def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap | None, Heads | SharedHeads]:
     """The predictors, and the `GridMap` before those of a grid head."""
     boxes_per_cell = [boxes.boxes_per_cell for boxes in spec.boxes.maps]
     if spec.grid_head is not None:
@@ -182,6 +225,18 @@ def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap 
         return grid, fully_connected_heads(
             name, grid.out_channels, spec.grid_head, boxes_per_cell=boxes, num_classes=spec.num_classes
         )
+    if spec.shared_head is not None:
+        if len(set(channels.values())) != 1:
+            raise RequestError(f"a shared head takes source maps of the same channels, got {dict(channels)}")
+        return None, SharedHeads(
+            spec.sources,
+            next(iter(channels.values())),
+            spec.shared_head,
+            boxes_per_cell=boxes_per_cell[0],
+            num_classes=spec.num_classes,
+            kernel=spec.head_kernel,
+            activation=spec.compatibility.lite_activation,
+        )
     return None, Heads(
         channels,
         boxes_per_cell,
@@ -189,6 +244,7 @@ def _build_heads(spec: ModelSpec, channels: Mapping[str, int]) -> tuple[GridMap 
         kernel=spec.head_kernel,
         separable=[name for name in spec.sources if spec.separable and name not in spec.compatibility.full_heads],
         activation=spec.compatibility.lite_activation,
+        norm=spec.compatibility.lite_norm,
     )
 
 
@@ -218,6 +274,8 @@ def _build_backbone(spec: ModelSpec, seed: int, factory: BackboneFactory | None)
     options |= {"name": spec.backbone, "seed": seed} if from_timm else {"batch_norm": spec.batch_norm}
     if kind.PADS_AS_TENSORFLOW:
         options["tensorflow_padding"] = spec.compatibility.tensorflow_padding
+        if kind is MobileNetV1:
+            options["activation"] = spec.compatibility.activation
     elif spec.compatibility.tensorflow_padding:
         raise RequestError(f"tensorflow_padding is for MobileNets, not for {spec.backbone}")
     return kind([name for name in _wanted(spec) if name not in extras], **options)
@@ -261,7 +319,7 @@ def initialise(model: SSD, seed: int, *, object_probability: float | None = None
         object_probability: see `set_prior_probability`. None: biases 0, as Caffe.
     """
     generator = torch.Generator().manual_seed(seed)
-    new = [part for part in (model.extras, model.fusion, model.heads) if part is not None]
+    new = [part for part in (model.pyramid, model.extras, model.fusion, model.heads) if part is not None]
     lite = {layer for part in new for layer in part.modules()} if model.spec.separable else set()
     done = set(model.backbone.modules()) if model.backbone.HAS_WEIGHTS else set()
     for module in model.modules():
@@ -281,6 +339,9 @@ def initialise(model: SSD, seed: int, *, object_probability: float | None = None
                 module.bias.zero_()
         elif isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
+        elif isinstance(module, ScaleAndShift):
+            module.weight.fill_(1.0)
+            module.bias.zero_()
         elif isinstance(module, L2Norm):
             module.scale.fill_(module.start)
     if object_probability is not None:
@@ -296,6 +357,6 @@ def set_prior_probability(model: SSD, object_probability: float) -> None:
     """
     count = model.spec.num_classes
     bias = math.log((count - 1) * (1 - object_probability) / object_probability)
-    for module in model.heads.confidence.modules():
-        if isinstance(module, nn.Conv2d) and module.bias is not None:
-            module.bias[::count] = bias
+    for layer in class_layers(model.heads):
+        assert layer.bias is not None
+        layer.bias[::count] = bias

@@ -113,10 +113,11 @@ def _maps(measured: MeasuredBoxes) -> list[list[str]]:
     rows = []
     triples = zip(measured.spec.sources, measured.map_sizes_hw, measured.spec.boxes.maps, strict=True)
     for name, (height, width), boxes in triples:
-        sizes = ", ".join(f"{size:g}" for size in boxes.min_sizes)
+        sizes = ", ".join(f"{size:g}" for size in boxes.sizes)
         pairs = zip(boxes.min_sizes, boxes.max_sizes, strict=False)
         squares = ", ".join(f"{(small * large) ** 0.5:.0f}" for small, large in pairs)
-        ratios = ", ".join(f"{ratio:.2g}" for ratio in (1, *boxes.ratios))
+        given = dict.fromkeys(round(width / height, 3) for width, height in boxes.sizes_wh)
+        ratios = ", ".join(f"{ratio:.2g}" for ratio in given or (1, *boxes.ratios))
         count = height * width * boxes.boxes_per_cell
         rows.append([name, f"{width}x{height}", sizes, squares, ratios, f"{count:,}"])
     return [*rows, ["all", "", "", "", "", f"{measured.recall.num_default_boxes:,}"]]

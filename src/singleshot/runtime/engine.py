@@ -103,8 +103,9 @@ def raw_detections(
 ) -> list[RawDetections]:
     """Our post-processing of a graph's raw results: the same on every engine; it drops what is not finite."""
     settings, variances = with_threshold(spec.postprocess, score_threshold), spec.boxes.variances
+    sums_to_one = settings.scores == "softmax"
     return [
-        postprocess(image_offsets, image_scores, default_boxes, variances, settings, sums_to_one=True)
+        postprocess(image_offsets, image_scores, default_boxes, variances, settings, sums_to_one=sums_to_one)
         for image_offsets, image_scores in zip(offsets, probabilities, strict=True)
     ]
 

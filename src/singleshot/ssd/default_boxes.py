@@ -55,7 +55,8 @@ def _map_default_boxes(
     limits: Collection[str],
 ) -> Float32[np.ndarray, "k 4"]:
     height, width = input_size_hw
-    centres_xy = cell_centres(map_size_hw, input_size_hw, step=boxes.step, offset=spec.offset)[:, None, :]
+    offset = spec.offset if boxes.offset is None else boxes.offset
+    centres_xy = cell_centres(map_size_hw, input_size_hw, step=boxes.step, offset=offset)[:, None, :]
     # Caffe divides by the literal 2., which makes corners double until they are stored.
     half_sizes_wh = cell_sizes(boxes, truncate=spec.truncate_sizes).astype(np.float64)[None] / 2
     if "sizes" in limits:
@@ -86,11 +87,14 @@ def cell_sizes(boxes: MapBoxes, *, truncate: bool) -> Float32[np.ndarray, "n 2"]
     """Width and height in pixels of the boxes of one cell, in Caffe's order.
 
     For each min size: the square, the square of sqrt(min * max), then w = min * sqrt(a), h = min / sqrt(a) for each
-    ratio a and its inverse. `truncate` cuts min and max sizes to whole pixels, as Caffe's `int min_size_` does.
+    ratio a and its inverse. `truncate` cuts min and max sizes to whole pixels, as Caffe's `int min_size_` does. Sizes
+    given as numbers stay as they are.
 
     Raises:
         RequestError: a size is cut to 0 pixels.
     """
+    if boxes.sizes_wh:
+        return np.array(boxes.sizes_wh, np.float32)
     roots = np.sqrt(np.array([1.0, *boxes.ratios], np.float32))
     smalls, larges = _pixels(boxes.min_sizes, truncate=truncate), _pixels(boxes.max_sizes, truncate=truncate)
     rows = []

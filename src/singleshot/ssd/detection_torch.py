@@ -18,7 +18,7 @@ from singleshot.shapes import Bool, Float, Int64
 from singleshot.spec import Postprocess
 from singleshot.ssd.coder import Code, decode
 from singleshot.ssd.detection import RawDetections, check_shapes, postprocess
-from singleshot.ssd.tensors import Predictions
+from singleshot.ssd.tensors import Predictions, probabilities
 
 PAIRS_AT_ONCE = 2**23  # IoUs in memory at a time: about half a gigabyte with the intermediate results
 LONGEST_LIST = 2048  # candidates of a class; beyond, their pairs do not fit into memory
@@ -33,7 +33,7 @@ def postprocess_batch(
     *,
     code: Code = "center_size",
 ) -> list[RawDetections]:
-    """Detections of each image, from raw predictions (softmax included).
+    """Detections of each image, from raw predictions (softmax or sigmoid included).
 
     On a CPU by `postprocess`, image by image; elsewhere by `postprocess_on_device`, but for adaptive NMS (eta below 1),
     which needs a strict order, and a top_k of -1 or in the thousands, whose lists may be too long.
@@ -41,7 +41,7 @@ def postprocess_batch(
     Raises:
         ModelError: shapes that do not belong together.
     """
-    offsets, scores = predictions.offsets.float(), predictions.logits.float().softmax(dim=-1)
+    offsets, scores = predictions.offsets.float(), probabilities(predictions.logits.float(), settings.scores)
     in_order = settings.nms_eta < 1 or not 0 <= settings.top_k <= LONGEST_LIST
     if offsets.device.type != "cpu" and not in_order:
         return postprocess_on_device(offsets, scores, default_boxes, variances, settings, code=code)

@@ -45,11 +45,16 @@ class Predictions:
 
     Attributes:
         offsets: encoded boxes, see `coder`.
-        logits: class scores before the softmax; class 0 is background.
+        logits: class scores before softmax or sigmoid; class 0 is background.
     """
 
     offsets: Float[Tensor, "B K 4"]
     logits: Float[Tensor, "B K C"]
+
+
+def probabilities(logits: Float[Tensor, "B K C"], scores: str) -> Float[Tensor, "B K C"]:
+    """Of every class, background first, by `Postprocess.scores`: a softmax over all, or a sigmoid of each."""
+    return logits.sigmoid() if scores == "sigmoid" else logits.softmax(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,12 +22,18 @@ def require_bounds(spec: ModelSpec, origin: str) -> None:
     Raises:
         ModelError: names the value and its limits.
     """
-    counts = [count for boxes in spec.boxes.maps for count in (len(boxes.min_sizes), len(boxes.aspect_ratios))]
+    counts = [
+        count
+        for boxes in spec.boxes.maps
+        for count in (len(boxes.min_sizes), len(boxes.aspect_ratios), len(boxes.sizes_wh))
+    ]
     _require(origin, [("sizes and ratios of a map", list(counts), 0, 100)])  # before anything is derived from them
     post = spec.postprocess
-    channels = [size for block in spec.extras for size in (block.squeeze, block.channels)]
+    channels = [size for block in spec.extras for size in (block.squeeze or 1, block.channels)]
+    numbers = [size for boxes in spec.boxes.maps for pair in boxes.sizes_wh for size in pair]
+    offsets = [spec.boxes.offset, *(boxes.offset for boxes in spec.boxes.maps if boxes.offset is not None)]
     steps = [size for block in spec.extras for size in (block.kernel, block.stride)]
-    fusion, grid = spec.fusion, spec.grid_head
+    fusion, grid, shared = spec.fusion, spec.grid_head, spec.shared_head
     limits: list[Limit] = [
         ("channels of the fusion", [] if fusion is None else [fusion.channels], 1, 65536),
         ("cells of the grid head", [] if grid is None else [grid.cells], 1, 32),
@@ -41,7 +47,10 @@ def require_bounds(spec: ModelSpec, origin: str) -> None:
         ("boxes a cell", [boxes.boxes_per_cell for boxes in spec.boxes.maps], 1, 1000),
         ("the number of classes", [spec.num_classes], 2, 100_000),
         ("step of a map", [boxes.step for boxes in spec.boxes.maps if boxes.step is not None], 1e-3, 8192),
-        ("offset", [spec.boxes.offset], -1, 2),
+        ("offset", offsets, -1, 2),
+        ("sizes_wh", numbers, 1e-3, 65536),
+        ("channels of the shared head", [] if shared is None else [shared.channels], 1, 65536),
+        ("depth of the shared head", [] if shared is None else [shared.depth], 1, 32),
         ("score_threshold (Caffe: -1 where it says nothing)", [post.score_threshold], -1, 1),
         ("nms_threshold", [post.nms_threshold], 0, 1),
         ("nms_eta", [post.nms_eta], 1e-6, 1),

@@ -13,6 +13,7 @@ from singleshot.export.openvino_ir import halve_weights, serialised, to_openvino
 from singleshot.export.quantizer import quantize_graph
 from singleshot.lab.bench.scenes import image, resemble_trained
 from singleshot.lab.bench.timing import Case
+from singleshot.models.heads import class_layers
 from singleshot.models.ssd import SSD
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
@@ -75,12 +76,7 @@ def _fresh(spec: ModelSpec) -> SSD:
     with torch.inference_mode():
         inputs = torch.from_numpy(to_network_input(image(), spec.input_size_hw, spec.preprocess))[None]
         logits = network(inputs).logits[0].clone()
-    heads = [
-        layer
-        for layer in network.heads.confidence.modules()
-        if isinstance(layer, torch.nn.Conv2d) and layer.bias is not None
-    ]
-    resemble_trained(heads, logits, spec.num_classes, spec.postprocess.score_threshold)
+    resemble_trained(class_layers(network.heads), logits, spec.num_classes, spec.postprocess.score_threshold)
     return network
 
 

@@ -29,7 +29,7 @@ def read_mobilenetv2(path: Path) -> dict[str, Tensor]:
     """
     arrays = _arrays(path)
     layers = sorted({name.rpartition(".")[0] for name in arrays})
-    expected = _layer_names()
+    expected = layer_names()
     if len(layers) not in {len(expected), len(expected) + 1}:
         raise ModelError(
             f"{path} holds {len(layers)} layers; MobileNetV2 has {len(expected)}, and one more with its classifier"
@@ -45,7 +45,7 @@ def read_mobilenetv2(path: Path) -> dict[str, Tensor]:
     return {name: tensor.contiguous() for name, tensor in base.items()}
 
 
-def _layer_names() -> list[str]:
+def layer_names() -> list[str]:
     """Our names of all convolutions of the base, in graph order."""
     names = ["stem"]
     for number, (expansion, _, _) in enumerate(BLOCKS, 1):

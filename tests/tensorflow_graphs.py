@@ -1,0 +1,183 @@
+"""Small detectors of random weights, written as TensorFlow does it: SAME padding, ReLU6, boxes as y, x, h, w."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from singleshot.models import mobilenetv1, mobilenetv2
+from singleshot.runtime.openvino_core import core, openvino
+
+ops = openvino.opset13
+EPSILON = 1e-3
+CLASSES = 3
+"""Columns of the scores, background among them."""
+
+
+@dataclass
+class Graph:
+    """Builds a graph; every layer is normalised, by statistics of its own, unless it has a bias."""
+
+    size_hw: tuple[int, int]
+    seed: int = 0
+    random: np.random.Generator = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.random = np.random.default_rng(self.seed)
+        self.image = ops.parameter([1, 3, *self.size_hw], np.float32)
+
+    def numbers(self, *shape: int, low: float = -1.0, high: float = 1.0) -> np.ndarray:
+        return self.random.uniform(low, high, shape).astype(np.float32)
+
+    def filters(self, *shape: int) -> np.ndarray:
+        return self.numbers(*shape) * np.float32((3 / np.prod(shape[1:])) ** 0.5)
+
+    def convolve(self, x: Any, weight: np.ndarray, stride: int = 1) -> Any:
+        kind = ops.group_convolution if weight.ndim == 5 else ops.convolution
+        return kind(x, ops.constant(weight), [stride] * 2, [0, 0], [0, 0], [1, 1], "same_upper")
+
+    def normalise(self, x: Any, count: int) -> Any:
+        """FusedBatchNorm as OpenVINO writes it: (x - mean) / sqrt(variance + epsilon) * gamma + beta."""
+        mean, beta = self.numbers(count, low=-0.2, high=0.2), self.numbers(count, low=0, high=0.5)
+        variance, gamma = self.numbers(count, low=0.5, high=1.5), self.numbers(count, low=0.7, high=1.5)
+        for kind, constant in (
+            (ops.subtract, mean),
+            (ops.divide, np.sqrt(variance + np.float32(EPSILON))),
+            (ops.multiply, gamma),
+            (ops.add, beta),
+        ):
+            x = kind(x, ops.constant(constant.reshape(1, -1, 1, 1)))
+        return x
+
+    def layer(self, x: Any, outputs: int, kernel: int = 1, stride: int = 1, *, linear: bool = False) -> Any:
+        x = self.convolve(x, self.filters(outputs, channels(x), kernel, kernel), stride)
+        x = self.normalise(x, outputs)
+        return x if linear else ops.clamp(x, 0.0, 6.0)
+
+    def depthwise(self, x: Any, stride: int = 1) -> Any:
+        x = self.convolve(x, self.filters(channels(x), 1, 1, 3, 3), stride)
+        return ops.clamp(self.normalise(x, channels(x)), 0.0, 6.0)
+
+    def biased(self, x: Any, weight: np.ndarray, bias: np.ndarray) -> Any:
+        return ops.add(self.convolve(x, weight), ops.constant(bias.reshape(1, -1, 1, 1)))
+
+    def head(self, x: Any, outputs: int, kernel: int = 1) -> Any:
+        return self.biased(x, self.filters(outputs, channels(x), kernel, kernel), self.numbers(outputs))
+
+    def model(self, offsets: Sequence[Any], logits: Sequence[Any]) -> openvino.Model:
+        parts = [
+            ops.concat([rows(each, columns) for each in maps], 1) for maps, columns in ((offsets, 4), (logits, CLASSES))
+        ]
+        return openvino.Model(parts, [self.image])
+
+
+def channels(x: Any) -> int:
+    return int(x.output(0).get_partial_shape()[1].get_length())
+
+
+def rows(x: Any, columns: int) -> Any:
+    """NHWC, then a row a box."""
+    return ops.reshape(ops.transpose(x, [0, 2, 3, 1]), [1, -1, columns], False)
+
+
+def counts(maps: int) -> list[int]:
+    return [3, *[6] * (maps - 1)]
+
+
+def mobilenet_v1(size_hw: tuple[int, int], width: int = 4) -> openvino.Model:
+    """SSD MobileNetV1 with a `width`-th of its channels."""
+    graph = Graph(size_hw)
+    x, sources = graph.layer(graph.image, 32 // width, 3, 2), []
+    for number, (outputs, stride) in enumerate(mobilenetv1.PAIRS, 1):
+        x = graph.layer(graph.depthwise(x, stride), outputs // width)
+        sources += [x] if number in {11, 13} else []
+    for squeeze, outputs in ((8, 16), (8, 8), (8, 8), (4, 4)):
+        x = graph.layer(graph.layer(x, squeeze), outputs, 3, 2)
+        sources.append(x)
+    heads = [
+        (graph.head(source, 4 * boxes), graph.head(source, CLASSES * boxes))
+        for source, boxes in zip(sources, counts(6), strict=True)
+    ]
+    return graph.model(*zip(*heads, strict=True))
+
+
+def _mobilenet_v2(graph: Graph, width: int) -> tuple[list[Any], list[Any], Any]:
+    """Blocks' outputs and expansions by number less one, and the last map."""
+    x, outputs, expansions = graph.layer(graph.image, 32 // width, 3, 2), [], []
+    for expansion, count, stride in mobilenetv2.BLOCKS:
+        expanded = graph.layer(x, channels(x) * expansion) if expansion > 1 else x
+        block = graph.layer(graph.depthwise(expanded, stride), count // width, linear=True)
+        x = ops.add(block, x) if stride == 1 and count // width == channels(x) else block
+        outputs.append(x)
+        expansions.append(expanded)
+    return outputs, expansions, graph.layer(x, 1280 // width)
+
+
+def ssdlite_mobilenet_v2(size_hw: tuple[int, int], width: int = 4) -> openvino.Model:
+    """SSDLite MobileNetV2 with a `width`-th of its channels."""
+    graph = Graph(size_hw)
+    _, expansions, x = _mobilenet_v2(graph, width)
+    sources = [expansions[13], x]
+    for squeeze, outputs in ((8, 16), (8, 8), (8, 8), (4, 4)):
+        x = graph.layer(graph.depthwise(graph.layer(x, squeeze), 2), outputs)
+        sources.append(x)
+    heads = [
+        [graph.head(graph.depthwise(source), columns * boxes) for columns in (4, CLASSES)]
+        for source, boxes in zip(sources, counts(6), strict=True)
+    ]
+    return graph.model(*zip(*heads, strict=True))
+
+
+def fpnlite_mobilenet_v2(size_hw: tuple[int, int], width: int = 4, count: int = 8, depth: int = 2) -> openvino.Model:
+    """SSD MobileNetV2 FPNLite with a `width`-th of its channels; a pyramid of `count` channels."""
+    graph = Graph(size_hw)
+    outputs, _, last = _mobilenet_v2(graph, width)
+
+    def separable(x: Any) -> Any:
+        bare = graph.convolve(x, graph.filters(channels(x), 1, 1, 3, 3))
+        return graph.layer(bare, count)
+
+    def down(x: Any) -> Any:
+        return graph.layer(graph.convolve(x, graph.filters(channels(x), 1, 1, 3, 3), 2), count)
+
+    summed, maps = None, []
+    for level in (last, outputs[12], outputs[5]):
+        lateral = graph.head(level, count)
+        if summed is None:
+            summed, top = lateral, lateral
+            maps.append(lateral)
+        else:
+            summed = ops.add(lateral, _twice(summed))
+            maps.insert(0, separable(summed))
+    maps += [first := down(top), down(first)]
+    tower = [(graph.filters(count, 1, 1, 3, 3), graph.filters(count, count, 1, 1)) for _ in range(depth)]
+    predictors = [
+        (graph.filters(count, 1, 1, 3, 3), graph.filters(6 * n, count, 1, 1), graph.numbers(6 * n))
+        for n in (4, CLASSES)
+    ]
+    heads: list[list[Any]] = [[], []]
+    for x in maps:
+        for first_filters, second in tower:
+            normalised = graph.normalise(graph.convolve(graph.convolve(x, first_filters), second), count)
+            x = ops.clamp(normalised, 0.0, 6.0)
+        for into, (first_filters, second, bias) in zip(heads, predictors, strict=True):
+            into.append(graph.biased(graph.convolve(x, first_filters), second, bias))
+    return graph.model(*heads)
+
+
+def _twice(x: Any) -> Any:
+    """Nearest upsampling by 2, as TensorFlow does without a resize: stack, then reshape."""
+    _, count, height, width = x.output(0).get_shape()
+    spread = ops.reshape(x, [1, count, height, 1, width, 1], False)
+    tiled = ops.concat([ops.concat([spread] * 2, 3)] * 2, 5)
+    return ops.reshape(tiled, [1, count, 2 * height, 2 * width], False)
+
+
+def evaluated(outputs: Sequence[Any]) -> list[np.ndarray]:
+    """Values of outputs that depend on no input."""
+    compiled = core().compile_model(openvino.Model(list(outputs), []), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    results = compiled([])
+    return [np.array(results[place]) for place in range(len(outputs))]

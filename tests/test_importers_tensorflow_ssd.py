@@ -1,0 +1,120 @@
+"""TensorFlow's SSDs as networks of ours: raw outputs equal to the graph's, on graphs of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from singleshot.errors import ModelError
+from singleshot.models.ssd import SSD
+from singleshot.runtime.openvino_core import core, openvino
+from singleshot.spec import PYRAMID, Fusion, Postprocess, Preprocess, SharedHead
+from singleshot.weights.build import fill
+from singleshot.weights.importers.tensorflow_layers import GraphLayers, layers_of
+from singleshot.weights.importers.tensorflow_ssd import DetectorFacts, read_detector, require_equal
+from tensorflow_graphs import CLASSES, evaluated, fpnlite_mobilenet_v2, mobilenet_v1, ssdlite_mobilenet_v2
+
+SIZE = (160, 160)
+PIXELS = Preprocess((127.5,) * 3, (127.5,) * 3, "rgb")
+KINDS = {"v1": mobilenet_v1, "lite": ssdlite_mobilenet_v2, "fpnlite": fpnlite_mobilenet_v2}
+
+
+def facts(**changes: object) -> DetectorFacts:
+    names = tuple(f"class {number}" for number in range(1, CLASSES))
+    plain = DetectorFacts(
+        input_size_hw=SIZE,
+        class_names=names,
+        anchors=None,
+        rounding=0.0,
+        variances=(0.1, 0.1, 0.2, 0.2),
+        preprocess=PIXELS,
+        postprocess=Postprocess(scores="sigmoid"),
+        background=True,
+        origin="graph",
+    )
+    return replace(plain, **changes)
+
+
+def layers(model: openvino.Model) -> GraphLayers:
+    results = [result.input(0).get_source_output() for result in model.get_results()]
+    return layers_of(model.get_ordered_ops(), *results, evaluated, origin="graph")
+
+
+def running(model: openvino.Model) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    compiled = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pixels = ((image.astype(np.float32) - 127.5) / 127.5).transpose(2, 0, 1)[None]
+        results = compiled([np.ascontiguousarray(pixels)])
+        return np.array(results[0])[0], np.array(results[1])[0]
+
+    return run
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def graph(request: pytest.FixtureRequest) -> tuple[str, openvino.Model]:
+    return request.param, KINDS[request.param](SIZE)
+
+
+def test_raw_outputs_are_the_graphs(graph: tuple[str, openvino.Model]) -> None:
+    kind, model = graph
+    spec, state = read_detector(layers(model), facts())
+    assert require_equal(spec, state, running(model), facts()) < 1e-4
+    names = {"v1": "ssd160-mobilenetv1", "lite": "ssdlite160-mobilenetv2", "fpnlite": "ssdfpnlite160-mobilenetv2"}
+    assert spec.name == names[kind]
+    assert spec.width == 0.25
+    assert spec.shared_head == (SharedHead(8, 2) if kind == "fpnlite" else None)
+    assert spec.fusion == (Fusion(PYRAMID, channels=8) if kind == "fpnlite" else None)
+
+
+def test_another_network_of_the_same_layers_is_refused() -> None:
+    model = ssdlite_mobilenet_v2(SIZE)
+    spec, state = read_detector(layers(model), facts())
+    padded = replace(spec, compatibility=replace(spec.compatibility, tensorflow_padding=False))
+    with pytest.raises(ModelError, match="computes something else"):
+        require_equal(padded, state, running(model), facts())
+
+
+def test_ids_without_a_class_are_cut_off() -> None:
+    model = mobilenet_v1(SIZE)
+    whole, some = facts(), facts(class_names=(None, "dog"))
+    logits, fewer = [], []
+    image = torch.rand(1, 3, *SIZE)
+    for each, into in ((whole, logits), (some, fewer)):
+        spec, state = read_detector(layers(model), each)
+        network = SSD(spec).eval()
+        fill(network, state, origin="graph")
+        with torch.inference_mode():
+            into.append(network(image).logits)
+    assert spec.class_names == ("dog",)
+    torch.testing.assert_close(fewer[0], logits[0][..., [0, 2]])
+
+
+def test_a_graph_without_background_gets_an_empty_column() -> None:
+    model = mobilenet_v1(SIZE)
+    names = tuple(f"class {number}" for number in range(CLASSES))
+    bare = facts(class_names=names, background=False)
+    spec, state = read_detector(layers(model), bare)
+    assert spec.num_classes == CLASSES + 1
+    assert require_equal(spec, state, running(model), bare) < 1e-4
+    assert not state["heads.confidence.conv11.weight"].view(3, CLASSES + 1, -1)[:, 0].any()
+
+
+def test_heads_of_a_pyramid_that_are_not_shared_are_refused() -> None:
+    read = layers(fpnlite_mobilenet_v2(SIZE))
+    last = read.confidence[-1]
+    changed = list(read.layers)
+    changed[last] = replace(changed[last], weight=changed[last].weight * 1.1)
+    with pytest.raises(ModelError, match="not shared"):
+        read_detector(replace(read, layers=tuple(changed)), facts())
+
+
+def test_a_graph_that_is_no_mobilenet_is_refused() -> None:
+    read = layers(ssdlite_mobilenet_v2(SIZE))
+    short = replace(read, layers=read.layers[:20], location=(19,), confidence=(19,))
+    with pytest.raises(ModelError, match="52"):
+        read_detector(short, facts())
