@@ -118,3 +118,12 @@ def test_a_graph_that_is_no_mobilenet_is_refused() -> None:
     short = replace(read, layers=read.layers[:20], location=(19,), confidence=(19,))
     with pytest.raises(ModelError, match="52"):
         read_detector(short, facts())
+
+
+def test_offsets_come_as_x_y_width_height() -> None:
+    read = layers(mobilenet_v1(SIZE))
+    head = read.layers[read.location[0]]
+    changed = list(read.layers)
+    changed[read.location[0]] = replace(head, bias=np.arange(12, dtype=np.float32))
+    _, state = read_detector(replace(read, layers=tuple(changed)), facts())
+    assert state["heads.location.conv11.bias"].tolist() == [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10]
