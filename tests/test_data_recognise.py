@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from data_fixtures import coco, coco_content, image, voc, xml, yolo
+from singleshot.data.check import check
+from singleshot.data.classes import join
 from singleshot.data.recognise import DefaultSplits, default_splits, open_data, recognise, splits
 from singleshot.data.splitting import split
 from singleshot.errors import DataError, RequestError
@@ -154,3 +156,13 @@ def test_split_is_by_image_and_repeatable(tmp_path: Path) -> None:
         split(whole.subset([0]))
     with pytest.raises(DataError, match="between 0 and 1"):
         split(whole, fraction=1)
+
+
+def test_a_table_beside_another_format_is_left_aside_and_said(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT]}, {"train": ["a"]})
+    (root / "labels.csv").write_text("file,x1,y1,x2,y2,label\nJPEGImages/a.png,1,2,3,4,dog\n")
+    data = open_data(root)
+    assert data.class_names == ("cat",)
+    assert any("labels.csv" in remark for remark in data.remarks)
+    assert join([data, data]).remarks == tuple(f"{root}: {remark}" for remark in data.remarks * 2)
+    assert any("labels.csv" in remark for remark in check(root).remarks)

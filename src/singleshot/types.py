@@ -77,6 +77,7 @@ class Annotations:
         class_names: L names; label l is `class_names[l]`.
         category_ids: COCO's category id of each class, for results files; 1..L elsewhere.
         sizes_wh: width and height of each image as the annotation states it, (0, 0) where it states none.
+        remarks: lines on what was guessed, converted or left out when the set was read, each with its count.
     """
 
     format: str
@@ -92,6 +93,7 @@ class Annotations:
     difficult: np.ndarray  # (M,) bool
     crowd: np.ndarray  # (M,) bool
     areas: np.ndarray  # (M,) float32
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)

@@ -125,6 +125,8 @@ def _print_report(console: Console, report: CheckReport) -> None:
 
     names = ", ".join(f"{name or 'no split'} {count}" for name, count in report.splits.items())
     console.print(f"{report.images} images, {report.boxes} boxes ({names})")
+    for remark in report.remarks:
+        console.print(remark)
     for kind, faults in report.by_kind().items():
         console.print(f"{kind}: {len(faults)} ({faults[0].consequence})")
         for fault in faults[:SHOWN]:

@@ -145,6 +145,8 @@ def labelled_set(source: DetectionSource, *, on_note: OnNote) -> Annotations:
         split = test or validation
     annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split)
     on_note(f"{len(annotations)} images of {data}" + (f", split {split}" if split else ""))
+    for remark in annotations.remarks:
+        on_note(remark)
     if split is None and source.detections is None:
         on_note(
             "The set has no splits, so all its images count. If the model was trained on it, the figure is too good: "

@@ -23,7 +23,7 @@ from singleshot.files import write_whole
 from singleshot.types import ARRAYS, TEXTS, Annotations
 
 FOLDER = "SINGLESHOT_CACHE"
-VERSION = 3
+VERSION = 4
 """Of the cache files; part of their names, so that other versions do not read them."""
 
 
@@ -66,6 +66,7 @@ class AnnotationCache:
             root=Path(fields["root"]),
             class_names=tuple(fields["class_names"]),
             category_ids=tuple(fields["category_ids"]),
+            remarks=tuple(fields["remarks"]),
             files=files,
             ids=ids,
             **tensors,
@@ -78,6 +79,7 @@ class AnnotationCache:
             "root": str(annotations.root),
             "class_names": annotations.class_names,
             "category_ids": annotations.category_ids,
+            "remarks": annotations.remarks,
         }
         tensors = {name: np.ascontiguousarray(getattr(annotations, name)) for name in ARRAYS}
         tensors |= {name: _bytes(getattr(annotations, name)) for name in TEXTS}

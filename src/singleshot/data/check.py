@@ -34,12 +34,14 @@ class CheckReport:
         boxes: number of their boxes.
         splits: number of images of each split; a single split named "" where the set has no splits.
         faults: all faults, grouped by kind, in the order of the images.
+        remarks: lines on what was guessed, converted or left out, each with its count.
     """
 
     images: int
     boxes: int
     splits: dict[str, int]
     faults: tuple[Fault, ...]
+    remarks: tuple[str, ...] = ()
 
     def by_kind(self) -> dict[str, list[Fault]]:
         """The faults of each kind."""
@@ -52,6 +54,7 @@ class CheckReport:
             "pictures": self.images,  # the old name
             "boxes": self.boxes,
             "splits": self.splits,
+            "remarks": list(self.remarks),
             "counts": dict(Counter(fault.kind for fault in self.faults)),
             "faults": [
                 {
@@ -107,6 +110,7 @@ def check(
         sum(report.boxes for report in reports),
         {f"{path}:{name}": count for path, report in named for name, count in report.splits.items()},
         _sorted(replace(fault, file=f"{path}: {fault.file}") for path, report in named for fault in report.faults),
+        tuple(f"{path}: {remark}" for path, report in named for remark in report.remarks),
     )
 
 
@@ -131,7 +135,8 @@ def _check_one(
     sizes = {name: len(result.annotations) for name, result in results.items()}
     if not seen and not faults:
         raise DataError(f"{path}: the set is empty: no images")
-    return CheckReport(len(seen), boxes, sizes, _sorted(faults))
+    remarks = tuple(dict.fromkeys(remark for result in results.values() for remark in result.remarks))
+    return CheckReport(len(seen), boxes, sizes, _sorted(faults), remarks)
 
 
 def _sorted(faults: Iterable[Fault]) -> tuple[Fault, ...]:

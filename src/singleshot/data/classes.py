@@ -103,6 +103,7 @@ def join(sets: Sequence[Annotations]) -> Annotations:
         category_ids=tuple(category_ids.get(name, number) for number, name in enumerate(class_names, 1)),
         sizes_wh=np.concatenate([data.sizes_wh for data in sets]),
         starts=np.concatenate([*starts, offsets[-1:]]).astype(np.int64),
+        remarks=tuple(f"{data.root}: {remark}" for data in sets for remark in data.remarks),
         **{name: np.concatenate([getattr(data, name) for data in sets]) for name in BOX_ARRAYS},
     )
 

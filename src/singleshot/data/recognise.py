@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,18 +19,11 @@ from singleshot.data.ilsvrc import ANNOTATIONS as ILSVRC_ANNOTATIONS
 from singleshot.data.ilsvrc import ilsvrc_splits, is_ilsvrc, read_ilsvrc
 from singleshot.data.images import header_faults
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
-from singleshot.data.yolo import read_yolo, yaml_file, yolo_images, yolo_set
+from singleshot.data.yolo import read_yolo, yaml_file, yolo_set
 from singleshot.errors import DataError, RequestError
 from singleshot.types import Annotations
 
-__all__ = ["DefaultSplits", "default_splits", "join", "open_data", "read_splits", "recognise", "splits"]
-
-_SUFFIXES = {".json": "coco", ".yaml": "yolo", ".yml": "yolo", ".csv": "csv"}
-_EXPECTED = (
-    "VOC (Annotations/*.xml), ILSVRC (Annotations/DET, ImageSets/DET), COCO (annotations/instances_*.json), "
-    "YOLO (data.yaml, or images/ and labels/) "
-    "or CSV (file,x1,y1,x2,y2,label)"
-)
+__all__ = ["FORMATS", "DefaultSplits", "default_splits", "join", "open_data", "read_splits", "recognise", "splits"]
 
 
 class DefaultSplits(NamedTuple):
@@ -41,24 +35,71 @@ class DefaultSplits(NamedTuple):
 
 
 class Format(NamedTuple):
-    """How sets of one format are read.
+    """How sets of one format are recognised and read.
 
     Attributes:
-        read: the ground truth of a split, or of the whole set (None), with the faults met on the way.
+        recognise: of an existing file or folder, the file or folder inside that speaks for the format, such as
+            `data.yaml`; of a file itself, its name; None where nothing does. It reads names, and a few first bytes.
         split_names: found without reading the ground truth.
+        read: the ground truth of a split, or of the whole set (None), with faults and remarks.
+        expected: how messages describe a set of this format.
         states_sizes: the annotations state every image's size, so images may be missing (`open_data`'s `partial`).
+        yields: counts only where no other format is recognised; elsewhere it is left aside, which a remark says.
+        read_splits: every split by its name, and images in no split under ""; None: `read` for each of `split_names`.
     """
 
-    read: Callable[[Path, str | None], ReadResult]
+    recognise: Callable[[Path], str | None]
     split_names: Callable[[Path], list[str]]
-    states_sizes: bool
+    read: Callable[[Path, str | None], ReadResult]
+    expected: str
+    states_sizes: bool = False
+    yields: bool = False
+    read_splits: Callable[[Path], dict[str, ReadResult]] | None = None
+
+
+def _recognise_voc(path: Path) -> str | None:
+    if any((path / "Annotations").glob("*.xml")):
+        return "Annotations/*.xml"
+    return (
+        "Annotations/ and JPEGImages/"
+        if all((path / name).is_dir() for name in ("Annotations", "JPEGImages"))
+        else None
+    )
+
+
+def _recognise_ilsvrc(path: Path) -> str | None:
+    return ILSVRC_ANNOTATIONS if is_ilsvrc(path) else None
+
+
+def _recognise_coco(path: Path) -> str | None:
+    if path.is_file():
+        return path.name if path.suffix.lower() == ".json" else None
+    return next((file.relative_to(path).as_posix() for file in coco_files(path).values()), None)
+
+
+def _recognise_yolo(path: Path) -> str | None:
+    if path.is_file():
+        return path.name if path.suffix.lower() in {".yaml", ".yml"} else None
+    if (yaml := yaml_file(path)) is not None:
+        return yaml.name
+    return "images/ and labels/" if (path / "images").is_dir() and (path / "labels").is_dir() else None
+
+
+def _recognise_csv(path: Path) -> str | None:
+    if path.is_file():
+        return path.name if path.suffix.lower() == ".csv" else None
+    return next((file.name for file in csv_files(path).values()), None)
 
 
 def _read_all_coco(path: Path, split: str | None) -> ReadResult:
     """One split of a COCO set, or all its json files as one set."""
     if split is not None or len(coco_files(path)) == 1:
         return read_coco(path, split=split)
-    parts = [read_coco(path, split=name) for name in coco_files(path)]
+    return join_results([read_coco(path, split=name) for name in coco_files(path)])
+
+
+def join_results(parts: Sequence[ReadResult]) -> ReadResult:
+    """What was read from several files of one set, as one."""
     return ReadResult(
         join([part.annotations for part in parts]),
         np.concatenate([part.object_numbers for part in parts]),
@@ -68,20 +109,43 @@ def _read_all_coco(path: Path, split: str | None) -> ReadResult:
 
 
 FORMATS = {
-    "voc": Format(lambda path, split: read_voc(path, split=split), lambda path: list(voc_splits(path)), True),
-    "ilsvrc": Format(lambda path, split: read_ilsvrc(path, split=split), ilsvrc_splits, True),
-    "coco": Format(_read_all_coco, lambda path: [] if path.is_file() else list(coco_files(path)), True),
+    "voc": Format(
+        _recognise_voc,
+        lambda path: list(voc_splits(path)),
+        lambda path, split: read_voc(path, split=split),
+        "VOC (Annotations/*.xml)",
+        states_sizes=True,
+        read_splits=read_voc_splits,
+    ),
+    "ilsvrc": Format(
+        _recognise_ilsvrc,
+        ilsvrc_splits,
+        lambda path, split: read_ilsvrc(path, split=split),
+        "ILSVRC (Annotations/DET, ImageSets/DET)",
+        states_sizes=True,
+    ),
+    "coco": Format(
+        _recognise_coco,
+        lambda path: [] if path.is_file() else list(coco_files(path)),
+        _read_all_coco,
+        "COCO (annotations/instances_*.json)",
+        states_sizes=True,
+    ),
     "yolo": Format(
-        lambda path, split: read_yolo(path, split=split),
+        _recognise_yolo,
         lambda path: [name for name in yolo_set(path).sources if name],
-        False,
+        lambda path, split: read_yolo(path, split=split),
+        "YOLO (data.yaml, or images/ and labels/)",
     ),
     "csv": Format(
-        lambda path, split: read_csv(path, split=split),
+        _recognise_csv,
         lambda path: [] if path.is_file() else list(csv_files(path)),
-        False,
+        lambda path, split: read_csv(path, split=split),
+        "CSV (file,x1,y1,x2,y2,label)",
+        yields=True,
     ),
 }
+"""Format -> how its sets are recognised and read. Of a file the first that recognises it counts."""
 
 
 def open_data(
@@ -125,7 +189,7 @@ def _open(path: Path, format_name: str, split: str | None, *, headers: bool, par
         raise RequestError(
             f"{path}: of a {format_name} set all images must be here; only VOC, ILSVRC and COCO sets can be partial"
         )
-    result = _read(path, format_name, split)
+    result = _read(path, split)
     annotations = result.annotations
     where = f"{path}, split {split}" if split else str(path)
     refuse([fault for fault in result.faults if not partial or fault.kind != MISSING], where=where)
@@ -133,31 +197,51 @@ def _open(path: Path, format_name: str, split: str | None, *, headers: bool, par
     if len(annotations) == 0:
         raise DataError(f"{where}: the set is empty: no images")
     if len(annotations.labels) == 0:
-        raise DataError(f"{where}: {len(annotations)} images, but not one labelled object")
-    return annotations
+        raise DataError(
+            "; ".join([f"{where}: {len(annotations)} images, but not one labelled object", *result.remarks])
+        )
+    return replace(annotations, remarks=result.remarks)
 
 
 def recognise(path: Path) -> str:
-    """The format: `voc`, `ilsvrc`, `coco`, `yolo` or `csv`.
+    """The format, a key of `FORMATS`.
 
     Raises:
         RequestError: no such path; no format, or several, recognised (the files that speak for each are named).
     """
+    return _recognise(path)[0]
+
+
+def _recognise(path: Path) -> tuple[str, tuple[str, ...]]:
+    """The format, and remarks on what else lies there and is left aside. Raises as `recognise`."""
     if not path.exists():
         raise RequestError(f"{path}: no such file or folder")
+    expected = ", ".join(form.expected for form in FORMATS.values())
     if path.is_file():
-        if path.suffix.lower() not in _SUFFIXES:
-            raise RequestError(f"{path}: not a data set; expected {_EXPECTED}")
-        return _SUFFIXES[path.suffix.lower()]
+        name = next((name for name, form in FORMATS.items() if form.recognise(path)), None)
+        if name is None:
+            raise RequestError(f"{path}: not a data set; expected {expected}")
+        return name, ()
     markers = _markers(path)
-    if len(markers) == 1:
-        return next(iter(markers))
+    first = [name for name in markers if not FORMATS[name].yields] or list(markers)
+    if len(first) == 1:
+        aside = tuple(
+            f"{marker} is left aside: the set is read as {first[0]} ({markers[first[0]]})"
+            for name, marker in markers.items()
+            if name not in first
+        )
+        return first[0], aside
     if markers:
-        listed = " and ".join(f"{marker} ({name})" for name, marker in markers.items())
+        listed = " and ".join(f"{markers[name]} ({name})" for name in first)
         raise RequestError(f"{path}: mixed formats, found {listed}; keep one, or name the .json, .yaml or .csv itself")
     inside = [child.name for child in sorted(path.iterdir()) if child.is_dir() and _markers(child)]
     hint = f"; did you mean {' or '.join(str(path / name) for name in inside[:3])}?" if inside else _near_miss(path)
-    raise RequestError(f"{path}: no data set found; expected {_EXPECTED}{hint}")
+    raise RequestError(f"{path}: no data set found; expected {expected}{hint}")
+
+
+def _markers(folder: Path) -> dict[str, str]:
+    """Format -> the file or folder that speaks for it."""
+    return {name: marker for name, form in FORMATS.items() if (marker := form.recognise(folder)) is not None}
 
 
 def _near_miss(folder: Path) -> str:
@@ -173,14 +257,7 @@ def _near_miss(folder: Path) -> str:
 
 def splits(path: Path | str) -> dict[str, int]:
     """The names of a set's splits and the number of images of each; empty where the set has no splits."""
-    path = Path(path)
-    format_name = recognise(path)
-    if format_name == "voc":
-        return voc_splits(path)
-    if format_name == "yolo":
-        dataset = yolo_set(path)
-        return {name: len(yolo_images(dataset, name)) for name in dataset.sources if name}
-    return {name: len(_read(path, format_name, name).annotations) for name in FORMATS[format_name].split_names(path)}
+    return {name: len(result.annotations) for name, result in read_splits(path).items() if name}
 
 
 def default_splits(path: Path | str) -> DefaultSplits:
@@ -203,34 +280,19 @@ def default_splits(path: Path | str) -> DefaultSplits:
 def read_splits(path: Path | str, *, split: str | None = None) -> dict[str, ReadResult]:
     """Every split with its faults, for checking; images in no split are under the name ""."""
     path = Path(path)
-    format_name = recognise(path)
     if split is not None:
-        return {split: _read(path, format_name, split)}
-    if format_name == "voc":
-        return read_voc_splits(path)
-    names = FORMATS[format_name].split_names(path)
-    return {name: _read(path, format_name, name) for name in names} or {"": _read(path, format_name, None)}
+        return {split: _read(path, split)}
+    name, remarks = _recognise(path)
+    form = FORMATS[name]
+    if form.read_splits is None:
+        return {name: _read(path, name) for name in form.split_names(path)} or {"": _read(path, None)}
+    return {name: _with_remarks(result, remarks) for name, result in form.read_splits(path).items()}
 
 
-def _read(path: Path, format_name: str, split: str | None) -> ReadResult:
-    return FORMATS[format_name].read(path, split)
+def _read(path: Path, split: str | None) -> ReadResult:
+    name, remarks = _recognise(path)
+    return _with_remarks(FORMATS[name].read(path, split), remarks)
 
 
-def _markers(folder: Path) -> dict[str, str]:
-    """Format -> the file or folder that speaks for it."""
-    markers = {}
-    if any((folder / "Annotations").glob("*.xml")):
-        markers["voc"] = "Annotations/*.xml"
-    elif (folder / "Annotations").is_dir() and (folder / "JPEGImages").is_dir():
-        markers["voc"] = "Annotations/ and JPEGImages/"
-    if is_ilsvrc(folder):
-        markers["ilsvrc"] = ILSVRC_ANNOTATIONS
-    if files := coco_files(folder):
-        markers["coco"] = next(iter(files.values())).relative_to(folder).as_posix()
-    if (yaml := yaml_file(folder)) is not None:
-        markers["yolo"] = yaml.name
-    elif (folder / "images").is_dir() and (folder / "labels").is_dir():
-        markers["yolo"] = "images/ and labels/"
-    if not markers and (tables := csv_files(folder)):  # TensorFlow's tutorials leave tables beside the XML files
-        markers["csv"] = next(iter(tables.values())).name
-    return markers
+def _with_remarks(result: ReadResult, remarks: Sequence[str]) -> ReadResult:
+    return replace(result, remarks=(*result.remarks, *remarks))

@@ -43,7 +43,8 @@ def read_sets(
         train_set, val_sets = train_set.as_one_class(OBJECT), [val.as_one_class(OBJECT) for val in val_sets]
     if not usable_in_set(train_set).any():
         raise DataError(f"none of the {len(train_set.labels)} boxes can be learnt from: ssd data check names why")
-    notes = [f"training on {len(train_set)} images with {len(train_set.labels)} objects", *merged]
+    remarks = dict.fromkeys([*train_set.remarks, *(remark for val in val_sets for remark in val.remarks)])
+    notes = [f"training on {len(train_set)} images with {len(train_set.labels)} objects", *remarks, *merged]
     if faults := count_box_faults(train_set):
         counts = ", ".join(f"{count} {kind}" for kind, count in faults.items())
         notes.append(f"bad boxes: {counts}; docs/data.md says what is dropped and clipped, ssd data check names them")
