@@ -92,6 +92,9 @@ def test_ids_without_a_class_are_cut_off() -> None:
             into.append(network(image).logits)
     assert spec.class_names == ("dog",)
     torch.testing.assert_close(fewer[0], logits[0][..., [0, 2]])
+    read = layers(model)
+    of_graph = torch.from_numpy(read.layers[read.confidence[0]].weight)
+    assert torch.equal(state["heads.confidence.conv11.weight"][:2], of_graph[[0, 2]])  # of the first box
 
 
 def test_a_graph_without_background_gets_an_empty_column() -> None:

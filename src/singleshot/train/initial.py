@@ -12,7 +12,7 @@ from singleshot.models.timm_backbone import timm_preprocess
 from singleshot.runtime.find_model import shipped_models
 from singleshot.spec import TIMM, ModelSpec
 from singleshot.variants import VARIANTS, variant
-from singleshot.weights.folder import read_spec
+from singleshot.weights.folder import CONFIG, read_spec
 from singleshot.weights.transfer import start_from_file
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
@@ -66,6 +66,18 @@ def base_spec(
     if not (width.isdecimal() and height.isdecimal() and 1 <= int(width) <= LARGEST_SIDE >= int(height) >= 1):
         raise RequestError(f"--input-size is WIDTHxHEIGHT such as 480x300, {LARGEST_SIDE} at most, got {input_size!r}")
     return spec.with_input_size(int(height), int(width))
+
+
+def model_or_start(model: str | None, init: str | None, *, backbone: str | None) -> str | None:
+    """What stands for the architecture: the model named, or else the model folder that weights are taken from."""
+    if model is None and backbone is None and init is not None and (Path(init) / CONFIG).is_file():
+        return init
+    return model
+
+
+def trained_with_softmax(spec: ModelSpec) -> ModelSpec:
+    """The detector as it is trained here: class scores are a softmax, whatever they were in the weights' source."""
+    return replace(spec, postprocess=replace(spec.postprocess, scores="softmax"))
 
 
 def backbone_of(name: str | None) -> str | BackboneFactory | None:

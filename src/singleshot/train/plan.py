@@ -28,7 +28,14 @@ from singleshot.train.box_choice import choose_boxes
 from singleshot.train.checkpoint import newest_settings
 from singleshot.train.distributed import ALONE, PATIENCE, Ranks
 from singleshot.train.ema import ModelEMA
-from singleshot.train.initial import backbone_of, base_spec, initial_network, source_of_weights
+from singleshot.train.initial import (
+    backbone_of,
+    base_spec,
+    initial_network,
+    model_or_start,
+    source_of_weights,
+    trained_with_softmax,
+)
 from singleshot.train.optimizer import Optimizer, build_optimizer
 from singleshot.train.options import TrainOptions
 from singleshot.train.recipe import Recipe, recipe_for
@@ -238,10 +245,13 @@ def prepare(
     device = _device(options.device, ranks)
     backbone = backbone_of(options.backbone)
     factory = None if isinstance(backbone, str) else backbone
-    base = base or base_spec(options.model, options.input_size, backbone=backbone, fusion=options.fusion)
+    model_name = model_or_start(options.model, options.init, backbone=options.backbone)
+    base = base or base_spec(model_name, options.input_size, backbone=backbone, fusion=options.fusion)
     train_set, val_set, notes = read_sets(data, options, class_agnostic=base.class_agnostic)
     _require_names(train_set.class_names)
-    base = replace(base, class_names=train_set.class_names)
+    if base.postprocess.scores != "softmax":
+        notes = [*notes, f"class scores: a softmax from now on, {base.name} has a {base.postprocess.scores} of each"]
+    base = trained_with_softmax(replace(base, class_names=train_set.class_names))
     source = source_of_weights(base, init=options.init, model=options.model)
     recipe = recipe or recipe_for(options.recipe, base)
     if source is None:  # no pretrained weights that a high learning rate could spoil

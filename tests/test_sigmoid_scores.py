@@ -1,0 +1,118 @@
+"""A detector whose class scores are a sigmoid of each, with a feature pyramid and shared heads, from end to end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from singleshot.commands.export import ExportOptions, export_model
+from singleshot.commands.train import train_command
+from singleshot.errors import UnknownNameError
+from singleshot.models.ssd import SSD
+from singleshot.photographs import PHOTOGRAPHS
+from singleshot.preprocess import to_network_input
+from singleshot.runtime.backends import load_engine
+from singleshot.runtime.torch_backend import TorchBackend
+from singleshot.spec import PYRAMID, ExtraBlock, Fusion, MapBoxes, ModelSpec, Postprocess, SharedHead
+from singleshot.ssd.detection import postprocess
+from singleshot.variants import SSDLITE320_MOBILENETV2
+from singleshot.weights.build import load_network, save_network
+from singleshot.weights.folder import read_spec
+from train_fixtures import OPTIONS
+
+SIZES = ((24.0, 24.0), (34.0, 17.0))
+FPNLITE = replace(
+    SSDLITE320_MOBILENETV2,
+    name="ssdfpnlite64-mobilenetv2",
+    input_size_hw=(64, 64),
+    class_names=("cat", "dog"),
+    width=1 / 8,
+    sources=("block6", "last", "extra1_2"),
+    boxes=replace(
+        SSDLITE320_MOBILENETV2.boxes,
+        maps=tuple(MapBoxes((), (), (), sizes_wh=tuple((w * k, h * k) for w, h in SIZES)) for k in (0.5, 1.0, 2.0)),
+    ),
+    extras=(ExtraBlock("extra1", 0, 64, stride=2, tensorflow_padding=True),),
+    fusion=Fusion(PYRAMID, channels=8),
+    shared_head=SharedHead(8, 2),
+    postprocess=Postprocess(scores="sigmoid", score_threshold=0.3),
+    compatibility=replace(SSDLITE320_MOBILENETV2.compatibility, lite_norm=False),
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> SSD:
+    model = SSD(FPNLITE, seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.startswith(("pyramid", "extras", "heads")) and tensor.ndim == 4:  # livelier than fresh ones
+                tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5, generator=generator)
+        model.heads.confidence.pointwise.bias.normal_(0, 1.5, generator=generator)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(network: SSD, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sigmoid") / "model"
+    save_network(path, network, card="# small\n")
+    return path
+
+
+def test_a_score_is_the_sigmoid_of_its_logit(network: SSD) -> None:
+    image = PHOTOGRAPHS[0].pixels()
+    inputs = torch.from_numpy(to_network_input(image, FPNLITE.input_size_hw, FPNLITE.preprocess))[None]
+    with torch.inference_mode():
+        logits = network(inputs).logits[0].numpy()
+    (raw,) = TorchBackend(network, torch.device("cpu"))([image])
+    scores = 1 / (1 + np.exp(-logits[:, 1:]))
+    assert raw.scores.max() == pytest.approx(scores.max(), abs=1e-6)
+    assert raw.labels[0] == scores.max(axis=0).argmax()
+
+
+@pytest.mark.parametrize("form", ["openvino", "onnx"])
+def test_exports_give_the_same(network: SSD, folder: Path, form: str, tmp_path: Path) -> None:
+    export_model(ExportOptions(out=tmp_path / form, model=str(folder), format=form))  # verified by itself, too
+    images = [photograph.pixels() for photograph in PHOTOGRAPHS[:3]]
+    expected = TorchBackend(network, torch.device("cpu"))(images)
+    for here, there in zip(load_engine(tmp_path / form)(images), expected, strict=True):
+        assert len(here) == len(there) > 0
+        np.testing.assert_allclose(here.scores, there.scores, atol=1e-5)
+        np.testing.assert_array_equal(here.labels, there.labels)
+        np.testing.assert_allclose(here.boxes_xyxy, there.boxes_xyxy, atol=1e-4)
+
+
+def test_a_certain_background_hides_nothing() -> None:
+    boxes = np.array([[0.1, 0.1, 0.5, 0.5]], np.float32)
+    scores = np.array([[0.9999, 0.8, 0.1]], np.float32)
+    settings = Postprocess(scores="sigmoid", score_threshold=0.5)
+    raw = postprocess(np.zeros((1, 4), np.float32), scores, boxes, (0.1, 0.1, 0.2, 0.2), settings)
+    assert raw.labels.tolist() == [0]
+
+
+@pytest.mark.parametrize("option", ["model", "init"])
+def test_it_is_fine_tuned_on_other_classes_with_a_softmax(
+    folder: Path, data: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = {"model": None, "init": None} | {option: str(folder)}
+    options = replace(OPTIONS, out=tmp_path / "run", input_size=None, boxes="auto", iterations=1, **start)
+    assert train_command([str(data)], options) == 0
+    said = "".join(capsys.readouterr())
+    assert "softmax" in said
+    assert "share their heads" in said
+    trained = read_spec(tmp_path / "run" / "last")
+    assert trained.class_names == ("cell", "dot")
+    expected: ModelSpec = replace(FPNLITE, class_names=("cell", "dot"))
+    assert trained == replace(expected, postprocess=replace(FPNLITE.postprocess, scores="softmax"))
+    before, after = load_network(folder).state_dict(), load_network(tmp_path / "run" / "last").state_dict()
+    moved = float((before["heads.tower.0.pointwise.weight"] - after["heads.tower.0.pointwise.weight"]).abs().max())
+    assert 0 < moved < 0.02  # one step from where they were
+
+
+def test_other_scores_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="softmax"):
+        Postprocess(scores="logistic")
