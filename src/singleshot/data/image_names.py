@@ -164,8 +164,9 @@ class _Finder:
         self._without_suffix = without_suffix
         self._listed: dict[str, dict[str, str]] = {}
         self._everywhere: dict[str, list[str]] | None = None
-        self._folders = [folder for folder in dict.fromkeys(folders) if (root / folder).is_dir()]
-        self._first = next(iter(folders), "")
+        plain = ["" if folder in {"", "."} else posixpath.normpath(folder) for folder in folders]
+        self._folders = [folder for folder in dict.fromkeys(plain) if (root / folder).is_dir()]
+        self._first = next(iter(plain), "")
 
     def best_folder(self, names: Sequence[_PlainName]) -> tuple[str, bool]:
         """The folder in which the most names are files as they stand, and whether any is."""

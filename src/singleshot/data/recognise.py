@@ -13,11 +13,17 @@ from singleshot.data.annotation_cache import AnnotationCache
 from singleshot.data.builder import ReadResult
 from singleshot.data.classes import join, with_classes
 from singleshot.data.coco import coco_files, read_coco
+from singleshot.data.create_ml import create_ml_files, read_create_ml
 from singleshot.data.csv_table import csv_files, read_csv
+from singleshot.data.cvat import cvat_files, cvat_splits, is_cvat, read_cvat
 from singleshot.data.faults import MISSING, refuse
+from singleshot.data.hugging_face import hugging_face_files, is_hugging_face, read_hugging_face
 from singleshot.data.ilsvrc import ANNOTATIONS as ILSVRC_ANNOTATIONS
 from singleshot.data.ilsvrc import ilsvrc_splits, is_ilsvrc, read_ilsvrc
 from singleshot.data.images import header_faults
+from singleshot.data.json_kinds import json_kind, jsons
+from singleshot.data.label_studio import label_studio_files, read_label_studio
+from singleshot.data.labelme import is_labelme, labelme_splits, read_labelme
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.yolo import read_yolo, yaml_file, yolo_set
 from singleshot.errors import DataError, RequestError
@@ -82,13 +88,42 @@ def _recognise_yolo(path: Path) -> str | None:
         return path.name if path.suffix.lower() in {".yaml", ".yml"} else None
     if (yaml := yaml_file(path)) is not None:
         return yaml.name
-    return "images/ and labels/" if (path / "images").is_dir() and (path / "labels").is_dir() else None
+    folders = (path / "images").is_dir() and (path / "labels").is_dir()
+    return "images/ and labels/" if folders and not jsons(path / "labels") else None
 
 
 def _recognise_csv(path: Path) -> str | None:
     if path.is_file():
         return path.name if path.suffix.lower() == ".csv" else None
     return next((file.name for file in csv_files(path).values()), None)
+
+
+def _tool_format(
+    files: Callable[[Path], dict[str, Path]],
+    read: Callable[..., ReadResult],
+    is_file_of_it: Callable[[Path], bool],
+    expected: str,
+    split_names: Callable[[Path], list[str]] | None = None,
+) -> Format:
+    """A labelling tool's format: a file, or the file of each split, as `files` finds them."""
+
+    def recognise_it(path: Path) -> str | None:
+        if path.is_file():
+            return path.name if is_file_of_it(path) else None
+        return next((file.relative_to(path).as_posix() for file in files(path).values()), None)
+
+    return Format(
+        recognise_it,
+        split_names or (lambda path: [name for name in files(path) if name]),
+        lambda path, split: read(path, split=split),
+        expected,
+    )
+
+
+def _recognise_labelme(path: Path) -> str | None:
+    if path.is_file():
+        return path.name if json_kind(path) == "labelme" else None
+    return "labelme's json files" if is_labelme(path) else None
 
 
 def _read_all_coco(path: Path, split: str | None) -> ReadResult:
@@ -123,6 +158,26 @@ FORMATS = {
         lambda path, split: read_ilsvrc(path, split=split),
         "ILSVRC (Annotations/DET, ImageSets/DET)",
         states_sizes=True,
+    ),
+    "cvat": _tool_format(cvat_files, read_cvat, is_cvat, "CVAT for images (annotations.xml)", cvat_splits),
+    "label_studio": _tool_format(
+        label_studio_files,
+        read_label_studio,
+        lambda file: json_kind(file) == "label_studio",
+        "Label Studio (a json of tasks)",
+    ),
+    "labelme": Format(
+        _recognise_labelme,
+        labelme_splits,
+        lambda path, split: read_labelme(path, split=split),
+        "labelme (a json an image)",
+        yields=True,
+    ),
+    "create_ml": _tool_format(
+        create_ml_files, read_create_ml, lambda file: json_kind(file) == "create_ml", "Create ML (a json)"
+    ),
+    "hugging_face": _tool_format(
+        hugging_face_files, read_hugging_face, is_hugging_face, "Hugging Face (metadata.jsonl)"
     ),
     "coco": Format(
         _recognise_coco,
