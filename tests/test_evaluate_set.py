@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from data_fixtures import voc
+from data_fixtures import coco, coco_content, voc
 from singleshot.cli.main import run
 from singleshot.commands.analyze import AnalyzeOptions, analyze_set
 from singleshot.commands.evaluate import DetectionSource, EvaluateOptions, evaluate_set, held_out
@@ -166,3 +166,38 @@ def test_a_training_split_alone_is_held_out_of_and_a_validation_split_is_named(d
     few = voc(tmp_path / "few", {name: images[name] for name in names[:5]}, {})
     with pytest.raises(RequestError, match="too few images"):
         held_out(str(few))
+
+
+@pytest.mark.parametrize("present", [0, 1])
+def test_annotations_and_detections_suffice_without_the_images(
+    tmp_path: Path, present: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = coco(tmp_path / "c", coco_content())
+    for file in sorted((root / "train2017").iterdir())[present:]:
+        file.unlink()
+    file = root / "annotations/instances_train2017.json"
+    rows = [
+        {"image_id": image_id, "category_id": category, "bbox": [1, 2, 10, 20], "score": 0.9}
+        for image_id, category in ((10.0, "3"), ("11", 3.0))
+    ]
+    results = tmp_path / "dets.json"
+    results.write_text(json.dumps(rows))
+    assert run(["evaluate", str(file), "--detections", str(results), "--json", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["mAP"] == 1
+    said = capsys.readouterr()
+    assert f"{2 - present} images are not here" in said.out + said.err
+    assert run(["evaluate", str(file), "--detections", str(results), "--report", str(tmp_path / "page.html")]) == 2
+    assert "missing image" in capsys.readouterr().err
+
+
+def test_without_images_the_annotations_must_state_their_sizes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "boxes.csv").write_text("file,x1,y1,x2,y2,label\na.png,1,2,11,22,cat\n")
+    document = {"images": [{"file": "a.png", "detections": [{"box": [1, 2, 11, 22], "label": "cat", "score": 0.9}]}]}
+    (tmp_path / "dets.json").write_text(json.dumps(document))
+    arguments = ["evaluate", str(tmp_path / "boxes.csv"), "--detections", str(tmp_path / "dets.json")]
+    assert run(arguments) == 2
+    assert "missing image" in capsys.readouterr().err
+    (tmp_path / "boxes.csv").write_text("file,x1,y1,x2,y2,label,width,height\na.png,1,2,11,22,cat,40,30\n")
+    assert run(arguments) == 0

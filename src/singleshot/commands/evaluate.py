@@ -85,6 +85,11 @@ class EvaluateOptions:
     report: Path | None = None
     against: str | None = None
 
+    @property
+    def only_reads_files(self) -> bool:
+        """Annotations and detections suffice: no image is detected in or shown."""
+        return self.source.detections is not None and self.report is None and self.against is None
+
 
 def evaluate_set(
     options: EvaluateOptions,
@@ -116,7 +121,7 @@ def evaluate_set(
         if options.against is None
         else Detector.load(options.against, device=source.device, backbone=source.backbone)
     )
-    annotations = labelled_set(source, on_note=on_note)
+    annotations = labelled_set(source, on_note=on_note, images_needed=not options.only_reads_files)
     if other is not None:
         require_common_class(other, annotations)
     any_class = protocol == PROPOSALS
@@ -133,8 +138,8 @@ def evaluate_set(
     return result
 
 
-def labelled_set(source: DetectionSource, *, on_note: OnNote) -> Annotations:
-    """The split to evaluate on; a note says which.
+def labelled_set(source: DetectionSource, *, on_note: OnNote, images_needed: bool = True) -> Annotations:
+    """The split to evaluate on; a note says which. `images_needed` as in `open_data`.
 
     Raises:
         RequestError, DataError: there is no such set or split, or nothing in it.
@@ -143,7 +148,7 @@ def labelled_set(source: DetectionSource, *, on_note: OnNote) -> Annotations:
     if split is None:
         _, validation, test = default_splits(data)
         split = test or validation
-    annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split)
+    annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split, images_needed=images_needed)
     on_note(f"{len(annotations)} images of {data}" + (f", split {split}" if split else ""))
     for remark in annotations.remarks:
         on_note(remark)

@@ -17,9 +17,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from singleshot.data.faults import Fault
 from singleshot.data.images import is_image
+from singleshot.data.json_kinds import folders_in
 
-MOST_FILES = 500_000
-"""Files below the folder of a set that are listed to find an image by its name alone."""
+MOST_FILES = 200_000
+DEEPEST = 5
+"""Files below the folder of a set, and levels of folders, that are listed to find an image by its name alone."""
+MOST_BESIDE = 50
+"""Folders beside that of the annotations that are looked into."""
 _ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:/")
 _DRIVE = re.compile(r"^[a-zA-Z]:/")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
@@ -42,7 +46,7 @@ class LocatedImages:
 
 
 def locate_images(
-    names: Sequence[str], root: Path, folders: Sequence[str], *, without_suffix: bool = False
+    names: Sequence[str], root: Path, folders: Sequence[str], *, without_suffix: bool = False, anywhere: bool = True
 ) -> LocatedImages:
     """Find images by the names that a file gives them.
 
@@ -55,8 +59,9 @@ def locate_images(
         root: the folder of the set.
         folders: where images may lie, relative to the root ("" is the root), the likeliest first.
         without_suffix: names may lack the suffix of the file, as in Open Images.
+        anywhere: look in other folders below the root, too, where a name is shortened.
     """
-    finder = _Finder(root, folders, without_suffix=without_suffix)
+    finder = _Finder(root, folders, without_suffix=without_suffix, anywhere=anywhere)
     plain = [_PlainName.of(name) for name in names]
     folder, whole = finder.best_folder(plain)
     files, shortened, missing = list[str](), dict[str, str](), dict[str, str]()
@@ -83,7 +88,8 @@ def locate_in_set(
     located = locate_images(names, root, folders, without_suffix=without_suffix)
     if not names or len({fault.file for fault in located.faults}) < len(set(located.files)):
         return located
-    above = locate_images(names, root / "..", folders, without_suffix=without_suffix)
+    beside = [folder.name for folder in folders_in(root / "..")[:MOST_BESIDE]]
+    above = locate_images(names, root / "..", [*folders, *beside], without_suffix=without_suffix, anywhere=False)
     if len(above.faults) >= len(located.faults):
         return located
     return LocatedImages(
@@ -159,11 +165,11 @@ class _PlainName:
 class _Finder:
     """Looks files up in listings of folders: a hundred thousand names need no system call each."""
 
-    def __init__(self, root: Path, folders: Sequence[str], *, without_suffix: bool) -> None:
+    def __init__(self, root: Path, folders: Sequence[str], *, without_suffix: bool, anywhere: bool) -> None:
         self._root = root
         self._without_suffix = without_suffix
         self._listed: dict[str, dict[str, str]] = {}
-        self._everywhere: dict[str, list[str]] | None = None
+        self._everywhere: dict[str, list[str]] | None = None if anywhere else {}
         plain = ["" if folder in {"", "."} else posixpath.normpath(folder) for folder in folders]
         self._folders = [folder for folder in dict.fromkeys(plain) if (root / folder).is_dir()]
         self._first = next(iter(plain), "")
@@ -217,11 +223,11 @@ class _Finder:
         files: dict[str, list[str]] = {}
         count = 0
         for folder, inside, names in os.walk(self._root):
-            inside.sort()
+            relative = Path(os.path.relpath(folder, self._root)).as_posix()
+            inside[:] = sorted(inside) if relative.count("/") < DEEPEST - 1 else []
             count += len(names)
             if count > MOST_FILES:
                 return {}
-            relative = Path(os.path.relpath(folder, self._root)).as_posix()
             for name in sorted(filter(is_image, names)):
                 for key in {name, *([Path(name).stem] if self._without_suffix else [])}:
                     files.setdefault(key, []).append(posixpath.normpath(f"{relative}/{name}"))

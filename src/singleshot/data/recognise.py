@@ -210,6 +210,7 @@ def open_data(
     class_names: Sequence[str] | None = None,
     headers: bool = True,
     partial: bool = False,
+    images_needed: bool = True,
 ) -> Annotations:
     """Recognise the format and read the ground truth of a split, or of all images.
 
@@ -220,6 +221,7 @@ def open_data(
         headers: read every image's header, and refuse files that are no image or not of the annotated size.
         partial: images may be missing (this machine holds a part of them). Only for VOC, ILSVRC and COCO, whose
             annotations state the sizes.
+        images_needed: False: an image may be missing where the annotations state its size; a remark counts them.
 
     Where the environment variable SINGLESHOT_CACHE names a folder, a COCO or CSV file that was read and checked before
     comes from the cache there (`data.annotation_cache`).
@@ -233,22 +235,26 @@ def open_data(
     cache = AnnotationCache.of(path, format_name, split)
     annotations = None if cache is None else cache.load()
     if annotations is None:
-        annotations = _open(path, format_name, split, headers=headers, partial=partial)
-        if cache is not None and headers and not partial:
+        annotations = _open(path, format_name, split, headers=headers, partial=partial, images_needed=images_needed)
+        if cache is not None and headers and not partial and images_needed:
             cache.store(annotations)
     return annotations if class_names is None else with_classes(annotations, class_names)
 
 
-def _open(path: Path, format_name: str, split: str | None, *, headers: bool, partial: bool) -> Annotations:
+def _open(
+    path: Path, format_name: str, split: str | None, *, headers: bool, partial: bool, images_needed: bool
+) -> Annotations:
     if partial and not FORMATS[format_name].states_sizes:
         raise RequestError(
             f"{path}: of a {format_name} set all images must be here; only VOC, ILSVRC and COCO sets can be partial"
         )
     result = _read(path, split)
+    if not images_needed:
+        result = _without_missing(result, all_sized=FORMATS[format_name].states_sizes)
     annotations = result.annotations
     where = f"{path}, split {split}" if split else str(path)
     refuse([fault for fault in result.faults if not partial or fault.kind != MISSING], where=where)
-    refuse(header_faults(annotations, missing_too=not partial) if headers else (), where=where)
+    refuse(header_faults(annotations, missing_too=images_needed and not partial) if headers else (), where=where)
     if len(annotations) == 0:
         raise DataError(f"{where}: the set is empty: no images")
     if len(annotations.labels) == 0:
@@ -256,6 +262,16 @@ def _open(path: Path, format_name: str, split: str | None, *, headers: bool, par
             "; ".join([f"{where}: {len(annotations)} images, but not one labelled object", *result.remarks])
         )
     return replace(annotations, remarks=result.remarks)
+
+
+def _without_missing(result: ReadResult, *, all_sized: bool) -> ReadResult:
+    """Without the faults of missing images whose sizes are stated; a remark says how many there are."""
+    annotations = result.annotations
+    sized = {file for file, size in zip(annotations.files, annotations.sizes_wh, strict=True) if size.all()}
+    faults = [fault for fault in result.faults if fault.kind != MISSING or not (all_sized or fault.file in sized)]
+    missing = len(result.faults) - len(faults)
+    remarks = [f"{missing} images are not here: the annotations state their sizes"] if missing else []
+    return replace(result, faults=tuple(faults), remarks=(*result.remarks, *remarks))
 
 
 def recognise(path: Path) -> str:

@@ -100,7 +100,7 @@ class SetNames:
 
     def image_by_id(self, identity: object, where: str) -> int:
         """Of a COCO image id or a VOC id, whatever its leading zeros, else of a file's stem."""
-        text = str(identity)
+        text = str(_whole(identity))
         image = self._ids.get(_plain_id(text), self._stems.get(text))
         if image is None:
             raise DataError(f"{where}: image {repr(identity)[:60]} is not in the data set; is it the right split?")
@@ -127,8 +127,8 @@ class SetNames:
 
     def label_by_category(self, category: object, where: str) -> int:
         """Of a COCO category id."""
-        whole = isinstance(category, int) and not isinstance(category, bool)
-        label = self._categories.get(category) if whole else None  # type: ignore[call-overload]
+        number = _whole(category)
+        label = self._categories.get(number) if isinstance(number, int) else None
         if label is not None:
             return int(label)
         if self._any_class:
@@ -145,6 +145,15 @@ class SetNames:
             known = ", ".join(self.class_names[:5])
             raise DataError(f"{file}: expected comp4_det_test_CLASS.txt, CLASS one of the set's ({known} ...)")
         return self._labels[max(fitting, key=len)]
+
+
+def _whole(identity: object) -> object:
+    """`1.0` and `"1"` are the id 1, as pandas and JSON keys write it."""
+    if isinstance(identity, float) and identity.is_integer():
+        return int(identity)
+    if isinstance(identity, str) and identity.isascii() and identity.isdigit() and len(identity) < 19:
+        return int(identity) if str(int(identity)) == identity else identity
+    return None if isinstance(identity, bool) else identity
 
 
 def _plain_id(identity: str) -> str:
