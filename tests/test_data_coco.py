@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import singleshot.data.coco as coco_reader
 from data_fixtures import coco, coco_content
 from golden import SHARED, needs_shared
 from singleshot.data.check import check
@@ -327,6 +328,22 @@ def test_bad_json_ends_as_a_data_error(tmp_path: Path) -> None:
 
 def test_a_byte_order_mark_is_no_fault() -> None:
     assert parse_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+
+
+def test_more_than_memory_holds_is_refused_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coco_reader, "LONGEST_OBJECT", 2000)
+    content = coco_content()
+    assert len(read_coco(write(tmp_path / "a", content)).annotations) == 2
+    content["annotations"][0]["segmentation"] = [[1, 2, 5, 2, 5, 6]] * 200
+    with pytest.raises(DataError, match="an object around byte"):
+        read_coco(write(tmp_path / "b", content))
+    monkeypatch.undo()
+    monkeypatch.setattr(coco_reader, "MOST_LISTS", 100)
+    with pytest.raises(DataError, match="at most 100 boxes and polygons are read, got 20"):
+        read_coco(write(tmp_path / "c", content))
+    text = json.dumps({"annotations": [{"image_id": 1}] * (10**6 + 1)})
+    with pytest.raises(DataError, match=r"1,000,001 annotations of 0 images"):
+        read_coco(write(tmp_path / "d", text))
 
 
 @needs_shared

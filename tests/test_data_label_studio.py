@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_fixtures import image
+from singleshot.data import tool_labels
 from singleshot.data.label_studio import read_label_studio
 from singleshot.data.recognise import open_data, recognise
 from singleshot.errors import DataError
@@ -168,3 +169,9 @@ def test_a_task_without_an_image_is_a_fault(tmp_path: Path) -> None:
     (tmp_path / "project-1.json").write_text('[{"data": {"image": NaN}, "annotations": []}]')
     with pytest.raises(DataError, match="project-1"):
         open_data(tmp_path)
+
+
+def test_more_than_memory_holds_is_refused_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_labels, "MOST_PARTS", 20)
+    with pytest.raises(DataError, match="at most 20 lists and objects are read, got 41"):
+        open_data(export(tmp_path, *[task(result())] * 5))

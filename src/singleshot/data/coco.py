@@ -27,6 +27,12 @@ from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import parse_json, read_regular
 
 LIMIT_BYTES = 2**32  # COCO's own train2017 has half a gigabyte
+LONGEST_OBJECT = 2**24
+"""Bytes of one annotation; of the largest outline of COCO 2017 there are some ten thousand."""
+MOST_LISTS = 50_000_000
+"""Boxes and polygons of a file; COCO's train2017 has three million."""
+MOST_AN_IMAGE = 5_000
+"""Annotations an image, on average, of a file with more than a million."""
 ROBOFLOW = "_annotations.coco.json"
 _NAN_AREA = re.compile(rb'("area"\s*:\s*)(?:NaN|-?Infinity)\b')
 
@@ -148,6 +154,7 @@ def _parse(file: Path) -> _CocoFile:
     coco = _CocoFile()
     try:
         raw = read_regular(file, LIMIT_BYTES)
+        _require_bounded(raw)
         if b"NaN" in raw or b"Infinity" in raw:
             raw, coco.notes["areas"] = _NAN_AREA.subn(rb"\1null", raw)
         content = parse_json(raw, each_object=coco.each_object)
@@ -161,6 +168,23 @@ def _parse(file: Path) -> _CocoFile:
     if len(coco.names) + len(coco.bad_items) != len(content["annotations"]):
         raise DataError(f"{file}: `image_id` is a key of annotations only, but stands elsewhere, too")
     return coco
+
+
+def _require_bounded(raw: bytes) -> None:
+    """Refuse, before it is parsed, a file that would take the machine's memory.
+
+    Raises:
+        ValueError: one object, all lists, or the objects of an image are too many; one line with the limit.
+    """
+    step = LONGEST_OBJECT // 2
+    for begin in range(0, len(raw) - step, step):
+        if raw.find(b"}", begin, begin + step) < 0:
+            raise ValueError(f"an object around byte {begin:,} has more than {LONGEST_OBJECT // 2**20} MB")
+    lists, objects, images = (raw.count(text) for text in (b"[", b'"image_id"', b'"file_name"'))
+    if lists > MOST_LISTS:
+        raise ValueError(f"at most {MOST_LISTS:,} boxes and polygons are read, got {lists:,}: split the file")
+    if objects > 10**6 and objects > MOST_AN_IMAGE * images:
+        raise ValueError(f"{objects:,} annotations of {images:,} images: more than {MOST_AN_IMAGE:,} an image")
 
 
 def _keys(content: Any) -> str:

@@ -9,15 +9,14 @@ from singleshot.data.builder import ReadResult
 from singleshot.data.faults import Fault
 from singleshot.data.json_kinds import jsons_of_kind
 from singleshot.data.tool_labels import (
-    LIMIT_BYTES,
     LabelFile,
     LabelledImage,
     LabelledObject,
     files_by_split,
     read_label_files,
+    read_label_json,
 )
 from singleshot.errors import DataError
-from singleshot.files import parse_json, read_regular
 
 
 def create_ml_files(path: Path) -> dict[str, Path]:
@@ -37,7 +36,7 @@ def read_create_ml(path: Path, *, split: str | None = None) -> ReadResult:
 
 def _parse(file: Path) -> LabelFile:
     try:
-        items = parse_json(read_regular(file, LIMIT_BYTES))
+        items = read_label_json(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {error}") from None
     if not isinstance(items, list):

@@ -97,7 +97,7 @@ def read_csv(path: Path, *, split: str | None = None) -> ReadResult:
     return builder.finish(faults, format_name="csv", root=root, class_names=class_order(names), remarks=[*remarks])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Row:
     """One row: its line in the file, the image's name, four coordinates as text, the label, and optional cells."""
 

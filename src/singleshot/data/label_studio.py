@@ -20,7 +20,6 @@ from singleshot.data.json_kinds import jsons_of_kind
 from singleshot.data.outlines import Box, box_of_ellipse, box_of_points, box_of_rotated
 from singleshot.data.tool_labels import (
     ELLIPSES,
-    LIMIT_BYTES,
     MASKS,
     POLYGONS,
     TURNED,
@@ -29,10 +28,10 @@ from singleshot.data.tool_labels import (
     LabelledObject,
     files_by_split,
     read_label_files,
+    read_label_json,
     whole_side,
 )
 from singleshot.errors import DataError
-from singleshot.files import parse_json, read_regular
 
 UNLABELLED = "tasks without a finished annotation: left out"
 SEVERAL = "tasks have several annotations: that marked as ground truth, else the first, counts"
@@ -58,7 +57,7 @@ def read_label_studio(path: Path, *, split: str | None = None) -> ReadResult:
 
 def _parse(file: Path) -> LabelFile:
     try:
-        tasks = parse_json(read_regular(file, LIMIT_BYTES))
+        tasks = read_label_json(file)
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: {error}") from None
     if not isinstance(tasks, list):

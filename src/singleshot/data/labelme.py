@@ -27,12 +27,11 @@ from singleshot.data.tool_labels import (
     LabelFile,
     LabelledImage,
     LabelledObject,
+    read_label_json,
     read_parsed,
     whole_side,
 )
-from singleshot.files import parse_json, read_regular
 
-LIMIT_BYTES = 2**28  # a json may hold its image
 DEEPEST = 3  # folders below the set's
 CIRCLES = "circles became their upright boxes"
 NO_BOX = "lines and points have no box: left out"
@@ -95,7 +94,7 @@ def _add(content: LabelFile, file: Path, root: Path, labelled: set[str]) -> None
     """Add the image of one json; a json that cannot be read becomes a fault."""
     place = file.relative_to(root).as_posix()
     try:
-        item = parse_json(read_regular(file, LIMIT_BYTES))
+        item = read_label_json(file)
     except (OSError, ValueError) as error:
         content.faults.append(Fault("malformed", place, str(error)))
         return

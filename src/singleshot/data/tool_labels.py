@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.classes import class_order
@@ -20,8 +21,11 @@ from singleshot.data.images import sizes_or_reasons
 from singleshot.data.json_kinds import folders_in
 from singleshot.data.outlines import Box
 from singleshot.errors import UnknownNameError
+from singleshot.files import parse_json, read_regular
 
-LIMIT_BYTES = 2**30  # of one file
+LIMIT_BYTES = 2**29  # of one file
+MOST_PARTS = 10_000_000
+"""Lists and objects of one json: more would take some gigabytes of memory."""
 POLYGONS = "polygons became their upright boxes"
 MASKS = "masks became their upright boxes"
 TURNED = "turned boxes became their upright boxes"
@@ -64,6 +68,20 @@ class LabelFile:
     notes: Counter[str] = field(default_factory=Counter)
     faults: list[Fault] = field(default_factory=list)
     class_names: tuple[str, ...] = ()
+
+
+def read_label_json(file: Path) -> Any:
+    """The content of a json of a tool.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: no ordinary file, no JSON, or too large; one line.
+    """
+    raw = read_regular(file, LIMIT_BYTES)
+    parts = raw.count(b"[") + raw.count(b"{")
+    if parts > MOST_PARTS:
+        raise ValueError(f"at most {MOST_PARTS:,} lists and objects are read, got {parts:,}: split the file")
+    return parse_json(raw)
 
 
 def files_by_split(path: Path, files_of: Callable[[Path], list[Path]]) -> dict[str, Path]:
