@@ -26,6 +26,8 @@ TIMM = "timm:"
 """Prefix of a backbone that is a feature extractor of timm: `timm:resnet18`."""
 TIMM_NAME = re.compile(r"timm:[a-z0-9_.]+")
 """The names passed on to timm; hub addresses and paths hold other characters."""
+GRAPH = "graph"
+"""The backbone of a detector that is a graph of another framework: it runs on its engine, and has no layers of ours."""
 OWN = "own:"
 """Prefix of a backbone of the user's own, whose code is given when the model is built: `own:tiny_net`."""
 TAP_STRIDES = {

@@ -1,0 +1,488 @@
+"""A detector of TensorFlow's as OpenVINO reads it, cut before its own decoding and NMS: `.tflite`, `.pb`, SavedModel.
+
+What its parts are is read off the graph, never off names: scores are what a sigmoid or softmax without a convolution
+behind it gives; boxes are what the exponential of their sizes is taken of; the image is where the way from the first
+convolution to the input stops being arithmetic. Default boxes and the coder's scales come from running the decoding.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from singleshot.boxes import cxcywh_to_xyxy
+from singleshot.errors import ModelError, RequestError
+from singleshot.files import read_regular
+from singleshot.graphs.tflite import TFLiteFile, read_tflite
+from singleshot.runtime.openvino_core import core, openvino, opset9
+from singleshot.shapes import Float32, UInt8
+from singleshot.spec import Postprocess, Preprocess
+
+LARGEST_GRAPH = 2**30
+"""Bytes of a frozen graph, and of all files of a SavedModel."""
+MOST_BOXES, MOST_SCORES = 1_000_000, 100_000
+PIXELS = Preprocess((127.5,) * 3, (127.5,) * 3, "rgb")
+"""What TensorFlow's MobileNets take, where a file does not say: pixels / 127.5 - 1."""
+DEFAULT_SCALES = (10.0, 10.0, 5.0, 5.0)
+"""Of the box coder, y, x, height, width: TensorFlow's, where a file does not say."""
+_CONVOLUTIONS = ("Convolution", "GroupConvolution")
+_ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "Convert", "ConvertLike", "Transpose", "FakeQuantize", "Pad")
+_ROUNDING = ("Convert", "FakeQuantize")
+_SHAPING = ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Convert", "FakeQuantize")
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorGraph:
+    """A detector's graph and what it says of itself.
+
+    Attributes:
+        model: takes `images` (1, H, W, 3), 8-bit RGB of the input size; gives `offsets` (1, K, 4), in the coder's
+            order y, x, height, width, and `scores` (1, K, C) before the activation.
+        input_size_hw: height and width of its input.
+        preprocess: from pixels to the first layer; it is part of the model, too.
+        anchors: the default boxes, xyxy as fractions of the image; None where the file has none.
+        rounding: by how much they may have been rounded when the file was quantised, fractions of the image.
+        variances: of the box coder, x, y, width, height.
+        background: whether the first column of the scores is the background's.
+        columns: C.
+        postprocess: thresholds, limits and the activation of the scores.
+        labels: lines of a label file inside the file; None where there is none.
+        remarks: what was guessed or converted, a line each.
+        origin: file, for messages.
+    """
+
+    model: openvino.Model
+    input_size_hw: tuple[int, int]
+    preprocess: Preprocess
+    anchors: Float32[np.ndarray, "K 4"] | None
+    rounding: float
+    variances: tuple[float, float, float, float]
+    background: bool
+    columns: int
+    postprocess: Postprocess
+    labels: tuple[str, ...] | None
+    remarks: tuple[str, ...]
+    origin: str
+
+    @property
+    def num_labels(self) -> int:
+        """How many ids the scores have beside background, ids that no class has included."""
+        return self.columns - self.background
+
+    def run(self, image: UInt8[np.ndarray, "H W 3"]) -> tuple[Float32[np.ndarray, "K 4"], Float32[np.ndarray, "K C"]]:
+        """Offsets and scores before the activation, of an RGB image of the input size."""
+        results = _compiled(self.model)(image[None])
+        return np.array(results[0])[0], np.array(results[1])[0]
+
+
+def read_detector_graph(path: Path, *, size_hw: tuple[int, int] | None = None) -> DetectorGraph:
+    """Read a `.tflite` file, a frozen `.pb` or a SavedModel folder.
+
+    Args:
+        path: which.
+        size_hw: input size, where the graph takes images of any.
+
+    Raises:
+        RequestError: the size is not the graph's, or it says none. ModelError: it is damaged, or no SSD.
+    """
+    if path.suffix == ".tflite":
+        file = read_tflite(path)
+        graph = _of_tflite(file, str(path))
+    else:
+        graph = _of_frozen(_read(_sound(path), str(path)), size_hw, str(path))
+    if size_hw is not None and size_hw != graph.input_size_hw:
+        height, width = graph.input_size_hw
+        raise RequestError(f"{path} takes images of {width}x{height}: leave --size out")
+    return graph
+
+
+def evaluate(outputs: Sequence[openvino.Output]) -> list[np.ndarray]:
+    """The values of outputs of a graph that depend on none of its inputs."""
+    model = openvino.Model([opset9.result(output) for output in outputs], _parameters(outputs), "constants")
+    zeros = [np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in model.inputs]
+    results = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(zeros)
+    return [np.array(results[place]) for place in range(len(outputs))]
+
+
+def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:
+    with tempfile.TemporaryDirectory(prefix="singleshot-") as folder:  # OpenVINO reads this format from a file only
+        cut = Path(folder) / "cut.tflite"
+        cut.write_bytes(file.content)
+        model = _read(cut, origin)
+    results = [_before(result.input(0).get_source_output(), _ROUNDING) for result in model.get_results()]
+    boxes, scores = _heads(results, origin)
+    scores, activation = _before_activation(scores)
+    remarks = [] if not file.weights else [file.weights]
+    preprocess = PIXELS
+    if file.input_scale is not None:
+        scale, zero = file.input_scale
+        preprocess = Preprocess((zero,) * 3, (1 / scale,) * 3, "rgb")
+    else:
+        remarks.append("pixels / 127.5 - 1, as TensorFlow's detectors take them: the file does not say")
+    options, postprocess = (
+        file.post_process,
+        Postprocess(nms_threshold=0.6, keep_top_k=100, scores=activation or "sigmoid"),
+    )
+    scales, background, columns = DEFAULT_SCALES, True, _length(scores, -1)
+    if options is not None:
+        scales = (options.y_scale, options.x_scale, options.h_scale, options.w_scale)
+        background = columns == options.num_classes + 1
+        postprocess = replace(
+            postprocess,
+            nms_threshold=options.nms_iou_threshold,
+            keep_top_k=options.max_detections,
+            score_threshold=max(options.nms_score_threshold, Postprocess.score_threshold),
+        )
+    elif activation is None:
+        remarks.append("sigmoid scores whose first column is background, as TensorFlow's have: the file does not say")
+    (parameter,) = model.get_parameters()
+    return DetectorGraph(
+        _with_pixels(parameter, boxes, scores, preprocess),
+        file.input_size_hw,
+        preprocess,
+        None if file.anchors is None else _xyxy(file.anchors),
+        file.rounding,
+        _variances(scales),
+        background,
+        columns,
+        postprocess,
+        file.labels,
+        tuple(remarks),
+        origin,
+    )
+
+
+def _heads(results: Sequence[openvino.Output], origin: str) -> tuple[openvino.Output, openvino.Output]:
+    """Box encodings (1, K, 4) and class scores (1, K, C) among a graph's results."""
+    shapes = [_shape(result) for result in results]
+    boxes = [place for place, shape in enumerate(shapes) if len(shape) == 3 and shape[0] == 1 and shape[2] == 4]
+    for place in boxes:
+        for other, shape in enumerate(shapes):
+            if other != place and len(shape) == 3 and shape[:2] == shapes[place][:2]:
+                return results[place], results[other]
+    raise ModelError(
+        f"{origin} is no SSD: expected box encodings [1, K, 4] and class scores [1, K, C], it gives "
+        f"{', '.join(map(str, shapes))}"
+    )
+
+
+def _of_frozen(model: openvino.Model, size_hw: tuple[int, int] | None, origin: str) -> DetectorGraph:
+    nodes = model.get_ordered_ops()
+    image = _image(nodes, origin)
+    height, width = _image_size(image, size_hw, origin)
+    pixels = opset9.parameter([1, height, width, 3], np.uint8, name="images")
+    floats = opset9.convert(pixels, np.float32)
+    for target in list(image.get_target_inputs()):
+        target.replace_source_output(floats.output(0))
+    activations = [node for node in nodes if node.get_type_name() in {"Sigmoid", "Softmax"}]
+    ends = [node for node in activations if not _leads_to(node, _CONVOLUTIONS) and _comes_from(node, _CONVOLUTIONS)]
+    exponentials = [node for node in nodes if node.get_type_name() == "Exp" and _comes_from(node, _CONVOLUTIONS)]
+    if len(ends) != 1 or len(exponentials) < 2:
+        raise ModelError(
+            f"{origin} is no SSD: expected the scores' sigmoid or softmax and the exponential of box sizes, it holds "
+            f"{len(ends)} and {len(exponentials)} behind its convolutions"
+        )
+    scores = _joined(ends[0].input(0).get_source_output())
+    boxes = _joined(exponentials[0].input(0).get_source_output())
+    shaped = openvino.Model([opset9.result(_rows(boxes, 4)), opset9.result(scores)], [pixels], "heads")
+    shaped.validate_nodes_and_infer_types()
+    offsets, logits = (result.input(0).get_source_output() for result in shaped.get_results())
+    shapes = _shape(offsets), _shape(logits)
+    if len(shapes[1]) != 3 or shapes[0][1] != shapes[1][1]:
+        raise ModelError(f"{origin} is no SSD: boxes {shapes[0]} do not go with class scores {shapes[1]}")
+    anchors, scales = _decoded(boxes, exponentials, (1, height, width, 3), origin)
+    preprocess = _preprocessing(nodes, origin)
+    sizes = Postprocess(scores=ends[0].get_type_name().lower(), nms_threshold=0.6, keep_top_k=100)
+    shaped.inputs[0].get_tensor().set_names({"images"})
+    return DetectorGraph(
+        _named(offsets, logits, pixels),
+        (height, width),
+        preprocess,
+        _xyxy(anchors),
+        0.0,
+        _variances(scales),
+        True,
+        shapes[1][2],
+        sizes,
+        None,
+        (),
+        origin,
+    )
+
+
+def _image(nodes: Sequence[Any], origin: str) -> openvino.Output:
+    """The resized image: where the way from the first convolution to the input stops being arithmetic."""
+    first = next((node for node in nodes if node.get_type_name() in _CONVOLUTIONS), None)
+    if first is None:
+        raise ModelError(f"{origin} is no SSD: it has no convolution")
+    return _before(first.input(0).get_source_output(), _ARITHMETIC)
+
+
+def _image_size(image: openvino.Output, size_hw: tuple[int, int] | None, origin: str) -> tuple[int, int]:
+    shape = image.get_partial_shape()
+    if shape.rank.is_dynamic or len(shape) != 4:
+        raise ModelError(f"{origin} takes {shape}, expected images [1, H, W, 3]")
+    sides = [shape[place].get_length() if shape[place].is_static else None for place in (1, 2)]
+    if None not in sides:
+        return sides[0], sides[1]  # type: ignore[return-value]
+    if size_hw is None:
+        raise RequestError(f"{origin} takes images of any size: give --size WIDTHxHEIGHT, such as 300x300")
+    return size_hw
+
+
+def _decoded(
+    boxes: openvino.Output, exponentials: Sequence[Any], image_shape: tuple[int, ...], origin: str
+) -> tuple[Float32[np.ndarray, "K 4"], tuple[float, ...]]:
+    """Default boxes (ycenter, xcenter, height, width) and scales of the coder, by decoding zeros and ones."""
+    shape = _shape(boxes)
+    offsets = opset9.parameter(shape, np.float32, name="offsets")
+    targets = list(boxes.get_target_inputs())
+    for target in targets:
+        target.replace_source_output(offsets.output(0))
+    decoded = _decoding(exponentials, math.prod(shape) // 4)
+    if decoded is None:
+        raise ModelError(f"{origin} decodes its boxes in a way that is not known")
+    parameters = _parameters([decoded])
+    compiled = _compiled(openvino.Model([opset9.result(decoded)], parameters, "decoding"))
+    anchors, ones = (
+        _centres(np.array(compiled(_inputs(parameters, offsets, np.full(shape, value, np.float32), image_shape))[0]))
+        for value in (0, 1)
+    )
+    for target in targets:
+        target.replace_source_output(boxes)
+    with np.errstate(all="ignore"):
+        shifts = (ones[:, :2] - anchors[:, :2]) / anchors[:, 2:]
+        growth = np.log(ones[:, 2:] / anchors[:, 2:])
+        scales = 1 / np.median(np.concatenate([shifts, growth], axis=1), axis=0)
+    if not np.isfinite(scales).all() or not np.isfinite(anchors).all() or min(scales) <= 0:
+        raise ModelError(f"{origin} decodes its boxes in a way that is not known")
+    return anchors.astype(np.float32), tuple(round(float(scale), 4) for scale in scales)
+
+
+def _inputs(
+    parameters: Sequence[Any], offsets: Any, values: np.ndarray, image_shape: tuple[int, ...]
+) -> list[np.ndarray]:
+    """The offsets, and a black image for each other input."""
+    name = offsets.get_name()
+    return [
+        values if parameter.get_name() == name else np.zeros(image_shape, parameter.output(0).element_type.to_dtype())
+        for parameter in parameters
+    ]
+
+
+def _decoding(exponentials: Sequence[Any], count: int) -> openvino.Output | None:
+    """The first output behind both exponentials that holds all boxes, corners y1, x1, y2, x2."""
+    followers = [_after(node) for node in exponentials[:2]]
+    for name, node in followers[0].items():
+        if name in followers[1]:
+            for output in node.outputs():
+                shape = _shape(output)
+                if len(shape) >= 2 and shape[-1] == 4 and shape[-2] in {count, -1}:
+                    return output
+    return None
+
+
+def _centres(corners: np.ndarray) -> np.ndarray:
+    """Rows y1, x1, y2, x2 as ycenter, xcenter, height, width."""
+    corners = corners.reshape(-1, 4)
+    return np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def _preprocessing(nodes: Sequence[Any], origin: str) -> Preprocess:
+    """Mean and standard deviation, by what the first convolution gets of a black and of a white image."""
+    first = next(node for node in nodes if node.get_type_name() in _CONVOLUTIONS)
+    source = first.input(0).get_source_output()
+    pixels = _parameters([source])
+    compiled = core().compile_model(
+        openvino.Model([opset9.result(source)], pixels, "pixels"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    shape = tuple(pixels[0].output(0).shape)
+    black, white = (np.array(compiled(np.full(shape, level, np.uint8))[0]) for level in (0, 255))
+    height, width = black.shape[2] // 2, black.shape[3] // 2
+    low, high = black[0, :, height, width].astype(np.float64), white[0, :, height, width].astype(np.float64)
+    if low.shape != (3,) or not (high > low).all():
+        raise ModelError(f"{origin} prepares its images in a way that is not known")
+    deviation = 255 / (high - low)
+    values = [tuple(round(float(value), 4) for value in row) for row in (-low * deviation, deviation)]
+    return Preprocess(values[0], values[1], "rgb")  # type: ignore[arg-type]
+
+
+def _with_pixels(
+    parameter: Any, boxes: openvino.Output, scores: openvino.Output, preprocess: Preprocess
+) -> openvino.Model:
+    """The graph with 8-bit images as its input, normalised inside where it takes floats."""
+    shape, kind = list(parameter.output(0).shape), parameter.output(0).element_type
+    pixels = opset9.parameter(shape, np.uint8, name="images")
+    if kind == openvino.Type.f32:
+        mean, deviation = (np.array(values, np.float32) for values in (preprocess.mean_rgb, preprocess.std_rgb))
+        prepared = opset9.divide(opset9.subtract(opset9.convert(pixels, np.float32), mean), deviation)
+    elif kind == openvino.Type.u8:
+        prepared = opset9.convert(pixels, np.uint8)
+    else:
+        floats = opset9.convert(pixels, np.float32)
+        mean, deviation = np.float32(128), kind.to_dtype()
+        prepared = opset9.convert(opset9.subtract(floats, mean), deviation)
+    for target in list(parameter.output(0).get_target_inputs()):
+        target.replace_source_output(prepared.output(0))
+    return _named(boxes, scores, pixels)
+
+
+def _named(boxes: openvino.Output, scores: openvino.Output, pixels: Any) -> openvino.Model:
+    pixels.output(0).get_tensor().set_names({"images"})
+    model = openvino.Model([opset9.result(boxes), opset9.result(scores)], [pixels], "detector")
+    for result, name in zip(model.get_results(), ("offsets", "scores"), strict=True):
+        result.output(0).get_tensor().set_names({name})
+    return model
+
+
+def _before_activation(scores: openvino.Output) -> tuple[openvino.Output, str | None]:
+    """The scores before their sigmoid or softmax, and which of both; as they are where neither stands there."""
+    source = _before(scores, _SHAPING)
+    kind = source.get_node().get_type_name()
+    if kind in {"Sigmoid", "Softmax"}:
+        return source.get_node().input(0).get_source_output(), kind.lower()
+    return scores, None
+
+
+def _joined(output: openvino.Output) -> openvino.Output:
+    """Up from an output to where the maps' predictions are joined: (1, K, C), or the only map's convolution."""
+    current = output
+    while current.get_node().get_type_name() not in {"Concat", *_CONVOLUTIONS}:
+        sources = _variable_inputs(current.get_node())
+        if not sources:
+            break
+        previous, current = current, sources[0]
+        if current.get_node().get_type_name() in _CONVOLUTIONS:
+            return previous
+    return current
+
+
+def _rows(boxes: openvino.Output, columns: int) -> openvino.Output:
+    return opset9.reshape(boxes, np.array([1, -1, columns]), special_zero=False).output(0)
+
+
+def _before(output: openvino.Output, kinds: Iterable[str]) -> openvino.Output:
+    """Up from an output through operations of these kinds."""
+    kinds = set(kinds)
+    while output.get_node().get_type_name() in kinds:
+        sources = _variable_inputs(output.get_node())
+        if len(sources) != 1:
+            break
+        output = sources[0]
+    return output
+
+
+def _variable_inputs(node: Any) -> list[openvino.Output]:
+    """The inputs that depend on the graph's input."""
+    sources = [port.get_source_output() for port in node.inputs()]
+    return [source for source in sources if _comes_from(source.get_node(), ("Parameter",))]
+
+
+def _upstream(node: Any) -> Iterator[Any]:
+    known, waiting = set(), [node]
+    while waiting:
+        current = waiting.pop()
+        if current.get_name() in known:
+            continue
+        known.add(current.get_name())
+        yield current
+        waiting += [port.get_source_output().get_node() for port in current.inputs()]
+
+
+def _after(node: Any) -> dict[str, Any]:
+    """All operations that depend on one, by name, nearest first."""
+    known: dict[str, Any] = {}
+    waiting = [node]
+    while waiting:
+        current = waiting.pop(0)
+        for output in current.outputs():
+            for target in output.get_target_inputs():
+                follower = target.get_node()
+                if follower.get_name() not in known:
+                    known[follower.get_name()] = follower
+                    waiting.append(follower)
+    return known
+
+
+def _ends(node: Any) -> list[openvino.Output]:
+    """What goes into the graph's results behind an operation."""
+    results = [follower for follower in _after(node).values() if follower.get_type_name() == "Result"]
+    return [result.input(0).get_source_output() for result in results]
+
+
+def _leads_to(node: Any, kinds: Iterable[str]) -> bool:
+    kinds = set(kinds)
+    return any(follower.get_type_name() in kinds for follower in _after(node).values())
+
+
+def _comes_from(node: Any, kinds: Iterable[str]) -> bool:
+    kinds = set(kinds)
+    return any(current.get_type_name() in kinds for current in _upstream(node))
+
+
+def _parameters(outputs: Sequence[openvino.Output]) -> list[Any]:
+    found = {node.get_name(): node for output in outputs for node in _upstream(output.get_node())}
+    return [node for node in found.values() if node.get_type_name() == "Parameter"]
+
+
+def _shape(output: openvino.Output) -> list[int]:
+    shape = output.get_partial_shape()
+    return [side.get_length() if side.is_static else -1 for side in shape] if shape.rank.is_static else []
+
+
+def _length(output: openvino.Output, axis: int) -> int:
+    return _shape(output)[axis]
+
+
+def _xyxy(boxes_yxhw: Float32[np.ndarray, "K 4"]) -> Float32[np.ndarray, "K 4"]:
+    return np.ascontiguousarray(cxcywh_to_xyxy(boxes_yxhw[:, [1, 0, 3, 2]]), np.float32)
+
+
+def _variances(scales: Sequence[float]) -> tuple[float, float, float, float]:
+    y, x, height, width = scales
+    return 1 / x, 1 / y, 1 / width, 1 / height
+
+
+def _compiled(model: openvino.Model) -> Any:
+    return core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+
+def _sound(path: Path) -> Path:
+    """A frozen graph or SavedModel folder that holds ordinary files of bounded size.
+
+    Raises:
+        ModelError: it does not.
+    """
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    total = 0
+    for file in files:
+        if file.is_symlink():
+            raise ModelError(f"{file} is a link: a SavedModel holds ordinary files")
+        if file.is_file():
+            total += file.stat().st_size
+        elif not file.is_dir():
+            raise ModelError(f"{file} is no ordinary file")
+    if total > LARGEST_GRAPH:
+        raise ModelError(f"{path} has {total:,} bytes, {LARGEST_GRAPH:,} at most")
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise ModelError(f"{path} is no SavedModel: it holds no saved_model.pb")
+    if path.is_file():
+        try:
+            read_regular(path, LARGEST_GRAPH)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path} cannot be read: {error}") from error
+    return path
+
+
+def _read(path: Path, origin: str) -> openvino.Model:
+    try:
+        return core().read_model(path)
+    except (RuntimeError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        raise ModelError(f"{origin} cannot be read by OpenVINO: {reason}") from error

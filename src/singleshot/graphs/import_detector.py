@@ -1,0 +1,108 @@
+"""From a file of TensorFlow's to a model: a network of ours where its layers are known, else its own graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import Tensor
+
+from singleshot.errors import ModelError, RequestError
+from singleshot.graphs.detector_graph import DetectorGraph, evaluate, read_detector_graph
+from singleshot.graphs.engine import engine_files, graph_spec
+from singleshot.graphs.label_map import Names, default_names, names_of_lines, read_label_map
+from singleshot.spec import ModelSpec
+from singleshot.weights.importers.tensorflow_layers import layers_of
+from singleshot.weights.importers.tensorflow_ssd import DetectorFacts, read_detector, require_equal
+
+
+@dataclass(frozen=True, eq=False)
+class ImportedDetector:
+    """A detector of TensorFlow's.
+
+    Attributes:
+        spec: what it is.
+        state: the tensors of our network; None where it is its own graph.
+        files: the engine's files of the graph; None where it is a network of ours.
+        remarks: what was guessed or converted, a line each.
+        not_trainable: why it is no network of ours; empty where it is.
+    """
+
+    spec: ModelSpec
+    state: dict[str, Tensor] | None
+    files: dict[str, bytes] | None
+    remarks: tuple[str, ...]
+    not_trainable: str = ""
+
+
+def is_tensorflow(path: Path) -> bool:
+    """Whether a path is of a kind that is read here."""
+    return path.suffix in {".tflite", ".pb"} or path.is_dir()
+
+
+def import_detector(
+    path: Path,
+    *,
+    labels: Path | None = None,
+    class_names: Sequence[str] | None = None,
+    size_hw: tuple[int, int] | None = None,
+) -> ImportedDetector:
+    """Read a detector.
+
+    Args:
+        path: `.tflite`, frozen `.pb`, or the folder of a SavedModel.
+        labels: a label file; None: that inside the file, or default names.
+        class_names: the names themselves, one an id.
+        size_hw: input size, where the graph takes images of any.
+
+    Raises:
+        RequestError, ModelError: as `read_detector_graph` and `read_label_map`; names for another number of ids.
+    """
+    graph = read_detector_graph(path, size_hw=size_hw)
+    names, remarks = _names(graph, labels, class_names)
+    facts = _facts(graph, names)
+    offsets, logits = (result.input(0).get_source_output() for result in graph.model.get_results())
+    try:
+        layers = layers_of(graph.model.get_ordered_ops(), offsets, logits, evaluate, origin=graph.origin)
+        spec, state = read_detector(layers, facts)
+        require_equal(spec, state, graph.run, facts)
+    except ModelError as error:
+        files = engine_files(graph, names)
+        return ImportedDetector(graph_spec(graph, names), None, files, remarks, str(error))
+    return ImportedDetector(spec, state, None, remarks)
+
+
+def _facts(graph: DetectorGraph, names: Names) -> DetectorFacts:
+    return DetectorFacts(
+        input_size_hw=graph.input_size_hw,
+        class_names=names,
+        anchors=graph.anchors,
+        rounding=graph.rounding,
+        variances=graph.variances,
+        preprocess=graph.preprocess,
+        postprocess=graph.postprocess,
+        background=graph.background,
+        origin=graph.origin,
+    )
+
+
+def _names(
+    graph: DetectorGraph, labels: Path | None, class_names: Sequence[str] | None
+) -> tuple[Names, tuple[str, ...]]:
+    """A name for each id, and all remarks."""
+    count = graph.num_labels
+    if labels is not None and class_names is not None:
+        raise RequestError("--labels and --classes both name the classes: give one")
+    if labels is not None:
+        names = read_label_map(labels, count)
+    elif class_names is not None:
+        names = names_of_lines(class_names, count, "--classes")
+    elif graph.labels is not None:
+        names = names_of_lines(graph.labels, count, f"the label file in {graph.origin}")
+    else:
+        names, remark = default_names(count)
+        graph = replace(graph, remarks=(*graph.remarks, remark))
+    holes = sum(name is None for name in names)
+    left_out = (f"{holes} of {count} ids have no class and are left out",) if holes else ()
+    return names, (*graph.remarks, *left_out)
