@@ -150,8 +150,8 @@ def fpnlite_mobilenet_v2(size_hw: tuple[int, int], width: int = 4, count: int = 
             summed, top = lateral, lateral
             maps.append(lateral)
         else:
-            summed = ops.add(lateral, _twice(summed))
-            maps.insert(0, separable(summed))
+            summed = separable(ops.add(lateral, _twice(summed)))
+            maps.insert(0, summed)
     maps += [first := down(top), down(first)]
     tower = [(graph.filters(count, 1, 1, 3, 3), graph.filters(count, count, 1, 1)) for _ in range(depth)]
     predictors = [

@@ -14,7 +14,7 @@ from singleshot.models.ssd import SSD
 from singleshot.runtime.openvino_core import core, openvino
 from singleshot.spec import PYRAMID, Fusion, Postprocess, Preprocess, SharedHead
 from singleshot.weights.build import fill
-from singleshot.weights.importers.tensorflow_layers import GraphLayers, layers_of
+from singleshot.weights.importers.tensorflow_layers import GraphLayers, layers_of, without_rounding
 from singleshot.weights.importers.tensorflow_ssd import DetectorFacts, read_detector, require_equal
 from tensorflow_graphs import CLASSES, evaluated, fpnlite_mobilenet_v2, mobilenet_v1, ssdlite_mobilenet_v2
 
@@ -130,3 +130,42 @@ def test_offsets_come_as_x_y_width_height() -> None:
     changed[read.location[0]] = replace(head, bias=np.arange(12, dtype=np.float32))
     _, state = read_detector(replace(read, layers=tuple(changed)), facts())
     assert state["heads.location.conv11.bias"].tolist() == [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10]
+
+
+def quantised(pixels: openvino.op.Parameter) -> openvino.Model:
+    """8-bit pixels scaled to -1 .. 1, a convolution rounded to numbers of 0 .. 6, one to numbers of 0 .. 9, and one."""
+    ops, generator = openvino.opset13, np.random.default_rng(3)
+
+    def rounded(x: object, low: float, high: float, new_low: float, new_high: float) -> object:
+        limits = [ops.constant(np.full((1, 1, 1, 1), value, np.float32)) for value in (low, high, new_low, new_high)]
+        return ops.fake_quantize(x, *limits, 256)
+
+    x = rounded(ops.convert(pixels, "f32"), 0, 255, -1, 0.9921875)
+    for count, high in ((4, 5.9998), (4, 9.0), (2, 0.0)):
+        weight = generator.uniform(-1, 1, (count, 3 if count == 4 and high < 6 else 4, 1, 1)).astype(np.float32)
+        x = ops.add(
+            ops.convolution(x, ops.constant(weight), [1, 1], [0, 0], [0, 0], [1, 1]),
+            ops.constant(generator.uniform(2, 6, (1, count, 1, 1)).astype(np.float32)),
+        )
+        x = rounded(x, *((0, high) * 2 if high else (-20, 20) * 2))
+    return openvino.Model([x], [pixels])
+
+
+def test_rounding_is_taken_out_of_a_quantised_graph() -> None:
+    ops = openvino.opset13
+    model = quantised(ops.parameter([1, 3, 4, 4], np.uint8))
+    image = np.random.default_rng(4).integers(0, 256, (1, 3, 4, 4), np.uint8)
+    coarse = np.array(core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([image])[0])
+    weights = [node for node in model.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    filters = evaluated([node.input(1).get_source_output() for node in weights])
+    biases = [
+        next(iter(node.output(0).get_target_inputs())).get_node().input(1).get_source_output() for node in weights
+    ]
+    x = image / 128 - 1
+    for weight, bias, limit in zip(filters, evaluated(biases), (6.0, np.inf, None), strict=True):
+        x = np.einsum("oi,bihw->bohw", weight[:, :, 0, 0], x) + bias
+        x = x if limit is None else x.clip(0, limit)
+    assert without_rounding(model, ops, evaluated) == 4
+    exact = np.array(core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([image])[0])
+    np.testing.assert_allclose(exact, x, atol=1e-4)
+    assert 0.01 < np.abs(coarse - x).max() < 1

@@ -125,8 +125,8 @@ class TopDown(nn.Module):
 class Pyramid(nn.Module):
     """The backbone's maps plus all coarser ones, as TensorFlow's FPN: 1x1, add the next coarser one, smooth.
 
-    Unlike in `TopDown` the coarsest map is not smoothed, and the extra maps go on from it. Nothing is normalised
-    before the sum.
+    Unlike in `TopDown` what goes down is smoothed, the coarsest map is not, and the extra maps go on from that one.
+    Nothing is normalised before the sum.
 
     Args:
         inputs: channels of each of the backbone's maps, fine before coarse.
@@ -156,8 +156,8 @@ class Pyramid(nn.Module):
         summed: dict[str, Tensor] = {self.coarsest: above}
         for name in reversed(list(self.smooth)):
             here = self.lateral[name](maps[name])
-            above = here + F.interpolate(above, size=here.shape[2:], mode="nearest")
-            summed[name] = self.smooth[name](above)
+            above = self.smooth[name](here + F.interpolate(above, size=here.shape[2:], mode="nearest"))
+            summed[name] = above
         return {name: summed[name] for name in self.lateral}
 
 

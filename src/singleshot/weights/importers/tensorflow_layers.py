@@ -21,7 +21,11 @@ Evaluate = Callable[[Sequence[Any]], list[np.ndarray]]
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _AFFINE = ("Add", "Subtract", "Multiply", "Divide")
 _ACTIVATIONS = {"Relu": "relu", "Clamp": "relu6"}
-_THROUGH = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Convert", "FakeQuantize", "Sigmoid", "Softmax")
+_NOT_NEGATIVE = (*_ACTIVATIONS, "Sigmoid", "Softmax")
+SIX = 6.0
+"""Of ReLU6."""
+_MOVES = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Convert")
+_THROUGH = (*_MOVES, "FakeQuantize", "Sigmoid", "Softmax")
 """What may stand between a head's convolution and the graph's result."""
 
 
@@ -247,3 +251,46 @@ def _upstream(nodes: Iterable[Any]) -> set[str]:
             known.add(node.get_name())
             waiting += [port.get_source_output().get_node() for port in node.inputs()]
     return known
+
+
+def without_rounding(model: Any, opset: Any, evaluate: Evaluate) -> int:
+    """Takes the rounding out of a quantised graph, in place: what it computes in float32. Returns how many there were.
+
+    Rounding to numbers of 0 .. 6 is a ReLU6, which is not written beside it; rounding to numbers from 0 up is a ReLU.
+
+    Args:
+        model: the graph (`openvino.Model`).
+        opset: OpenVINO's operations, `openvino.opset13` or newer.
+        evaluate: see there.
+    """
+    roundings = [node for node in model.get_ordered_ops() if node.get_type_name() == "FakeQuantize"]
+    limits = iter(evaluate([node.input(place).get_source_output() for node in roundings for place in (1, 2, 3, 4)]))
+    for node in roundings:
+        low, high, new_low, new_high = (next(limits).reshape(-1) for _ in range(4))
+        source = node.input(0).get_source_output()
+        if not np.allclose(low, new_low) or not np.allclose(high, new_high):  # of the image, from 8 bits
+            factor = (new_high - new_low) / (high - low)
+            scaled = opset.multiply(source, opset.constant(_of_all(factor)))
+            source = opset.add(scaled, opset.constant(_of_all(new_low - low * factor))).output(0)
+        elif low.min() >= 0 and not _is_never_negative(source.get_node()):
+            relu6 = abs(float(high.max()) - SIX) < SIX / 100
+            source = (opset.clamp(source, 0.0, SIX) if relu6 else opset.relu(source)).output(0)
+        node.output(0).replace(source)
+    return len(roundings)
+
+
+def _of_all(values: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, "..."]:
+    """One number for a whole map.
+
+    Raises:
+        ModelError: they are several.
+    """
+    if not np.allclose(values, values[0]):
+        raise ModelError("a quantised graph whose channels are scaled one by one")
+    return np.array(values[0], np.float32)
+
+
+def _is_never_negative(node: Any) -> bool:
+    while node.get_type_name() in _MOVES:
+        node = node.input(0).get_source_output().get_node()
+    return node.get_type_name() in _NOT_NEGATIVE

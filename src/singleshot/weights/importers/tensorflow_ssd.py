@@ -210,12 +210,14 @@ class _Reader:
             self._plain(f"pyramid.lateral.{name}", self._layer(number))
         by_map = {self.laterals[-1]: fine_names[-1]}
         pairs = self._separable_pairs()
-        for depthwise, pointwise in pairs:
-            feeds = self._layer(depthwise).feeds
-            if len(feeds) > 1 and feeds <= set(self.laterals):
-                finest = min(self.laterals.index(number) for number in feeds)
-                by_map[pointwise] = fine_names[finest]
-                self._separable(f"pyramid.smooth.{fine_names[finest]}", depthwise, pointwise)
+        above = self.laterals[-1]
+        for name, lateral in list(zip(fine_names, self.laterals, strict=True))[-2::-1]:
+            smooth = next((pair for pair in pairs if self._layer(pair[0]).feeds == {lateral, above}), None)
+            if smooth is None:
+                raise ModelError(f"{self.facts.origin}: a feature pyramid whose map at {name} is not smoothed")
+            self._separable(f"pyramid.smooth.{name}", *smooth)
+            above = smooth[1]
+            by_map[above] = name
         extras: list[str] = []
         last = self.laterals[-1]
         while following := next((pair for pair in pairs if self._is_extra(pair, last)), None):
