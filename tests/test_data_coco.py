@@ -251,6 +251,20 @@ def test_where_a_json_may_lie(tmp_path: Path, name: str) -> None:
     assert all(path.is_file() for path in map(open_data(root / name).path, range(2)))
 
 
+def test_an_image_is_never_taken_from_a_set_beside_it(tmp_path: Path) -> None:
+    write(tmp_path / "one", coco_content(), "x.json")
+    other = tmp_path / "two"
+    other.mkdir()
+    (other / "x.json").write_text(json.dumps(coco_content()))
+    for path in (other, other / "x.json"):
+        with pytest.raises(DataError, match="missing image"):
+            open_data(path)
+    (tmp_path / "one/train2017").rename(tmp_path / "images")
+    assert open_data(other / "x.json").path(0).is_file()  # `images/` beside the folder of a json
+    with pytest.raises(DataError, match="missing image"):
+        open_data(other)
+
+
 def test_a_json_named_from_inside_its_own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write(tmp_path / "c", coco_content())
     for place, name in {

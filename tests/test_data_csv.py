@@ -85,6 +85,8 @@ OPEN_IMAGES = (
         "a.png,40,30,1,2,10,20,zebra\na.png,40,30,.5,0,39.5,30,ant\n",
         SKU,
         "a.png,zebra,1,2,11,22\na.png,ant,0.5,0,40,30\n",
+        "a.png,1,2,11,22,zebra,train,x\na.png,0.5,0,40,30,ant,val,y\n",
+        "bild;links;oben;rechts;unten;klasse\na.png;1;2;11;22;zebra\na.png;0,5;0;40;30;ant\n",
         "a.png,1,2,11,22,zebra,,\na.png,0.5,0,40,30,ant,,\n".replace(",,\n", "\n"),
         OPEN_IMAGES.replace("/m/2", "zebra").replace("/m/1", "ant"),
         "file,x1,y1,x2,y2,label,\na.png,1,2,11,22,zebra,\na.png,0.5,0,40,30,ant,\n",

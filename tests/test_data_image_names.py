@@ -26,6 +26,7 @@ def root(tmp_path: Path) -> Path:
         ("images/a.png", "images/a.png"),
         ("images\\b c.png", "images/b c.png"),
         ("b%20c.png", "images/b c.png"),
+        ("images/B C.PNG", "images/b c.png"),
         ("e.png", "e.png"),
         ("er/d.png", "deep/er/d.png"),
         ("http://host:8080/data/upload/1/a.png", "images/a.png"),

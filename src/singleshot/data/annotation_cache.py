@@ -45,6 +45,9 @@ class AnnotationCache:
             return None
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256")
+        for other in files.values():  # the classes of a split depend on the other files, too
+            status = other.stat()
+            digest.update(json.dumps([str(other), status.st_size, status.st_mtime_ns]).encode())
         digest.update(json.dumps([VERSION, str(data.resolve()), str(file.resolve()), split]).encode())
         return cls(Path(folder) / f"annotations-{digest.hexdigest()[:32]}.safetensors")
 

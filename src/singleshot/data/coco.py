@@ -10,7 +10,7 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,14 @@ import numpy as np
 
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.faults import Fault
-from singleshot.data.image_names import locate_in_set, remark_on_names
+from singleshot.data.image_names import (
+    ANNOTATION_FOLDERS,
+    LocatedImages,
+    locate_beside,
+    locate_images,
+    remark_on_names,
+    set_folder,
+)
 from singleshot.data.json_kinds import jsons_of_kind
 from singleshot.data.outlines import box_of_coco_outline
 from singleshot.errors import DataError, UnknownNameError
@@ -60,7 +67,7 @@ def _split_name(file: Path) -> str:
 
 
 def _is_annotation_folder(folder: Path) -> bool:
-    return folder.name.lower() in {"annotations", "annotation"}
+    return folder.name.lower() in ANNOTATION_FOLDERS
 
 
 def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
@@ -79,11 +86,12 @@ def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
     file = files[name]
     if file.parent.name in {"", ".."}:  # named from inside its own folder
         file = Path(os.path.abspath(file))  # noqa: PTH100  (resolve would follow links)
-    root = path if path.is_dir() else file.parent.parent if _is_annotation_folder(file.parent) else file.parent
+    root = set_folder(path if path.is_dir() else file)
     content = _parse(file)
     categories = _read_categories(content.categories, file)
     _drop_grouping(categories, content, [other for other in files.values() if other != files[name]])
-    return _build(content, categories, root, file, name)
+    locate = locate_images if path.is_dir() else locate_beside
+    return _build(content, categories, _Place(root, file, name, locate))
 
 
 @dataclass
@@ -162,7 +170,8 @@ def _parse(file: Path) -> _CocoFile:
         raise DataError(f"{file}: {error}") from None
     keys = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
-        raise DataError(f"{file}: expected COCO's lists {', '.join(keys)}; got {_keys(content)}")
+        what_to_do = "if it is another tool's, export it as COCO, VOC or YOLO"
+        raise DataError(f"{file}: expected COCO's lists {', '.join(keys)}; got {_keys(content)}; {what_to_do}")
     coco.images, coco.categories = content["images"], content["categories"]
     coco.bad_items = [item for item in content["annotations"] if item is not None]
     if len(coco.names) + len(coco.bad_items) != len(content["annotations"]):
@@ -258,13 +267,24 @@ def _drop_grouping(categories: _Categories, content: _CocoFile, others: list[Pat
         categories.remarks.append(f"the category {name!r} only groups others and has no objects: it is no class")
 
 
-def _build(content: _CocoFile, categories: _Categories, root: Path, file: Path, split: str) -> ReadResult:
+@dataclass(frozen=True)
+class _Place:
+    """Where a json lies: the set's folder, the json, its split, and how images are found."""
+
+    root: Path
+    file: Path
+    split: str
+    locate: Callable[[Sequence[str], Path, Sequence[str]], LocatedImages]
+
+
+def _build(content: _CocoFile, categories: _Categories, where: _Place) -> ReadResult:
+    root, file = where.root, where.file
     place = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
     faults: list[Fault] = []
     remarks = list(categories.remarks)
     images = _sound_images(content.images, place, faults, remarks)
     names = [image["file_name"] for image in images.values()]
-    located = locate_in_set(names, root, list(_folders(root, file, split)))
+    located = where.locate(names, root, list(_folders(root, file, where.split)))
     rows = _rows_by_image(content, images, place, faults)
     builder = AnnotationBuilder()
     for index, (key, image) in enumerate(images.items()):

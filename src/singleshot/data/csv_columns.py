@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from singleshot.data.images import is_image
 
@@ -64,7 +64,14 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     """The columns of a table by its first rows; None where they cannot be told."""
     if not rows:
         return None
-    return _by_header(rows[0]) or next((columns for row in rows if (columns := _by_cells(row))), None)
+    columns = _by_header(rows[0]) or next((columns for row in rows if (columns := _by_cells(row))), None)
+    unknown_header = columns is not None and not columns.header and len(rows[0]) == columns.count and all(rows[0])
+    if columns is not None and unknown_header and not any(map(_is_number, rows[0])):
+        remark = "; ".join(
+            filter(None, [f"the first row is taken for a header: {','.join(rows[0])[:100]}", columns.remark])
+        )
+        return replace(columns, header=True, remark=remark)
+    return columns
 
 
 def _by_header(row: Sequence[str]) -> Columns | None:
@@ -105,7 +112,10 @@ def _by_header(row: Sequence[str]) -> Columns | None:
 
 
 def _by_cells(row: Sequence[str]) -> Columns | None:
-    """Of a row with a file, four numbers and a label in this order; or SKU-110K's, where the image's size follows."""
+    """Of a row with a file, four numbers and a label in this order, or the label second; more cells may follow.
+
+    SKU-110K's have eight cells: the image's size comes last.
+    """
     numbers = [_is_number(cell) for cell in row]
     if len(row) == 6 and all(numbers[1:5]):
         return Columns(6, 0, (1, 2, 3, 4), 5, ",".join(COLUMNS))
@@ -114,6 +124,10 @@ def _by_cells(row: Sequence[str]) -> Columns | None:
         return Columns(8, 0, (1, 2, 3, 4), 5, ",".join((*COLUMNS, "width", "height")), size=(6, 7))
     if len(row) == 6 and all(numbers[2:]) and is_image(row[0]) and not numbers[1] and row[1]:
         return Columns(6, 0, (2, 3, 4, 5), 1, "file,label,x1,y1,x2,y2")
+    if len(row) > 6 and all(numbers[1:5]) and not numbers[5] and row[5] and is_image(row[0]):
+        return Columns(
+            len(row), 0, (1, 2, 3, 4), 5, "file,x1,y1,x2,y2,label ...", remark="columns behind the label are not read"
+        )
     return None
 
 

@@ -20,7 +20,14 @@ from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.classes import class_order
 from singleshot.data.csv_columns import COLUMNS, Columns, columns_of
 from singleshot.data.faults import Fault
-from singleshot.data.image_names import locate_in_set, remark_on_names
+from singleshot.data.image_names import (
+    ANNOTATION_FOLDERS,
+    LocatedImages,
+    locate_beside,
+    locate_images,
+    remark_on_names,
+    set_folder,
+)
 from singleshot.data.images import is_image, sizes_or_reasons
 from singleshot.errors import DataError, UnknownNameError
 
@@ -50,7 +57,7 @@ def csv_files(path: Path) -> dict[str, Path]:
 
 
 def _is_annotation_folder(folder: Path) -> bool:
-    return folder.name.lower() in {"annotations", "labels"}
+    return folder.name.lower() in ANNOTATION_FOLDERS
 
 
 def _by_split(files: list[Path]) -> dict[str, Path]:
@@ -82,13 +89,16 @@ def read_csv(path: Path, *, split: str | None = None) -> ReadResult:
         raise UnknownNameError("split", split, files)
     names, remarks, faults = set[str](), dict[str, None](), list[Fault]()
     images: dict[str, _Image] = {}
-    root = path if path.is_dir() else path.parent.parent if _is_annotation_folder(path.parent) else path.parent
+    root, locate = set_folder(path), locate_images if path.is_dir() else locate_beside
     for name, file in files.items():
         table = _Table.open(file)
         rows = list(table.rows())
         names |= {row.label for row in rows if row.label and any(row.cells)}
         if split in {None, name}:
-            _add_rows(images, table, rows, root, _folders(root, file, name), faults)
+            names_of_rows = list(dict.fromkeys(row.file for row in rows))
+            bare = not any(map(is_image, names_of_rows))
+            located = locate(names_of_rows, root, _folders(root, file, name), without_suffix=bare)
+            _add_rows(images, table, rows, root, located, faults)
             remarks |= dict.fromkeys(table.remarks)
     builder = AnnotationBuilder()
     for file_name, image in images.items():
@@ -252,7 +262,7 @@ def _descriptions(file: Path) -> dict[str, str]:
 
 def _folders(root: Path, file: Path, split: str) -> list[str]:
     """Where the images may lie, relative to the root."""
-    beside = file.parent.relative_to(root).as_posix()
+    beside = file.parent.relative_to(root).as_posix() if file.parent.is_relative_to(root) else ""
     first = [beside] if file.name == ROBOFLOW else [""]
     return [*first, split, "images", f"images/{split}", beside, "JPEGImages", "data", ""]
 
@@ -262,12 +272,11 @@ def _add_rows(
     table: _Table,
     rows: list[_Row],
     root: Path,
-    folders: list[str],
+    located: LocatedImages,
     faults: list[Fault],
 ) -> None:
     """Add a table's rows to their images."""
     names = list(dict.fromkeys(row.file for row in rows))
-    located = locate_in_set(names, root, folders, without_suffix=not any(map(is_image, names)))
     table.remarks += [remark_on_names(located)] if located.shortened else []
     faults += located.faults
     missing = {fault.file for fault in located.faults}

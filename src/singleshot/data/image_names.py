@@ -11,19 +11,17 @@ import os
 import posixpath
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from singleshot.data.faults import Fault
 from singleshot.data.images import is_image
-from singleshot.data.json_kinds import folders_in
 
 MOST_FILES = 200_000
 DEEPEST = 5
 """Files below the folder of a set, and levels of folders, that are listed to find an image by its name alone."""
-MOST_BESIDE = 50
-"""Folders beside that of the annotations that are looked into."""
+ANNOTATION_FOLDERS = ("annotations", "annotation", "labels")
 _ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.-]+:/")
 _DRIVE = re.compile(r"^[a-zA-Z]:/")
 _UPLOAD = re.compile(r"^[0-9a-f]{8}-(?=.)")
@@ -81,22 +79,28 @@ def locate_images(
     return LocatedImages(files, [*faults, *_ambiguous(names, files)], shortened)
 
 
-def locate_in_set(
+def set_folder(path: Path) -> Path:
+    """The folder of a set: that which is named or that of the named file, but above `annotations/` and `labels/`."""
+    folder = path if path.is_dir() else path.parent
+    whole = Path(os.path.abspath(folder))  # noqa: PTH100  (resolve would follow links)
+    if whole.name.lower() not in ANNOTATION_FOLDERS:
+        return folder
+    return folder.parent if folder.name == whole.name and folder.parent.name else whole.parent
+
+
+def locate_beside(
     names: Sequence[str], root: Path, folders: Sequence[str], *, without_suffix: bool = False
 ) -> LocatedImages:
-    """`locate_images`, and where not one is there, below the folder above: annotations often lie beside `images/`."""
+    """`locate_images`; where not one is there, in these folders beside the root: a json may lie in a folder of its own.
+
+    Only for a file that was named itself: of a folder that was named, nothing outside it is the set's.
+    """
     located = locate_images(names, root, folders, without_suffix=without_suffix)
     if not names or len({fault.file for fault in located.faults}) < len(set(located.files)):
         return located
-    beside = [folder.name for folder in folders_in(root / "..")[:MOST_BESIDE]]
-    above = locate_images(names, root / "..", [*folders, *beside], without_suffix=without_suffix, anywhere=False)
-    if len(above.faults) >= len(located.faults):
-        return located
-    return LocatedImages(
-        [posixpath.normpath(f"../{file}") for file in above.files],
-        [replace(fault, file=posixpath.normpath(f"../{fault.file}")) for fault in above.faults],
-        {name: posixpath.normpath(f"../{file}") for name, file in above.shortened.items()},
-    )
+    beside = [f"../{folder}" for folder in folders if folder not in {"", "."}]
+    found = locate_images(names, root, beside, without_suffix=without_suffix, anywhere=False)
+    return located if found.faults else found
 
 
 def remark_on_names(located: LocatedImages) -> str:
@@ -240,7 +244,7 @@ class _Finder:
         return None if name is None else posixpath.join(folder, name)
 
     def _names(self, folder: str) -> dict[str, str]:
-        """The files of a folder: their names by themselves, and by their stems where names may lack a suffix."""
+        """The files of a folder: their names by themselves, in small letters, and where allowed without the suffix."""
         if folder not in self._listed:
             try:
                 with os.scandir(self._root / folder) as entries:
@@ -248,11 +252,12 @@ class _Finder:
             except (OSError, ValueError):
                 names = []
             by_stem = {Path(name).stem: name for name in names if is_image(name)} if self._without_suffix else {}
-            self._listed[folder] = by_stem | {name: name for name in names}
+            in_small = {name.lower(): name for name in names}
+            self._listed[folder] = in_small | by_stem | {name: name for name in names}
         return self._listed[folder]
 
 
 def _keys(last: str) -> tuple[str, ...]:
-    """Ways in which the last part of a name may stand on the disk: as it is, decoded, without an upload's digits."""
+    """How the last part of a name may stand on the disk: decoded, without an upload's digits, in small letters."""
     decoded = unquote(last) if "%" in last else last
-    return tuple(dict.fromkeys((last, decoded, _UPLOAD.sub("", last))))
+    return tuple(dict.fromkeys((last, decoded, _UPLOAD.sub("", last), last.lower())))

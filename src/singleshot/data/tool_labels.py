@@ -16,7 +16,7 @@ from typing import Any
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault
-from singleshot.data.image_names import locate_in_set, remark_on_names
+from singleshot.data.image_names import locate_images, remark_on_names, set_folder
 from singleshot.data.images import sizes_or_reasons
 from singleshot.data.json_kinds import folders_in
 from singleshot.data.outlines import Box
@@ -113,7 +113,7 @@ def read_label_files(
         UnknownNameError: no such split.
     """
     parsed = {name: parse(file) for name, file in files.items()}
-    root = path if path.is_dir() else path.parent
+    root = set_folder(path)
     return read_parsed(parsed, root, files, split=split, format_name=format_name)
 
 
@@ -177,7 +177,7 @@ def add_images(
     builder: AnnotationBuilder, images: Sequence[LabelledImage], root: Path, folders: Sequence[str], faults: list[Fault]
 ) -> list[str]:
     """Add images and their objects; sizes that the file does not state are the images' own. Returns remarks."""
-    located = locate_in_set([image.name for image in images], root, folders)
+    located = locate_images([image.name for image in images], root, folders)
     faults += located.faults
     missing = {fault.file for fault in located.faults}
     unsized = [
