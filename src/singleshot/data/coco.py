@@ -29,6 +29,7 @@ from singleshot.data.image_names import (
     set_folder,
 )
 from singleshot.data.json_kinds import jsons_of_kind
+from singleshot.data.listing import folders_in
 from singleshot.data.outlines import box_of_coco_outline
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import parse_json, read_regular
@@ -50,7 +51,7 @@ def coco_files(path: Path) -> dict[str, Path]:
         return {_split_name(path): path}
     if not path.is_dir():
         return {}
-    children = sorted(child for child in path.iterdir() if child.is_dir())
+    children = folders_in(path)
     for folder in (child for child in children if _is_annotation_folder(child)):
         if files := sorted(folder.glob("instances_*.json")) or jsons_of_kind(folder, "coco"):
             return {_split_name(file): file for file in files}

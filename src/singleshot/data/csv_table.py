@@ -29,6 +29,7 @@ from singleshot.data.image_names import (
     set_folder,
 )
 from singleshot.data.images import is_image, sizes_or_reasons
+from singleshot.data.listing import files_in, folders_in
 from singleshot.errors import DataError, UnknownNameError
 
 LONGEST_NAME = 2000  # characters
@@ -49,9 +50,9 @@ def csv_files(path: Path) -> dict[str, Path]:
         return {path.stem: path}
     if not path.is_dir():
         return {}
-    children = sorted(child for child in path.iterdir() if child.is_dir())
+    children = folders_in(path)
     for folder in (path, *(child for child in children if _is_annotation_folder(child))):
-        if files := [file for file in sorted(folder.glob("[!.]*.csv")) if is_annotation_table(file)]:
+        if files := [file for file in files_in(folder, ".csv") if is_annotation_table(file)]:
             return _by_split(files)
     return {child.name: child / ROBOFLOW for child in children if is_annotation_table(child / ROBOFLOW)}
 

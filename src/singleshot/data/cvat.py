@@ -19,6 +19,7 @@ import defusedxml.ElementTree as GuardedTree
 from defusedxml import DefusedXmlException
 
 from singleshot.data.builder import ReadResult
+from singleshot.data.listing import files_in
 from singleshot.data.outlines import Box, box_of_ellipse, box_of_points, box_of_rotated
 from singleshot.data.tool_labels import (
     ELLIPSES,
@@ -36,6 +37,7 @@ from singleshot.errors import DataError
 from singleshot.files import read_regular
 
 HEAD_BYTES = 4096
+MOST_FILES = 50
 CUBOIDS = "cuboids became their upright boxes"
 LEFT_OUT = "lines, points, skeletons and tags have no box: left out"
 _SHAPES = {"box", "polygon", "mask", "ellipse", "cuboid"}
@@ -45,7 +47,13 @@ _SUBSET = re.compile(rb'<image\b[^>]*\bsubset="([^"]*)"')
 
 def cvat_files(path: Path) -> dict[str, Path]:
     """Split -> XML of CVAT; "" for the only one."""
-    return files_by_split(path, lambda folder: [file for file in sorted(folder.glob("[!.]*.xml")) if is_cvat(file)])
+    return files_by_split(path, _cvat_in)
+
+
+def _cvat_in(folder: Path) -> list[Path]:
+    """XML of CVAT in a folder; none where there are more than `MOST_FILES`: those are one an image."""
+    files = files_in(folder, ".xml")
+    return [file for file in files if is_cvat(file)] if len(files) <= MOST_FILES else []
 
 
 def is_cvat(file: Path) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
+
+from singleshot.data.listing import files_in
 
 HEAD_BYTES = 2**16
 MOST_FILES = 50
@@ -41,30 +42,10 @@ def _kind_of_list(head: bytes) -> str | None:
     return None
 
 
-def folders_in(folder: Path) -> list[Path]:
-    """The folders in a folder in alphabetical order; hidden ones and links do not count."""
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names) if not name.startswith(".")]
-
-
-def jsons(folder: Path) -> list[Path]:
-    """The json files of a folder in alphabetical order; hidden ones do not count."""
-    try:
-        with os.scandir(folder) as entries:  # faster than glob, beside a hundred thousand images
-            names = [entry.name for entry in entries if entry.name.lower().endswith(".json")]
-    except OSError:
-        return []
-    return [folder / name for name in sorted(names) if not name.startswith(".")]
-
-
 def jsons_of_kind(folder: Path, kind: str) -> list[Path]:
     """The json files of a folder that are of a kind, in alphabetical order; hidden ones do not count.
 
     None where the folder has more than `MOST_FILES`: they are one an image, not one a set.
     """
-    files = jsons(folder)
+    files = files_in(folder, ".json")
     return [file for file in files if json_kind(file) == kind] if len(files) <= MOST_FILES else []

@@ -18,7 +18,8 @@ from typing import Any
 from singleshot.data.builder import ReadResult
 from singleshot.data.faults import Fault
 from singleshot.data.images import IMAGE_SUFFIXES, images_by_stem
-from singleshot.data.json_kinds import folders_in, json_kind, jsons
+from singleshot.data.json_kinds import json_kind
+from singleshot.data.listing import files_in, folders_in
 from singleshot.data.outlines import Box, box_of_points
 from singleshot.data.tool_labels import (
     MASKS,
@@ -43,7 +44,7 @@ _SPLITS = ("train", "val", "valid", "test")
 
 def is_labelme(folder: Path) -> bool:
     """Whether the first json of a folder, or of a folder in it, is labelme's."""
-    first = (jsons(place)[:1] for place in (folder, *folders_in(folder)))
+    first = (files_in(place, ".json")[:1] for place in (folder, *folders_in(folder)))
     return any(json_kind(file) == "labelme" for files in first for file in files)
 
 
@@ -85,7 +86,7 @@ def _count_unlabelled(root: Path, labelled: set[str]) -> int:
 
 def _jsons(folder: Path, depth: int = 0) -> Iterator[Path]:
     """The jsons of a folder and of those in it, in alphabetical order; hidden ones do not count."""
-    yield from jsons(folder)
+    yield from files_in(folder, ".json")
     for place in folders_in(folder) if depth < DEEPEST else ():
         yield from _jsons(place, depth + 1)
 

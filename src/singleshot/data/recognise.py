@@ -21,9 +21,10 @@ from singleshot.data.hugging_face import hugging_face_files, is_hugging_face, re
 from singleshot.data.ilsvrc import ANNOTATIONS as ILSVRC_ANNOTATIONS
 from singleshot.data.ilsvrc import ilsvrc_splits, is_ilsvrc, read_ilsvrc
 from singleshot.data.images import header_faults
-from singleshot.data.json_kinds import json_kind, jsons
+from singleshot.data.json_kinds import json_kind
 from singleshot.data.label_studio import label_studio_files, read_label_studio
 from singleshot.data.labelme import is_labelme, labelme_splits, read_labelme
+from singleshot.data.listing import files_in
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.yolo import read_yolo, yaml_file, yolo_set
 from singleshot.errors import DataError, RequestError
@@ -89,7 +90,7 @@ def _recognise_yolo(path: Path) -> str | None:
     if (yaml := yaml_file(path)) is not None:
         return yaml.name
     folders = (path / "images").is_dir() and (path / "labels").is_dir()
-    return "images/ and labels/" if folders and not jsons(path / "labels") else None
+    return "images/ and labels/" if folders and not files_in(path / "labels", ".json") else None
 
 
 def _recognise_csv(path: Path) -> str | None:

@@ -18,7 +18,7 @@ from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault
 from singleshot.data.image_names import locate_images, remark_on_names, set_folder
 from singleshot.data.images import sizes_or_reasons
-from singleshot.data.json_kinds import folders_in
+from singleshot.data.listing import folders_in
 from singleshot.data.outlines import Box
 from singleshot.errors import UnknownNameError
 from singleshot.files import parse_json, read_regular
