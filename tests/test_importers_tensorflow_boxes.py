@@ -67,8 +67,11 @@ def test_boxes_of_another_grid_are_read_off() -> None:
 
 def test_the_formula_is_taken_where_boxes_were_rounded() -> None:
     exact = boxes(None, COUNTS, GRIDS, 300)
-    rounded = (np.round(exact / 0.006) * 0.006).astype(np.float32)
-    np.testing.assert_array_equal(boxes(rounded, COUNTS, GRIDS, 300, rounding=0.0031), exact)
+    centres, sizes = (exact[:, :2] + exact[:, 2:]) / 2, exact[:, 2:] - exact[:, :2]
+    centres, sizes = (np.round(values / 0.006) * 0.006 for values in (centres, sizes))
+    rounded = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
+    assert np.abs(rounded - exact).max() > 0.004
+    np.testing.assert_array_equal(boxes(rounded, COUNTS, GRIDS, 300, rounding=0.003), exact)
     with pytest.raises(ModelError, match="no grid"):
         boxes(rounded, COUNTS, GRIDS, 300)
 

@@ -450,7 +450,9 @@ def _variances(scales: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 def _compiled(model: openvino.Model) -> Any:
-    return core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    # By default the plugin rounds activations to 8 bits before layers of 8-bit weights: raw outputs differ by 0.08.
+    exact = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+    return core().compile_model(model, "CPU", exact)
 
 
 def _sound(path: Path) -> Path:

@@ -12,8 +12,9 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.graphs.detector_graph import DetectorGraph, evaluate, read_detector_graph
 from singleshot.graphs.engine import engine_files, graph_spec
 from singleshot.graphs.label_map import Names, default_names, names_of_lines, read_label_map
+from singleshot.runtime.openvino_core import opset9
 from singleshot.spec import ModelSpec
-from singleshot.weights.importers.tensorflow_layers import layers_of
+from singleshot.weights.importers.tensorflow_layers import layers_of, without_rounding
 from singleshot.weights.importers.tensorflow_ssd import DetectorFacts, read_detector, require_equal
 
 
@@ -62,15 +63,25 @@ def import_detector(
     graph = read_detector_graph(path, size_hw=size_hw)
     names, remarks = _names(graph, labels, class_names)
     facts = _facts(graph, names)
-    offsets, logits = (result.input(0).get_source_output() for result in graph.model.get_results())
+    exact, roundings = _without_rounding(graph)
+    offsets, logits = (result.input(0).get_source_output() for result in exact.model.get_results())
     try:
-        layers = layers_of(graph.model.get_ordered_ops(), offsets, logits, evaluate, origin=graph.origin)
+        layers = layers_of(exact.model.get_ordered_ops(), offsets, logits, evaluate, origin=graph.origin)
         spec, state = read_detector(layers, facts)
-        require_equal(spec, state, graph.run, facts)
+        require_equal(spec, state, exact.run, facts)
     except ModelError as error:
         files = engine_files(graph, names)
         return ImportedDetector(graph_spec(graph, names), None, files, remarks, str(error))
+    if roundings:
+        remarks = (*remarks, f"rounding between layers ({roundings} times) is left out: it runs in floating point")
     return ImportedDetector(spec, state, None, remarks)
+
+
+def _without_rounding(graph: DetectorGraph) -> tuple[DetectorGraph, int]:
+    """The graph in floating point where it rounds between its layers, and how often it did."""
+    model = graph.model.clone()
+    roundings = without_rounding(model, opset9, evaluate)
+    return replace(graph, model=model), roundings
 
 
 def _facts(graph: DetectorGraph, names: Names) -> DetectorFacts:

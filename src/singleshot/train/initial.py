@@ -10,7 +10,7 @@ from singleshot.models.own_backbone import BackboneFactory, import_factory, own_
 from singleshot.models.ssd import SSD, set_prior_probability
 from singleshot.models.timm_backbone import timm_preprocess
 from singleshot.runtime.find_model import shipped_models
-from singleshot.spec import TIMM, ModelSpec
+from singleshot.spec import TIMM, ModelSpec, Postprocess
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.folder import CONFIG, read_spec
 from singleshot.weights.transfer import start_from_file
@@ -76,8 +76,11 @@ def model_or_start(model: str | None, init: str | None, *, backbone: str | None)
 
 
 def trained_with_softmax(spec: ModelSpec) -> ModelSpec:
-    """The detector as it is trained here: class scores are a softmax, whatever they were in the weights' source."""
-    return replace(spec, postprocess=replace(spec.postprocess, scores="softmax"))
+    """The detector as it is trained here: class scores are a softmax, whatever they were in the weights' source.
+
+    Limits and thresholds of a sigmoid's scores go with them: files of TensorFlow keep 10 detections an image.
+    """
+    return spec if spec.postprocess.scores == "softmax" else replace(spec, postprocess=Postprocess())
 
 
 def backbone_of(name: str | None) -> str | BackboneFactory | None:

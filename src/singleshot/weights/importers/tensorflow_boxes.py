@@ -49,8 +49,8 @@ def boxes_of_graph(
         grids_hw: height and width of each map.
         input_size_hw: of the network, pixels.
         variances: of the box coder.
-        rounding: by how much the anchors may have been rounded when the file was quantised, fractions of the image. If
-            the formula gives them within this, it is taken: it is what the network was trained with.
+        rounding: by how much their centres and sizes may have been rounded when the file was quantised, fractions of
+            the image. If the formula gives them within this, it is taken: it is what the network was trained with.
         origin: file, for messages.
 
     Raises:
@@ -63,7 +63,8 @@ def boxes_of_graph(
         if maps is None:
             continue
         spec = BoxSpec(maps, variances, truncate_sizes=False)
-        if anchors is None or _differ(spec, anchors, grids_hw, input_size_hw) <= max(TOLERANCE, rounding):
+        of_corners = TOLERANCE + 1.5 * rounding  # a corner is a centre and half a size
+        if anchors is None or _differ(spec, anchors, grids_hw, input_size_hw) <= of_corners:
             return spec
     if anchors is None:
         raise ModelError(f"{origin} holds no default boxes, and TensorFlow's formula has other counts than {counts}")
