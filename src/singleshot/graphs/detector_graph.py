@@ -326,8 +326,7 @@ def _with_pixels(
         prepared = opset9.convert(pixels, np.uint8)
     else:
         floats = opset9.convert(pixels, np.float32)
-        mean, deviation = np.float32(128), kind.to_dtype()
-        prepared = opset9.convert(opset9.subtract(floats, mean), deviation)
+        prepared = opset9.convert(opset9.subtract(floats, np.float32(128)), kind.to_dtype())
     for target in list(parameter.output(0).get_target_inputs()):
         target.replace_source_output(prepared.output(0))
     return _named(boxes, scores, pixels)
