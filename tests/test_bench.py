@@ -145,6 +145,16 @@ def test_a_short_run_compares_with_torchvision(tmp_path: Path, capsys: pytest.Ca
     assert (tmp_path / "b.png").is_file()
 
 
+def test_columns_that_no_row_has_are_left_out() -> None:
+    row = dict.fromkeys(("post_ms", "post_worst_ms", "ratio", "post_ratio", "post_worst_ratio")) | {
+        "name": "ours", "whole_ms": 2.0, "p95_ms": 2.5, "network_ms": 1.5, "outside": 0.25, "batch8_rate": 700.0,
+    }  # fmt: skip
+    head, rule, cells = report.table([row]).splitlines()
+    assert head == "| | median, ms | p95, ms | network, ms | time not in the network | images/s, batch 8 |"
+    assert rule.count("---") == 6
+    assert cells == "| ours | 2.00 | 2.50 | 1.50 | 25% | 700 |"
+
+
 def test_a_pipe_has_a_line_for_each_stage_and_now_and_then_within_one(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,19 @@ def test_boxes_that_fit_the_data_are_kept_without_a_search(monkeypatch: pytest.M
     assert "95%" in study.remarks[0]
 
 
+def test_few_objects_are_not_given_up_for_the_class_that_has_many() -> None:
+    """Twenty dots decide; the nineteen plates and rods that do not would lose more than the dots gain."""
+    data = ground_truth_set(
+        np.concatenate([squares(20, 12, seed=1), squares(19, 120, seed=2), squares(19, 200, seed=3)]),
+        [0] * 20 + [1] * 19 + [2] * 19,
+    )
+    spec = replace(LITE, class_names=("dot", "plate", "rod"))
+    study = study_of(spec, data, Goal(kept_from=GOOD_RECALL))
+    assert study.best is None, study.remarks
+    assert "dot" in study.remarks[0]
+    assert "mean recall of all classes" in study.remarks[0]
+
+
 def test_the_goal_says_from_which_recall_boxes_are_kept() -> None:
     data = dots_and_plates(44)
     low = Goal(kept_from=LOW_RECALL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -128,6 +129,36 @@ def test_ctrl_c_ends_the_process_with_130() -> None:
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr) == (130, "ssd: stopped\n")
+
+
+WHILE_IMPORTING = """
+import os, signal, sys, types
+import singleshot.__main__ as entry
+class Importing(types.ModuleType):
+    def __getattr__(self, name):
+        exec("os.kill(os.getpid(), signal.SIGINT)", {"os": os, "signal": signal})
+sys.modules["singleshot.cli.main"] = Importing("singleshot.cli.main")
+entry.main()
+"""
+"""Ctrl-C while the command line is imported, in code that `exec` runs."""
+
+
+def test_ctrl_c_while_modules_are_imported_ends_the_process_with_130() -> None:
+    process = subprocess.run(
+        (sys.executable, "-c", WHILE_IMPORTING), check=False, capture_output=True, text=True, timeout=60
+    )
+    assert (process.returncode, process.stderr) == (130, "ssd: stopped\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev/fd")
+@pytest.mark.parametrize("flags", [["--json", "-"], ["--json=-"], ["--json", "/dev/stdout"]])
+def test_json_is_alone_on_standard_output(tmp_path: Path, flags: list[str]) -> None:
+    data = voc(tmp_path / "set", {"a": [("cat", (1, 2, 10, 12))]})
+    command = (sys.executable, "-m", "singleshot", "data", "stats", str(data), *flags)
+    process = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert process.returncode == 0
+    assert json.loads(process.stdout)["classes"]["cat"]
+    assert "cat" in process.stderr
 
 
 needs_dev_full = pytest.mark.skipif(

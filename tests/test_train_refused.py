@@ -13,12 +13,13 @@ from rich.console import Console
 
 from data_fixtures import image, voc
 from singleshot.cli.main import run as command_line
-from singleshot.commands.train import train_command
+from singleshot.commands.train import plan_of, train_command
 from singleshot.errors import DataError, ImageError, NonFiniteLossError, RequestError
 from singleshot.train import loop
 from singleshot.train.checkpoint import RunState
 from singleshot.train.plan import prepare
 from singleshot.train.run_log import RunLog
+from singleshot.train.sets import read_sets
 from train_fixtures import OPTIONS
 
 if TYPE_CHECKING:
@@ -39,6 +40,22 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_images(data: Path, tmp_p
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_a_plan_refuses_the_folder_that_the_run_would_refuse(data: Path, finished_copy: Path) -> None:
+    with pytest.raises(RequestError, match="--resume"):
+        plan_of([str(data)], replace(OPTIONS, out=finished_copy))
+    with pytest.raises(RequestError, match="seed was 0, is 1"):
+        plan_of([str(data)], replace(OPTIONS, out=finished_copy, seed=1, resume=True))
+
+
+def test_images_are_held_out_although_the_set_has_a_validation_split(data: Path, tmp_path: Path) -> None:
+    images = {f"p{i}": [("dot", (2, 3, 20, 22))] for i in range(20)}
+    own = voc(tmp_path / "voc", images, {"train": list(images), "val": ["p0"]})
+    train, val, _ = read_sets([str(own)], replace(OPTIONS, val_split="held-out"))
+    assert val is not None
+    assert (len(train), len(val)) == (16, 4)
+    assert set(train.files).isdisjoint(val.files)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -53,6 +70,8 @@ def test_a_loss_that_is_not_finite_names_step_terms_and_images(data: Path, tmp_p
         (["DATA", "--classes", "cel,dot"], "cell"),
         (["DATA", "--classes", ""], "class"),
         (["DATA", "--epocs", "3"], "--epochs"),
+        (["DATA", "--set", "foo=3"], "--settings"),
+        (["DATA", "--set", "batch_size=1000000000"], "GiB"),
         (["DATA", "--epochs", "0"], "--epochs"),
         (["DATA", "--epochs", "nan"], "--epochs"),
         (["DATA", "--iterations", "0"], "--iterations"),

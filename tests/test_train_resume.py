@@ -58,6 +58,21 @@ def test_a_terminated_run_resumes_to_the_same_weights(
     assert is_finished(tmp_path / "cut")
 
 
+def test_a_run_that_stopped_before_its_first_checkpoint_starts_afresh(
+    finished: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a full disk leaves it: `best/` of the first validation, no checkpoint."""
+    out = tmp_path / "cut"
+    shutil.copytree(finished, out)
+    shutil.rmtree(out / "last")
+    shutil.rmtree(out / "checkpoints")
+    with pytest.raises(RequestError, match="best"):
+        train_command([str(data)], replace(OPTIONS, out=out, resume=True, seed=1))
+    assert train_command([str(data)], replace(OPTIONS, out=out, resume=True)) == 0
+    assert "starting afresh" in capsys.readouterr().err
+    assert_same_weights(finished / "last", out / "last")
+
+
 def test_a_run_cut_after_every_update_ends_with_the_same_weights(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

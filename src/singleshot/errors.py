@@ -32,21 +32,23 @@ class RequestError(SingleshotError):
 
 
 class UnknownNameError(RequestError):
-    """A name that does not exist; the message offers similar names.
+    """A name that does not exist; the message offers similar names, or says what lists all.
 
     >>> str(UnknownNameError("model", "ssd300-vg16", ["ssd300-vgg16", "ssd512-vgg16"]))
     "unknown model 'ssd300-vg16'; did you mean ssd300-vgg16 or ssd512-vgg16?"
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}; {offer(name, known)}")
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, listed_by: str = "") -> None:
+        super().__init__(f"unknown {kind} {name!r}; {offer(name, known, listed_by=listed_by)}")
 
 
-def offer(name: str, known: Iterable[str]) -> str:
-    """A question with the names that are similar to an unknown one, else the list of all names."""
+def offer(name: str, known: Iterable[str], *, listed_by: str = "") -> str:
+    """A question with the names that are similar to an unknown one, else all names, or the command that lists them."""
     names = sorted(set(known))
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"{listed_by} lists them all" if listed_by else f"known: {', '.join(names)}"
 
 
 def first_of(names: Sequence[str], most: int, *, joint: str = ", ") -> str:

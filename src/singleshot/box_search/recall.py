@@ -134,6 +134,11 @@ class DefaultBoxRecall:
         """Mean recall of the deciding classes."""
         return float(self.per_class[self.deciding].mean())
 
+    @property
+    def mean_of_all(self) -> float:
+        """Mean recall of all classes that have ground-truth boxes, however few."""
+        return float(np.nanmean(self.per_class))
+
     def by_size(self) -> list[RecallBin]:
         """Recall in each of `SIZE_BINS`."""
         return self._bins(self.ground_truth.sizes, SIZE_BINS)

@@ -63,6 +63,11 @@ class Goal:
     max_boxes: int | None = None
     max_milliseconds: float | None = None
 
+    @property
+    def limited(self) -> bool:
+        """Whether the present boxes may be more than allowed."""
+        return self.max_boxes is not None or self.max_milliseconds is not None
+
     def __post_init__(self) -> None:
         if self.max_boxes is not None and self.max_boxes < 1:
             raise RequestError(f"--most is a number of boxes, 1 or more, got {self.max_boxes}")
@@ -227,11 +232,13 @@ def find_boxes(
         return BoxStudy(given, remarks=(reason + sampled,))
     search = BoxSearch(spec, given.recall.ground_truth, given.recall.deciding, map_sizes_hw)
     best, curve = _within_limits(search, goal, timer)
-    if best is search.given:
+    chosen = None if best is search.given else measure_boxes(best.spec, annotations, map_sizes_hw)
+    if chosen is None:
         remarks = [f"default boxes kept: no others within the budget fit better{sampled}"]
-        chosen = None
+    elif not goal.limited and chosen.recall.mean_of_all < given.recall.mean_of_all:
+        remarks = [_few_objects(given.recall, chosen.recall) + sampled]
+        best, chosen = search.given, None
     else:
-        chosen = measure_boxes(best.spec, annotations, map_sizes_hw)
         what, *remarks = _changes(search.given, best, given, chosen)
         remarks = [f"default boxes fitted to the data{sampled}: {what}", *remarks, *_fuller(goal, search, best)]
     if timer is not None and goal.max_milliseconds is not None:
@@ -251,6 +258,16 @@ def _reason_to_keep(spec: ModelSpec, recall: DefaultBoxRecall, goal: Goal) -> st
     if goal.kept_from is not None and recall.lowest >= goal.kept_from:
         return f"default boxes kept: each class has a recall of {goal.kept_from:.0%} or more"
     return ""
+
+
+def _few_objects(present: DefaultBoxRecall, better: DefaultBoxRecall) -> str:
+    """Why boxes that fit the deciding classes better are not taken: the other classes would lose more."""
+    names = ", ".join(present.class_names[label] for label in present.deciding[:CLASSES_NAMED])
+    return (
+        f"default boxes kept: others fit {names} better, but the mean recall of all classes would fall from "
+        f"{whole_percent(present.mean_of_all)} to {whole_percent(better.mean_of_all)} (the others have fewer than "
+        f"{LEAST_OBJECTS} objects)"
+    )
 
 
 def _within_limits(search: BoxSearch, goal: Goal, timer: NetworkTimer | None) -> tuple[BoxSet, list[BoxSet]]:
@@ -344,7 +361,7 @@ def _changes(present: BoxSet, best: BoxSet, before: MeasuredBoxes, after: Measur
 def _fuller(goal: Goal, search: BoxSearch, best: BoxSet) -> list[str]:
     """How many boxes would reach full recall, if no limit was given."""
     full = [box_set.num_boxes for box_set in _allowed(search) if box_set.recalls.min() >= FULL_RECALL]
-    if goal.max_boxes is None and goal.max_milliseconds is None and full and full[0] > best.num_boxes:
+    if not goal.limited and full and full[0] > best.num_boxes:
         return [f"{full[0]:,} boxes would reach {FULL_RECALL:.0%} of each class (--most {full[0]})"]
     return []
 

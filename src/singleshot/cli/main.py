@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
@@ -16,7 +17,7 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
 from singleshot.cli.renamed_flags import with_new_names
 from singleshot.cli.verbs import VERBS
 from singleshot.console import printable
-from singleshot.errors import SingleshotError, UnknownNameError
+from singleshot.errors import RequestError, SingleshotError, UnknownNameError
 
 EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "tensorboard", "filelock"), "train"),
@@ -57,8 +58,9 @@ def run(arguments: Sequence[str]) -> int:
         arguments, notes = with_new_names(arguments)
         for note in notes:
             print(f"ssd: {note}", file=sys.stderr)
-        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-        sys.stdout.flush()
+        with _json_alone_on_stdout(arguments) as arguments:
+            result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+            sys.stdout.flush()
     except CycloptsError as error:
         return _fail(_wrong_request(error), 2)
     except SingleshotError as error:
@@ -80,6 +82,33 @@ def run(arguments: Sequence[str]) -> int:
     except OSError as error:
         return _machine_fault(error)
     return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def _json_alone_on_stdout(arguments: Sequence[str]) -> Iterator[list[str]]:
+    """With `--json -` (or /dev/stdout) standard output gets the JSON alone; what people read goes to standard error."""
+    arguments = [part for argument in arguments for part in _json_flag(argument)]
+    places = [place for place, name in enumerate(arguments) if place and arguments[place - 1] == "--json"]
+    places = [place for place in places if arguments[place] in {"-", "/dev/stdout"}]
+    if not places:
+        yield arguments
+        return
+    if os.name == "nt":
+        raise RequestError("--json - is not known on Windows: give a file")
+    sys.stdout.flush()
+    json_output = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield [f"/dev/fd/{json_output}" if place in places else part for place, part in enumerate(arguments)]
+    finally:
+        sys.stdout.flush()
+        os.dup2(json_output, 1)
+        os.close(json_output)
+
+
+def _json_flag(argument: str) -> list[str]:
+    """`--json=FILE` as two arguments, like all others that stay as they are."""
+    return ["--json", argument.removeprefix("--json=")] if argument.startswith("--json=") else [argument]
 
 
 def _wrong_request(error: CycloptsError) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from singleshot.data.recognise import default_splits, open_data
-from singleshot.data.splitting import hold_out
+from singleshot.data.splitting import HELD_OUT, hold_out
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
@@ -16,8 +16,6 @@ from singleshot.report.charts import require_matplotlib
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.types import Annotations, Detections
-
-HELD_OUT = "held-out"
 
 OnNote = Callable[[str], None]
 OnImage = Callable[[int, int], None]

@@ -23,11 +23,9 @@ from singleshot.train.plan import Plan, prepare
 from singleshot.train.recipe import Recipe
 from singleshot.train.results import write_run_report
 from singleshot.train.resume_check import require_unused, starting_state
-from singleshot.train.run_log import RunLog
+from singleshot.train.run_log import SETTINGS, RunLog
 from singleshot.train.step import LossFunction
 
-SETTINGS = "settings.json"
-"""Every setting of the run with its origin."""
 MANY_STEPS = 200
 """From so many on, a run tells beforehand how long it will take; to know it costs eight steps."""
 
@@ -68,8 +66,13 @@ def train_command(
 
 def plan_of(data: Sequence[str], options: TrainOptions) -> list[str]:
     """What a run would do: every decision with its reason, and how long it takes here; nothing is written."""
+    if not options.resume:
+        require_unused(options.out)
     plan = prepare(data, options)
-    return [*plan.notes, *plan.box_recall, *measure_cost(plan).lines()]
+    lines = [*plan.notes, *plan.box_recall]
+    if not options.find_rate:
+        starting_state(plan, lines.append)
+    return [*lines, *measure_cost(plan).lines()]
 
 
 def _train(plan: Plan, console: Console) -> None:

@@ -7,6 +7,8 @@ import hashlib
 from singleshot.errors import DataError
 from singleshot.types import Annotations
 
+HELD_OUT = "held-out"
+"""In place of a split's name: the images that are held out."""
 LEAST_TO_HOLD_OUT = 10
 """Of a set without validation images a fifth is held out, if it has this many."""
 

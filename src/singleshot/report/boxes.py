@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from singleshot.box_search.recall import RecallBin
+from singleshot.box_search.recall import LEAST_OBJECTS, DefaultBoxRecall, RecallBin
 from singleshot.box_search.study import BoxStudy, MeasuredBoxes
 from singleshot.console import percent
 from singleshot.draw import Mark, class_colour
@@ -22,9 +22,8 @@ from singleshot.types import GroundTruth
 
 FARTHEST = 4
 """The curve is drawn up to so many times as many boxes as the compared sets have."""
-WHEN = ("now", "then")
-"""By the present boxes, and by the better ones."""
-NAMES = ("The boxes as they are", "The better boxes")
+WHEN = ("present boxes", "better boxes")
+NAMES = ("The present boxes", "The better boxes")
 GROUND_TRUTH = (255, 255, 255)
 
 
@@ -50,6 +49,7 @@ def write_study(
         title=title,
         remarks=study.remarks,
         curve=_curve(study) if study.curve else None,
+        averaged=_averaged(study.given.recall),
         times=[
             (f"{box_set.num_boxes:,}", f"{study.milliseconds[box_set.spec]:.2f} ms")
             for box_set in study.curve
@@ -65,6 +65,13 @@ def write_study(
         ],
     )
     template.write_page(path, page)
+
+
+def _averaged(recall: DefaultBoxRecall) -> str:
+    """The classes that the curve is the mean of, in words."""
+    if len(recall.deciding) == np.count_nonzero(recall.counts):
+        return "all classes"
+    return f"the {len(recall.deciding)} classes of {LEAST_OBJECTS} objects or more"
 
 
 def _curve(study: BoxStudy) -> Markup:
@@ -86,7 +93,7 @@ def _classes(compared: Sequence[MeasuredBoxes]) -> tuple[list[str], list[list[st
     recalls = [boxes.recall for boxes in compared]
     head = ["class", "objects"]
     for when in WHEN[: len(compared)]:
-        head += [f"recall {when}", "boxes per object"]
+        head += [f"recall, {when}", "boxes per object"]
     rows = []
     for label in np.flatnonzero(recalls[0].counts):
         row = [recalls[0].class_names[label], f"{recalls[0].counts[label]:,}"]

@@ -40,8 +40,8 @@ class TrainOptions:
         out: the run's folder.
         resume: go on from the folder's newest checkpoint.
         train_split: split to train on, or one a data set, separated by commas; left out: the set's own.
-        val_split: split to validate on, or one a data set; `none` for no validation; left out: the set's own, else a
-            fifth is held out.
+        val_split: split to validate on, or one a data set; `none` for no validation, `held-out` for a fifth of the
+            training images; left out: the set's own, else `held-out`.
         part: of several machines, this one holds only a part of the training images: `2/4` for the second, sixth,
             tenth ... of them (docs/scale.md).
         init: weights to start from: a model folder, a safetensors or .npz file of a backbone, or `none`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
@@ -272,6 +273,7 @@ def prepare(
     start = initial_network(boxes.spec, source, seed=options.seed, object_probability=prior, backbone=factory)
     model = start.network.to(device)
     _require_equal_parts(recipe, model, len(train_set), ranks, shard)
+    _require_memory(recipe, model.spec, ranks)
     autocast = _precision(options.precision, device)
     return Plan(
         data=tuple(data),
@@ -352,6 +354,24 @@ def _require_equal_parts(recipe: Recipe, model: SSD, images: int, ranks: Ranks, 
         )
     if images < shard.parts:
         raise RequestError(f"{images} images cannot be cut into {shard.parts} parts")
+
+
+def _require_memory(recipe: Recipe, spec: ModelSpec, ranks: Ranks) -> None:
+    """Refuse a batch whose images alone, as float32, are larger than the machine's memory.
+
+    Such a batch would fill the memory before its first step.
+    """
+    if not hasattr(os, "sysconf"):
+        return  # Windows
+    height, width = spec.input_size_hw
+    images = recipe.batch_size // (recipe.accumulate * ranks.world)
+    needed = images * height * width * 3 * 4 * ranks.local_world
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise RequestError(
+            f"{images:,} images of {width}x{height} at once take {needed / 2**30:,.0f} GiB, and this machine has "
+            f"{memory / 2**30:.0f}: give a smaller --batch-size, or --accumulate"
+        )
 
 
 def _device(name: str, ranks: Ranks) -> torch.device:

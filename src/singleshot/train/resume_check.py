@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from singleshot.errors import RequestError, first_of
+from singleshot.files import parse_json, read_regular
 from singleshot.spec import ModelSpec, migrate_spec
 from singleshot.train import checkpoint
 from singleshot.train.plan import Plan
 from singleshot.train.recipe import Recipe, migrate_recipe
-from singleshot.train.run_log import METRICS, read_metrics
+from singleshot.train.run_log import METRICS, SETTINGS, read_metrics
 from singleshot.train.settings import Settings
 
 OLD_KEYS = {"pictures": "images"}
 """Settings by their names in version 0.1.0."""
+LARGEST_SETTINGS = 2**20  # bytes
 LONGEST = 40
 """Characters of a value in a message."""
 MOST_SHOWN = 5
@@ -39,7 +41,8 @@ def starting_state(plan: Plan, say: Callable[[str], None]) -> checkpoint.RunStat
         return fresh
     latest = checkpoint.load_latest(plan.folder / "checkpoints")
     if latest is None:
-        _require_no_results(plan.folder)
+        if not _same_run(plan):
+            _require_no_results(plan.folder)
         say(f"no checkpoint in {plan.folder}: starting afresh")
         return fresh
     for line in latest.damaged:
@@ -56,6 +59,15 @@ def starting_state(plan: Plan, say: Callable[[str], None]) -> checkpoint.RunStat
     checkpoint.restore(latest, plan.model, plan.optimizer, plan.ema)
     say(f"going on after step {latest.state.step} of {plan.steps}")
     return latest.state
+
+
+def _same_run(plan: Plan) -> bool:
+    """Whether the folder is that of a run with these settings that was stopped before its first checkpoint."""
+    try:
+        before = parse_json(read_regular(plan.folder / SETTINGS, LARGEST_SETTINGS))
+    except (OSError, ValueError):
+        return False
+    return before == json.loads(json.dumps(plan.settings.to_json())) and not (plan.folder / "last").exists()
 
 
 def require_unused(folder: Path) -> None:

@@ -18,6 +18,8 @@ from singleshot.console import remarks
 from singleshot.shapes import UInt8
 
 METRICS = "metrics.jsonl"
+SETTINGS = "settings.json"
+"""Every setting of the run with its origin."""
 LINE_EVERY = 30.0
 """Seconds between two lines of progress where there is no terminal."""
 

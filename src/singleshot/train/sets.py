@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from singleshot.data.classes import join, only_classes, with_classes
 from singleshot.data.recognise import default_splits, open_data
-from singleshot.data.splitting import hold_out
+from singleshot.data.splitting import HELD_OUT, hold_out
 from singleshot.degenerate_boxes import count_box_faults, usable_in_set
 from singleshot.errors import DataError, RequestError, UnknownNameError
 from singleshot.spec import OBJECT
@@ -81,8 +81,8 @@ def _read_one(path: str, train_split: str | None, val_split: str | None, *, seed
     """The set's own splits where none are named; without a validation split a fifth of the images is held out."""
     own_train, own_val, _ = default_splits(path)
     annotations = open_data(path, split=train_split or own_train, partial=partial)
-    val_split = val_split or (None if train_split else own_val)
-    if val_split is None:
+    val_split = val_split or (HELD_OUT if train_split or own_val is None else own_val)
+    if val_split == HELD_OUT:
         train, val = hold_out(annotations, seed=seed)
         return _Part(train, val, held_out=True)
     val_set = None if val_split == NO else open_data(path, split=val_split, partial=partial)

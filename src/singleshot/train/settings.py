@@ -200,7 +200,7 @@ def _assigned(recipe: Recipe, assignments: Sequence[str]) -> list[_Given]:
         name = written.strip()
         name = SHORT_NAMES.get(name, OLD_NAMES.get(name, name))
         if name not in known:
-            raise UnknownNameError("setting", written.strip(), known)
+            raise UnknownNameError("setting", written.strip(), known, listed_by="ssd train --settings")
         values.append(_Given(name, _read(known[name], name, text.strip(), assignment), "--set"))
     return values
 

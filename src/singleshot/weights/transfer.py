@@ -46,18 +46,13 @@ class Transfer:
 
     @property
     def summary(self) -> str:
-        """One line: `kept 104 tensors; classes kept: cat; new: dog`."""
-        parts = [f"kept {len(self.kept)} tensors"]
+        """One line: `100 of 104 tensors taken over; classes kept: cat; new: dog`."""
+        fresh = len(self.replaced) + len(self.missing)
+        parts = [f"{len(self.kept)} of {len(self.kept) + fresh} tensors taken over"]
         if self.classes:
             parts.append(f"classes kept: {first_of(self.classes, 8)}")
         if self.new_classes:
             parts.append(f"new: {first_of(self.new_classes, 8)}" if self.classes else "all classes new")
-        if self.replaced:
-            parts.append(f"fresh, as classes or shapes differ: {_places(self.replaced)}")
-        if self.missing:
-            parts.append(f"fresh, as the source has none: {_places(self.missing)}")
-        if self.unused:
-            parts.append(f"not used: {_places(self.unused)}")
         return "; ".join(parts)
 
 
@@ -178,12 +173,3 @@ def _scores_classes(name: str) -> bool:
 
 def _weights(names: Sequence[str]) -> list[str]:
     return [name for name in names if not name.endswith(COUNTER)]
-
-
-def _places(names: Sequence[str]) -> str:
-    """Counts by the first two parts of the names: `12 of heads.confidence, 2 of norms.conv4_3`."""
-    counts: dict[str, int] = {}
-    for name in names:
-        place = ".".join(name.split(".")[:2])
-        counts[place] = counts.get(place, 0) + 1
-    return ", ".join(f"{count} of {place}" for place, count in counts.items())
