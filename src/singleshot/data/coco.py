@@ -248,11 +248,11 @@ def _read_categories(items: list[Any], file: Path) -> _Categories:
 
 def _drop_grouping(categories: _Categories, content: _CocoFile, others: list[Path]) -> None:
     """Drop the categories that only group others, as Roboflow's category 0: no file of the set has objects of them."""
-    parents = {item.get("supercategory") for item in categories.items}
+    parents = {str(item.get("supercategory")) for item in categories.items}
     grouping = {
         _key(item["id"])
         for item in categories.items
-        if item.get("supercategory") in {None, "", "none"} and item["name"] in parents
+        if item.get("supercategory") in (None, "", "none") and str(item["name"]) in parents
     }
     grouping -= set(content.category_keys)
     for file in others if grouping else ():

@@ -70,7 +70,7 @@ def locate_images(
             if file is not None and raw not in shortened:
                 shortened[raw] = file
         if file is None:
-            file = posixpath.normpath(posixpath.join(folder, name.text.lstrip("/") if name.foreign else name.text))
+            file = _possible(posixpath.join(folder, name.text.lstrip("/") if name.foreign else name.text))
             missing[raw] = _reason(raw, name, finder)
         files.append(file)
     faults = [
@@ -109,6 +109,12 @@ def remark_on_names(located: LocatedImages) -> str:
         return ""
     name, file = next(iter(located.shortened.items()))
     return f"{len(located.shortened)} images found by the end of their path, such as {name[:100]!r} as {file}"
+
+
+def _possible(name: str) -> str:
+    """A path that the system can be asked for: parts of at most 200 characters, no zero bytes, no half characters."""
+    text = name.replace("\0", "").encode(errors="backslashreplace").decode()
+    return posixpath.normpath("/".join(part[:200] for part in text[:2000].split("/")))
 
 
 def _ambiguous(names: Sequence[str], files: Sequence[str]) -> list[Fault]:

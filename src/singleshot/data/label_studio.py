@@ -111,11 +111,11 @@ def _regions(task: dict[str, Any], notes: Counter[str]) -> list[dict[str, Any]] 
     chosen = next((item for item in finished if item.get("ground_truth")), finished[0])
     results = chosen.get("result")
     results = [item for item in results if isinstance(item, dict)] if isinstance(results, list) else []
-    labelled = {item.get("id") for item in results if _labels(_value(item))}
+    labelled = {str(item.get("id")) for item in results if _labels(_value(item))}
     return [
         {**_value(item), **{key: item.get(key) for key in ("original_width", "original_height", "image_rotation")}}
         for item in results
-        if _labels(_value(item)) or item.get("id") not in labelled  # a rectangle and its label may be two results
+        if _labels(_value(item)) or str(item.get("id")) not in labelled  # a rectangle and its label may be two results
     ]
 
 

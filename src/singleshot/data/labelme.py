@@ -131,7 +131,7 @@ def _objects(shapes: list[Any], notes: Counter[str]) -> list[LabelledObject]:
     objects: list[LabelledObject] = []
     groups: dict[tuple[str, str], int] = {}
     for shape in shapes:
-        kind = shape.get("shape_type") or "polygon" if isinstance(shape, dict) else "object"
+        kind = str(shape.get("shape_type") or "polygon") if isinstance(shape, dict) else "object"
         if kind not in _AREAS and kind in {"line", "linestrip", "point", "points"}:
             notes[NO_BOX] += 1
             continue
