@@ -251,6 +251,21 @@ def test_where_a_json_may_lie(tmp_path: Path, name: str) -> None:
     assert all(path.is_file() for path in map(open_data(root / name).path, range(2)))
 
 
+def test_fields_as_texts_and_lvis_names(tmp_path: Path) -> None:
+    content = coco_content()
+    content["images"][0] |= {"width": "40", "height": "30"}
+    content["images"][1]["coco_url"] = "http://images.example.org/train2017/p1.png"
+    del content["images"][1]["file_name"]
+    for note, crowd in zip(content["annotations"], ("0", "1"), strict=True):
+        note["iscrowd"] = crowd
+    coco(tmp_path, coco_content())
+    (tmp_path / "annotations/instances_train2017.json").write_text(json.dumps(content))
+    data = read_coco(tmp_path).annotations
+    assert data.files == ("train2017/p0.png", "train2017/p1.png")
+    assert data.crowd.tolist() == [False, True]
+    assert data.sizes_wh.tolist() == [[40, 30]] * 2
+
+
 def test_an_image_is_never_taken_from_a_set_beside_it(tmp_path: Path) -> None:
     write(tmp_path / "one", coco_content(), "x.json")
     other = tmp_path / "two"

@@ -89,6 +89,15 @@ def test_a_shape_that_cannot_be_read_names_image_and_object(tmp_path: Path, shap
     assert len(result.annotations.labels) == 1
 
 
+def test_a_folder_annotations_beside_the_images_is_no_split(tmp_path: Path) -> None:
+    root = cvat(tmp_path, "a.png")
+    (root / "annotations").mkdir()
+    (root / "annotations.xml").rename(root / "annotations/annotations.xml")
+    for path in (root, root / "annotations", root / "annotations/annotations.xml"):
+        assert splits(path) == {}
+        assert open_data(path).files == ("images/a.png",)
+
+
 def test_subsets_are_splits(tmp_path: Path) -> None:
     root = cvat(tmp_path, "a.png", subset="Train")
     text = (root / "annotations.xml").read_text()

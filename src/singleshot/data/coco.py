@@ -42,6 +42,10 @@ MOST_LISTS = 50_000_000
 MOST_AN_IMAGE = 5_000
 """Annotations an image, on average, of a file with more than a million."""
 ROBOFLOW = "_annotations.coco.json"
+CROWD = frozenset({"1", "1.0", "True", "true"})
+"""Ways to write `iscrowd`; "0" as a text is none of them."""
+NAMES = ("file_name", "filename", "coco_url")
+"""Keys of an image's file: COCO's, that of some tools, and LVIS' (an address, which is never opened)."""
 _NAN_AREA = re.compile(rb'("area"\s*:\s*)(?:NaN|-?Infinity)\b')
 
 
@@ -139,7 +143,7 @@ class _CocoFile:
             box = [0.0, 0.0, 0.0, 0.0]
         self.boxes.extend(box)
         self.areas.append(area if isinstance(area, (int, float)) and _is_number(area) else np.nan)
-        self.crowd.append(bool(item.get("iscrowd")))
+        self.crowd.append(str(item.get("iscrowd")) in CROWD)
         return None
 
     def _box_of_outline(self, row: int, outline: Any, box: Any) -> Any:
@@ -284,7 +288,7 @@ def _build(content: _CocoFile, categories: _Categories, where: _Place) -> ReadRe
     faults: list[Fault] = []
     remarks = list(categories.remarks)
     images = _sound_images(content.images, place, faults, remarks)
-    names = [image["file_name"] for image in images.values()]
+    names = [_file_name(image) for image in images.values()]
     located = where.locate(names, root, list(_folders(root, file, where.split)))
     rows = _rows_by_image(content, images, place, faults)
     builder = AnnotationBuilder()
@@ -326,7 +330,15 @@ def _remarks(content: _CocoFile, images: dict[Any, Any]) -> list[str]:
 
 def _side(image: dict[str, Any], side: str) -> int:
     value = image.get(side)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        value = int(value)
     return int(value) if isinstance(value, (int, float)) and 0 < value < 2**31 else 0
+
+
+def _file_name(image: dict[str, Any]) -> str:
+    """The image's name; "" where it has none."""
+    names = (image.get(key) for key in NAMES)
+    return next((name for name in names if isinstance(name, str) and name and "\0" not in name), "")
 
 
 def _sound_images(items: list[Any], place: str, faults: list[Fault], remarks: list[str]) -> dict[Any, dict[str, Any]]:
@@ -337,11 +349,11 @@ def _sound_images(items: list[Any], place: str, faults: list[Fault], remarks: li
         key = _key(item.get("id")) if isinstance(item, dict) else None
         if key is None:
             faults.append(Fault("malformed", place, f"an image must have an `id`, got {str(item)[:80]}"))
-        elif not isinstance(item.get("file_name"), str) or not item["file_name"] or "\0" in item["file_name"]:
+        elif not _file_name(item):
             faults.append(Fault("malformed", place, f"image {item['id']!r} has no `file_name`"))
         elif key not in images:
             images[key] = item
-        elif images[key]["file_name"] == item["file_name"]:
+        elif _file_name(images[key]) == _file_name(item):
             repeated += 1
         else:
             faults.append(Fault("duplicate id", place, f"image id {item['id']!r} occurs twice"))

@@ -16,7 +16,7 @@ from typing import Any
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.classes import class_order
 from singleshot.data.faults import Fault
-from singleshot.data.image_names import locate_images, remark_on_names, set_folder
+from singleshot.data.image_names import ANNOTATION_FOLDERS, locate_images, remark_on_names, set_folder
 from singleshot.data.images import sizes_or_reasons
 from singleshot.data.listing import folders_in
 from singleshot.data.outlines import Box
@@ -95,7 +95,8 @@ def files_by_split(path: Path, files_of: Callable[[Path], list[Path]]) -> dict[s
         return {"": path}
     if files := files_of(path):
         return {"": files[0]} if len(files) == 1 else {file.stem: file for file in files}
-    return {place.name: files[0] for place in folders_in(path) if len(files := files_of(place)) == 1}
+    alone = {place.name: files[0] for place in folders_in(path) if len(files := files_of(place)) == 1}
+    return {"" if name.lower() in ANNOTATION_FOLDERS else name: file for name, file in alone.items()}
 
 
 def read_label_files(
