@@ -49,6 +49,9 @@ def test_the_example_is_trained_loaded_with_its_code_and_exported(tiny: Path, da
     assert command_line(["evaluate", str(data), "--model", "run/best", "--backbone", "tiny:tiny"]) == 0
     Image.fromarray(image).save("image.png")
     assert command_line(["detect", "image.png", "--model", "run/best", "--backbone", "tiny:tiny"]) == 0
+    known = ["--model", "run/best", "--backbone", "tiny:tiny", "--report", "page.html"]
+    assert command_line(["analyze", str(data), *known]) == 0
+    assert command_line(["explain", "image.png", *known]) == 0
     assert command_line(["export", "run/best", "--backbone", "tiny:tiny", "--out", "engine"]) == 0
     of_engine = Detector.load(tiny / "engine")(image)
     assert len(detections) == len(of_engine) > 0

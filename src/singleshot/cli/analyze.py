@@ -15,6 +15,7 @@ def analyze(
     report: Path = Path("analysis.html"),
     json: Path | None = None,
     device: str = "auto",
+    backbone: str | None = None,
 ) -> int:
     """Show why a model is as good as it is: error types, sizes and shapes, confusions, scores, with images.
 
@@ -30,13 +31,14 @@ def analyze(
         report: the page to write.
         json: file for the figures.
         device: `auto`, `cpu` or `cuda`.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
     """
     from singleshot.commands.analyze import AnalyzeOptions, analyze_set
     from singleshot.commands.evaluate import DetectionSource
     from singleshot.console import progress, remarks, results
     from singleshot.files import require_page, write_json
 
-    source = DetectionSource(data, model, detections, split, device)
+    source = DetectionSource(data, model, detections, split, device, backbone)
     require_page(report, json, source.inputs, flag="--report")
     people, console = remarks(), results()
     with progress(people, "detecting") as on_image:

@@ -13,6 +13,7 @@ def explain(
     score: float = 0.5,
     report: Path = Path("explained.html"),
     json: Path | None = None,
+    backbone: str | None = None,
 ) -> int:
     """Show which map and default box found each object and, with --data, which ones would learn the labelled objects.
 
@@ -25,13 +26,14 @@ def explain(
         score: detections from this score on.
         report: the page to write.
         json: file for the same as figures.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
     """
     from singleshot.commands.explain import ExplainOptions, explain_image
     from singleshot.console import results
     from singleshot.files import require_page, write_json
 
     require_page(report, json, [image, *(path for path in (data, model) if path is not None)], flag="--report")
-    explanation = explain_image(ExplainOptions(image, model, data, score, report))
+    explanation = explain_image(ExplainOptions(image, model, data, score, report, backbone))
     console = results()
     detections = explanation.detections
     for name, sure, origin in zip(detections.names, detections.scores, explanation.origins, strict=True):

@@ -14,6 +14,7 @@ from singleshot.data.recognise import open_data
 from singleshot.data.sample import ground_truth_to_learn
 from singleshot.decode import decode_image
 from singleshot.errors import DataError, RequestError
+from singleshot.models.own_backbone import factory_of
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
 from singleshot.report.explanation import DefaultBox, Explanation, LabelledObject, Origin, write_explanation
@@ -41,6 +42,7 @@ class ExplainOptions:
         data: the labelled set that the image belongs to, if its objects are to be shown.
         score: detections from this score on.
         page: where to write.
+        backbone: the code of a model whose backbone is the user's own.
     """
 
     image: Path
@@ -48,6 +50,7 @@ class ExplainOptions:
     data: str | None = None
     score: float = 0.5
     page: Path = Path("explained.html")
+    backbone: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:
@@ -86,7 +89,7 @@ def explain_image(options: ExplainOptions) -> Explanation:
             f"{folder.path} is an export: its weights cannot be followed; give the model folder it came from"
         )
     pixels = decode_image(options.image)
-    network = load_network(folder)
+    network = load_network(folder, backbone=factory_of(options.backbone))
     ground_truth = None
     if options.data is not None:
         annotations = open_data(options.data, headers=False)

@@ -97,8 +97,10 @@ class StepTimer:
 def format_duration(seconds: float) -> str:
     """A duration in words.
 
-    >>> format_duration(50), format_duration(150), format_duration(5400)
-    ('1 min', '3 min', '1 h 30 min')
+    >>> format_duration(50), format_duration(170), format_duration(5400)
+    ('50 s', '3 min', '1 h 30 min')
     """
-    minutes = max(1, round(seconds / 60))
+    if seconds < 59.5:
+        return f"{max(1, round(seconds))} s"
+    minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
