@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -77,6 +78,11 @@ def slow_nms(boxes, threshold, eta):
 def slow_postprocess(boxes, scores, settings):
     """One class after another, then the best of all: rows of (label, default box)."""
     chosen = []
+    if settings.across_classes:
+        best = [max(range(1, scores.shape[1]), key=lambda c: (row[c], -c)) for row in scores]
+        one_class = np.array([[row[0], row[c]] for row, c in zip(scores, best, strict=True)]).reshape(-1, 2)
+        rows = slow_postprocess(boxes, one_class, replace(settings, across_classes=False))
+        return [(best[k] - 1, k) for _, k in rows]
     for label in range(scores.shape[1] - 1):
         of_class = scores[:, label + 1]
         candidates = [k for k in range(len(boxes)) if of_class[k] > np.float32(settings.score_threshold)]
@@ -115,6 +121,7 @@ def scenes(draw):
         top_k=draw(limits),
         keep_top_k=draw(limits),
         nms_eta=draw(st.sampled_from([1.0, 1.0, 0.9, 0.5])),
+        across_classes=draw(st.sampled_from([False, False, True])),
     )
     return boxes, scores, settings
 
@@ -128,6 +135,7 @@ def test_the_numpy_version_equals_the_slow_loops(scene):
 @given(scene=scenes())
 def test_the_compiled_version_equals_the_slow_loops(scene):
     boxes, scores, settings = scene
+    settings = replace(settings, across_classes=False)  # this is numpy's
     check(compiled(np.zeros_like(boxes), scores, boxes, VARIANCES, settings), boxes, scores, settings)
 
 
@@ -139,7 +147,7 @@ def test_the_compiled_version_is_built_where_there_is_a_compiler():
 @given(scene=scenes())
 def test_the_device_version_equals_the_slow_loops(scene):
     boxes, scores, settings = scene
-    if settings.nms_eta < 1:
+    if settings.nms_eta < 1 or settings.across_classes:
         return
     offsets = torch.zeros(2, *boxes.shape)
     two = torch.tensor(np.stack([scores, scores[::-1].copy()]))

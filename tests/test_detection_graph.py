@@ -48,9 +48,13 @@ def predictions(spec: ModelSpec, digits: float) -> tuple[np.ndarray, np.ndarray,
 @pytest.mark.parametrize("results", [by_onnxruntime, by_openvino])
 @pytest.mark.parametrize("top_k", [1, 37, 400, -1])
 @pytest.mark.parametrize("names", [("face",), ("cat", "dog", "owl")], ids=len)
+@pytest.mark.parametrize("across_classes", [False, True], ids=["by class", "across classes"])
 @pytest.mark.parametrize("digits", [1.0, 2**-4, 2**-20], ids=["a few scores", "many ties", "no ties"])
-def test_a_list_is_cut_as_ours_is(results: Results, top_k: int, names: tuple[str, ...], digits: float) -> None:
-    spec = replace(SSD300_VGG16, class_names=names, postprocess=Postprocess(top_k=top_k, keep_top_k=-1))
+def test_a_list_is_cut_as_ours_is(
+    results: Results, top_k: int, names: tuple[str, ...], digits: float, across_classes: bool
+) -> None:
+    settings = Postprocess(top_k=top_k, keep_top_k=-1, across_classes=across_classes)
+    spec = replace(SSD300_VGG16, class_names=names, postprocess=settings)
     corners, offsets, probabilities = predictions(spec, digits)
     model = detection_graph(spec, corners).SerializeToString()
     rows, counts = results(model, {"offsets": offsets, "probabilities": probabilities})

@@ -24,7 +24,7 @@ def before(spec: ModelSpec) -> dict:
     compatibility = values.pop("compatibility")
     later = (
         (values, ("shared_head",)),
-        (values["postprocess"], ("scores",)),
+        (values["postprocess"], ("scores", "across_classes")),
         (compatibility, ("activation", "lite_norm")),
         *((block, ("tensorflow_padding",)) for block in values["extras"]),
         *((boxes, ("sizes_wh", "offset")) for boxes in values["boxes"]["maps"]),

@@ -150,6 +150,8 @@ class Postprocess:
         nms_eta: adaptive NMS: while a class's threshold is above 0.5, each kept box multiplies it by this; 1 is plain.
         scores: how class scores come from the network's logits: `softmax` over background and classes, or a `sigmoid`
             of each, which leaves the background unused (TensorFlow's detectors).
+        across_classes: each box has its best class only, and a better box of any class suppresses it (the fast NMS of
+            TensorFlow Lite).
     """
 
     score_threshold: float = 0.01
@@ -158,6 +160,7 @@ class Postprocess:
     keep_top_k: int = 200
     nms_eta: float = 1.0
     scores: str = "softmax"
+    across_classes: bool = False
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 

@@ -10,6 +10,7 @@ from safetensors.torch import save as format_tensors
 from torch import Tensor
 
 from singleshot.errors import ModelError, RequestError
+from singleshot.graphs.import_detector import import_detector, is_tensorflow
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import FULL
 from singleshot.spec import ModelSpec
@@ -17,6 +18,7 @@ from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import fill, save_network
 from singleshot.weights.classes import cut
+from singleshot.weights.folder import Export, save_export
 from singleshot.weights.importers.caffe import read_base
 from singleshot.weights.importers.detectors import detector_of_caffe, detector_of_state
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
@@ -35,11 +37,13 @@ def import_files(
     size_hw: tuple[int, int] | None = None,
     keep: Sequence[str] | None = None,
     whole: bool = False,
+    labels: Path | None = None,
 ) -> str:
-    """Read foreign weights and write them to the folder `out`; returns a line that says what it is and how to use it.
+    """Read foreign weights and write them to the folder `out`; returns lines that say what it is and how to use it.
 
     A `.prototxt` with its `.caffemodel`, or a `.pth` of a project that `detectors` knows, is a whole detector and
-    becomes a model folder. Another file alone is a backbone: a `.caffemodel` or `.pth` of a classifier, an `.npz` of
+    becomes a model folder; so is a graph of TensorFlow's: a `.tflite`, a frozen `.pb`, the folder of a SavedModel.
+    Another file alone is a backbone: a `.caffemodel` or `.pth` of a classifier, an `.npz` of
     MobileNetV2; it becomes `base.safetensors` for `ssd train --init`.
 
     Args:
@@ -49,12 +53,19 @@ def import_files(
         size_hw: input size of a detector whose files do not say.
         keep: the classes to keep of a detector, the others are cut off; see `classes.cut`.
         whole: leave fc6 and fc7 of a VGG-16 classifier whole, for the backbone `vgg16-full`.
+        labels: the label map of a graph of TensorFlow's, see `label_map.read_label_map`.
 
     Raises:
         RequestError: files of another kind or number; the folder cannot be written to; nothing to cut.
         UnknownNameError: a class to keep that the detector does not have.
         ModelError: a file is damaged or holds another network; MachineError: the disk is full.
     """
+    if len(files) == 1 and is_tensorflow(files[0]):
+        if whole:
+            raise RequestError(f"{files[0].name} is no classifier of VGG-16, which --whole is for")
+        return _import_graph(files[0], out, labels=labels, class_names=class_names, size_hw=size_hw, keep=keep)
+    if labels is not None:
+        raise RequestError(f"--labels is for graphs of TensorFlow's, not for {files[0].name if files else 'nothing'}")
     pair = _required_files(files)
     file, detector = files[0], None
     state: dict[str, Tensor] = {}
@@ -71,6 +82,36 @@ def import_files(
     if class_names or keep or size_hw:
         raise RequestError(f"{file.name} is a classifier's backbone: it has neither classes nor a size to choose")
     return _write_backbone(file, state, out, whole=whole)
+
+
+def _import_graph(
+    path: Path,
+    out: Path,
+    *,
+    labels: Path | None,
+    class_names: Sequence[str] | None,
+    size_hw: tuple[int, int] | None,
+    keep: Sequence[str] | None,
+) -> str:
+    """A detector of TensorFlow's, as a network of ours or as its own graph."""
+    if not path.exists():
+        raise RequestError(f"there is no file {path}")
+    detector = import_detector(path, labels=labels, class_names=class_names, size_hw=size_hw)
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    remarks = "".join(f"{remark}\n" for remark in detector.remarks)
+    if detector.state is not None:
+        return remarks + _write_detector("TensorFlow", detector.spec, detector.state, files, out, keep)
+    assert detector.files is not None
+    if keep is not None:
+        raise RequestError(f"{path.name} stays its own graph, whose classes cannot be cut: leave --keep out")
+    require_bounds(detector.spec, str(path))
+    what, sums, listed = _described(detector.spec, detector.boxes, files)
+    fixed = f"It cannot be trained, because it is no network of ours: {detector.not_trainable}"
+    card = f"# {detector.spec.name}\n\nImported from TensorFlow: {what}. {fixed}.\n\n{listed}\n\nNot evaluated here.\n"
+    provenance = {"imported_from": sums, "project": "TensorFlow", "not_trainable": detector.not_trainable}
+    export = Export("openvino", "fp32", tuple(detector.files))
+    save_export(out, detector.spec, detector.files, export=export, card=card, provenance=provenance)
+    return f"{remarks}{fixed}\n{_imported(what, 'TensorFlow', out)}"
 
 
 def _required_files(files: Sequence[Path]) -> tuple[Path, Path] | None:
@@ -121,13 +162,21 @@ def _write_detector(
     fill(model, state, origin=str(files[-1]))
     if keep is not None:
         model = cut(model, keep)
-    spec = model.spec
-    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    height, width = spec.input_size_hw
-    what = f"{spec.name}, {width}x{height} input, {_classes(spec.class_names)}, {len(model.default_boxes)} boxes"
-    listed = "\n".join(f"- `{name}`, SHA-256 `{digest}`" for name, digest in sums.items())
-    card = f"# {spec.name}\n\nImported from {project}: {what}.\n\n{listed}\n\nNot evaluated here.\n"
+    what, sums, listed = _described(model.spec, len(model.default_boxes), files)
+    card = f"# {model.spec.name}\n\nImported from {project}: {what}.\n\n{listed}\n\nNot evaluated here.\n"
     save_network(out, model, card=card, provenance={"imported_from": sums, "project": project})
+    return _imported(what, project, out)
+
+
+def _described(spec: ModelSpec, boxes: int, files: Sequence[Path]) -> tuple[str, dict[str, str], str]:
+    """What a detector is in words, the hash of each file it comes from, and these as a list of the card."""
+    height, width = spec.input_size_hw
+    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    what = f"{spec.name}, {width}x{height} input, {_classes(spec.class_names)}, {boxes} boxes"
+    return what, sums, "\n".join(f"- `{name}`, SHA-256 `{digest}`" for name, digest in sums.items())
+
+
+def _imported(what: str, project: str, out: Path) -> str:
     return f"{what}; from {project}, imported to {out}; try it by: ssd detect IMAGE --model {out}"
 
 
@@ -145,4 +194,6 @@ def _read_backbone(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> d
     if file.suffix in {".pth", ".pt"}:
         variant = SSDLITE320_MOBILENETV2 if "features.18.0.weight" in state else SSD300_VGG16
         return from_torchvision(state, variant.preprocess, whole=whole, origin=str(file))
-    raise RequestError(f"{file} is of a kind that is not read: .caffemodel, .npz, .pth and .pt are")
+    raise RequestError(
+        f"{file} is of a kind that is not read: .caffemodel, .npz, .pth and .pt are, and .tflite, .pb and SavedModel"
+    )

@@ -49,8 +49,9 @@ _NMS = """
     only_kept = ScatterND (zeros, kept, kept_scores)
     flat = Reshape <allowzero = 0> (only_kept, batch_and_rest)
     ranked, places = TopK <axis = 1> (flat, keep_top_k)
-    labels = Div (places, box_count)
+    lists = Div (places, box_count)
     rows = Mod (places, box_count)
+    LABELS
     rows_of_box = Unsqueeze (rows, last_axis)
     ranked_boxes = GatherND <batch_dims = 1> (boxes, rows_of_box)
     label_values = Cast <to = 1> (labels)
@@ -71,13 +72,14 @@ def detection_graph(
 ) -> onnx.ModelProto:
     """`offsets` and `probabilities` -> `detections` and `counts`, see `runtime.engine`.
 
-    Caffe's DetectionOutput (plain NMS, eta 1). Equal scores, of which a network at low precision gives many, are cut to
-    top_k as there: the lower box stays.
+    Caffe's DetectionOutput (plain NMS, eta 1), or one list for all classes where the settings say so. Equal scores, of
+    which a network at low precision gives many, are cut to top_k as there: the lower box stays.
     """
     settings = spec.postprocess
     count, classes = len(default_boxes), spec.num_classes - 1
+    lists = 1 if settings.across_classes else classes
     cut = 0 <= settings.top_k < count
-    most = settings.keep_top_k if settings.keep_top_k >= 0 else count * classes
+    most = settings.keep_top_k if settings.keep_top_k >= 0 else count * lists
     variances = np.array(spec.boxes.variances, np.float32)
     sizes = default_boxes[:, 2:] - default_boxes[:, :2]
     constants = {
@@ -88,6 +90,7 @@ def detection_graph(
         "nothing": np.float32(0),
         "last_axis": np.array([2]),
         "one": np.array([1]),
+        "class_axis": np.array([1]),
         "after": np.array([2**31]),
         "top_k": np.array([settings.top_k]),
         "longest_list": np.int32(settings.top_k),
@@ -96,19 +99,29 @@ def detection_graph(
         "nms_threshold": np.array([settings.nms_threshold], np.float32),
         "score_threshold": np.array([settings.score_threshold], np.float32),
         "batch_and_rest": np.array([0, -1]),
-        "keep_top_k": np.array([min(most, count * classes)]),
+        "keep_top_k": np.array([min(most, count * lists)]),
         "box_count": np.int64(count),
     }
     used = set(constants) - (set() if cut else {"top_k", "longest_list", "box_axis"})
+    used -= set() if settings.across_classes else {"class_axis"}
+    scores = "of_classes" if cut else "scores"
+    labels = "labels = Identity (lists)"
+    scored = f"{scores} = Slice (by_class, one, after, one)"
+    if settings.across_classes:
+        labels = "labels = GatherElements <axis = 1> (best_class, rows)"
+        scored = f"""
+            foreground = Slice (by_class, one, after, one)
+            {scores} = ReduceMax <keepdims = 1> (foreground, class_axis)
+            best_class = ArgMax <axis = 1, keepdims = 0> (foreground)"""
     text = f"""
         <ir_version: {ir_version}, opset_import: ["" : {OPSET}]>
         detection (float[batch, {count}, 4] offsets, float[batch, {count}, {classes + 1}] probabilities)
             => (float[found, 6] detections, int64[batch] counts)
         {{ {_DECODE}
             by_class = Transpose <perm = [0, 2, 1]> (probabilities)
-            {"of_classes" if cut else "scores"} = Slice (by_class, one, after, one)
+            {scored}
             {_CUT if cut else ""}
-            {_NMS} }}"""
+            {_NMS.replace("LABELS", labels)} }}"""
     model = parser.parse_model(text)
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(constants[name]), name) for name in sorted(used))
     return model

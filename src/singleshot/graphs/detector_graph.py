@@ -75,6 +75,11 @@ class DetectorGraph:
         """How many ids the scores have beside background, ids that no class has included."""
         return self.columns - self.background
 
+    @property
+    def boxes(self) -> int:
+        """K."""
+        return int(self.model.outputs[0].shape[1])
+
     def run(self, image: UInt8[np.ndarray, "H W 3"]) -> tuple[Float32[np.ndarray, "K 4"], Float32[np.ndarray, "K C"]]:
         """Offsets and scores before the activation, of an RGB image of the input size."""
         results = _compiled(self.model)(image[None])
@@ -138,6 +143,8 @@ def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:
             nms_threshold=options.nms_iou_threshold,
             keep_top_k=options.max_detections,
             score_threshold=max(options.nms_score_threshold, Postprocess.score_threshold),
+            top_k=-1,
+            across_classes=not options.use_regular_nms,
         )
     elif activation is None:
         remarks.append("sigmoid scores whose first column is background, as TensorFlow's have: the file does not say")

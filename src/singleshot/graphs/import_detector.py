@@ -24,6 +24,7 @@ class ImportedDetector:
 
     Attributes:
         spec: what it is.
+        boxes: K, how many default boxes it has.
         state: the tensors of our network; None where it is its own graph.
         files: the engine's files of the graph; None where it is a network of ours.
         remarks: what was guessed or converted, a line each.
@@ -31,6 +32,7 @@ class ImportedDetector:
     """
 
     spec: ModelSpec
+    boxes: int
     state: dict[str, Tensor] | None
     files: dict[str, bytes] | None
     remarks: tuple[str, ...]
@@ -71,10 +73,10 @@ def import_detector(
         require_equal(spec, state, exact.run, facts)
     except ModelError as error:
         files = engine_files(graph, names)
-        return ImportedDetector(graph_spec(graph, names), None, files, remarks, str(error))
+        return ImportedDetector(graph_spec(graph, names), graph.boxes, None, files, remarks, str(error))
     if roundings:
         remarks = (*remarks, f"rounding between layers ({roundings} times) is left out: it runs in floating point")
-    return ImportedDetector(spec, state, None, remarks)
+    return ImportedDetector(spec, graph.boxes, state, None, remarks)
 
 
 def _without_rounding(graph: DetectorGraph) -> tuple[DetectorGraph, int]:

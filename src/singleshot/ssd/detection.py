@@ -17,7 +17,7 @@ import numpy as np
 
 from singleshot.boxes import clip_boxes, iou
 from singleshot.errors import ModelError
-from singleshot.shapes import Float, Float32, Int64
+from singleshot.shapes import Bool, Float, Float32, Int64
 from singleshot.spec import Postprocess
 from singleshot.ssd.coder import Code, decode
 from singleshot.types import Detections
@@ -82,7 +82,7 @@ def postprocess(
     if variances.shape not in {(4,), default_boxes.shape}:
         raise ModelError(f"expected four variances, or four for each default box, got {variances.shape}")
     surely_background = 1 - settings.score_threshold + ROUNDING if sums_to_one else np.inf
-    if detection_output is not None and code == "center_size":
+    if detection_output is not None and code == "center_size" and not settings.across_classes:
         return _compiled(offsets, scores, default_boxes, variances, settings, surely_background)
     rows = np.flatnonzero(~(scores[:, 0] > np.float32(surely_background)))  # NaN stays, to be counted
     variances = variances if variances.ndim == 1 else variances[rows]
@@ -112,12 +112,11 @@ def reference(
     with np.errstate(over="ignore", invalid="ignore"):  # of a network whose outputs are not finite
         boxes = decode(offsets, default_boxes, variances, code=code)
     finite = np.isfinite(boxes).all(axis=1) & np.isfinite(scores).all(axis=1)
+    if settings.across_classes:
+        return _across_classes(boxes, scores, finite, settings)
     rows, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for label, class_scores in enumerate(scores.T[1:]):
-        candidates = np.flatnonzero((class_scores > np.float32(settings.score_threshold)) & finite)
-        candidates = candidates[np.argsort(-class_scores[candidates], kind="stable")]
-        if settings.top_k >= 0:
-            candidates = candidates[: settings.top_k]
+        candidates = _candidates(class_scores, finite, settings)
         kept = candidates[nms(boxes[candidates], threshold=settings.nms_threshold, eta=settings.nms_eta)]
         rows.append(kept)
         labels.append(np.full(len(kept), label))
@@ -129,7 +128,37 @@ def reference(
     return RawDetections(boxes[kept_rows[best]], kept_scores[best], kept_labels[best], dropped=int((~finite).sum()))
 
 
-def nms(boxes_xyxy: Float32[np.ndarray, "n 4"], *, threshold: float, eta: float = 1.0) -> Int64[np.ndarray, " kept"]:
+def _candidates(
+    class_scores: Float32[np.ndarray, " K"], finite: Bool[np.ndarray, " K"], settings: Postprocess
+) -> Int64[np.ndarray, " n"]:
+    """The boxes of a class that go into NMS, best first."""
+    candidates = np.flatnonzero((class_scores > np.float32(settings.score_threshold)) & finite)
+    candidates = candidates[np.argsort(-class_scores[candidates], kind="stable")]
+    return candidates[: settings.top_k] if settings.top_k >= 0 else candidates
+
+
+def _across_classes(
+    boxes_xyxy: Float32[np.ndarray, "K 4"],
+    scores: Float32[np.ndarray, "K C"],
+    finite: Bool[np.ndarray, " K"],
+    settings: Postprocess,
+) -> RawDetections:
+    """Each box with its best class, the first of equal ones, and NMS over all.
+
+    TensorFlow Lite's detection_postprocess.cc, NonMaxSuppressionMultiClassFastHelper.
+    """
+    labels = scores[:, 1:].argmax(axis=1)
+    best = scores[np.arange(len(scores)), labels + 1]
+    candidates = _candidates(best, finite, settings)
+    limit = settings.keep_top_k if settings.keep_top_k >= 0 else None
+    kept = nms(boxes_xyxy[candidates], threshold=settings.nms_threshold, eta=settings.nms_eta, limit=limit)
+    rows = candidates[kept]
+    return RawDetections(boxes_xyxy[rows], best[rows], labels[rows], dropped=int((~finite).sum()))
+
+
+def nms(
+    boxes_xyxy: Float32[np.ndarray, "n 4"], *, threshold: float, eta: float = 1.0, limit: int | None = None
+) -> Int64[np.ndarray, " kept"]:
     """Greedy non-maximum suppression of the boxes of one class, best first: which are kept.
 
     A box is kept when its IoU with every better kept box is at most the threshold; an IoU that is not a number
@@ -139,13 +168,16 @@ def nms(boxes_xyxy: Float32[np.ndarray, "n 4"], *, threshold: float, eta: float 
         boxes_xyxy: best first.
         threshold: highest IoU of two kept boxes.
         eta: multiplies the threshold after each kept box while it is above 0.5; 1 for plain NMS.
+        limit: how many to keep, the best; None for all.
     """
     if threshold >= 1 and eta >= 1:
-        return np.arange(len(boxes_xyxy))
+        return np.arange(len(boxes_xyxy))[:limit]
     highest = np.float32(threshold)
     kept, kept_boxes, count = np.zeros(len(boxes_xyxy), np.int64), np.empty_like(boxes_xyxy), 0
     with np.errstate(over="ignore", invalid="ignore"):  # areas of huge boxes are infinite, their IoU not a number
         for candidate, box in enumerate(boxes_xyxy):
+            if count == limit:
+                break
             if highest < 1 and not (iou(kept_boxes[:count], box) <= highest).all():
                 continue
             kept[count], kept_boxes[count] = candidate, box

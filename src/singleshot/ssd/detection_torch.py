@@ -36,13 +36,13 @@ def postprocess_batch(
     """Detections of each image, from raw predictions (softmax or sigmoid included).
 
     On a CPU by `postprocess`, image by image; elsewhere by `postprocess_on_device`, but for adaptive NMS (eta below 1),
-    which needs a strict order, and a top_k of -1 or in the thousands, whose lists may be too long.
+    which needs a strict order, NMS across classes, and a top_k of -1 or in the thousands, whose lists may be too long.
 
     Raises:
         ModelError: shapes that do not belong together.
     """
     offsets, scores = predictions.offsets.float(), probabilities(predictions.logits.float(), settings.scores)
-    in_order = settings.nms_eta < 1 or not 0 <= settings.top_k <= LONGEST_LIST
+    in_order = settings.nms_eta < 1 or settings.across_classes or not 0 <= settings.top_k <= LONGEST_LIST
     if offsets.device.type != "cpu" and not in_order:
         return postprocess_on_device(offsets, scores, default_boxes, variances, settings, code=code)
     row_variances = variances.cpu().numpy() if isinstance(variances, torch.Tensor) else variances
