@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import pickle
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +20,9 @@ from singleshot.errors import ImageError, ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
 from singleshot.runtime import find_model as find_model_module
-from singleshot.runtime.detector import Detector, as_array
+from singleshot.runtime.detector import Detector
 from singleshot.runtime.find_model import find_model, shipped_models
+from singleshot.runtime.image_source import as_array
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import RawDetections
 from singleshot.types import Detections
@@ -25,7 +30,7 @@ from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 SMALL = SSDLITE320_MOBILENETV2.with_input_size(64, 64)
 
@@ -145,15 +150,6 @@ def test_paths_pil_and_arrays_and_lists_of_them_are_taken(detector: Detector, tm
     assert detector([]) == []
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)],
-)
-def test_arrays_of_another_kind_are_refused(detector: Detector, wrong: np.ndarray) -> None:
-    with pytest.raises(ImageError, match="RGB uint8"):
-        detector(wrong)
-
-
 def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_path: Path) -> None:
     for name in ("a", "sub/a", "c"):
         image(tmp_path / "in" / f"{name}.png")
@@ -188,13 +184,109 @@ def test_copies_never_replace_originals(detector: Detector, tmp_path: Path) -> N
     assert (tmp_path / "a.jpg").read_bytes() == before
 
 
+def test_generators_and_long_lists_are_searched_in_parts(detector: Detector, tmp_path: Path) -> None:
+    taken: list[int] = []
+
+    def images() -> Iterator[np.ndarray]:
+        for number in range(20):
+            taken.append(number)
+            yield np.zeros((10, 20 + number, 3), np.uint8)
+
+    class Counting(OneBox):
+        def __call__(self, images: Sequence[np.ndarray], **options: object) -> list[RawDetections]:
+            assert len(images) <= 8
+            assert len(taken) % 8 == len(images) % 8
+            return super().__call__(images, **options)
+
+    detections = Detector(Counting(), name="counting")(images())
+    assert [of_image.boxes[1, 2] for of_image in detections] == list(range(20, 40))
+    assert [len(of_image) for of_image in detector(image(tmp_path / f"{n}.png") for n in range(2))] == [2, 2]
+
+
+def test_the_place_of_a_bad_image_in_a_list_is_named(detector: Detector) -> None:
+    good = np.zeros((5, 5, 3), np.uint8)
+    with pytest.raises(ImageError, match="image 9 of the list"):
+        detector([good] * 9 + [np.zeros((3, 5, 5), np.uint8)])
+
+
 def test_what_is_no_image_is_refused(detector: Detector) -> None:
-    for wrong in (3, None):
-        with pytest.raises(ImageError, match=type(wrong).__name__):
+    for wrong in (3, None, {"image": 1}):
+        with pytest.raises(ImageError, match="None" if wrong is None else type(wrong).__name__):
             detector(wrong)  # type: ignore[call-overload]
-    for entry, said in ((Image.new("RGB", (0, 5)), "no pixels: 0x5"), (Image.new("F", (5, 5)), "mode F")):
-        with pytest.raises(ImageError, match=said):
-            detector(entry)
+
+
+def test_a_notebook_shows_the_image_while_it_is_there(detector: Detector, tmp_path: Path) -> None:
+    path = image(tmp_path / "a.png")
+    of_file, of_array = detector(path), detector(np.zeros((30, 40, 3), np.uint8))
+    for detections in (of_file, of_array, of_file.above(0.5), of_array.as_one_class("thing")):
+        shown = detections._repr_html_()
+        assert shown is not None
+        assert "data:image/jpeg;base64," in shown
+        assert f"{len(detections)} detections" in shown
+    detector(np.zeros((30, 40, 3), np.uint8))  # now the detector keeps this image, and no other
+    path.unlink()
+    assert of_array._repr_html_() is None
+    assert of_file._repr_html_() is None
+
+
+def test_a_notebook_draws_likely_detections_and_says_so() -> None:
+    pixels = np.zeros((30, 40, 3), np.uint8)
+    boxes = np.array([[1, 1, 9, 9], [20, 20, 30, 29]], np.float32)
+    detections = Detections(boxes, np.array([0.9, 0.01], np.float32), np.array([0, 0]), ("<b>",), lambda: pixels)
+    shown = detections._repr_html_()
+    assert shown is not None
+    assert "1 of 2 detections" in shown
+    assert "<b>" not in shown
+
+
+def test_detections_travel_without_their_image(detector: Detector) -> None:
+    detections = detector(np.zeros((30, 40, 3), np.uint8))
+    copy = pickle.loads(pickle.dumps(detections))  # noqa: S301  (our own)
+    np.testing.assert_array_equal(copy.boxes, detections.boxes)
+    assert (copy.names, copy.image) == (detections.names, None)
+
+
+def test_threads_may_share_a_detector() -> None:
+    detector, cat = Detector.load(score=0.5), CHELSEA.pixels()
+    images = [cat, cat[:, ::-1], cat[50:], cat[:, 60:]]
+    expected = [detector(pixels).boxes.tolist() for pixels in images]
+    with ThreadPoolExecutor(4) as pool:
+        boxes = list(pool.map(lambda pixels: detector(pixels).boxes.tolist(), images * 3))
+    assert boxes == expected * 3
+
+
+def _child_detections(detector: Detector, *, seconds: float = 60) -> int:
+    """How many detections a forked process has of a black image."""
+    results: Any = multiprocessing.get_context("fork").SimpleQueue()
+
+    def detect() -> None:
+        warnings.simplefilter("ignore")
+        results.put(len(detector(np.zeros((30, 40, 3), np.uint8))))
+
+    process = multiprocessing.get_context("fork").Process(target=detect)
+    process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        pytest.fail("the child hangs")
+    return int(results.get())
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_detector_works_in_a_process_that_is_forked_later(model: Path) -> None:
+    for name in (None, model):
+        detector = Detector.load(name)
+        expected = len(detector(np.zeros((30, 40, 3), np.uint8)))
+        assert _child_detections(detector) == expected
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_torch_does_not_wait_for_threads_of_another_process(model: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(2)
+    detector = Detector.load(model)
+    expected = len(detector(np.zeros((30, 40, 3), np.uint8)))
+    assert _child_detections(detector) == expected
 
 
 def test_more_images_than_are_decoded_ahead_come_in_order(detector: Detector, tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ Lines, letters and dashes scale with the image; every line has a dark border, so
 
 from __future__ import annotations
 
+import base64
 import colorsys
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,6 +73,20 @@ def draw_marks(
         plates.append(_place(pen, mark, font, plates, canvas.size))
     for mark, plate in zip(reversed(captioned), reversed(plates), strict=True):
         _write(pen, mark, font, plate)
+    return np.asarray(canvas)
+
+
+def html_image(image: UInt8[np.ndarray, "H W 3"]) -> str:
+    """The image as an HTML element that holds it, a JPEG."""
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(content, "JPEG", quality=90)
+    return f'<img src="data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode()}">'
+
+
+def shrunk(image: UInt8[np.ndarray, "H W 3"], longest_side: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with no side above so many pixels."""
+    canvas = Image.fromarray(np.ascontiguousarray(image))
+    canvas.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
     return np.asarray(canvas)
 
 

@@ -6,19 +6,23 @@ Labels are 0..L-1 everywhere outside the network; background has no number and n
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from singleshot.errors import RequestError
+from singleshot.errors import DataError, RequestError
 from singleshot.shapes import Bool, Float32, Int64, UInt8
 
 BOX_ARRAYS = ("boxes_xyxy", "labels", "difficult", "crowd", "areas")
 """The fields of `Annotations` with a row for each object."""
 ARRAYS = ("sizes_wh", "starts", *BOX_ARRAYS)
+NOTEBOOK_SIDE = 800
+"""Pixels of the longer side of an image in a notebook, at most."""
+UNLIKELY, LIKELY = 0.1, 0.5
+"""A notebook draws detections of this score, where some score less than the first."""
 TEXTS = ("files", "ids")
 """The fields of `Annotations` that grow with the set."""
 
@@ -165,6 +169,8 @@ class Detections:
         scores: (n,) float32 in [0, 1].
         labels: (n,) int64, 0..L-1.
         class_names: the L names that labels refer to.
+        image: gives the RGB pixels of the image, or None once they are gone; None where they were never known. It is
+            what a notebook shows, and is not pickled.
 
     Raises:
         RequestError: arrays of other shapes.
@@ -174,6 +180,7 @@ class Detections:
     scores: Float32[np.ndarray, " n"]
     labels: Int64[np.ndarray, " n"]
     class_names: tuple[str, ...]
+    image: Callable[[], np.ndarray | None] | None = None
 
     def __post_init__(self) -> None:
         shapes = (np.shape(self.boxes), np.shape(self.scores), np.shape(self.labels))
@@ -195,7 +202,7 @@ class Detections:
         if rows.ndim > 1:
             raise IndexError(f"detections have one axis; expected a number, slice, mask or numbers, got {index!r}")
         if rows.ndim == 1:
-            return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], self.class_names)
+            return Detections(self.boxes[rows], self.scores[rows], self.labels[rows], self.class_names, self.image)
         label = int(self.labels[rows])
         return Detection(tuple(self.boxes[rows].tolist()), float(self.scores[rows]), label, self.class_names[label])
 
@@ -207,6 +214,36 @@ class Detections:
         """How many there are, and the best three in words."""
         best = [f"{name} {score:.2f} at {np.round(box).astype(int).tolist()}" for box, score, _, name in self[:3]]
         return f"<{len(self)} detections{': ' * bool(best)}{', '.join(best)}{', ...' * (len(self) > len(best))}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled without the image, which may be a reference into this process."""
+        return Detections, (self.boxes, self.scores, self.labels, self.class_names)
+
+    def _repr_html_(self) -> str | None:
+        """The image with its boxes, for a notebook; None where the image is gone, and the notebook shows the text.
+
+        Of detections that hold unlikely ones, only the likely are drawn, and a line says so.
+        """
+        from singleshot.draw import html_image, shrunk  # late: Pillow takes 0.1 s
+
+        try:
+            pixels = None if self.image is None else self.image()
+        except DataError:  # the file has gone, or has become another
+            return None
+        if pixels is None:
+            return None
+        small = shrunk(pixels, NOTEBOOK_SIDE)
+        factor = np.array([small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]] * 2, np.float32)
+        shown = self if not len(self) or self.scores.min() >= UNLIKELY else self.above(LIKELY)
+        drawn = replace(shown, boxes=shown.boxes * factor).draw(small)
+        count = (
+            f"{len(self)} detections"
+            if len(shown) == len(self)
+            else (
+                f"{len(shown)} of {len(self)} detections: those that score {LIKELY:.0%} or more; .draw(image) draws all"
+            )
+        )
+        return f"{html_image(drawn)}<br>{count}"
 
     @staticmethod
     def concatenate(parts: Sequence[Detections]) -> Detections:
@@ -239,7 +276,7 @@ class Detections:
 
     def as_one_class(self, name: str) -> Detections:
         """The same boxes and scores, all of one class of this name."""
-        return Detections(self.boxes, self.scores, np.zeros_like(self.labels), (name,))
+        return Detections(self.boxes, self.scores, np.zeros_like(self.labels), (name,), self.image)
 
     def draw(
         self, image: UInt8[np.ndarray, "H W 3"], *, ground_truth: GroundTruth | None = None

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from os import PathLike
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
-import PIL.Image
 
-from singleshot.decode import decode_image, image_pixels
 from singleshot.errors import ImageError, RequestError
 from singleshot.runtime.backends import OwnBackbone, RunOptions, engine_inside, load_backend
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model
+from singleshot.runtime.image_source import SINGLE, ImageSource, as_array
 from singleshot.runtime.streaming import stream
 from singleshot.ssd.detection import RawDetections, to_detections
 from singleshot.types import Annotations, Detections
 from singleshot.weights.folder import ModelFolder
 
-ImageSource = str | Path | PIL.Image.Image | np.ndarray
+AT_ONCE = 8
+"""Images of a list that are decoded and searched together: a list or a generator may be of any length."""
 
 
 class Detector:
@@ -43,6 +48,7 @@ class Detector:
         self.spec = backend.spec
         self.name = name
         self.note = ""
+        self._last: np.ndarray | None = None  # kept for a notebook, which shows the detections of a cell after it
         just_below = float(np.nextafter(np.float32(score), np.float32(-1)))  # backends' thresholds are exclusive
         self._score_threshold = max(self.spec.postprocess.score_threshold, just_below)
 
@@ -89,18 +95,30 @@ class Detector:
     @overload
     def __call__(self, images: ImageSource) -> Detections: ...
     @overload
-    def __call__(self, images: list[ImageSource] | tuple[ImageSource, ...]) -> list[Detections]: ...
+    def __call__(self, images: list[Any] | tuple[Any, ...] | Iterator[Any]) -> list[Detections]: ...
     def __call__(
-        self, images: ImageSource | list[ImageSource] | tuple[ImageSource, ...]
+        self, images: ImageSource | list[Any] | tuple[Any, ...] | Iterator[Any]
     ) -> Detections | list[Detections]:
-        """Detect in one image (a path, a PIL image or a numpy RGB uint8 array) or in a list of them.
+        """Detect in one image, or in the images of a list, a generator or any other iterable.
+
+        Args:
+            images: an image is a path, the bytes of a file, an open file, a PIL image, an array or a torch tensor; what
+                shapes and types are taken, and how they are converted, stands in `runtime/image_source.py`.
 
         Raises:
-            ImageError: an image cannot be used; the message names it.
+            ImageError: an image cannot be used; the message names it, and the conversion that helps.
         """
-        if isinstance(images, list | tuple):
-            return self._detect([as_array(image) for image in images])
-        return self._detect([as_array(images)])[0]
+        if (
+            isinstance(images, SINGLE)
+            or images is None
+            or isinstance(images, Mapping)
+            or not hasattr(images, "__iter__")
+        ):
+            return self._detect([images])[0]  # type: ignore[list-item]  # what is no image is refused there
+        remaining, results = iter(images), list[Detections]()
+        while part := list(islice(remaining, AT_ONCE)):
+            results += self._detect(part, first=len(results))
+        return results
 
     def stream(
         self, paths: Iterable[Path], *, batch_size: int = 8
@@ -116,32 +134,31 @@ class Detector:
                 path, image, raw = item
                 yield path, image, self._in_pixels(raw, image)
 
-    def _detect(self, images: Sequence[np.ndarray]) -> list[Detections]:
-        if not images:
-            return []
-        results = self.backend(images, score_threshold=self._score_threshold)
-        return [self._in_pixels(raw, image) for raw, image in zip(results, images, strict=True)]
+    def _detect(self, images: Sequence[ImageSource], *, first: int | None = None) -> list[Detections]:
+        """Detections of some images; `first` is the place of the first in a list, for messages."""
+        arrays = []
+        for place, image in enumerate(images):
+            try:
+                arrays.append(as_array(image))
+            except ImageError as error:
+                if first is None or isinstance(image, str | PathLike):  # the message names a path by itself
+                    raise
+                raise ImageError(f"image {first + place} of the list, from 0: {error}") from error
+        results = self.backend(arrays, score_threshold=self._score_threshold)
+        self._last = arrays[-1]
+        return [
+            replace(self._in_pixels(raw, pixels), image=_shown(image, pixels))
+            for raw, pixels, image in zip(results, arrays, images, strict=True)
+        ]
 
     def _in_pixels(self, raw: RawDetections, image: np.ndarray) -> Detections:
         height, width = image.shape[:2]
         return to_detections(raw, width=width, height=height, class_names=self.spec.class_names)
 
 
-def as_array(image: ImageSource) -> np.ndarray:
-    """RGB uint8 pixels (H, W, 3) of whatever a user hands over.
-
-    Raises:
-        ImageError: an array of another shape or type, or a file that cannot be decoded.
-    """
-    if isinstance(image, str | Path):
-        return decode_image(Path(image))
-    if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise ImageError(f"an image must be RGB uint8 (H, W, 3), got {image.dtype} {image.shape}")
-        return image
-    if not isinstance(image, PIL.Image.Image):
-        raise ImageError(f"an image is a path, a PIL image or an array, got {type(image).__name__}")
-    return image_pixels(image)
+def _shown(image: ImageSource, pixels: np.ndarray) -> Callable[[], np.ndarray | None]:
+    """What gives the image of some detections again, without keeping its pixels in memory."""
+    return partial(as_array, image) if isinstance(image, str | PathLike) else weakref.ref(pixels)
 
 
 def detect_in_set(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -48,6 +50,9 @@ class TorchBackend:
             (CUDA graphs): a minute at the first call of each batch size, then faster. Batches are filled up to a power
             of two.
 
+    In a process forked after it was made, it runs on one thread: torch's others stay behind in the parent, and the
+    network would wait for them for ever.
+
     Raises:
         RequestError: no such precision.
     """
@@ -58,6 +63,7 @@ class TorchBackend:
         self.network = network.to(device).to(memory_format=torch.channels_last).eval()
         self.spec = network.spec
         self.device = device
+        self._process = os.getpid()
         self._half = precision == "bf16"
         self._compiled = compiled
         self._forward: Callable[[Tensor], Predictions] = self.network
@@ -87,7 +93,27 @@ class TorchBackend:
 
     @torch.inference_mode()
     def predict(self, inputs: Float[Tensor, "B 3 H W"]) -> Predictions:
-        """The network's raw output, on the device; a compiled network overwrites it at the next call."""
+        """The network's raw output, on the device; a compiled network overwrites it at the next call.
+
+        Raises:
+            RequestError: on a GPU, in a process that was forked after the network was moved there.
+        """
+        if os.getpid() != self._process:
+            self._settle_after_fork()
         inputs = inputs.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             return self._forward(inputs)
+
+    def _settle_after_fork(self) -> None:
+        if self.device.type != "cpu":
+            raise RequestError(
+                f"a model on {self.device} was loaded before this process was forked: load it in the process that "
+                "detects (gunicorn without --preload, multiprocessing with spawn)"
+            )
+        torch.set_num_threads(1)
+        self._process = os.getpid()
+        warnings.warn(
+            "the model was loaded in torch before this process was forked, so it runs on one thread: load it after "
+            "the fork (gunicorn without --preload), or `ssd export` it: engines may be forked",
+            stacklevel=2,
+        )
