@@ -10,15 +10,17 @@ from pathlib import Path
 import pytest
 
 from singleshot.cli.main import app
-from singleshot.cli.renamed_flags import RENAMED, with_new_names
+from singleshot.cli.renamed_flags import FOREIGN, RENAMED, with_new_names
 from singleshot.cli.verbs import VERBS
 
 ROOT = Path(__file__).parents[1]
 COMMAND = re.compile(r"(?:^|[`(\s;:])ssd ((?:data|weights) [a-z]+|[a-z]+)\b([^`\n;)]*)", re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*(?![a-z-]*:)")  # CSS has variables of that form
 GROUPS = ("data", "weights")
-OTHER_PROGRAMS = {"--standalone", "--nproc-per-node", "--no-python", "--max-restarts", "--signal", "--requeue"}
-"""Flags of torchrun and SLURM that messages name."""
+OTHER_PROGRAMS = {
+    "--standalone", "--nproc-per-node", "--no-python", "--max-restarts", "--signal", "--requeue", "--preload", "--shm-size",
+}  # fmt: skip
+"""Flags of torchrun, SLURM, gunicorn and docker that messages name."""
 
 
 def words_of_source() -> dict[str, str]:
@@ -47,7 +49,7 @@ def flags(verb: str) -> set[str]:
     command = app
     for word in verb.split():
         command = command[word]
-    renamed = RENAMED.get(verb, {})
+    renamed = RENAMED.get(verb, {}) | FOREIGN.get(verb, {})
     return {name for argument in command.assemble_argument_collection() for name in argument.names} | set(renamed)
 
 

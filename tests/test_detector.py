@@ -25,6 +25,7 @@ from singleshot.runtime.find_model import find_model, shipped_models
 from singleshot.runtime.image_source import as_array
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import RawDetections
+from singleshot.train.initial import base_spec
 from singleshot.types import Detections
 from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
@@ -213,6 +214,14 @@ def test_what_is_no_image_is_refused(detector: Detector) -> None:
     for wrong in (3, None, {"image": 1}):
         with pytest.raises(ImageError, match="None" if wrong is None else type(wrong).__name__):
             detector(wrong)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", ["best.pt", "ssd300.pth", "a.caffemodel", "b.onnx", "c.tflite", "d.PB", "e.npz"])
+def test_weights_of_other_programs_are_sent_to_the_importer(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"PK")
+    for load in (find_model, base_spec):
+        with pytest.raises(RequestError, match="ssd weights import"):
+            load(str(tmp_path / name))
 
 
 def test_a_notebook_shows_the_image_while_it_is_there(detector: Detector, tmp_path: Path) -> None:

@@ -16,6 +16,25 @@ def shipped_models() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted(root.glob("*/config.json"))}
 
 
+FOREIGN_SUFFIXES = frozenset(
+    {".pt", ".pth", ".caffemodel", ".prototxt", ".onnx", ".tflite", ".pb", ".npz", ".safetensors", ".h5", ".keras"}
+)
+"""Of files that hold weights of other programs."""
+
+
+def refuse_weight_file(path: Path) -> None:
+    """Refuse a file of weights where a model is expected.
+
+    Raises:
+        RequestError: the file has the suffix of such a file; the message names the verb that makes a model of it.
+    """
+    if path.suffix.lower() in FOREIGN_SUFFIXES:
+        raise RequestError(
+            f"{path} is a file of weights, not a model folder: if they are an SSD's, ssd weights import {path} --out "
+            f"{path.stem} makes a folder of them, and --model {path.stem} takes it"
+        )
+
+
 def find_model(model: str | Path | ModelFolder | None) -> ModelFolder:
     """The folder of a model given by path or shipped name, read; None is the default model.
 
@@ -53,6 +72,7 @@ def _folder_of_engine_file(path: Path) -> ModelFolder:
         folder = read_folder(path.parent)
         if folder.export is not None and path.name == folder.export.files[0]:
             return folder
+    refuse_weight_file(path)
     raise RequestError(
         f"{path} is no model by itself: give the whole folder of a model or of an export, in which config.json "
         "tells classes and thresholds"

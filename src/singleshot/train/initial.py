@@ -9,7 +9,7 @@ from singleshot.errors import RequestError
 from singleshot.models.own_backbone import BackboneFactory, import_factory, own_name, own_preprocess
 from singleshot.models.ssd import SSD, set_prior_probability
 from singleshot.models.timm_backbone import timm_preprocess
-from singleshot.runtime.find_model import shipped_models
+from singleshot.runtime.find_model import refuse_weight_file, shipped_models
 from singleshot.spec import TIMM, ModelSpec, Postprocess
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.folder import CONFIG, read_spec
@@ -44,7 +44,7 @@ def base_spec(
 
     Args:
         model: name or folder; None is the default.
-        input_size: `WxH`.
+        input_size: `WxH`, or one number for a square.
         backbone: `timm:NAME` or the code of a backbone of the user's own, with its preprocessing. None leaves the
             model's.
         fusion: see `ModelSpec.with_fusion`; None leaves the model's own.
@@ -53,6 +53,8 @@ def base_spec(
         RequestError, UnknownNameError, ModelError: no such model, or a size that cannot be.
     """
     name = model or DEFAULT_MODEL
+    if Path(name).is_file():
+        refuse_weight_file(Path(name))
     spec = variant(name) if name in VARIANTS or not Path(name).is_dir() else read_spec(Path(name))
     if isinstance(backbone, str):
         spec = replace(spec.with_backbone(backbone), preprocess=timm_preprocess(backbone))
@@ -62,9 +64,12 @@ def base_spec(
         spec = spec.with_fusion(fusion)
     if input_size is None:
         return spec
-    width, _, height = input_size.partition("x")
+    width, cross, height = input_size.partition("x")
+    height = height if cross else width
     if not (width.isdecimal() and height.isdecimal() and 1 <= int(width) <= LARGEST_SIDE >= int(height) >= 1):
-        raise RequestError(f"--input-size is WIDTHxHEIGHT such as 480x300, {LARGEST_SIDE} at most, got {input_size!r}")
+        raise RequestError(
+            f"--input-size is WIDTHxHEIGHT such as 480x300, or 480 for a square, {LARGEST_SIDE} at most, got {input_size!r}"
+        )
     return spec.with_input_size(int(height), int(width))
 
 

@@ -34,7 +34,7 @@ class TrainOptions:
         model: architecture or model folder; left out: the shipped model's architecture.
         epochs: passes over the training set; left out: 30, and more on small sets.
         batch_size: images per step; left out: the recipe's, and fewer on small sets.
-        input_size: `WxH` of the network input.
+        input_size: `WxH` of the network input, or one number for a square.
         classes: learn only these, separated by commas: objects of others are background; left out: all.
         device: `auto`, `cpu`, `cuda`.
         out: the run's folder.
