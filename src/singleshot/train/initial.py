@@ -68,7 +68,8 @@ def base_spec(
     height = height if cross else width
     if not (width.isdecimal() and height.isdecimal() and 1 <= int(width) <= LARGEST_SIDE >= int(height) >= 1):
         raise RequestError(
-            f"--input-size is WIDTHxHEIGHT such as 480x300, or 480 for a square, {LARGEST_SIDE} at most, got {input_size!r}"
+            f"--input-size is WIDTHxHEIGHT such as 480x300, or 480 for a square, {LARGEST_SIDE} at most, got "
+            f"{input_size!r}"
         )
     return spec.with_input_size(int(height), int(width))
 
