@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from data_fixtures import image, yolo
-from singleshot.data.recognise import default_splits, open_data, splits
+from singleshot.data.check import check
+from singleshot.data.recognise import default_splits, open_data, recognise, splits
 from singleshot.data.yolo import read_yolo
-from singleshot.errors import DataError, UnknownNameError
+from singleshot.errors import DataError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,8 @@ def test_outlines_become_boxes(tmp_path: Path) -> None:
     ("line", "kind"),
     [
         ("0 0.5 0.5 0.5", "malformed"),
-        ("0 0.5 0.5 0.5 0.5 0.9", "malformed"),
+        ("0 0.5 0.5 0.5 0.5 7.5", "malformed"),
+        ("0 16 12 8 6", "malformed"),
         ("cat 0.5 0.5 0.5 0.5", "malformed"),
         ("0.5 0.5 0.5 0.5 0.5", "malformed"),
         ("-1 0.5 0.5 0.5 0.5", "malformed"),
@@ -138,3 +140,150 @@ def test_numbered_names_stand_in_the_order_of_their_numbers(tmp_path: Path) -> N
     data = open_data(yolo(tmp_path / "y", LABELS, yaml=yaml), split="train")
     assert data.class_names == ("cat", "dog", "bird")
     assert [data.class_names[label] for label in data.ground_truth(0).labels] == ["dog", "cat"]
+
+
+def flat(folder: Path, names: str = "ab", *, suffix: str = ".txt") -> Path:
+    """Images with label files beside them."""
+    for seed, name in enumerate(names):
+        image(folder / f"{name}.png", seed=seed)
+        (folder / f"{name}{suffix}").write_text("1 0.5 0.5 0.5 0.5\n", encoding="utf-8")
+    return folder
+
+
+def test_labels_beside_the_images_are_read_below_any_folder(tmp_path: Path) -> None:
+    """Whatever folder is called `images`: the set's, the one above it, or none."""
+    root = flat(tmp_path / "images/project")
+    (root / "classes.txt").write_text("cat\ndog\n", encoding="utf-8")
+    assert recognise(root) == "yolo"
+    data = open_data(root)
+    assert (len(data.labels), data.class_names, data.remarks) == (2, ("cat", "dog"), ())
+    inside = tmp_path / "set"
+    flat(inside / "images")
+    (inside / "data.yaml").write_text("train: images\nnames: [cat, dog]\n", encoding="utf-8")
+    assert len(open_data(inside).labels) == 2
+    (inside / "labels").mkdir()
+    (inside / "labels/a.txt").write_text("0 0.5 0.5 0.5 0.5\n", encoding="utf-8")
+    data = open_data(inside)
+    assert data.labels.tolist() == [0, 1]  # that of labels/ counts
+    assert "1 images have two label files" in data.remarks[0]
+
+
+def test_captions_beside_images_are_no_labels(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    (tmp_path / "a.txt").write_text("a cat on a mat\n")
+    with pytest.raises(RequestError, match="no data set"):
+        recognise(tmp_path)
+
+
+def test_images_without_label_files_are_counted_with_the_place(tmp_path: Path) -> None:
+    root = yolo(
+        tmp_path / "y",
+        {"train/a": "0 0.5 0.5 0.5 0.5", "train/b": None, "train/c": None},
+        yaml=YAML.replace("val:", "#"),
+    )
+    assert open_data(root).remarks == (
+        "2 of 3 images have no label file and count as background, such as images/train/b.png "
+        "(looked for labels/train/b.txt)",
+    )
+    (root / "labels/train/a.txt").unlink()
+    with pytest.raises(DataError, match=r"not one labelled object; 3 of 3 .* labels/train/a\.txt"):
+        open_data(root)
+    assert [fault.kind for fault in check(root).faults] == ["no objects"]
+
+
+def test_label_files_in_other_letters_are_read(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "y", {"a": "0 0.5 0.5 0.5 0.5", "b": None})
+    (root / "labels/B.TXT").write_text("0 0.5 0.5 0.5 0.5")
+    data = open_data(root)
+    assert len(data.labels) == 2
+    assert any("labels/B.TXT for images/b.png" in remark for remark in data.remarks)
+
+
+def test_split_folders_without_yaml(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        flat(tmp_path / "nested" / split / "images", split[:2])
+        flat(tmp_path / "beside" / split, split[:2])
+        (tmp_path / "nested" / split / "labels").mkdir()
+        for file in (tmp_path / "nested" / split / "images").glob("*.txt"):
+            file.rename(tmp_path / "nested" / split / "labels" / file.name)
+    (tmp_path / "beside/train/_darknet.labels").write_text("cat\ndog\n")
+    for name in ("nested", "beside"):
+        assert splits(tmp_path / name) == {"train": 2, "valid": 2}
+        assert default_splits(tmp_path / name) == ("train", "valid", None)
+        assert len(open_data(tmp_path / name).labels) == 4
+    assert open_data(tmp_path / "beside").class_names == ("cat", "dog")
+    (tmp_path / "beside/valid/_darknet.labels").write_text("dog\ncat\n")
+    with pytest.raises(DataError, match="number the classes differently"):
+        open_data(tmp_path / "beside")
+
+
+def test_the_lists_of_cvat_name_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    root = flat(tmp_path / "old/obj_train_data").parent
+    (root / "obj.names").write_text("cat\ndog\n")
+    (root / "obj.data").write_text("classes = 2\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n")
+    (root / "train.txt").write_text("data/obj_train_data/a.png\ndata/obj_train_data/b.png\n")
+    data = open_data(root, split="train")
+    assert (data.class_names, data.files) == (("cat", "dog"), ("obj_train_data/a.png", "obj_train_data/b.png"))
+    assert data.labels.tolist() == [1, 1]
+    (root / "train.txt").unlink()
+    assert splits(root) == {"train": 2}
+    new = yolo(tmp_path / "new", LABELS, yaml="path: .\ntrain: train.txt\nnames:\n  '0': cat\n  '1': dog\n")
+    (new / "train.txt").write_text("data/images/train/a.png\ndata/images/train/b.png\n")
+    data = open_data(new)
+    assert (len(data), len(data.labels), data.class_names) == (2, 2, ("cat", "dog"))
+
+
+def test_a_list_may_leave_images_out(tmp_path: Path) -> None:
+    """Labels of images that no list names, or another split does, are no fault."""
+    root = yolo(tmp_path / "y", {"a": "0 0.5 0.5 0.5 0.5", "b": "0 0.5 0.5 0.5 0.5", "c": "0 0.5 0.5 0.5 0.5"})
+    (root / "data.yaml").write_text("train: train.txt\nval: val.txt\nnames: [cat]\n")
+    (root / "train.txt").write_text("images/a.png\n")
+    (root / "val.txt").write_text("images/b.png\n")
+    assert read_yolo(root, split="train").faults == ()
+    (root / "labels/notes.txt").write_text("labelled by hand\n")
+    assert read_yolo(root).faults == ()
+
+
+@pytest.mark.parametrize(
+    ("yaml", "names", "remark"),
+    [
+        ("train: images/train\nnc: 2\n", ("class 0", "class 1"), "class 0 to class 1"),
+        ("train: images/train\nnames: [yes, no]\n", ("yes", "no"), ""),
+        ("train: images/train\nnames: {'1': dog, '0': cat}\n", ("cat", "dog"), ""),
+        ("train: images/train\nnames: [cat, dog]\nnc: 3\n", ("cat", "dog"), "nc is 3"),
+        ("train: images/train\nnames: [cat, dog]\ntest: ../test/images\n", ("cat", "dog"), "left out"),
+        ("train: /content/set/images/train\nnames: [cat, dog]\n", ("cat", "dog"), "is read as images/train"),
+        ("train: D:\\set\\images\\train\nnames: [cat, dog]\n", ("cat", "dog"), "is read as images/train"),
+    ],
+)
+def test_yamls_of_many_writers(tmp_path: Path, yaml: str, names: tuple[str, ...], remark: str) -> None:
+    data = open_data(yolo(tmp_path / "y", LABELS, yaml=yaml))
+    assert data.class_names == names
+    assert data.labels.tolist() == [1, 0]
+    said = [line for line in data.remarks if "background" not in line]
+    assert len(said) == bool(remark)
+    assert all(remark in line for line in said)
+
+
+@pytest.mark.parametrize(
+    ("line", "yaml", "box", "remark"),
+    [
+        ("1 0.5 0.5 0.5 0.2 0.87", "", [10, 12, 30, 18], "1 lines hold a number more"),
+        ("1 0.5 0.5 0.5 0.2 0.87 12", "", [10, 12, 30, 18], "1 lines hold a number more"),
+        ("1 0.25 0.4 0.5 0.2 0.75 0.4 0.5 0.6", "", [10, 6, 30, 18], "1 objects are outlines or oriented"),
+        ("1 0.5 0.5 0.5 0.2 0.1 0.1 2 0.9 0.9 2", "kpt_shape: [2, 3]\n", [10, 12, 30, 18], "1 objects have key points"),
+        ("1 0.5 0.5 0.5 0.2 0.1 0.1 0.9 0.9", "kpt_shape: [2, 2]\n", [10, 12, 30, 18], "1 objects have key points"),
+    ],
+)
+def test_longer_lines_are_read_and_counted(tmp_path: Path, line: str, yaml: str, box: list[int], remark: str) -> None:
+    yaml = "train: images/train\nnames: [cat, dog]\n" + yaml
+    data = open_data(yolo(tmp_path / "y", {"train/a": line}, yaml=yaml))
+    np.testing.assert_allclose(data.boxes_xyxy, [box], rtol=1e-6)
+    assert len(data.remarks) == 1
+    assert remark in data.remarks[0]
+
+
+def test_pixels_are_refused_as_they_stand_in_the_file(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "y", {"a": "0 16 12 8 6"})
+    with pytest.raises(DataError, match=r"fractions of the image are expected, got '0 16 12 8 6'"):
+        open_data(root)

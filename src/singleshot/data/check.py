@@ -135,6 +135,8 @@ def _check_one(
     sizes = {name: len(result.annotations) for name, result in results.items()}
     if not seen and not faults:
         raise DataError(f"{path}: the set is empty: no images")
+    if seen and not boxes and not any(fault.stops_training for fault in faults):
+        faults[Fault("no objects", str(path), f"{len(seen)} images, but not one labelled object")] = None
     remarks = tuple(dict.fromkeys(remark for result in results.values() for remark in result.remarks))
     return CheckReport(len(seen), boxes, sizes, _sorted(faults), remarks)
 

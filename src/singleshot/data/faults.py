@@ -32,6 +32,7 @@ CONSEQUENCES = {
     MISSING: REFUSED,
     "wrong size": REFUSED,
     "unreadable image": REFUSED,
+    "no objects": REFUSED,
     "several frames": FIRST_FRAME,
     "duplicate image": NOTHING,
     "in two splits": NOTHING,

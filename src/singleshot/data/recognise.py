@@ -24,9 +24,9 @@ from singleshot.data.images import header_faults
 from singleshot.data.json_kinds import json_kind
 from singleshot.data.label_studio import label_studio_files, read_label_studio
 from singleshot.data.labelme import is_labelme, labelme_splits, read_labelme
-from singleshot.data.listing import files_in
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
-from singleshot.data.yolo import read_yolo, yaml_file, yolo_set
+from singleshot.data.yolo import read_yolo
+from singleshot.data.yolo_layout import yolo_marker, yolo_set
 from singleshot.errors import DataError, RequestError
 from singleshot.types import Annotations
 
@@ -82,15 +82,6 @@ def _recognise_coco(path: Path) -> str | None:
     if path.is_file():
         return path.name if path.suffix.lower() == ".json" else None
     return next((file.relative_to(path).as_posix() for file in coco_files(path).values()), None)
-
-
-def _recognise_yolo(path: Path) -> str | None:
-    if path.is_file():
-        return path.name if path.suffix.lower() in {".yaml", ".yml"} else None
-    if (yaml := yaml_file(path)) is not None:
-        return yaml.name
-    folders = (path / "images").is_dir() and (path / "labels").is_dir()
-    return "images/ and labels/" if folders and not files_in(path / "labels", ".json") else None
 
 
 def _recognise_csv(path: Path) -> str | None:
@@ -188,10 +179,10 @@ FORMATS = {
         states_sizes=True,
     ),
     "yolo": Format(
-        _recognise_yolo,
+        yolo_marker,
         lambda path: [name for name in yolo_set(path).sources if name],
         lambda path, split: read_yolo(path, split=split),
-        "YOLO (data.yaml, or images/ and labels/)",
+        "YOLO (data.yaml, images/ and labels/, or label files beside the images)",
     ),
     "csv": Format(
         _recognise_csv,

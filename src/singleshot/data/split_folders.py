@@ -1,0 +1,40 @@
+"""Which folders are splits, by their names: `train`, `Valid`, `test_images`, `train2017`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_WORD = r"(train(ing|val)?|val(id|idation)?|test(ing)?)"
+_SPLIT = re.compile(rf"^{_WORD}([-_ .]?(set|data|images?|imgs?|zip|\d+))*$", re.IGNORECASE)
+
+
+def is_split_name(name: str) -> bool:
+    """Whether a folder or list of this name is a split.
+
+    >>> is_split_name("valid"), is_split_name("train_images"), is_split_name("trains"), is_split_name("testimony")
+    (True, True, False, False)
+    """
+    return _SPLIT.match(name) is not None
+
+
+def split_folders(root: Path) -> dict[str, Path]:
+    """The folders in `root` that are splits, in alphabetical order."""
+    return {child.name: child for child in sorted(root.iterdir()) if is_split_name(child.name) and child.is_dir()}
+
+
+def split_of(file: str) -> str:
+    """The split that a path below the set's root lies in: its shortest folder that is a split's; "" where none is.
+
+    >>> split_of("train_zip/train/a.xml"), split_of("Annotations/a.xml")
+    ('train', '')
+    """
+    return min(filter(is_split_name, file.split("/")[:-1]), key=len, default="")
+
+
+def child_folder(root: Path, name: str) -> Path | None:
+    """The folder of this name in `root`, in any case of letters."""
+    exact = root / name
+    if exact.is_dir():
+        return exact
+    return next((child for child in sorted(root.iterdir()) if child.name.lower() == name and child.is_dir()), None)
