@@ -13,7 +13,14 @@ from rich.console import Console
 from singleshot.cli.verbs import epilogue
 from singleshot.data.check import CheckReport
 
-app = App(name="data", help="Check, describe and download data sets (VOC, ILSVRC, COCO, YOLO or CSV).")
+app = App(name="data", help="Check, describe, convert and download data sets (VOC, COCO, YOLO, CSV, labelling tools').")
+app.command(
+    "singleshot.cli.data_sets:convert",
+    help="Write a data set in another format.",
+    help_epilogue=epilogue(
+        "ssd data convert my-images --to yolo --out my-images-yolo", "ssd data check my-images-yolo"
+    ),
+)
 
 
 @app.command(help_epilogue=epilogue("ssd data check my-images", "ssd train my-images, once there is no fault left"))

@@ -121,6 +121,7 @@ class _CocoFile:
         self.boxes = array("d")  # left, top, width, height
         self.areas = array("d")
         self.crowd = array("b")
+        self.difficult = array("b")  # a key that `ssd data convert` writes
         self.malformed: dict[int, str] = {}
         self.notes: Counter[str] = Counter()
         self.bad_items: list[Any] = []
@@ -144,6 +145,7 @@ class _CocoFile:
         self.boxes.extend(box)
         self.areas.append(area if isinstance(area, (int, float)) and _is_number(area) else np.nan)
         self.crowd.append(str(item.get("iscrowd")) in CROWD)
+        self.difficult.append(item.get("difficult") == 1)
         return None
 
     def _box_of_outline(self, row: int, outline: Any, box: Any) -> Any:
@@ -404,7 +406,7 @@ def _add_object(
             (left, top, left + width, top + height),
             categories.names[category],
             number=fault.number,
-            difficult=crowd,
+            difficult=crowd or bool(content.difficult[row]),
             crowd=crowd,
             area=None if np.isnan(area) else area,
         )

@@ -119,6 +119,11 @@ class _Row:
     size: tuple[int, int] = (0, 0)
     group: bool = False
 
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What the row says of its image, whichever table it stands in."""
+        return (*self.cells, self.label, self.group)
+
 
 @dataclass
 class _Image:
@@ -293,8 +298,13 @@ def _add_rows(
             faults.append(Fault("unreadable image", file, size.removeprefix(f"{root / file}: ")))
             size = (0, 0)
         images.setdefault(file, _Image(*size))
+    of_image: dict[str, list[_Row]] = {}
     for row in rows:
-        images[files[row.file]].rows.append((table, row))
+        of_image.setdefault(files[row.file], []).append(row)
+    for file, image_rows in of_image.items():
+        earlier = [row.content for _, row in images[file].rows]
+        if earlier != [row.content for row in image_rows]:  # an image of two splits stands in both tables
+            images[file].rows += [(table, row) for row in image_rows]
 
 
 def _add_boxes(builder: AnnotationBuilder, file: str, image: _Image, faults: list[Fault]) -> None:

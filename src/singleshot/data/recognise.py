@@ -65,7 +65,7 @@ class Format(NamedTuple):
 
 
 def _recognise_voc(path: Path) -> str | None:
-    if any((path / "Annotations").glob("*.xml")):
+    if any((path / "Annotations").rglob("*.xml")):
         return "Annotations/*.xml"
     return (
         "Annotations/ and JPEGImages/"

@@ -67,23 +67,28 @@ def read_voc_splits(root: Path) -> dict[str, ReadResult]:
 
 
 def _read_all(root: Path) -> ReadResult:
-    paths = sorted((root / ANNOTATIONS).glob("[!.]*.xml"))  # macOS leaves "._000012.xml" beside the real ones
+    paths = sorted((root / ANNOTATIONS).rglob("[!.]*.xml"))  # macOS leaves "._000012.xml" beside the real ones
     if not paths:
         raise DataError(f"{root / ANNOTATIONS} holds no .xml file")
-    images = images_by_stem(root / IMAGES)
+    images: dict[Path, dict[str, tuple[str, ...]]] = {}
     builder, faults = AnnotationBuilder(), list[Fault]()
     for path in paths:
-        name = f"{ANNOTATIONS}/{path.name}"
+        name = path.relative_to(root).as_posix()
+        folder = path.parent.relative_to(root / ANNOTATIONS)  # images lie in sub-folders of the same names
+        if folder not in images:
+            images[folder] = images_by_stem(root / IMAGES / folder)
         try:
             annotation = read_voc_xml(read_regular(path, LIMIT_BYTES), name)
         except (ValueError, OSError) as error:
             faults.append(Fault("malformed", name, str(error)))
             annotation = VocImage("", 0, 0, (), ())
-        candidates = images.get(path.stem, ())
+        candidates = images[folder].get(path.stem, ())
         file = next((name for name in candidates if name == annotation.filename), (*candidates, f"{path.stem}.jpg")[0])
+        identity = (folder / path.stem).as_posix()
         if not candidates:
-            faults.append(Fault("missing image", name, f"no image {IMAGES}/{path.stem}.* of a known kind"))
-        builder.add_image(f"{IMAGES}/{file}", path.stem, width=annotation.width, height=annotation.height)
+            faults.append(Fault("missing image", name, f"no image {IMAGES}/{identity}.* of a known kind"))
+        place = (folder / file).as_posix()
+        builder.add_image(f"{IMAGES}/{place}", identity, width=annotation.width, height=annotation.height)
         for number, box, class_name, difficult in annotation.objects:
             builder.add_box(box, class_name, number=number, difficult=difficult)
         faults += annotation.faults

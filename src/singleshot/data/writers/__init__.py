@@ -1,0 +1,1 @@
+"""Writers of labelled sets, one file a format; `new_set` chooses."""
