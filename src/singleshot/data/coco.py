@@ -13,10 +13,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.faults import Fault
@@ -139,12 +138,13 @@ class _CocoFile:
         box, area = item.get("bbox"), item.get("area")
         if not box or box == [0, 0, 0, 0]:
             box = self._box_of_outline(row, item.get("segmentation"), box)
-        if not (isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)):
+        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
             self.malformed.setdefault(row, f"bbox must be 4 numbers, got {str(box)[:60]}")
             box = [0.0, 0.0, 0.0, 0.0]
         self.boxes.extend(box)
-        self.areas.append(area if isinstance(area, (int, float)) and _is_number(area) else np.nan)
-        self.crowd.append(str(item.get("iscrowd")) in CROWD)
+        self.areas.append(area if area is not None and _is_number(area) else nan)
+        crowd = item.get("iscrowd")
+        self.crowd.append(crowd != 0 and str(crowd) in CROWD)
         self.difficult.append(item.get("difficult") == 1)
         return None
 
@@ -211,9 +211,7 @@ def _keys(content: Any) -> str:
 
 def _key(identity: Any) -> int | str | None:
     """An id as other tools mean it: `1`, `1.0` and `"1"` are the same; None where it is no id."""
-    if isinstance(identity, bool):
-        return None
-    if isinstance(identity, int):
+    if type(identity) is int:
         return identity
     if isinstance(identity, float) and identity.is_integer():
         return int(identity)
@@ -224,7 +222,7 @@ def _key(identity: Any) -> int | str | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+    return type(value) in (float, int) and abs(value) < 1e300
 
 
 def _read_categories(items: list[Any], file: Path) -> _Categories:
@@ -296,8 +294,7 @@ def _build(content: _CocoFile, categories: _Categories, where: _Place) -> ReadRe
     builder = AnnotationBuilder()
     for index, (key, image) in enumerate(images.items()):
         builder.add_image(located.files[index], str(key), width=_side(image, "width"), height=_side(image, "height"))
-        for number, row in enumerate(rows.get(key, ()), 1):
-            _add_object(builder, content, row, categories, Fault("malformed", located.files[index], "", number), faults)
+        faults += _add_objects(builder, content, rows.get(key, ()), categories)
     remarks += _remarks(content, images)
     if text := remark_on_names(located):
         remarks.append(text)
@@ -323,9 +320,8 @@ def _remarks(content: _CocoFile, images: dict[Any, Any]) -> list[str]:
         remarks.append(f"{notes['areas']} areas are NaN or infinite: the area of the box counts")
     if notes["texts"] and any(isinstance(image["id"], (int, float)) for image in images.values()):
         remarks.append(f'image_id is a text in {notes["texts"]} annotations, the images\' ids are numbers: "1" is 1')
-    seen = Counter(identity for identity in content.names if isinstance(identity, (int, str)))
-    repeated = sum(count - 1 for count in seen.values())
-    if repeated:
+    names = [identity for identity in content.names if isinstance(identity, (int, str))]
+    if repeated := len(names) - len(set(names)):
         remarks.append(f"{repeated} annotations repeat an id of another: nothing depends on it")
     return remarks
 
@@ -389,27 +385,34 @@ def _by_number(images: dict[Any, Any]) -> dict[int, Any]:
     return {int(text): text for text in texts if counts[int(text)] == 1}
 
 
-def _add_object(
-    builder: AnnotationBuilder, content: _CocoFile, row: int, categories: _Categories, fault: Fault, faults: list[Fault]
-) -> None:
-    """Add one annotation, or a fault with the place of `fault` that says what is wrong with it."""
-    which, category = f"annotation {content.names[row]!r}", content.category_keys[row]
-    if row in content.malformed:
-        faults.append(Fault(fault.kind, fault.file, f"{which}: {content.malformed[row]}", fault.number))
-    elif category not in categories.names:
-        detail = f"{which}: category_id {str(category)[:40]} is not among the categories"
-        faults.append(Fault("unknown class", fault.file, detail, fault.number))
-    else:
+def _add_objects(
+    builder: AnnotationBuilder, content: _CocoFile, rows: Sequence[int], categories: _Categories
+) -> Iterator[Fault]:
+    """Add the annotations of the image that was added last; one that cannot be used becomes a fault."""
+    for number, row in enumerate(rows, 1):
+        name = categories.names.get(content.category_keys[row])
+        if row in content.malformed or name is None:
+            yield _fault(content, row, builder.files[-1], number)
+            continue
         left, top, width, height = content.boxes[4 * row : 4 * row + 4]
         crowd, area = bool(content.crowd[row]), content.areas[row]
         builder.add_box(
             (left, top, left + width, top + height),
-            categories.names[category],
-            number=fault.number,
+            name,
+            number=number,
             difficult=crowd or bool(content.difficult[row]),
             crowd=crowd,
-            area=None if np.isnan(area) else area,
+            area=None if isnan(area) else area,
         )
+
+
+def _fault(content: _CocoFile, row: int, file: str, number: int) -> Fault:
+    """What is wrong with an annotation: its box, else its category."""
+    which = f"annotation {content.names[row]!r}"
+    if row in content.malformed:
+        return Fault("malformed", file, f"{which}: {content.malformed[row]}", number)
+    category = str(content.category_keys[row])[:40]
+    return Fault("unknown class", file, f"{which}: category_id {category} is not among the categories", number)
 
 
 def _folders(root: Path, file: Path, split: str) -> Iterator[str]:
