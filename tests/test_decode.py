@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from singleshot import decode
-from singleshot.decode import decode_image, image_pixels, image_size, sniff
+from singleshot.decode import decode_image, image_pixels, image_size
 from singleshot.errors import ImageError
+from singleshot.image_formats import sniff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -387,7 +388,7 @@ def test_the_size_of_a_large_jpeg_needs_its_head_alone(tmp_path: Path, monkeypat
     assert path.stat().st_size > 2 * decode.HEAD_BYTES
     heads: list[int] = []
     read = decode._read
-    monkeypatch.setattr(decode, "_read", lambda source: heads.append(len(source)) or read(source))
+    monkeypatch.setattr(decode, "_read", lambda source, most: heads.append(len(source)) or read(source, most))
     assert image_size(path) == (400, 500)
     assert heads == [decode.HEAD_BYTES]
 

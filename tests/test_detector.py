@@ -87,7 +87,9 @@ class BySide:
 def test_a_bad_file_does_not_shift_the_detections_of_later_images(tmp_path: Path, with_workers: bool) -> None:
     paths = [tmp_path / f"{number}.png" for number in range(10)]
     for number, path in enumerate(paths):
-        Image.fromarray(np.full((10, 100, 3), 10 * number, np.uint8)).save(path)
+        pixels = np.full((10, 100, 3), 10 * number, np.uint8)
+        pixels[-1, -1] = 255  # nothing is detected in an image of one colour
+        Image.fromarray(pixels).save(path)
     for number in (0, 3, 4, 9):
         paths[number].write_bytes(b"no image")
     items = list(Detector(BySide(with_workers=with_workers), name="by side").stream(paths, batch_size=3))
@@ -137,6 +139,7 @@ def test_boxes_are_pixels_inside_the_displayed_image(detector: Detector, tmp_pat
     assert detections.boxes.tolist() == [[0, 0, 20, 30], [20, 0, 40, 30]]
     assert detections.names == ["car", "cat"]
     rotated = Image.new("RGB", (40, 30))
+    rotated.paste("white", (0, 0, 9, 9))
     exif = rotated.getexif()
     exif[0x0112] = 6  # a quarter turn: shown 30 wide and 40 high
     rotated.save(tmp_path / "rotated.jpg", exif=exif)
@@ -191,7 +194,7 @@ def test_generators_and_long_lists_are_searched_in_parts(detector: Detector, tmp
     def images() -> Iterator[np.ndarray]:
         for number in range(20):
             taken.append(number)
-            yield np.zeros((10, 20 + number, 3), np.uint8)
+            yield np.eye(10, 20 + number, dtype=np.uint8)[..., None] * np.full(3, 255, np.uint8)
 
     class Counting(OneBox):
         def __call__(self, images: Sequence[np.ndarray], **options: object) -> list[RawDetections]:
@@ -440,7 +443,9 @@ def test_what_is_detected_is_summed_up_by_class() -> None:
 
 def test_copies_show_nothing_below_the_score(detector: Detector, tmp_path: Path) -> None:
     """The stand-in finds the right half hardly; the caption of the left half stays in the left half."""
-    Image.fromarray(np.full((300, 400, 3), 127, np.uint8)).save(tmp_path / "a.png")
+    pixels = np.full((300, 400, 3), 127, np.uint8)
+    pixels[:5, :5] = 0  # nothing is detected in an image of one colour
+    Image.fromarray(pixels).save(tmp_path / "a.png")
     for score, right_is_drawn in ((0.2, True), (0.21, False)):
         options = DetectOptions(score=score, out=tmp_path / "out")
         (copy,) = detect_files([tmp_path / "a.png"], options, detector=detector).copies
@@ -517,3 +522,24 @@ def test_steering_characters_of_names_are_written_out(
     said = capsys.readouterr().out
     assert r"\x1b[2J:car:.jpg" in said
     assert "\x1b" not in said
+
+
+def test_nothing_is_detected_where_nothing_can_be_seen(detector: Detector) -> None:
+    """A black image, a grey one and one with the faintest noise; one white pixel is something."""
+    noise = np.random.default_rng(0).integers(0, 8, (30, 40, 3), np.uint8)
+    for pixels in (np.zeros((30, 40, 3), np.uint8), np.full((30, 40, 3), 60, np.uint8), noise):
+        assert len(detector(pixels)) == 0
+    noise[3, 5] = 255
+    assert len(detector(noise)) == 2
+
+
+def test_the_limit_of_pixels_is_an_argument(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (40, 30)).save(path)
+    small = Detector.load(max_megapixels=0.0011)
+    with pytest.raises(ImageError, match="--max-megapixels"):
+        small(path)
+    assert isinstance(next(iter(small.stream([path]))), ImageError)
+    assert len(Detector.load(max_megapixels=0.0012)(path)) == 0
+    with pytest.raises(RequestError, match="megapixels"):
+        Detector.load(max_megapixels=-1)

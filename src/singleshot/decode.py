@@ -6,7 +6,8 @@ refused before decoding; Pillow decodes, and a truncated file is an error, not f
 
     grey, 1 bit, palette    the colour itself, three channels
     alpha                   dropped, the stored colours stay (no compositing)
-    16 bits                 the high byte of each value
+    16 bits                 the high byte of each value; where all are smaller, the highest 8 bits that the file uses
+                            (12-bit cameras would be nearly black), with a `UserWarning`
     CMYK, YCCK              (255 - C)(255 - K) / 255, without a colour profile
     animation, many pages   the first, with a `UserWarning`
     32 bits, float, Lab     refused: the file does not say what range they have in RGB
@@ -15,51 +16,75 @@ refused before decoding; Pillow decodes, and a truncated file is an error, not f
 from __future__ import annotations
 
 import io
+import math
+import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 
-from singleshot.errors import ImageError
-from singleshot.shapes import UInt8
+from singleshot.errors import ImageError, RequestError
+from singleshot.image_formats import describe, open_header, readable, sniff
+from singleshot.shapes import UInt8, UInt16
 
-MAX_PIXELS = 50_000_000
-MAX_BYTES = 500_000_000  # more than MAX_PIXELS take uncompressed at 16 bits a channel
+USUAL_MEGAPIXELS = 50.0
+LIMIT_VARIABLE = "SINGLESHOT_MAX_MEGAPIXELS"
+"""Environment variable with the limit of this process and of those that it starts."""
+BYTES_A_PIXEL = 10  # more than an uncompressed file has at 16 bits a channel
 HEAD_BYTES = 65_536
 ORIENTATION_TAG = 0x0112
-
-VIDEO_SIGNATURES = (b"\x1a\x45\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"FLV\x01", b"\x30\x26\xb2\x75")
-"""First bytes of Matroska and WebM, MPEG program and video streams, Flash video, Windows Media. MP4 and QuickTime say
-`ftyp` behind four bytes of length."""
-
-# Pillow's readers are called directly, not through Image.open, so that no format outside this table is tried.
-READERS: dict[str, type[ImageFile]] = {
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "WebP": WebPImagePlugin.WebPImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-}
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits a value that cameras have."""
 
 
-def decode_image(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> UInt8[np.ndarray, "H W 3"]:
+def pixel_limit(megapixels: float | None = None) -> int:
+    """Largest width x height that is decoded: as given, else by the environment, else 50 megapixels.
+
+    Raises:
+        RequestError: a limit that is no number above 0.
+    """
+    text = os.environ.get(LIMIT_VARIABLE, USUAL_MEGAPIXELS) if megapixels is None else megapixels
+    try:
+        limit = float(text)
+    except ValueError:
+        limit = math.nan
+    if not (math.isfinite(limit) and limit > 0):
+        where = f"{LIMIT_VARIABLE} is" if megapixels is None else "the limit is"
+        raise RequestError(f"{where} a number of megapixels above 0, got {text}")
+    return round(limit * 1e6)
+
+
+@contextmanager
+def limited_to(megapixels: float | None) -> Iterator[None]:
+    """Decode up to this limit, here and in the processes that are started inside; None leaves it as it is.
+
+    Raises:
+        RequestError: as `pixel_limit`.
+    """
+    before = os.environ.get(LIMIT_VARIABLE)
+    pixel_limit(megapixels)
+    if megapixels is not None:
+        os.environ[LIMIT_VARIABLE] = str(megapixels)
+    try:
+        yield
+    finally:
+        if megapixels is not None:
+            os.environ.pop(LIMIT_VARIABLE)
+            if before is not None:
+                os.environ[LIMIT_VARIABLE] = before
+
+
+def decode_image(source: Path | bytes, *, max_pixels: int | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """The image as displayed: 8-bit RGB, EXIF orientation applied.
 
     Args:
         source: a path, or the content of a file.
-        max_pixels: largest width x height; larger images are refused by their header.
+        max_pixels: largest width x height, else that of `pixel_limit`; larger images are refused by their header.
 
     Raises:
         ImageError: not an image, a format outside the allowlist, too large, truncated or damaged.
@@ -84,9 +109,11 @@ class EncodedImage:
         ImageError: not an image, a format outside the allowlist, or too large.
     """
 
-    def __init__(self, source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> None:
-        self._name, self._data = _read(source)
-        self._kind, self._image = _open(self._name, self._data, max_pixels)
+    def __init__(self, source: Path | bytes, *, max_pixels: int | None = None) -> None:
+        most = pixel_limit() if max_pixels is None else max_pixels
+        self._name, self._data = _read(source, BYTES_A_PIXEL * most)
+        self._kind, self._image = _open(self._name, self._data, most)
+        self._deep = ";16" in str(self._image.tile)  # asked first: a PNG's EXIF block is read by loading its pixels
         width, height = self._image.size
         # Pillow's TIFF reader has already swapped the sides that its load() will turn.
         turned = self._kind != "TIFF" and _orientation(self._image) >= 5
@@ -111,6 +138,8 @@ class EncodedImage:
             image.load()
             orientation = _orientation(image)
             pixels = _rgb(name, image)
+            if self._deep and pixels.max(initial=0) < 64 and not image.mode.startswith("I"):
+                pixels = _deep_colours(name, self._data)
         except ImageError:
             raise
         except Exception as error:  # Pillow's readers raise many types on damaged files
@@ -137,7 +166,7 @@ def image_pixels(image: Image) -> UInt8[np.ndarray, "H W 3"]:
     return _turn(pixels, _orientation(image))
 
 
-def image_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+def image_size(source: Path | bytes, *, max_pixels: int | None = None) -> tuple[int, int]:
     """Displayed (width, height), from the header only; damaged pixels are not noticed.
 
     Raises:
@@ -147,7 +176,7 @@ def image_size(source: Path | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[i
     return width, height
 
 
-def _from_head(source: Path | bytes, max_pixels: int) -> EncodedImage | None:
+def _from_head(source: Path | bytes, max_pixels: int | None) -> EncodedImage | None:
     """A JPEG opened from its first `HEAD_BYTES`, which give the size of nearly every one; None: read the whole file."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return None
@@ -162,26 +191,7 @@ def _from_head(source: Path | bytes, max_pixels: int) -> EncodedImage | None:
         return None  # reading the whole file gives the error message
 
 
-def sniff(data: bytes) -> str | None:
-    """The format by the first bytes, or None; the file's name does not matter.
-
-    >>> sniff(b"GIF89a"), sniff(b"<html>")
-    ('GIF', None)
-    """
-    if data[:3] == b"\xff\xd8\xff":
-        return "JPEG"
-    if data[:8] == b"\x89PNG\r\n\x1a\n":
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WebP"
-    if data[:6] in {b"GIF87a", b"GIF89a"}:
-        return "GIF"
-    if data[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
-        return "TIFF"
-    return "BMP" if data[:2] == b"BM" else None
-
-
-def _read(source: Path | bytes) -> tuple[str, bytes]:
+def _read(source: Path | bytes, max_bytes: int) -> tuple[str, bytes]:
     """Name of the source for messages, and its content."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return "image", bytes(source)
@@ -190,28 +200,28 @@ def _read(source: Path | bytes) -> tuple[str, bytes]:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ImageError(f"{path}: expected an image, found a folder, a pipe or a device")
         with path.open("rb") as file:
-            start = file.read(16)
+            start = file.read(64)
             # A file that is no image may be of any size: its rest is not read.
-            content = start + file.read(MAX_BYTES) if sniff(start) else start
+            content = start + file.read(max_bytes) if readable(sniff(start)) else start
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ImageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(content) > MAX_BYTES:
-        raise ImageError(f"{path}: an image of more than {MAX_BYTES:,} bytes is not read")
+    if len(content) > max_bytes:
+        raise ImageError(f"{path}: an image of more than {max_bytes:,} bytes is not read")
     return str(path), content
 
 
 def _open(name: str, data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
     """Format and header of an image; nothing is decoded."""
     kind = sniff(data)
-    if kind is None:
-        raise ImageError(f"{name}: expected {', '.join(READERS)}, found {_describe(data)}")
+    if kind is None or not readable(kind):
+        raise ImageError(f"{name}: {describe(data)}")
     if kind == "WebP":
         # libwebp allocates its canvas on opening, so the size is checked before.
         _limit(name, _webp_size(name, data), max_pixels)
     try:
-        image = READERS[kind](io.BytesIO(data))
+        image = open_header(kind, io.BytesIO(data))
     except Exception as error:  # many types, as in `decode`
         raise _damaged(name, kind, error) from error
     _limit(name, image.size, max_pixels)
@@ -223,8 +233,11 @@ def _limit(name: str, size: tuple[int, int], max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"{name}: an image of {width} x {height} pixels has nothing in it")
     if width * height > max_pixels:
+        needed = math.ceil(width * height / 1e6)
         raise ImageError(
-            f"{name}: {width} x {height} pixels are more than the limit of {max_pixels / 1e6:g} megapixels"
+            f"{name}: {width} x {height} pixels are more than the limit of {max_pixels / 1e6:g} megapixels; "
+            f"--max-megapixels {needed} allows them (in Python Detector.load(max_megapixels={needed}), elsewhere the "
+            f"environment's {LIMIT_VARIABLE})"
         )
 
 
@@ -282,8 +295,7 @@ def _rgb(name: str, image: Image) -> UInt8[np.ndarray, "H W 3"]:
     if image.mode == "RGB":
         return np.asarray(image)
     if image.mode.startswith("I;16"):
-        grey = (np.asarray(image) >> 8).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return np.repeat(_eight_bits(name, np.asarray(image))[..., None], 3, axis=2)
     if image.mode in {"I", "F", "LAB"}:
         raise ImageError(
             f"{name}: mode {image.mode} (32-bit or Lab pixels) has no defined 8-bit RGB; save it as 8 or 16 bits"
@@ -294,24 +306,30 @@ def _rgb(name: str, image: Image) -> UInt8[np.ndarray, "H W 3"]:
     return np.asarray(image.convert("RGB"))
 
 
+def _eight_bits(name: str, values: UInt16[np.ndarray, "..."]) -> UInt8[np.ndarray, "..."]:
+    """The high byte of 16-bit values, or of the bits that they use where all are smaller.
+
+    Of `DEPTHS` the smallest that holds the largest value counts: 12 for a camera of 12 bits.
+    """
+    largest = int(values.max(initial=0))
+    bits = next(depth for depth in DEPTHS if largest < 2**depth) if largest else 16
+    if bits < 16:
+        message = f"{name}: a file of 16 bits whose largest value is {largest}: taken for {bits} bits"
+        warnings.warn(message, stacklevel=2)
+    return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _deep_colours(name: str, data: bytes) -> UInt8[np.ndarray, "H W 3"]:
+    """8-bit RGB of a file of 16-bit colours whose values are small; Pillow gives the high byte alone."""
+    import cv2
+
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        raise ImageError(f"{name}: colours of 16 bits that cannot be read; save it with 8 bits a channel")
+    return np.ascontiguousarray(_eight_bits(name, values[..., 2::-1]))
+
+
 def _damaged(name: str, kind: str, error: Exception) -> ImageError:
     """The error of a reader as one line."""
     message = " ".join(str(error).split()) or type(error).__name__
     return ImageError(f"{name}: truncated or damaged {kind}: {message[:200]}")
-
-
-def _describe(data: bytes) -> str:
-    """What a file that is no image seems to be."""
-    if not data:
-        return "an empty file"
-    start = data[:64].lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html")):
-        return "an HTML page"
-    if start.startswith((b"<?xml", b"<svg")):
-        return "XML or SVG"
-    if data[4:8] == b"ftyp":
-        still = {b"avif": "an AVIF image", b"heic": "a HEIC image", b"heix": "a HEIC image", b"mif1": "a HEIF image"}
-        return still.get(data[8:12], "a video")
-    if data.startswith(VIDEO_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
-        return "a video"
-    return f"bytes {data[:8].hex(' ')}"

@@ -11,6 +11,9 @@ import numpy as np
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import Preprocess
 
+LEAST_CONTRAST = 8
+"""Levels of 0 .. 255: with no more between the least and the greatest value of each channel, an image shows nothing."""
+
 
 def to_network_input(
     image: UInt8[np.ndarray, "H W 3"], input_size_hw: tuple[int, int], preprocess: Preprocess
@@ -20,6 +23,18 @@ def to_network_input(
     if image.shape[:2] != input_size_hw:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     return normalise(image, preprocess)
+
+
+def has_contrast(image: UInt8[np.ndarray, "H W 3"]) -> bool:
+    """Whether anything can be seen in an image: the values of a channel differ by more than `LEAST_CONTRAST` levels.
+
+    No network learns what a lens cap or a uniform surface looks like, and what it makes of one is arbitrary.
+    """
+    for part in (image[::16, ::16], image):  # nearly every image shows it in its first 256th
+        low, high = part.min(axis=(0, 1)).astype(int), part.max(axis=(0, 1)).astype(int)
+        if (high - low > LEAST_CONTRAST).any():
+            return True
+    return False
 
 
 def normalise(image: UInt8[np.ndarray, "H W 3"], preprocess: Preprocess) -> Float32[np.ndarray, "3 H W"]:

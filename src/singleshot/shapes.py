@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32, Float64, Int, Int8, Int64, UInt8
+    from jaxtyping import Bool, Float, Float32, Float64, Int, Int8, Int64, UInt8, UInt16
 else:
 
     class _Array:
         def __class_getitem__(cls, _shape: object) -> type:
             return cls
 
-    Bool = Float = Float32 = Float64 = Int = Int8 = Int64 = UInt8 = _Array
+    Bool = Float = Float32 = Float64 = Int = Int8 = Int64 = UInt8 = UInt16 = _Array
 
-__all__ = ["Bool", "Float", "Float32", "Float64", "Int", "Int8", "Int64", "UInt8"]
+__all__ = ["Bool", "Float", "Float32", "Float64", "Int", "Int8", "Int64", "UInt8", "UInt16"]

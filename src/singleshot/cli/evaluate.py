@@ -18,6 +18,7 @@ def evaluate(
     device: str = "auto",
     against: str | None = None,
     backbone: str | None = None,
+    max_megapixels: float | None = None,
 ) -> int:
     """Measure how good a model, or a file of detections, is on a labelled set.
 
@@ -36,15 +37,17 @@ def evaluate(
         against: another such model of the same classes, evaluated on the same images: the difference in mAP, and
             whether it could be chance.
         backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
+        max_megapixels: decode images up to this size; left out, 50.
     """
     from singleshot.commands.evaluate import DetectionSource, EvaluateOptions, evaluate_set
     from singleshot.console import progress, remarks, results
+    from singleshot.decode import limited_to
     from singleshot.files import require_page, write_json
 
     source = DetectionSource(data, model, detections, split, device, backbone)
     require_page(report, json, [*source.inputs, *([] if against is None else [against])], flag="--report")
     people, console = remarks(), results()
-    with progress(people, "detecting") as on_image:
+    with limited_to(max_megapixels), progress(people, "detecting") as on_image:
         options = EvaluateOptions(source, protocol, report, against)
         result = evaluate_set(options, on_note=people.print, on_image=on_image)
     for line in result.lines():

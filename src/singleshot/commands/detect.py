@@ -17,6 +17,7 @@ from PIL import Image
 from singleshot.data.images import IMAGE_SUFFIXES
 from singleshot.errors import ImageError, RequestError
 from singleshot.files import require_output, write_json, write_whole
+from singleshot.image_formats import UNREAD_SUFFIXES
 from singleshot.runtime.detector import Detector
 from singleshot.types import Detections
 
@@ -38,6 +39,7 @@ class DetectOptions:
             an export has its own, and a model folder without one runs in fp32.
         compiled: run the model folder itself in torch, compiled first: a minute, then faster, most of all on CUDA.
         backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
+        max_megapixels: decode images up to this size; left out, 50.
 
     Raises:
         RequestError: a score that is none.
@@ -51,6 +53,7 @@ class DetectOptions:
     precision: Literal["fp32", "bf16"] | None = None
     compiled: Annotated[bool, Parameter(name="--compile", negative=())] = False
     backbone: str | None = None
+    max_megapixels: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:
@@ -134,7 +137,7 @@ def detect_files(
         RequestError: no such source or model; a place to write to that is wrong or would replace what is read.
         ModelError, HashError: the model's folder is not whole.
     """
-    files = image_files(sources)
+    files = image_files(sources, say=say)
     require_output(options.json, "--json", files)
     if options.out is not None:
         _require_own_folder(options.out, files)
@@ -168,13 +171,15 @@ def _load(options: DetectOptions) -> Detector:
         precision=options.precision,
         compiled=options.compiled,
         backbone=options.backbone,
+        max_megapixels=options.max_megapixels,
     )
 
 
-def image_files(sources: Sequence[str | Path]) -> list[Path]:
+def image_files(sources: Sequence[str | Path], *, say: Callable[[str], None] = lambda _line: None) -> list[Path]:
     """The image files that the sources name: files, folders (recursively) and glob patterns, in order, each once.
 
-    A file given by name is taken whatever its ending; folders give what ends like an image.
+    A file given by name is taken whatever its ending; folders give what ends like an image. `say` takes a line on the
+    images and videos of a folder that are of kinds that are not read.
 
     Raises:
         RequestError: nothing was named, or a source names nothing.
@@ -187,7 +192,13 @@ def image_files(sources: Sequence[str | Path]) -> list[Path]:
             raise RequestError(f"{source}: addresses are not fetched; give a file")
         path = Path(source)
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+            everything = sorted(p for p in path.rglob("*") if p.is_file())
+            inside = [p for p in everything if p.suffix.lower() in IMAGE_SUFFIXES]
+            unread = _unread(everything)
+            if unread and not inside:
+                raise RequestError(f"{source}: {unread}")
+            if unread:
+                say(f"{source}: {unread}; left out")
         elif path.is_file():
             inside = [path]
         else:
@@ -197,6 +208,15 @@ def image_files(sources: Sequence[str | Path]) -> list[Path]:
             raise RequestError(f"{source} {reason}")
         files.update(dict.fromkeys(inside))
     return list(files)
+
+
+def _unread(files: Sequence[Path]) -> str:
+    """How many files are images or videos of kinds that are not read, and which kinds; empty for none."""
+    suffixes = [suffix for file in files if (suffix := file.suffix.lower()) in UNREAD_SUFFIXES - IMAGE_SUFFIXES]
+    kinds = ", ".join(dict.fromkeys(suffixes))
+    return (
+        f"{len(suffixes)} file{'s' if len(suffixes) > 1 else ''}, none of a kind that is read: {kinds}" if kinds else ""
+    )
 
 
 def _require_own_folder(out: Path, files: Sequence[Path]) -> None:

@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from singleshot.console import remarks
+from singleshot.decode import limited_to
 from singleshot.errors import RequestError
 from singleshot.files import write_json
 from singleshot.report.page import ReportContent, write_report
@@ -49,7 +50,7 @@ def train_command(
         loss: instead of the recipe's loss, see docs/python.md.
         quietly: say nothing; the run's files tell all.
     """
-    with distributed_context(options.device) as ranks:
+    with limited_to(options.max_megapixels), distributed_context(options.device) as ranks:
         console = remarks() if ranks.is_first and not quietly else Console(quiet=True)
         if not options.resume and not options.find_rate:
             require_unused(options.out)
@@ -66,13 +67,14 @@ def train_command(
 
 def plan_of(data: Sequence[str], options: TrainOptions) -> list[str]:
     """What a run would do: every decision with its reason, and how long it takes here; nothing is written."""
-    if not options.resume:
-        require_unused(options.out)
-    plan = prepare(data, options)
-    lines = [*plan.notes, *plan.box_recall]
-    if not options.find_rate:
-        starting_state(plan, lines.append)
-    return [*lines, *measure_cost(plan).lines()]
+    with limited_to(options.max_megapixels):
+        if not options.resume:
+            require_unused(options.out)
+        plan = prepare(data, options)
+        lines = [*plan.notes, *plan.box_recall]
+        if not options.find_rate:
+            starting_state(plan, lines.append)
+        return [*lines, *measure_cost(plan).lines()]
 
 
 def _train(plan: Plan, console: Console) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from singleshot.data.faults import Fault
 from singleshot.decode import image_size
 from singleshot.errors import ImageError
+from singleshot.image_formats import image_suffixes
 from singleshot.types import Annotations
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+IMAGE_SUFFIXES = image_suffixes()
 
 
 def is_image(name: str) -> bool:

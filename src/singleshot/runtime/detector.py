@@ -13,7 +13,9 @@ from typing import Any, overload
 
 import numpy as np
 
+from singleshot.decode import pixel_limit
 from singleshot.errors import ImageError, RequestError
+from singleshot.preprocess import has_contrast
 from singleshot.runtime.backends import OwnBackbone, RunOptions, engine_inside, load_backend
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model
@@ -35,6 +37,7 @@ class Detector:
         spec: what the model is.
         name: what the user called it.
         note: a line on how it runs, where that may surprise; else empty.
+        max_pixels: the largest image that it decodes, width x height.
 
     >>> detector = Detector.load("runs/blood/best")  # doctest: +SKIP
     >>> detector("slide.jpg").names  # doctest: +SKIP
@@ -48,6 +51,7 @@ class Detector:
         self.spec = backend.spec
         self.name = name
         self.note = ""
+        self.max_pixels = pixel_limit()
         self._last: np.ndarray | None = None  # kept for a notebook, which shows the detections of a cell after it
         just_below = float(np.nextafter(np.float32(score), np.float32(-1)))  # backends' thresholds are exclusive
         self._score_threshold = max(self.spec.postprocess.score_threshold, just_below)
@@ -62,6 +66,7 @@ class Detector:
         precision: str | None = None,
         compiled: bool = False,
         backbone: OwnBackbone | None = None,
+        max_megapixels: float | None = None,
     ) -> Detector:
         """A detector from a model folder, an exported model, or the name of a shipped model (None: the default one).
 
@@ -75,15 +80,18 @@ class Detector:
                 minute; worth it for many images.
             backbone: the code of a model whose backbone is your own: the function that makes it, or its name as
                 `mypackage.module:function`. Exports do without.
+            max_megapixels: the largest image file that is decoded; None: 50, or the environment's
+                SINGLESHOT_MAX_MEGAPIXELS.
 
         Raises:
-            RequestError: there is no such model, or the score is none.
+            RequestError: there is no such model, or the score or the limit is none.
             ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
         options = RunOptions(device, precision, compiled, backbone)
         backend = load_backend(folder, options)
         detector = cls(backend, name=str(model) if isinstance(model, str | Path) else folder.path.name, score=score)
+        detector.max_pixels = pixel_limit(max_megapixels)
         if options.need_torch and (engine := engine_inside(folder)) is not None:
             assert engine.export is not None
             detector.note = (
@@ -127,7 +135,13 @@ class Detector:
 
         Yields, in order, path, decoded image and detections; or the error of a file that cannot be used.
         """
-        for item in stream(self.backend, paths, batch_size=batch_size, score_threshold=self._score_threshold):
+        for item in stream(
+            self.backend,
+            paths,
+            batch_size=batch_size,
+            score_threshold=self._score_threshold,
+            max_pixels=self.max_pixels,
+        ):
             if isinstance(item, ImageError):
                 yield item
             else:
@@ -139,7 +153,7 @@ class Detector:
         arrays = []
         for place, image in enumerate(images):
             try:
-                arrays.append(as_array(image))
+                arrays.append(as_array(image, max_pixels=self.max_pixels))
             except ImageError as error:
                 if first is None or isinstance(image, str | PathLike):  # the message names a path by itself
                     raise
@@ -147,18 +161,23 @@ class Detector:
         results = self.backend(arrays, score_threshold=self._score_threshold)
         self._last = arrays[-1]
         return [
-            replace(self._in_pixels(raw, pixels), image=_shown(image, pixels))
+            replace(self._in_pixels(raw, pixels), image=_shown(image, pixels, self.max_pixels))
             for raw, pixels, image in zip(results, arrays, images, strict=True)
         ]
 
     def _in_pixels(self, raw: RawDetections, image: np.ndarray) -> Detections:
+        """Detections in pixels; none in an image that shows nothing (`preprocess.has_contrast`)."""
         height, width = image.shape[:2]
+        if not has_contrast(image):
+            raw = replace(raw, boxes_xyxy=raw.boxes_xyxy[:0], scores=raw.scores[:0], labels=raw.labels[:0])
         return to_detections(raw, width=width, height=height, class_names=self.spec.class_names)
 
 
-def _shown(image: ImageSource, pixels: np.ndarray) -> Callable[[], np.ndarray | None]:
+def _shown(image: ImageSource, pixels: np.ndarray, max_pixels: int) -> Callable[[], np.ndarray | None]:
     """What gives the image of some detections again, without keeping its pixels in memory."""
-    return partial(as_array, image) if isinstance(image, str | PathLike) else weakref.ref(pixels)
+    if isinstance(image, str | PathLike):
+        return partial(as_array, image, max_pixels=max_pixels)
+    return weakref.ref(pixels)
 
 
 def detect_in_set(

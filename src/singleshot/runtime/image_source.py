@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import PIL.Image
 
-from singleshot.decode import MAX_BYTES, decode_image, image_pixels
+from singleshot.decode import BYTES_A_PIXEL, decode_image, image_pixels, pixel_limit
 from singleshot.errors import ImageError
 from singleshot.shapes import UInt8
 
@@ -50,8 +50,12 @@ SINGLE = (str, PathLike, PIL.Image.Image, bytes, bytearray, memoryview, BinaryFi
 """Types of one image; whatever else can be iterated over is many."""
 
 
-def as_array(image: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
+def as_array(image: ImageSource, *, max_pixels: int | None = None) -> UInt8[np.ndarray, "H W 3"]:
     """RGB uint8 pixels of whatever a user hands over, see the table at the top of this file.
+
+    Args:
+        image: one image.
+        max_pixels: the limit of a file's width x height; None: that of `decode.pixel_limit`.
 
     Raises:
         ImageError: nothing that can be an image; the message names the conversion. Or a file that cannot be decoded.
@@ -62,9 +66,9 @@ def as_array(image: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     if isinstance(image, str) and "://" in image:
         raise ImageError(f"{image}: addresses are not read; download the image, and give its path or its bytes")
     if isinstance(image, str | PathLike):
-        return decode_image(Path(image))
+        return decode_image(Path(image), max_pixels=max_pixels)
     if isinstance(image, bytes | bytearray | memoryview):
-        return decode_image(bytes(image))
+        return decode_image(bytes(image), max_pixels=max_pixels)
     if isinstance(image, PIL.Image.Image):
         return image_pixels(image)
     if image is None:
@@ -72,15 +76,15 @@ def as_array(image: ImageSource) -> UInt8[np.ndarray, "H W 3"]:
     if isinstance(image, Array):
         return _pixels(*_values(image))
     if isinstance(image, BinaryFile):
-        return decode_image(_content(image))
+        return decode_image(_content(image, max_pixels or pixel_limit()), max_pixels=max_pixels)
     raise ImageError(
         f"an image is a path, bytes, an open file, a PIL image, an array or a tensor, got {type(image).__name__}"
     )
 
 
-def _content(file: BinaryFile) -> bytes:
-    """What is left to read in a file."""
-    content = file.read(MAX_BYTES + 1)
+def _content(file: BinaryFile, max_pixels: int) -> bytes:
+    """What is left to read in a file, but for what no image of so many pixels has."""
+    content = file.read(BYTES_A_PIXEL * max_pixels + 1)
     if not isinstance(content, bytes):
         raise ImageError(
             f"a file must be open for bytes (mode 'rb'), its read() gave {type(content).__name__}; of an "

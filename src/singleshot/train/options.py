@@ -44,6 +44,7 @@ class TrainOptions:
             training images; left out: the set's own, else `held-out`.
         part: of several machines, this one holds only a part of the training images: `2/4` for the second, sixth,
             tenth ... of them (docs/scale.md).
+        max_megapixels: decode images up to this size; left out, 50.
         init: weights to start from: a model folder, a safetensors or .npz file of a backbone, or `none`.
         backbone: `timm:NAME`: a feature extractor of timm (`pip install 'singleshot[backbones]'`) in place of the
             model's backbone; `--init` then takes weights of timm's classifier of that name, as safetensors. Or
@@ -85,6 +86,7 @@ class TrainOptions:
     train_split: Annotated[str | None, _in(DATA)] = None
     val_split: Annotated[str | None, _in(DATA)] = None
     part: Annotated[str | None, _in(DATA)] = None
+    max_megapixels: Annotated[float | None, _in(DATA)] = None
 
     init: Annotated[str | None, _in(MODEL)] = None
     backbone: Annotated[str | None, _in(MODEL)] = None
