@@ -14,13 +14,33 @@ from singleshot.cli.verbs import epilogue
 from singleshot.data.check import CheckReport
 
 app = App(name="data", help="Check, describe, convert and download data sets (VOC, COCO, YOLO, CSV, labelling tools').")
-app.command(
-    "singleshot.cli.data_sets:convert",
-    help="Write a data set in another format.",
-    help_epilogue=epilogue(
-        "ssd data convert my-images --to yolo --out my-images-yolo", "ssd data check my-images-yolo"
+for name, summary, example, following in (
+    (
+        "convert",
+        "Write a data set in another format.",
+        "ssd data convert my-images --to yolo --out my-images-yolo",
+        "ssd data check my-images-yolo",
     ),
-)
+    (
+        "split",
+        "Split a data set into train, val and test, by class and by groups.",
+        "ssd data split my-images --val 0.2 --test 0.1 --out my-images-split",
+        "ssd train my-images-split",
+    ),
+    (
+        "merge",
+        "Join data sets into one.",
+        "ssd data merge my-images more-images --out all-images",
+        "ssd data split all-images --out all-images-split",
+    ),
+    (
+        "crop",
+        "Cut large images into tiles to train on.",
+        "ssd data crop my-images --tile 640 --overlap 0.2 --out my-tiles",
+        "ssd train my-tiles",
+    ),
+):
+    app.command(f"singleshot.cli.data_sets:{name}", name=name, help=summary, help_epilogue=epilogue(example, following))
 
 
 @app.command(help_epilogue=epilogue("ssd data check my-images", "ssd train my-images, once there is no fault left"))

@@ -36,6 +36,110 @@ def convert(
     return _told(written, json)
 
 
+def split(
+    data: Path,
+    *,
+    out: Path,
+    val: float = 0.2,
+    test: float = 0.0,
+    seed: int = 0,
+    group: str | None = None,
+    to: Format | None = None,
+    images: Images = "copy",
+    json: Path | None = None,
+) -> int:
+    """Split a data set into train, val and test: each has its share of every class.
+
+    Args:
+        data: the data set; splits that it has are replaced.
+        out: a new folder.
+        val: share of the images to validate on.
+        test: share of the images to test on.
+        seed: another seed gives other splits.
+        group: a regular expression: images whose paths match it alike (its first group, else all of it) are never
+            parted, such as the frames of one video by `(.*)_[0-9]+`.
+        to: the format to write; left out, the set's own (VOC where it is not written).
+        images: `copy`; `link`: hard links, which take no space; `none`: labels alone.
+        json: file for the counts.
+    """
+    from singleshot.commands.data_split import SplitOptions
+    from singleshot.commands.data_split import split as write_split
+    from singleshot.console import progress, remarks, results
+    from singleshot.files import require_output
+
+    require_output(json, "--json", [data])
+    options = SplitOptions(out, val, test, seed, group, to, images)
+    with progress(remarks(), "writing images") as on_image:
+        written = write_split(data, options, on_image=on_image)
+    for line in written.class_table():
+        results().print(line)
+    return _told(written, json)
+
+
+def merge(
+    *data: Path,
+    out: Path,
+    to: Format | None = None,
+    images: Images = "copy",
+    classes: str | None = None,
+    json: Path | None = None,
+) -> int:
+    """Join data sets, of any formats, into one: classes and splits of one name are united.
+
+    Args:
+        data: the data sets.
+        out: a new folder.
+        to: the format to write; left out, that of the sets where all have the same, else VOC.
+        images: `copy`; `link`: hard links, which take no space; `none`: labels alone.
+        classes: new names of classes, `old=new,old=new`, or a file with one a line; `old=` leaves a class out.
+        json: file for the counts.
+    """
+    from singleshot.commands.data_merge import MergeOptions
+    from singleshot.commands.data_merge import merge as write_merged
+    from singleshot.console import progress, remarks, results
+    from singleshot.files import require_output
+
+    require_output(json, "--json", data)
+    with progress(remarks(), "writing images") as on_image:
+        written = write_merged(data, MergeOptions(out, to, images, classes), on_image=on_image)
+    for line in written.class_table():
+        results().print(line)
+    return _told(written, json)
+
+
+def crop(
+    data: Path,
+    *,
+    out: Path,
+    tile: int = 640,
+    overlap: float = 0.2,
+    visible: float = 0.3,
+    to: Format | None = None,
+    json: Path | None = None,
+) -> int:
+    """Cut large images into tiles, so that small objects are learnt at their full size.
+
+    Args:
+        data: the data set.
+        out: a new folder.
+        tile: side of a tile in pixels.
+        overlap: share of a tile that its neighbour has, too.
+        visible: share of a box that must lie in a tile for it to be an object there.
+        to: the format to write; left out, the set's own (VOC where it is not written).
+        json: file for the counts.
+    """
+    from singleshot.commands.data_crop import CropOptions
+    from singleshot.commands.data_crop import crop as write_tiles
+    from singleshot.console import progress, remarks
+    from singleshot.files import require_output
+    from singleshot.tiles import Tiling
+
+    require_output(json, "--json", [data])
+    with progress(remarks(), "writing tiles") as on_image:
+        written = write_tiles(data, CropOptions(out, Tiling(tile, overlap), visible, to), on_image=on_image)
+    return _told(written, json)
+
+
 def _told(written: NewSet, json: Path | None) -> int:
     """Print what was written, and write the counts."""
     from singleshot.console import remarks, results

@@ -76,7 +76,7 @@ VERBS = {
     ),
     "data": Verb(
         "singleshot.cli.data:app",
-        "Check, describe and download data sets.",
+        "Check, describe, convert, split and download data sets.",
         "ssd data check my-images",
         "ssd train my-images",
     ),

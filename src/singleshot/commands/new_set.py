@@ -52,6 +52,16 @@ class NewSet:
             "remarks": list(self.remarks),
         }
 
+    def class_table(self) -> list[str]:
+        """A line for each class: its boxes, in all and in each split."""
+        names = ["class", *self.per_class]
+        width = max(map(len, names))
+        parts = ["all", *self.splits]
+        lines = [f"{'boxes':{width}}" + "".join(f"{part:>12}" for part in parts)]
+        for name, counts in self.per_class.items():
+            lines.append(f"{name:{width}}" + "".join(f"{counts[part]:>12,}" for part in parts))
+        return lines
+
 
 def require_new_folder(out: Path) -> None:
     """Refuse a folder that holds anything: a set is never written over another.

@@ -11,12 +11,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from singleshot.data.classes import join
+from singleshot.data.images import sizes_or_reasons
 from singleshot.data.recognise import open_data, read_splits
 from singleshot.errors import DataError
 from singleshot.types import BOX_ARRAYS, Annotations
 
 IMAGE_FOLDERS = ("JPEGImages", "images")
 """Folders of the formats themselves, which are no part of an image's place."""
+ROLES = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,18 @@ class LabelledSet:
         starts = np.concatenate([[0], np.cumsum(keep)])[annotations.starts].astype(np.int64)
         arrays = {name: getattr(annotations, name)[keep] for name in BOX_ARRAYS}
         return replace(self, annotations=replace(annotations, starts=starts, **arrays))
+
+    def with_sizes(self) -> LabelledSet:
+        """The same with the sizes that the annotations do not state, from the images' headers."""
+        annotations = self.annotations
+        unknown = np.flatnonzero((annotations.sizes_wh == 0).any(axis=1)).tolist()
+        if not unknown:
+            return self
+        sizes = annotations.sizes_wh.copy()
+        for index, size in zip(unknown, sizes_or_reasons([annotations.path(i) for i in unknown]), strict=True):
+            if not isinstance(size, str):
+                sizes[index] = size
+        return replace(self, annotations=replace(annotations, sizes_wh=sizes))
 
 
 def read_whole_set(path: Path, *, images_needed: bool = True) -> LabelledSet:
@@ -107,10 +121,27 @@ def image_places(files: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
     return tuple(places), (remark,) if renamed else ()
 
 
-def join_whole_sets(sets: Sequence[LabelledSet]) -> LabelledSet:
-    """Several sets as one: splits of one name are united; names of images are kept where no two sets share one.
+def roles(splits: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """The splits that stand for train, val and test: `train2017` for train, `trainval` where there is no other.
 
-    Where two do, each set's images lie in a folder that is named after the set.
+    >>> roles({"train2017": (0,), "val2017": (1,), "unlabeled": (2,)})
+    {'train': (0,), 'val': (1,)}
+    """
+    chosen: dict[str, tuple[int, ...]] = {}
+    for role in ROLES:
+        like = [name for name in splits if name.lower().startswith(role) and "trainval" not in name.lower()]
+        if role == "train" and not like:
+            like = [name for name in splits if name.lower() == "trainval"]
+        if like:
+            chosen[role] = splits[min(like, key=lambda name: (len(name), name))]
+    return chosen
+
+
+def join_whole_sets(sets: Sequence[LabelledSet]) -> LabelledSet:
+    """Several sets as one: their splits to train, validate and test on are united, whatever they are called.
+
+    Names of images are kept where no two sets share one. Where two do, each set's images lie in a folder that is named
+    after the set.
 
     Raises:
         DataError: no sets.
@@ -128,8 +159,14 @@ def join_whole_sets(sets: Sequence[LabelledSet]) -> LabelledSet:
     splits: dict[str, tuple[int, ...]] = {}
     start = 0
     for data in sets:
-        for name, indices in data.splits.items():
+        united = roles(data.splits)
+        others = {name: indices for name, indices in data.splits.items() if indices not in united.values()}
+        for name, indices in {**united, **others}.items():
             splits[name] = (*splits.get(name, ()), *(start + index for index in indices))
+        listed = {index for indices in data.splits.values() for index in indices}
+        if any(other.splits for other in sets) and len(listed) < len(data):
+            lost = len(data) - len(listed)
+            remarks.append(f"{data.annotations.root}: {lost} images are in no split: `ssd data split` makes new ones")
         start += len(data)
     return LabelledSet(annotations, tuple(names), splits, tuple(dict.fromkeys(remarks)))
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from singleshot.boxes import area
-from singleshot.data.images import sizes_or_reasons
 from singleshot.data.whole_set import LabelledSet
 from singleshot.data.writers import coco, csv_table, labelme, voc, yolo
 from singleshot.errors import DataError, RequestError
@@ -73,7 +71,7 @@ def write_set(
     Raises:
         DataError: a class name or a number that the format cannot hold; an image's size is needed and not known.
     """
-    data, remarks = _finite(replace(data, annotations=_with_sizes(data.annotations)))
+    data, remarks = _finite(data.with_sizes())
     _require_writable_names(data)
     data, more = WRITERS[to].adapt(data)
     remarks += [*more, *WRITERS[to].write(data, folder), *_lost_areas(data, to)]
@@ -84,18 +82,6 @@ def write_set(
             place_image(index, target)
             on_image(index + 1, len(data))
     return data, remarks
-
-
-def _with_sizes(annotations: Annotations) -> Annotations:
-    """The same with the sizes that the annotations do not state, from the images' headers."""
-    unknown = np.flatnonzero((annotations.sizes_wh == 0).any(axis=1)).tolist()
-    if not unknown:
-        return annotations
-    sizes = annotations.sizes_wh.copy()
-    for index, size in zip(unknown, sizes_or_reasons([annotations.path(i) for i in unknown]), strict=True):
-        if not isinstance(size, str):
-            sizes[index] = size
-    return replace(annotations, sizes_wh=sizes)
 
 
 def _finite(data: LabelledSet) -> tuple[LabelledSet, list[str]]:

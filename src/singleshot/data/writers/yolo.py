@@ -12,35 +12,22 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from singleshot.data.whole_set import LabelledSet
+from singleshot.data.whole_set import LabelledSet, roles
 from singleshot.data.writers.text import write_text
 from singleshot.errors import DataError
 
 IMAGES = "images"
-SPLITS = ("train", "val", "test")
 
 
 def adapt(data: LabelledSet) -> tuple[LabelledSet, list[str]]:
     """The set without crowd regions, its splits as YOLO's three; remarks count what is lost."""
-    lists = _lists(data)
+    lists = roles(data.splits)
     remarks = []
     if dropped := [name for name, indices in data.splits.items() if indices not in lists.values()]:
         remarks.append(f"splits left out, for YOLO has train, val and test: {', '.join(dropped)}")
     if crowd := int(data.annotations.crowd.sum()):
         remarks.append(f"{crowd} crowd regions left out: YOLO would learn each as one object")
     return replace(data.only_boxes(~data.annotations.crowd), splits=lists), remarks
-
-
-def _lists(data: LabelledSet) -> dict[str, tuple[int, ...]]:
-    """The splits that stand for train, val and test: `train2017` for train, `trainval` where there is no other."""
-    lists: dict[str, tuple[int, ...]] = {}
-    for wanted in SPLITS:
-        like = [name for name in data.splits if name.lower().startswith(wanted) and "trainval" not in name.lower()]
-        if wanted == "train" and not like:
-            like = [name for name in data.splits if name.lower() == "trainval"]
-        if like:
-            lists[wanted] = data.splits[min(like, key=lambda name: (len(name), name))]
-    return lists
 
 
 def write_yolo(data: LabelledSet, folder: Path) -> list[str]:
@@ -59,7 +46,7 @@ def write_yolo(data: LabelledSet, folder: Path) -> list[str]:
     write_text(folder / "data.yaml", yaml.safe_dump({**sources, "names": names}, sort_keys=False, allow_unicode=True))
     remarks = []
     if not data.splits:
-        remarks.append("the set has no splits: data.yaml names all images for train")
+        remarks.append("the set has no splits: data.yaml names all images for train (`ssd data split` makes some)")
     if difficult := int(annotations.difficult.sum()):
         remarks.append(f"{difficult} difficult objects are ordinary ones now: YOLO has no such mark")
     return remarks

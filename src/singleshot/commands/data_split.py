@@ -1,0 +1,67 @@
+"""`ssd data split`: train, val and test, each with its share of every class, groups of images never parted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from singleshot.commands.new_set import Images, NewSet, OnImage, require_new_folder, write_new_set
+from singleshot.data.stratified import group_names, stratified
+from singleshot.data.whole_set import read_whole_set
+from singleshot.data.writers.new_set import FormatName
+from singleshot.errors import RequestError
+
+
+@dataclass(frozen=True)
+class SplitOptions:
+    """How to split.
+
+    Attributes:
+        out: a new folder.
+        val: share of the images to validate on, 0 to 1.
+        test: share of the images to test on, 0 to 1.
+        seed: another seed gives other splits.
+        group: a regular expression: images whose paths match it alike stay together.
+        to: the format to write; None: the set's own.
+        images: `copy`, `link` or `none`.
+
+    Raises:
+        RequestError: shares that leave nothing to train on, or nothing else.
+    """
+
+    out: Path
+    val: float = 0.2
+    test: float = 0.0
+    seed: int = 0
+    group: str | None = None
+    to: FormatName | None = None
+    images: Images = "copy"
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.val < 1 and 0 <= self.test < 1 and 0 < self.val + self.test < 1):
+            raise RequestError(
+                f"--val and --test are shares, in sum more than 0 and less than 1, got {self.val} and {self.test}"
+            )
+
+
+def split(data: Path, options: SplitOptions, *, on_image: OnImage = lambda _done, _total: None) -> NewSet:
+    """Write the set with new splits; those that it has are replaced.
+
+    Raises:
+        RequestError: no such set, a folder that is not empty, a pattern that matches nothing.
+        DataError: the set has faults that forbid training, or fewer groups than splits.
+    """
+    require_new_folder(options.out)
+    labelled = read_whole_set(data, images_needed=options.images != "none")
+    remarks = list(labelled.remarks)
+    groups = None
+    if options.group is not None:
+        groups, alone = group_names(labelled.places, options.group)
+        remarks.append(f"{len(set(groups))} groups of {len(groups)} images are never parted")
+        remarks += [f"{alone} images do not match --group: each is a group of its own"] if alone else []
+    if labelled.splits:
+        remarks.append(f"the splits that the set had are replaced: {', '.join(labelled.splits)}")
+    shares = {"train": 1 - options.val - options.test, "val": options.val, "test": options.test}
+    parts = stratified(labelled.annotations, shares, groups=groups, seed=options.seed)
+    labelled = replace(labelled, splits=parts, remarks=tuple(remarks))
+    return write_new_set(labelled, options.out, to=options.to, images=options.images, on_image=on_image)
