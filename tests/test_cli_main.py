@@ -42,6 +42,7 @@ FULL_DISK = OSError(errno.ENOSPC, "No space left on device", "out.json")
         (OSError(errno.EIO, "Input/output error", "a.jpg"), 4, "a.jpg"),
         (FileNotFoundError(errno.ENOENT, "No such file", "b.jpg"), 2, "b.jpg"),
         (PermissionError(errno.EACCES, "Permission denied", "c.jpg"), 2, "c.jpg"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 4, "TMPDIR"),
         (RequestError("--flag"), 2, "--flag"),
         (DataError("set"), 2, "set"),
         (ImageError("d.jpg"), 2, "d.jpg"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import torch
@@ -23,11 +24,18 @@ if TYPE_CHECKING:
 ORDER = BatchSampler(5, 2, 0, 0, 4)
 
 
+def cannot_be_sent(_tensor: torch.Tensor) -> NoReturn:
+    raise RuntimeError("unable to allocate shared memory")
+
+
 class Trap(CaffeAugmentation):
-    """Dies or hangs at the first sample, so often as there are files in its folder."""
+    """Dies or hangs at the first sample, so often as there are files in its folder, or can never send a batch."""
 
     def apply(self, sample: Sample, choices: object) -> Sample:
         folder, kind = os.environ["TRAP_FOLDER"], os.environ["TRAP_KIND"]
+        if kind == "unsent":
+            ForkingPickler.register(torch.Tensor, cannot_be_sent)
+            return super().apply(sample, choices)
         for path in sorted(Path(folder).iterdir()):
             path.unlink()
             if kind == "die":
@@ -67,3 +75,18 @@ def test_the_second_loss_at_one_batch_names_the_image(tmp_path: Path, monkeypatc
     (expected, *_) = ORDER
     with pytest.raises(WorkerLostError, match=rf"died; in work: {samples.annotations.files[expected[0][1]]}"):
         list(batches(samples, ORDER, workers=1))
+
+
+def test_a_batch_that_cannot_be_handed_over_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = trapped(tmp_path, monkeypatch, "unsent", 0)
+    told: list[str] = []
+    with pytest.raises(WorkerLostError, match="shm is full"):
+        list(batches(samples, ORDER, workers=1, on_retry=told.append))
+    assert len(told) == 1
+
+
+def test_a_run_that_is_stopped_does_not_wait_for_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = trapped(tmp_path, monkeypatch, "hang", 1)
+    started = time.monotonic()
+    with pytest.raises(WorkerLostError):
+        list(batches(samples, ORDER, workers=1, stopping=lambda: time.monotonic() - started > 1))

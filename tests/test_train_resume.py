@@ -19,7 +19,7 @@ from singleshot.data import loader
 from singleshot.errors import ImageLostError, RequestError, SingleshotError, WorkerLostError
 from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
-from singleshot.train.plan import prepare
+from singleshot.train.plan import Plan, prepare
 from singleshot.train.results import is_finished
 from singleshot.train.run_log import RunLog, read_metrics
 from singleshot.train.step import TrainStep
@@ -144,7 +144,7 @@ def test_a_lost_worker_is_replaced_and_changes_nothing(
         return losses
 
     monkeypatch.setattr(TrainStep, "__call__", step_then_kill)
-    monkeypatch.setattr(loader, "PREFETCHED", 2)  # else all of the run is made before the kill
+    monkeypatch.setattr(Plan, "batches_ahead", lambda _plan: 2)  # else all of the run is made before the kill
     options = replace(OPTIONS, out=tmp_path, workers=1)
     assert train_command([str(data)], options) == 0
     assert "died; in work: JPEGImages/" in capsys.readouterr().err

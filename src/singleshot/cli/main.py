@@ -126,6 +126,8 @@ def _machine_fault(error: OSError) -> int:
         if error.filename is None:
             _silence_stdout()
         return _fail(f"the disk is full: {error.filename or 'standard output'}", 4)
+    if error.filename is None and "temporary directory" in str(error):
+        return _fail("no folder for temporary files can be written to: set TMPDIR to one that can", 4)
     if error.filename is None:
         raise error
     return _fail(f"{error.filename}: {error.strerror}", 2 if error.errno in WRONG_PATHS else 4)

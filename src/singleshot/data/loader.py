@@ -9,10 +9,12 @@ bit for bit the same. If it happens twice at one batch, it is an error, for then
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from multiprocessing import queues
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from singleshot.augment.pipeline import CaffeAugmentation
+from singleshot.data.batch_memory import MOST_AHEAD, SHARED_MEMORY
 from singleshot.data.sample import ground_truth_to_learn
 from singleshot.data.shared import to_shared_memory
 from singleshot.decode import EncodedImage
@@ -29,9 +32,9 @@ from singleshot.types import Annotations, Sample
 
 Visit = tuple[int, int]  # epoch, image
 POLL = 2.0  # seconds between two looks whether the workers live
-PREFETCHED = 4  # batches that each worker makes in advance
 MOST_WORKERS = 256  # whose images are known by name
 PATIENCE = 300.0  # seconds after which a worker that makes a batch is given up
+UNSENT = -2  # of a worker that could not hand its batch over
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ class TrainingDataset(Dataset["tuple[Sample, str] | ImageError"]):
 
     Attributes:
         annotations: the set, in memory that all processes share.
-        in_work: the image that each worker took last, -1 for none; in shared memory, for messages.
+        in_work: the image that each worker took last, -1 for none, `UNSENT` where its batch could not be handed over;
+            in shared memory, for messages.
     """
 
     def __init__(
@@ -170,12 +174,24 @@ def collate(samples: list[tuple[Sample, str]]) -> Batch:
 
 
 def _calm_worker(_worker: int) -> None:
-    """One thread per worker, since the network needs the cores; Ctrl-C is handled by the main process."""
+    """One thread per worker, since the network needs the cores; Ctrl-C is handled by the main process.
+
+    A worker that cannot hand a batch over ends: Python would print a traceback and drop the batch, which would then be
+    waited for in vain.
+    """
     import cv2
 
+    queues.Queue._on_queue_feeder_error = staticmethod(_end_unsent)  # type: ignore[attr-defined]  # noqa: SLF001
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _end_unsent(_error: Exception, _batch: object) -> None:
+    worker = get_worker_info()
+    if worker is not None:
+        worker.dataset.in_work[worker.id % MOST_WORKERS] = UNSENT  # type: ignore[attr-defined]
+    os._exit(1)
 
 
 class _Loader(DataLoader["Batch | ImageError"]):
@@ -186,7 +202,7 @@ class _Loader(DataLoader["Batch | ImageError"]):
 
 
 def training_loader(
-    samples: TrainingDataset, order: BatchSampler, *, workers: int, pin: bool = False
+    samples: TrainingDataset, order: BatchSampler, *, workers: int, pin: bool = False, ahead: int = MOST_AHEAD
 ) -> DataLoader[Batch | ImageError]:
     """Batches in the given order, made by `workers` processes (0: in this one); an ImageError where one failed.
 
@@ -204,7 +220,7 @@ def training_loader(
         collate_fn=_collate_or_error,
         worker_init_fn=_calm_worker,
         multiprocessing_context="spawn" if workers else None,
-        prefetch_factor=PREFETCHED if workers else None,
+        prefetch_factor=ahead if workers else None,
         pin_memory=pin,
         timeout=POLL if workers else 0,
     )
@@ -216,8 +232,10 @@ def batches(
     *,
     workers: int,
     pin: bool = False,
+    ahead: int = MOST_AHEAD,
     patience: float = PATIENCE,
     on_retry: Callable[[str], None] = lambda _line: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[Batch]:
     """The batches that `order` lists; lost workers are replaced once per batch.
 
@@ -226,21 +244,29 @@ def batches(
         order: the images of each batch.
         workers: processes that make batches; 0 makes them in this one.
         pin: put batches into page-locked memory, for a GPU.
+        ahead: batches that each worker makes in advance.
         patience: seconds without a batch after which the workers count as hanging.
         on_retry: gets a line when workers are replaced.
+        stopping: asked while a batch is waited for; true gives the waiting up.
 
     Raises:
         DataError: the set has no images; ImageError: one cannot be read.
-        WorkerLostError: a process died or hung twice at one batch; the images that were in work are named.
+        WorkerLostError: a process died or hung twice at one batch, and the images that were in work are named; or the
+            waiting was given up.
     """
     lost_at = None
+
+    def gives_up(since: float) -> bool:
+        return stopping() or time.monotonic() - since >= patience
+
     while True:
         try:
-            for batch in _until_a_worker_is_lost(samples, order, workers=workers, pin=pin, patience=patience):
+            loader = training_loader(samples, order, workers=workers, pin=pin, ahead=ahead)
+            for batch in _until_a_worker_is_lost(samples, loader, gives_up):
                 order = replace(order, first_step=order.first_step + 1)
                 yield batch
         except WorkerLostError as error:
-            if order.first_step == lost_at:
+            if order.first_step == lost_at or stopping():
                 raise
             lost_at = order.first_step
             on_retry(f"{error}; replaced, going on")
@@ -249,10 +275,10 @@ def batches(
 
 
 def _until_a_worker_is_lost(
-    samples: TrainingDataset, order: BatchSampler, *, workers: int, pin: bool, patience: float
+    samples: TrainingDataset, loader: DataLoader[Batch | ImageError], gives_up: Callable[[float], bool]
 ) -> Iterator[Batch]:
     samples.in_work.fill_(-1)
-    iterator = _started(training_loader(samples, order, workers=workers, pin=pin))
+    iterator = _started(loader)
     waiting_since = time.monotonic()
     while True:
         try:
@@ -261,10 +287,12 @@ def _until_a_worker_is_lost(
             return
         except RuntimeError as error:
             if "timed out" in str(error):
-                if time.monotonic() - waiting_since < patience:
+                if not gives_up(waiting_since):
                     continue
                 raise WorkerLostError(f"a process that prepares images hangs{_images_in(samples)}") from error
             if "DataLoader worker" in str(error):
+                if (samples.in_work == UNSENT).any():
+                    raise WorkerLostError(f"{SHARED_MEMORY} is full (docker: --shm-size=1g, or --workers 0)") from error
                 raise WorkerLostError(f"a process that prepares images died{_images_in(samples)}") from error
             raise
         if isinstance(batch, ImageError):

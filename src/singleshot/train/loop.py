@@ -85,7 +85,10 @@ class _Training:
                 raise WorkerLostError(line)
             self.log.say(line)
 
-        steps = step_batches(plan, self.state.step, plan.steps, on_retry=on_retry)
+        def stopping() -> bool:  # several processes agree on it after a step
+            return signals.received is not None and plan.ranks.world == 1
+
+        steps = step_batches(plan, self.state.step, plan.steps, on_retry=on_retry, stopping=stopping)
         for batches in self._timer.waiting(steps):
             self._one_step(batches)
             stop, over = plan.ranks.agree(signals.received is not None, self._is_over(), device=plan.device)

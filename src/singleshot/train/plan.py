@@ -15,6 +15,7 @@ import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.data import loader
+from singleshot.data.batch_memory import batches_ahead
 from singleshot.data.loader import BatchSampler, Shard, TrainingDataset
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.protocols import PROPOSALS
@@ -159,6 +160,15 @@ class Plan:
         regular = (self.steps - self.validate_every // 2 - 1) // self.validate_every - step // self.validate_every
         return max(0, regular) + int(step < self.steps)
 
+    def batches_ahead(self) -> int:
+        """Batches that each loader process may make in advance. Raises as `batch_memory.batches_ahead`."""
+        height, width = self.model.spec.input_size_hw
+        parts = self.recipe.accumulate
+        images = self.recipe.batch_size // parts // self.ranks.world
+        return batches_ahead(
+            images * height * width * 3, workers=self.workers, held=parts + 1, processes=self.ranks.local_world
+        )
+
     def circumstances(self) -> dict[str, Any]:
         """What people want to know of a run beside its recipe, for its report."""
         return {
@@ -188,7 +198,12 @@ class Plan:
 
 
 def step_batches(
-    plan: Plan, first_step: int, last_step: int, *, on_retry: Callable[[str], None] = lambda _line: None
+    plan: Plan,
+    first_step: int,
+    last_step: int,
+    *,
+    on_retry: Callable[[str], None] = lambda _line: None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Generator[list[Batch]]:
     """The batches of each step of a run: its images in `accumulate` parts.
 
@@ -197,6 +212,7 @@ def step_batches(
         first_step: from 0.
         last_step: not included.
         on_retry: gets a line when lost loader processes are replaced.
+        stopping: see `loader.batches`.
 
     Raises:
         ImageError, WorkerLostError: see `loader.batches`.
@@ -212,8 +228,10 @@ def step_batches(
         sampler,
         workers=plan.workers,
         pin=plan.device.type == "cuda",
+        ahead=plan.batches_ahead(),
         patience=loader.PATIENCE if alone else PATIENCE / 2,  # before the other ranks give this one up
         on_retry=on_retry,
+        stopping=stopping,
     )
     while group := list(islice(batches, parts)):
         yield group
@@ -237,7 +255,7 @@ def prepare(
         recipe: instead of the one that the options name; they still override it.
 
     Raises:
-        RequestError, DataError, ModelError: before anything has been written.
+        RequestError, DataError, ModelError, MachineError: before anything has been written.
     """
     _require_options(data, options)
     shard = ranks.shard(options.part)
@@ -275,7 +293,7 @@ def prepare(
     _require_equal_parts(recipe, model, len(train_set), ranks, shard)
     _require_memory(recipe, model.spec, ranks)
     autocast = _precision(options.precision, device)
-    return Plan(
+    plan = Plan(
         data=tuple(data),
         options=options,
         settings=settings,
@@ -294,6 +312,8 @@ def prepare(
         box_recall=boxes.lines,
         backbone=factory,
     )
+    plan.batches_ahead()  # refuses a machine without room for them
+    return plan
 
 
 def default_workers(processes: int = 1) -> int:
