@@ -9,8 +9,10 @@ import pytest
 
 from data_fixtures import image, voc, xml
 from golden import SHARED, needs_shared
-from singleshot.data.voc import LIMIT_BYTES, parse_xml, read_voc, voc_splits
-from singleshot.errors import DataError, UnknownNameError
+from singleshot.data.recognise import recognise
+from singleshot.data.voc import read_voc, voc_splits
+from singleshot.data.voc_xml import LIMIT_BYTES, parse_xml
+from singleshot.errors import DataError, RequestError, UnknownNameError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,6 +183,136 @@ def test_huge_and_deep_files() -> None:
     with pytest.raises(ValueError, match="at most"):
         parse_xml(b" " * (LIMIT_BYTES + 1))
     assert parse_xml(b"<a>" * 50_000 + b"</a>" * 50_000).tag == "a"
+
+
+def labelled(
+    folder: Path, name: str, xml_folder: Path | None = None, *, text: str | None = None, seed: int = 0
+) -> None:
+    """An image, and its XML beside it or in another folder."""
+    image(folder / f"{name}.png", seed=seed)
+    target = (xml_folder or folder) / f"{name}.xml"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(xml([CAT]) if text is None else text, encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations"),
+    [
+        ("images", "annotations"),
+        ("images", "Annotations"),
+        ("data", "labels"),
+        ("photos", "annotations"),
+        ("JPEGImages", "Annotations"),
+        ("images", "images"),
+        ("", ""),
+        ("", "annotations"),
+        ("images/frames", "annotations/frames"),
+        ("images", "annotations/xmls"),
+    ],
+)
+def test_folders_of_other_tools(tmp_path: Path, images: str, annotations: str) -> None:
+    for seed, name in enumerate("ab"):
+        labelled(tmp_path / images, name, tmp_path / annotations, seed=seed)
+    assert recognise(tmp_path) == "voc"
+    result = read_voc(tmp_path)
+    assert (result.faults, result.remarks) == ((), ())
+    assert result.annotations.files == tuple(f"{images}/{name}.png".lstrip("/") for name in "ab")
+    assert voc_splits(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations"),
+    [("{}", "{}"), ("images/{}", "images/{}"), ("{}/images", "{}/annotations"), ("images/{}", "annotations/{}")],
+)
+def test_the_folders_of_splits(tmp_path: Path, images: str, annotations: str) -> None:
+    """The same names in each split, as many tools write them."""
+    for seed, split in enumerate(("train", "test")):
+        labelled(tmp_path / images.format(split), "a", tmp_path / annotations.format(split), seed=seed)
+    labelled(tmp_path / images.format("train"), "b", tmp_path / annotations.format("train"), seed=9)
+    assert recognise(tmp_path) == "voc"
+    assert voc_splits(tmp_path) == {"test": 1, "train": 2}
+    assert read_voc(tmp_path, split="test").annotations.files == (f"{images.format('test')}/a.png",)
+    result = read_voc(tmp_path)
+    assert result.faults == ()
+    assert len(set(result.annotations.files)) == len(set(result.annotations.ids)) == 3
+
+
+def test_listed_images_without_xml_are_background(tmp_path: Path) -> None:
+    root = voc(tmp_path / "v", {"a": [CAT]}, {"train": ["a", "empty", "ghost"]})
+    for name in ("empty", "unlisted"):
+        image(root / "JPEGImages" / f"{name}.png")
+    result = read_voc(root, split="train")
+    assert kinds(result) == ["missing annotation"]
+    assert result.annotations.files == ("JPEGImages/a.png", "JPEGImages/empty.png")
+    assert len(result.annotations.labels) == 1
+    assert result.remarks == (
+        "1 images are listed and have no .xml: background, such as JPEGImages/empty.png",
+        "1 images have no .xml and are left out, such as JPEGImages/unlisted.png",
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a b.png",
+        "JPEGImages/a b.png",
+        "./a b",
+        "D:\\set\\JPEGImages\\a b.png",
+        "/data/JPEGImages/a b.png",
+        "a%20b",
+        "a b.xml",
+    ],
+)
+def test_lists_name_images_in_many_ways(tmp_path: Path, line: str) -> None:
+    root = voc(tmp_path / "v", {"a b": [CAT], "c": [CAT]}, {"train": [line]})
+    result = read_voc(root, split="train")
+    assert result.faults == ()
+    assert result.annotations.ids == ("a b",)
+
+
+def test_images_are_found_by_decoded_names_and_by_filename(tmp_path: Path) -> None:
+    root = tmp_path / "v"
+    labelled(root / "JPEGImages", "my photo", root / "Annotations")
+    (root / "Annotations/my photo.xml").rename(root / "Annotations/my%20photo.xml")
+    other = xml([CAT]).replace("<annotation>", "<annotation><filename>C:\\photos\\scan.png</filename>")
+    labelled(root / "JPEGImages", "scan", root / "Annotations", text=other, seed=1)
+    (root / "Annotations/scan.xml").rename(root / "Annotations/000001.xml")
+    result = read_voc(root)
+    assert result.faults == ()
+    assert result.annotations.files == ("JPEGImages/scan.png", "JPEGImages/my photo.png")
+    (root / "Annotations/scan.xml").write_text(xml([CAT]))
+    assert kinds(read_voc(root)) == ["duplicate id"]
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "shift_jis", "big5", "euc-kr", "windows-1252", "utf-16"])
+def test_declared_encodings_are_read(encoding: str) -> None:
+    name = "caf\u00e9" if encoding == "windows-1252" else "\ud55c" if encoding == "euc-kr" else "\u5c71"
+    text = f'<?xml version="1.0" encoding="{encoding}"?>\n<annotation><filename>{name}</filename></annotation>'
+    assert parse_xml(text.encode(encoding)).findtext("filename") == name
+
+
+def test_encodings_that_hide_entities_and_lie_are_refused() -> None:
+    for encoding in ("gbk", "utf-7"):
+        with pytest.raises(ValueError, match="entities"):
+            parse_xml(f'<?xml version="1.0" encoding="{encoding}"?>'.encode() + BOMB.encode(encoding))
+    with pytest.raises(ValueError, match="declare their encoding"):
+        parse_xml("<annotation><filename>\u4e2d\u6587</filename></annotation>".encode("gbk"))
+    many = b'<?xml version="1.0" encoding="gbk"?>' * 10_000
+    with pytest.raises(ValueError, match="not XML"):
+        parse_xml(many)
+
+
+def test_a_plain_doctype_is_read() -> None:
+    content = b'<?xml version="1.0"?><!DOCTYPE annotation><annotation><filename>a</filename></annotation>'
+    assert parse_xml(content).findtext("filename") == "a"
+    with pytest.raises(ValueError, match="entities"):
+        parse_xml(content.replace(b"annotation>", b"annotation [<!ENTITY x 'y'>]>", 1))
+
+
+def test_other_xml_is_no_set(tmp_path: Path) -> None:
+    (tmp_path / "pom.xml").write_text("<project></project>")
+    with pytest.raises(RequestError, match="no data set"):
+        recognise(tmp_path)
 
 
 @needs_shared

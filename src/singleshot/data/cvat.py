@@ -115,7 +115,7 @@ def _parse(file: Path) -> LabelFile:
 def _elements(file: Path) -> Iterator[Element]:
     """The root as it begins, then each label, track and image as it ends; each is emptied behind it.
 
-    A file without the bytes `<!` cannot define an entity, so the fast parser takes it (see `voc.parse_xml`).
+    A file without the bytes `<!` cannot define an entity, so the fast parser takes it (see `voc_xml.parse_xml`).
     """
     raw = _content(file)
     try:

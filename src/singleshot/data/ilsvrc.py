@@ -15,7 +15,7 @@ from pathlib import Path
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.class_names import ILSVRC_CLASSES, ILSVRC_NAMES
 from singleshot.data.faults import Fault
-from singleshot.data.voc import LIMIT_BYTES, VocImage, read_voc_xml
+from singleshot.data.voc_xml import LIMIT_BYTES, VocImage, read_voc_xml
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_list, read_regular
 

@@ -25,6 +25,7 @@ from singleshot.data.json_kinds import json_kind
 from singleshot.data.label_studio import label_studio_files, read_label_studio
 from singleshot.data.labelme import is_labelme, labelme_splits, read_labelme
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
+from singleshot.data.voc_layout import voc_marker
 from singleshot.data.yolo import read_yolo
 from singleshot.data.yolo_layout import yolo_marker, yolo_set
 from singleshot.errors import DataError, RequestError
@@ -62,16 +63,6 @@ class Format(NamedTuple):
     states_sizes: bool = False
     yields: bool = False
     read_splits: Callable[[Path], dict[str, ReadResult]] | None = None
-
-
-def _recognise_voc(path: Path) -> str | None:
-    if any((path / "Annotations").rglob("*.xml")):
-        return "Annotations/*.xml"
-    return (
-        "Annotations/ and JPEGImages/"
-        if all((path / name).is_dir() for name in ("Annotations", "JPEGImages"))
-        else None
-    )
 
 
 def _recognise_ilsvrc(path: Path) -> str | None:
@@ -137,10 +128,10 @@ def join_results(parts: Sequence[ReadResult]) -> ReadResult:
 
 FORMATS = {
     "voc": Format(
-        _recognise_voc,
+        voc_marker,
         lambda path: list(voc_splits(path)),
         lambda path, split: read_voc(path, split=split),
-        "VOC (Annotations/*.xml)",
+        "VOC (Annotations/*.xml, or .xml files beside the images)",
         states_sizes=True,
         read_splits=read_voc_splits,
     ),

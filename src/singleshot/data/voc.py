@@ -1,4 +1,4 @@
-"""Read a VOC folder: `Annotations/ID.xml`, `JPEGImages/ID.jpg`, `ImageSets/Main/SPLIT.txt`.
+"""Read a VOC set: an XML file an image, and lists of the images of each split (`voc_layout` says where they lie).
 
 Coordinates stay as the file states them, as floats: VOC counts pixels from 1, and Caffe divides them by the size with
 no -1. All annotations are read whatever the split is, so that every split has the same class names.
@@ -6,183 +6,166 @@ no -1. All annotations are read whatever the split is, so that every split has t
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+import posixpath
+from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree as ET
-from xml.etree.ElementTree import Element
-
-import defusedxml.ElementTree as GuardedTree
-from defusedxml import DefusedXmlException
+from urllib.parse import unquote
 
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.classes import class_order
-from singleshot.data.faults import Fault
-from singleshot.data.images import images_by_stem
+from singleshot.data.faults import MISSING, Fault
+from singleshot.data.images import IMAGE_SUFFIXES
+from singleshot.data.split_folders import split_of
+from singleshot.data.voc_layout import ANNOTATIONS, IMAGES, LISTS, ImageFinder, VocLayout, voc_layout, voc_lists
+from singleshot.data.voc_xml import LIMIT_BYTES, VocImage, read_voc_xml
 from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import read_list, read_regular
 
-LIMIT_BYTES = 16 * 2**20  # an annotation of one image is a few kilobytes
-ANNOTATIONS, IMAGES, SPLITS = "Annotations", "JPEGImages", "ImageSets/Main"
-_CLASS_LINE = re.compile(r"^\S+\s+(-1|0|1)$")  # car_train.txt: an id and whether the class is in it
-
 
 def voc_splits(root: Path) -> dict[str, int]:
-    """Split -> number of images, for each list in `ImageSets/Main` but the devkit's lists of single classes."""
-    counts = {}
-    for path in sorted((root / SPLITS).glob("*.txt")):
-        lines = read_list(path)
-        if not ("_" in path.stem and lines and all(_CLASS_LINE.match(line) for line in lines)):
-            counts[path.stem] = len(lines)
-    return counts
+    """Split -> number of images, of the lists in `ImageSets/Main`, else of the folders that are splits."""
+    if lists := voc_lists(root):
+        return {name: len(read_list(path)) for name, path in lists.items()}
+    return {name: len(ids) for name, ids in _folder_splits(voc_layout(root)).items()}
 
 
 def read_voc(root: Path, *, split: str | None = None) -> ReadResult:
-    """The ground truth of a VOC folder, or of one of its splits, and the faults of its files.
+    """The ground truth of a VOC set, or of one of its splits, and the faults of its files.
 
-    Classes are those of all annotations of the folder, in VOC's order where all are VOC's, else the alphabet's.
+    Classes are those of all annotations of the set, in VOC's order where all are VOC's, else the alphabet's.
 
     Raises:
         DataError: no annotations.
         UnknownNameError: no such split.
     """
-    known = voc_splits(root)
+    layout = voc_layout(root)
+    known = layout.lists or _folder_splits(layout)
     if split is not None and split not in known:
         if known:
-            raise UnknownNameError("split", split, known)
-        raise DataError(f"no split {split!r}: {root / SPLITS} has no lists; without a split all images are used")
-    whole = _read_all(root)
-    return whole if split is None else _select(whole, read_list(root / SPLITS / f"{split}.txt"), split)
+            raise UnknownNameError("split", split, list(known))
+        raise DataError(f"no split {split!r}: {root / LISTS} has no lists; without a split all images are used")
+    whole = _read_all(layout)
+    return whole if split is None else _select(whole, layout, split)
 
 
 def read_voc_splits(root: Path) -> dict[str, ReadResult]:
-    """Every split; the annotations that no list names are under the name ""."""
-    whole = _read_all(root)
-    splits = {name: _select(whole, read_list(root / SPLITS / f"{name}.txt"), name) for name in voc_splits(root)}
+    """Every split; the annotations that are in none are under the name ""."""
+    layout = voc_layout(root)
+    whole = _read_all(layout)
+    splits = {name: _select(whole, layout, name) for name in layout.lists or _folder_splits(layout)}
     listed = {identity for result in splits.values() for identity in result.annotations.ids}
-    unlisted = [identity for identity in whole.annotations.ids if identity not in listed]
+    unlisted = [row for row, identity in enumerate(whole.annotations.ids) if identity not in listed]
     if unlisted:
-        splits[""] = _select(whole, unlisted, "")
+        splits[""] = _rows(whole, layout, unlisted, [])
     return splits
 
 
-def _read_all(root: Path) -> ReadResult:
-    paths = sorted((root / ANNOTATIONS).rglob("[!.]*.xml"))  # macOS leaves "._000012.xml" beside the real ones
-    if not paths:
-        raise DataError(f"{root / ANNOTATIONS} holds no .xml file")
-    images: dict[Path, dict[str, tuple[str, ...]]] = {}
+def _folder_splits(layout: VocLayout) -> dict[str, list[str]]:
+    """The ids of each split by the folder of the XML, else of the image."""
+    splits: dict[str, list[str]] = {}
+    images = ImageFinder(layout)
+    for identity, xml in layout.annotations.items():
+        if name := split_of(xml) or split_of(images.of(xml) or ""):
+            splits.setdefault(name, []).append(identity)
+    return splits
+
+
+def _read_all(layout: VocLayout) -> ReadResult:
+    if not layout.annotations:
+        raise DataError(f"{layout.root / ANNOTATIONS} holds no .xml file")
+    images = ImageFinder(layout)
     builder, faults = AnnotationBuilder(), list[Fault]()
-    for path in paths:
-        name = path.relative_to(root).as_posix()
-        folder = path.parent.relative_to(root / ANNOTATIONS)  # images lie in sub-folders of the same names
-        if folder not in images:
-            images[folder] = images_by_stem(root / IMAGES / folder)
+    used: dict[str, str] = {}
+    for identity, xml in layout.annotations.items():
         try:
-            annotation = read_voc_xml(read_regular(path, LIMIT_BYTES), name)
+            annotation = read_voc_xml(read_regular(layout.root / xml, LIMIT_BYTES), xml)
         except (ValueError, OSError) as error:
-            faults.append(Fault("malformed", name, str(error)))
+            faults.append(Fault("malformed", xml, str(error)))
             annotation = VocImage("", 0, 0, (), ())
-        candidates = images[folder].get(path.stem, ())
-        file = next((name for name in candidates if name == annotation.filename), (*candidates, f"{path.stem}.jpg")[0])
-        identity = (folder / path.stem).as_posix()
-        if not candidates:
-            faults.append(Fault("missing image", name, f"no image {IMAGES}/{identity}.* of a known kind"))
-        place = (folder / file).as_posix()
-        builder.add_image(f"{IMAGES}/{place}", identity, width=annotation.width, height=annotation.height)
+        image = images.of(xml, annotation.filename)
+        if image is None:
+            image = f"{IMAGES}/{identity}.jpg"
+            faults.append(Fault(MISSING, xml, f"no image {posixpath.basename(identity)}.* of a known kind"))
+        elif used.setdefault(image, xml) != xml:
+            faults.append(Fault("duplicate id", xml, f"{used[image]} is of the same image, {image}"))
+        builder.add_image(image, identity, width=annotation.width, height=annotation.height)
         for number, box, class_name, difficult in annotation.objects:
             builder.add_box(box, class_name, number=number, difficult=difficult)
         faults += annotation.faults
-    return builder.finish(faults, format_name="voc", root=root, class_names=class_order(builder.class_numbers))
+    remarks = _add_background(builder, layout, images, used)
+    return builder.finish(
+        faults, format_name="voc", root=layout.root, class_names=class_order(builder.class_numbers), remarks=remarks
+    )
 
 
-@dataclass(frozen=True)
-class VocImage:
-    """One annotation file: the stated size (0: none), and the objects as (number, box, class name, difficult)."""
-
-    filename: str
-    width: int
-    height: int
-    objects: tuple[tuple[int, tuple[float, ...], str, bool], ...]
-    faults: tuple[Fault, ...]
-
-
-def read_voc_xml(content: bytes, name: str) -> VocImage:
-    """Parse one annotation; a malformed object becomes a fault.
-
-    Raises:
-        ValueError: not a VOC annotation.
-    """
-    element = parse_xml(content)
-    if element.tag != "annotation":
-        raise ValueError(f"expected <annotation>, got <{element.tag[:40]}>")
-    objects, faults = [], []
-    for number, item in enumerate(element.iterfind("object"), 1):
-        try:
-            objects.append((number, *_read_object(item)))
-        except ValueError as error:
-            faults.append(Fault("malformed", name, str(error), number))
-    width, height = (_size(element, side) for side in ("width", "height"))
-    filename = (element.findtext("filename") or "").strip()
-    return VocImage(filename, width, height, tuple(objects), tuple(faults))
+def _add_background(
+    builder: AnnotationBuilder, layout: VocLayout, images: ImageFinder, used: dict[str, str]
+) -> list[str]:
+    """Add the images that a list names and that have no XML; remarks on them, and on the images that no list names."""
+    position, background = _Positions(builder.ids, builder.files), dict[str, None]()
+    for line in (line for path in layout.lists.values() for line in read_list(path)):
+        if position.of(line) is None:
+            image = next(filter(None, map(images.named, (line, line.split()[0], unquote(line)))), None)
+            if image is not None and image not in used:
+                background[image] = None
+    for image in background:
+        builder.add_image(image, posixpath.splitext(posixpath.basename(image))[0], width=0, height=0)
+    left = [image for image in layout.images if image not in used and image not in background]
+    remarks = []
+    if background:
+        example = next(iter(background))
+        remarks.append(f"{len(background)} images are listed and have no .xml: background, such as {example}")
+    if left:
+        remarks.append(f"{len(left)} images have no .xml and are left out, such as {left[0]}")
+    return remarks
 
 
-def parse_xml(content: bytes) -> Element:
-    """The root element. Entity definitions, external entities and document types are refused.
+class _Positions:
+    """Rows of the images by the names that a list may give them."""
 
-    A file without the bytes `<!` and without zero bytes cannot define an entity, so the fast parser takes it: expat
-    reads only encodings that contain ASCII, and UTF-16, whose markup holds zero bytes. All others go through
-    defusedxml, which is about ten times slower.
+    def __init__(self, ids: Sequence[str], files: Sequence[str]) -> None:
+        self._by_id = {identity: row for row, identity in enumerate(ids)}
+        self._by_end: dict[str, list[int]] = {}
+        for row, (identity, file) in enumerate(zip(ids, files, strict=True)):
+            for name in {posixpath.basename(identity), posixpath.splitext(posixpath.basename(file))[0]}:
+                self._by_end.setdefault(name, []).append(row)
 
-    Raises:
-        ValueError: not XML, too large, or it defines entities or a document type; one line.
-    """
-    if len(content) > LIMIT_BYTES:
-        raise ValueError(f"at most {LIMIT_BYTES} bytes of XML for one image, got {len(content)}")
-    try:
-        if b"<!" not in content and b"\0" not in content:
-            return ET.fromstring(content)  # noqa: S314  (it cannot define entities)
-        return GuardedTree.fromstring(content, forbid_dtd=True)
-    except DefusedXmlException:
-        raise ValueError("XML that defines entities or a document type is refused") from None
-    except (ET.ParseError, LookupError, ValueError) as error:
-        raise ValueError(f"not XML: {error}") from None
-
-
-def _size(element: Element, side: str) -> int:
-    text = (element.findtext(f"size/{side}") or "0").strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
-
-
-def _read_object(item: Element) -> tuple[tuple[float, ...], str, bool]:
-    name = (item.findtext("name") or "").strip()
-    if not name:
-        raise ValueError("the object has no <name>")
-    box = []
-    for side in ("xmin", "ymin", "xmax", "ymax"):
-        text = item.findtext(f"bndbox/{side}")
-        if text is None:
-            raise ValueError(f"the object has no <bndbox><{side}>")
-        try:
-            box.append(float(text))
-        except ValueError:
-            raise ValueError(f"<{side}> must be a number, got {text[:40]!r}") from None
-    return tuple(box), name, (item.findtext("difficult") or "").strip() == "1"
+    def of(self, line: str) -> int | None:
+        """The row of the image that a line names: an id, a path, with or without suffix; None where there is none."""
+        for name in dict.fromkeys((line, line.split(maxsplit=1)[0], unquote(line))):
+            place = name.replace("\\", "/")
+            stem, suffix = posixpath.splitext(place)
+            for whole in (place, stem) if suffix.lower() in {*IMAGE_SUFFIXES, ".xml"} else (place,):
+                parts = whole.split("/")
+                for begin in range(len(parts)):
+                    if (row := self._by_id.get("/".join(parts[begin:]))) is not None:
+                        return row
+                rows = self._by_end.get(parts[-1], [])
+                if len(rows) == 1:
+                    return rows[0]
+        return None
 
 
-def _select(whole: ReadResult, lines: list[str], split: str) -> ReadResult:
-    """The images that a list names, in its order, each once."""
-    position = {identity: row for row, identity in enumerate(whole.annotations.ids)}
+def _select(whole: ReadResult, layout: VocLayout, split: str) -> ReadResult:
+    """The images of a split, in the order of its list, each once."""
+    positions = _Positions(whole.annotations.ids, whole.annotations.files)
+    if split not in layout.lists:
+        ids = _folder_splits(layout)[split]
+        return _rows(whole, layout, [row for name in ids if (row := positions.of(name)) is not None], [])
     rows, faults = dict[int, None](), list[Fault]()
-    list_name = f"{SPLITS}/{split}.txt"
-    for line in lines:
-        identity = line if line in position else line.split()[0]
-        row = position.get(identity)
+    list_name = f"{LISTS}/{split}.txt"
+    for line in read_list(layout.lists[split]):
+        row = positions.of(line)
         if row is None:
-            faults.append(Fault("missing annotation", list_name, f"{line!r} has no {ANNOTATIONS}/{line}.xml"))
+            faults.append(Fault("missing annotation", list_name, f"{line!r} has no .xml and no image"))
         elif row in rows:
-            faults.append(Fault("duplicate id", list_name, f"{identity!r} is listed twice"))
+            faults.append(Fault("duplicate id", list_name, f"{line!r} is listed twice"))
         else:
             rows[row] = None
-    chosen = {f"{ANNOTATIONS}/{whole.annotations.ids[row]}.xml" for row in rows}
-    faults += [fault for fault in whole.faults if fault.file in chosen]
-    return whole.select(list(rows), faults)
+    return _rows(whole, layout, list(rows), faults)
+
+
+def _rows(whole: ReadResult, layout: VocLayout, rows: list[int], faults: list[Fault]) -> ReadResult:
+    """These images, with their own faults besides these."""
+    chosen = {layout.annotations.get(whole.annotations.ids[row]) for row in rows}
+    return whole.select(rows, [*faults, *(fault for fault in whole.faults if fault.file in chosen)])

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, ElementTree, SubElement, indent
 import numpy as np
 from PIL import Image
 
-from singleshot.data.voc import ANNOTATIONS, IMAGES, SPLITS
+from singleshot.data.voc_layout import ANNOTATIONS, IMAGES, LISTS
 from singleshot.lab.demo.scene import Scene, draw_scene
 from singleshot.photographs import BEHIND_TEST, BEHIND_TRAINING, Photograph
 
@@ -47,7 +47,7 @@ def draw_set(root: Path, *, seed: int = 0, splits: Mapping[str, Split] = SPLITS_
         seed: of everything random.
         splits: name -> images.
     """
-    for folder in (ANNOTATIONS, IMAGES, SPLITS):
+    for folder in (ANNOTATIONS, IMAGES, LISTS):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for stream, (name, split) in enumerate(splits.items()):
         photographs = [photograph.pixels() for photograph in split.behind]
@@ -65,9 +65,7 @@ def draw_set(root: Path, *, seed: int = 0, splits: Mapping[str, Split] = SPLITS_
 
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(draw, range(split.images)))
-        (root / SPLITS / f"{name}.txt").write_text(
-            "".join(f"{identity}\n" for identity in identities), encoding="utf-8"
-        )
+        (root / LISTS / f"{name}.txt").write_text("".join(f"{identity}\n" for identity in identities), encoding="utf-8")
 
 
 def _write(root: Path, identity: str, scene: Scene) -> None:
