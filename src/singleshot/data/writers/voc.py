@@ -6,7 +6,7 @@ import posixpath
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from singleshot.data.voc import ANNOTATIONS, IMAGES, SPLITS
+from singleshot.data.voc_layout import ANNOTATIONS, IMAGES, LISTS
 from singleshot.data.whole_set import LabelledSet
 from singleshot.data.writers.text import as_text, write_text
 
@@ -22,7 +22,7 @@ def write_voc(data: LabelledSet, folder: Path) -> list[str]:
         write_text(folder / ANNOTATIONS / f"{_identity(place)}.xml", text + "\n")
     for name, indices in data.splits.items():
         lines = "".join(f"{_identity(data.places[index])}\n" for index in indices)
-        write_text(folder / SPLITS / f"{name}.txt", lines)
+        write_text(folder / LISTS / f"{name}.txt", lines)
     crowd = int(data.annotations.crowd.sum())
     return [f"{crowd} crowd regions are marked difficult: VOC has no crowd"] if crowd else []
 
