@@ -21,7 +21,11 @@ def list_layers(name: str) -> list[dict[str, Any]]:
     """The layer table of an architecture, a shipped model or a model folder (needs torch)."""
     from singleshot.models.describe import describe
 
-    return describe(VARIANTS[name] if name in VARIANTS else find_model(name).spec)
+    if name in VARIANTS:
+        return describe(VARIANTS[name])
+    folder = find_model(name)
+    folder.require_layers()
+    return describe(folder.spec)
 
 
 def _row(name: str, spec: ModelSpec, weights: str) -> dict[str, Any]:

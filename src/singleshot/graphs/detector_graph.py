@@ -100,7 +100,7 @@ def read_detector_graph(path: Path, *, size_hw: tuple[int, int] | None = None) -
         file = read_tflite(path)
         graph = _of_tflite(file, str(path))
     else:
-        graph = _of_frozen(_read(_sound(path), str(path)), size_hw, str(path))
+        graph = graph_of_model(_read(_sound(path), str(path)), size_hw, str(path))
     if size_hw is not None and size_hw != graph.input_size_hw:
         height, width = graph.input_size_hw
         raise RequestError(f"{path} takes images of {width}x{height}: leave --size out")
@@ -179,7 +179,17 @@ def _heads(results: Sequence[openvino.Output], origin: str) -> tuple[openvino.Ou
     )
 
 
-def _of_frozen(model: openvino.Model, size_hw: tuple[int, int] | None, origin: str) -> DetectorGraph:
+def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origin: str) -> DetectorGraph:
+    """A detector from a whole graph with its decoding, as the Object Detection API freezes it; the model is changed.
+
+    Args:
+        model: from 8-bit images of any size to boxes and scores.
+        size_hw: input size, where the graph does not resize to one.
+        origin: file, for messages.
+
+    Raises:
+        RequestError: no size. ModelError: it is no SSD; says what was expected.
+    """
     nodes = model.get_ordered_ops()
     image = _image(nodes, origin)
     height, width = _image_size(image, size_hw, origin)

@@ -12,7 +12,7 @@ from singleshot.models.timm_backbone import timm_preprocess
 from singleshot.runtime.find_model import refuse_weight_file, shipped_models
 from singleshot.spec import TIMM, ModelSpec, Postprocess
 from singleshot.variants import VARIANTS, variant
-from singleshot.weights.folder import CONFIG, read_spec
+from singleshot.weights.folder import CONFIG, read_folder, read_spec
 from singleshot.weights.transfer import start_from_file
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
@@ -55,7 +55,12 @@ def base_spec(
     name = model or DEFAULT_MODEL
     if Path(name).is_file():
         refuse_weight_file(Path(name))
-    spec = variant(name) if name in VARIANTS or not Path(name).is_dir() else read_spec(Path(name))
+    if name in VARIANTS or not Path(name).is_dir():
+        spec = variant(name)
+    else:
+        folder = read_folder(Path(name))
+        folder.require_layers()
+        spec = folder.spec
     if isinstance(backbone, str):
         spec = replace(spec.with_backbone(backbone), preprocess=timm_preprocess(backbone))
     elif backbone is not None:

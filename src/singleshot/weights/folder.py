@@ -21,9 +21,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from singleshot.errors import HashError, ModelError, SingleshotError
+from singleshot.errors import HashError, ModelError, RequestError, SingleshotError
 from singleshot.files import read_regular
-from singleshot.spec import FORBID_UNKNOWN_FIELDS, ModelSpec, migrate_spec
+from singleshot.spec import FORBID_UNKNOWN_FIELDS, GRAPH, ModelSpec, migrate_spec
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.replace import replaced_folder
 
@@ -96,6 +96,19 @@ class ModelFolder:
     export: Export | None
     hashes: Mapping[str, str]
 
+    def require_layers(self) -> None:
+        """Refuse the graph of another framework, which has no layers of ours.
+
+        Raises:
+            RequestError: it is one; says why it is no network of ours.
+        """
+        if self.spec.backbone == GRAPH:
+            reason = str(self.provenance.get("not_trainable", "no reason is given in its config.json"))
+            raise RequestError(
+                f"{self.path} is a graph for OpenVINO, no network of ours: it detects and evaluates as it is, but "
+                f"cannot be trained, exported anew or shown layer by layer. Why: {reason}"
+            )
+
     @property
     def weights_hash(self) -> str:
         """SHA-256 of the weights; `""` in an export, which has none."""
@@ -106,7 +119,9 @@ class ModelFolder:
 
         Raises:
             ModelError: an export, which has none, or weights that are not valid; HashError: not the file written.
+            RequestError: see `require_layers`.
         """
+        self.require_layers()
         if self.export is not None:
             raise ModelError(f"{self.path} is exported for {self.export.engine}; this needs the model it came from")
         try:
