@@ -116,7 +116,7 @@ def detector(
             buffers.append({0: np.frombuffer(data.tobytes(), np.uint8)})
             table[2] = ("I", len(buffers) - 1)
         if scale is not None:
-            table[4] = {2: np.array([scale], np.float32), 3: np.array([0], np.int64)}
+            table[4] = {2: np.array([scale], np.float32), 3: np.array([4], np.int64)}
         tensors.append(table)
         return len(tensors) - 1
 
