@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-import singleshot.data.coco as coco_reader
 from data_fixtures import coco, coco_content
 from golden import SHARED, needs_shared
+from singleshot.data import coco_json
 from singleshot.data.check import check
 from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.recognise import open_data
@@ -360,14 +360,14 @@ def test_a_byte_order_mark_is_no_fault() -> None:
 
 
 def test_more_than_memory_holds_is_refused_before_it_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coco_reader, "LONGEST_OBJECT", 2000)
+    monkeypatch.setattr(coco_json, "LONGEST_OBJECT", 1000)
     content = coco_content()
     assert len(read_coco(write(tmp_path / "a", content)).annotations) == 2
     content["annotations"][0]["segmentation"] = [[1, 2, 5, 2, 5, 6]] * 200
     with pytest.raises(DataError, match="an object around byte"):
         read_coco(write(tmp_path / "b", content))
     monkeypatch.undo()
-    monkeypatch.setattr(coco_reader, "MOST_LISTS", 100)
+    monkeypatch.setattr(coco_json, "MOST_LISTS", 100)
     with pytest.raises(DataError, match="at most 100 boxes and polygons are read, got 20"):
         read_coco(write(tmp_path / "c", content))
     text = json.dumps({"annotations": [{"image_id": 1}] * (10**6 + 1)})

@@ -7,17 +7,15 @@ objects in the split. A crowd region counts as difficult, as in Caffe's COCO lis
 from __future__ import annotations
 
 import os
-import re
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from math import isnan, nan
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from singleshot.data.builder import AnnotationBuilder, ReadResult
+from singleshot.data.coco_json import NAMES, CocoJson, id_of, read_coco_json
 from singleshot.data.faults import Fault
 from singleshot.data.image_names import (
     ANNOTATION_FOLDERS,
@@ -29,23 +27,9 @@ from singleshot.data.image_names import (
 )
 from singleshot.data.json_kinds import jsons_of_kind
 from singleshot.data.listing import folders_in
-from singleshot.data.outlines import box_of_coco_outline
 from singleshot.errors import DataError, UnknownNameError
-from singleshot.files import parse_json, read_regular
 
-LIMIT_BYTES = 2**32  # COCO's own train2017 has half a gigabyte
-LONGEST_OBJECT = 2**24
-"""Bytes of one annotation; of the largest outline of COCO 2017 there are some ten thousand."""
-MOST_LISTS = 50_000_000
-"""Boxes and polygons of a file; COCO's train2017 has three million."""
-MOST_AN_IMAGE = 5_000
-"""Annotations an image, on average, of a file with more than a million."""
 ROBOFLOW = "_annotations.coco.json"
-CROWD = frozenset({"1", "1.0", "True", "true"})
-"""Ways to write `iscrowd`; "0" as a text is none of them."""
-NAMES = ("file_name", "filename", "coco_url")
-"""Keys of an image's file: COCO's, that of some tools, and LVIS' (an address, which is never opened)."""
-_NAN_AREA = re.compile(rb'("area"\s*:\s*)(?:NaN|-?Infinity)\b')
 
 
 def coco_files(path: Path) -> dict[str, Path]:
@@ -91,7 +75,7 @@ def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
     if file.parent.name in {"", ".."}:  # named from inside its own folder
         file = Path(os.path.abspath(file))  # noqa: PTH100  (resolve would follow links)
     root = set_folder(path if path.is_dir() else file)
-    content = _parse(file)
+    content = read_coco_json(file)
     categories = _read_categories(content.categories, file)
     _drop_grouping(categories, content, [other for other in files.values() if other != files[name]])
     locate = locate_images if path.is_dir() else locate_beside
@@ -108,123 +92,6 @@ class _Categories:
     remarks: list[str]
 
 
-class _CocoFile:
-    """The three lists of a json. Annotations are packed into arrays as they are parsed: their objects are not kept."""
-
-    def __init__(self) -> None:
-        self.images: list[Any] = []
-        self.categories: list[Any] = []
-        self.image_keys: list[Any] = []
-        self.category_keys: list[Any] = []
-        self.names: list[Any] = []  # the annotation's own id
-        self.boxes = array("d")  # left, top, width, height
-        self.areas = array("d")
-        self.crowd = array("b")
-        self.difficult = array("b")  # a key that `ssd data convert` writes
-        self.malformed: dict[int, str] = {}
-        self.notes: Counter[str] = Counter()
-        self.bad_items: list[Any] = []
-
-    def each_object(self, item: dict[str, Any]) -> Any:
-        """Take an annotation out of the json while it is parsed; outlines are nine tenths of a file."""
-        if "image_id" not in item:
-            return item
-        row = len(self.names)
-        self.names.append(item.get("id"))
-        self.image_keys.append(_key(item["image_id"]))
-        self.category_keys.append(_key(item.get("category_id")))
-        if isinstance(item["image_id"], str):
-            self.notes["texts"] += 1
-        box, area = item.get("bbox"), item.get("area")
-        if not box or box == [0, 0, 0, 0]:
-            box = self._box_of_outline(row, item.get("segmentation"), box)
-        if not (isinstance(box, list) and len(box) == 4 and all(map(_is_number, box))):
-            self.malformed.setdefault(row, f"bbox must be 4 numbers, got {str(box)[:60]}")
-            box = [0.0, 0.0, 0.0, 0.0]
-        self.boxes.extend(box)
-        self.areas.append(area if area is not None and _is_number(area) else nan)
-        crowd = item.get("iscrowd")
-        self.crowd.append(crowd != 0 and str(crowd) in CROWD)
-        self.difficult.append(item.get("difficult") == 1)
-        return None
-
-    def _box_of_outline(self, row: int, outline: Any, box: Any) -> Any:
-        if not outline:
-            return box
-        try:
-            left, top, right, bottom = box_of_coco_outline(outline)
-        except ValueError as error:
-            self.malformed[row] = f"it has no bbox, and {error}"
-            return box
-        self.notes["masks" if isinstance(outline, dict) else "outlines"] += 1
-        return [left, top, right - left, bottom - top]
-
-
-def _parse(file: Path) -> _CocoFile:
-    """Parse a json; `"area": NaN`, as Python writes it, states no area.
-
-    Raises:
-        DataError: not a COCO instances file.
-    """
-    coco = _CocoFile()
-    try:
-        raw = read_regular(file, LIMIT_BYTES)
-        _require_bounded(raw)
-        if b"NaN" in raw or b"Infinity" in raw:
-            raw, coco.notes["areas"] = _NAN_AREA.subn(rb"\1null", raw)
-        content = parse_json(raw, each_object=coco.each_object)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: {error}") from None
-    keys = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
-        what_to_do = "if it is another tool's, export it as COCO, VOC or YOLO"
-        raise DataError(f"{file}: expected COCO's lists {', '.join(keys)}; got {_keys(content)}; {what_to_do}")
-    coco.images, coco.categories = content["images"], content["categories"]
-    coco.bad_items = [item for item in content["annotations"] if item is not None]
-    if len(coco.names) + len(coco.bad_items) != len(content["annotations"]):
-        raise DataError(f"{file}: `image_id` is a key of annotations only, but stands elsewhere, too")
-    return coco
-
-
-def _require_bounded(raw: bytes) -> None:
-    """Refuse, before it is parsed, a file that would take the machine's memory.
-
-    Raises:
-        ValueError: one object, all lists, or the objects of an image are too many; one line with the limit.
-    """
-    step = LONGEST_OBJECT // 2
-    for begin in range(0, len(raw) - step, step):
-        if raw.find(b"}", begin, begin + step) < 0:
-            raise ValueError(f"an object around byte {begin:,} has more than {LONGEST_OBJECT // 2**20} MB")
-    lists, objects, images = (raw.count(text) for text in (b"[", b'"image_id"', b'"file_name"'))
-    if lists > MOST_LISTS:
-        raise ValueError(f"at most {MOST_LISTS:,} boxes and polygons are read, got {lists:,}: split the file")
-    if objects > 10**6 and objects > MOST_AN_IMAGE * images:
-        raise ValueError(f"{objects:,} annotations of {images:,} images: more than {MOST_AN_IMAGE:,} an image")
-
-
-def _keys(content: Any) -> str:
-    return (
-        f"the keys {', '.join(map(str, islice(content, 10)))}" if isinstance(content, dict) else type(content).__name__
-    )
-
-
-def _key(identity: Any) -> int | str | None:
-    """An id as other tools mean it: `1`, `1.0` and `"1"` are the same; None where it is no id."""
-    if type(identity) is int:
-        return identity
-    if isinstance(identity, float) and identity.is_integer():
-        return int(identity)
-    if isinstance(identity, str):
-        whole = identity.isascii() and identity.isdigit() and len(identity) < 19 and str(int(identity)) == identity
-        return int(identity) if whole else identity
-    return None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (float, int) and abs(value) < 1e300
-
-
 def _read_categories(items: list[Any], file: Path) -> _Categories:
     """The categories in the order of their ids; several of one name become one class.
 
@@ -233,7 +100,7 @@ def _read_categories(items: list[Any], file: Path) -> _Categories:
     """
     names: dict[Any, str] = {}
     for item in items:
-        key = _key(item.get("id")) if isinstance(item, dict) else None
+        key = id_of(item.get("id")) if isinstance(item, dict) else None
         if key is None or not isinstance(item.get("name"), (str, int)):
             raise DataError(f"{file}: a category must have a whole number `id` and a `name`, got {str(item)[:80]}")
         if names.setdefault(key, str(item["name"])) != str(item["name"]):
@@ -250,17 +117,17 @@ def _read_categories(items: list[Any], file: Path) -> _Categories:
     )
 
 
-def _drop_grouping(categories: _Categories, content: _CocoFile, others: list[Path]) -> None:
+def _drop_grouping(categories: _Categories, content: CocoJson, others: list[Path]) -> None:
     """Drop the categories that only group others, as Roboflow's category 0: no file of the set has objects of them."""
     parents = {str(item.get("supercategory")) for item in categories.items}
     grouping = {
-        _key(item["id"])
+        id_of(item["id"])
         for item in categories.items
         if item.get("supercategory") in (None, "", "none") and str(item["name"]) in parents
     }
     grouping -= set(content.category_keys)
     for file in others if grouping else ():
-        grouping -= set(_parse(file).category_keys)
+        grouping -= set(read_coco_json(file).category_keys)
     for key in grouping:
         name = categories.names.pop(key)
         rest = [other for other, same in categories.names.items() if same == name]
@@ -282,7 +149,7 @@ class _Place:
     locate: Callable[[Sequence[str], Path, Sequence[str]], LocatedImages]
 
 
-def _build(content: _CocoFile, categories: _Categories, where: _Place) -> ReadResult:
+def _build(content: CocoJson, categories: _Categories, where: _Place) -> ReadResult:
     root, file = where.root, where.file
     place = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
     faults: list[Fault] = []
@@ -308,7 +175,7 @@ def _build(content: _CocoFile, categories: _Categories, where: _Place) -> ReadRe
     )
 
 
-def _remarks(content: _CocoFile, images: dict[Any, Any]) -> list[str]:
+def _remarks(content: CocoJson, images: dict[Any, Any]) -> list[str]:
     """What was guessed or converted, and how often."""
     notes = content.notes
     remarks = []
@@ -344,7 +211,7 @@ def _sound_images(items: list[Any], place: str, faults: list[Fault], remarks: li
     images: dict[Any, dict[str, Any]] = {}
     repeated = 0
     for item in items:
-        key = _key(item.get("id")) if isinstance(item, dict) else None
+        key = id_of(item.get("id")) if isinstance(item, dict) else None
         if key is None:
             faults.append(Fault("malformed", place, f"an image must have an `id`, got {str(item)[:80]}"))
         elif not _file_name(item):
@@ -360,7 +227,7 @@ def _sound_images(items: list[Any], place: str, faults: list[Fault], remarks: li
     return images
 
 
-def _rows_by_image(content: _CocoFile, images: dict[Any, Any], place: str, faults: list[Fault]) -> dict[Any, list[int]]:
+def _rows_by_image(content: CocoJson, images: dict[Any, Any], place: str, faults: list[Fault]) -> dict[Any, list[int]]:
     """Annotations of each image, in the order of the file; one whose image does not exist becomes a fault."""
     faults += [
         Fault("malformed", place, f"an annotation must have an `image_id`, got {str(item)[:80]}")
@@ -386,7 +253,7 @@ def _by_number(images: dict[Any, Any]) -> dict[int, Any]:
 
 
 def _add_objects(
-    builder: AnnotationBuilder, content: _CocoFile, rows: Sequence[int], categories: _Categories
+    builder: AnnotationBuilder, content: CocoJson, rows: Sequence[int], categories: _Categories
 ) -> Iterator[Fault]:
     """Add the annotations of the image that was added last; one that cannot be used becomes a fault."""
     for number, row in enumerate(rows, 1):
@@ -406,7 +273,7 @@ def _add_objects(
         )
 
 
-def _fault(content: _CocoFile, row: int, file: str, number: int) -> Fault:
+def _fault(content: CocoJson, row: int, file: str, number: int) -> Fault:
     """What is wrong with an annotation: its box, else its category."""
     which = f"annotation {content.names[row]!r}"
     if row in content.malformed:
