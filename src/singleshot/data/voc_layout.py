@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from singleshot.data.cvat import is_cvat
 from singleshot.data.images import is_image
 from singleshot.data.listing import folders_in
 from singleshot.data.split_folders import child_folder, split_folders, split_of
@@ -52,6 +53,7 @@ def voc_marker(path: Path) -> str | None:
         return None
     for folder in _annotation_folders(path):
         sample = [file for file, _ in zip(_walk(folder, ".xml"), range(_SAMPLED), strict=False)]
+        sample = [file for file in sample if not is_cvat(folder / file)]
         if sample and (folder.name.lower() in _ANNOTATIONS[:2] or any(_is_voc(folder / file) for file in sample)):
             return f"{_name(folder, path)}*.xml".removeprefix("./")
     classic = all((path / name).is_dir() for name in (ANNOTATIONS, IMAGES))
