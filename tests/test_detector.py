@@ -168,7 +168,8 @@ def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_
     assert (result.files, result.done) == (4, 4)
     assert len(result.failed) == 1
     assert "b.jpg" in result.failed[0]
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-2.jpg", "a.jpg", "c.jpg"]
+    copies = [path.relative_to(tmp_path / "out").as_posix() for path in sorted((tmp_path / "out").rglob("*.jpg"))]
+    assert copies == ["a.jpg", "c.jpg", "sub/a.jpg"]
     content = json.loads((tmp_path / "deep/found.json").read_text())
     assert content["images"][0] == {
         "file": str(tmp_path / "in/a.png"),
@@ -176,6 +177,18 @@ def test_a_folder_with_bad_files_goes_on_and_names_them(detector: Detector, tmp_
         "height": 30,
         "detections": [{"box": [0.0, 0.0, 20.0, 30.0], "label": "car", "score": 0.9}],
     }
+
+
+def test_copies_are_never_written_among_the_files_of_a_source(detector: Detector, tmp_path: Path) -> None:
+    image(tmp_path / "in/a.png")
+    image(tmp_path / "out/sub/b.jpg")
+    image(tmp_path / "in/sub/b.png")
+    with pytest.raises(RequestError, match=r"b\.jpg"):  # its copy would lie beside it
+        detect_files([tmp_path / "in", tmp_path / "out/sub"], DetectOptions(out=tmp_path / "out"), detector=detector)
+    options = DetectOptions(out=tmp_path / "in/annotated")
+    detect_files([tmp_path / "in"], options, detector=detector)
+    with pytest.raises(RequestError, match="another folder"):  # the copies would be searched and copied again
+        detect_files([tmp_path / "in"], options, detector=detector)
 
 
 def test_copies_never_replace_originals(detector: Detector, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from singleshot.errors import RequestError
 Tile = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
 SMALLEST = 32
+OVERLAP = 0.2
 MOST_OVERLAP = 0.9
 
 
@@ -27,7 +28,7 @@ class Tiling:
     """
 
     size: int = 640
-    overlap: float = 0.2
+    overlap: float = OVERLAP
 
     def __post_init__(self) -> None:
         if self.size < SMALLEST:
@@ -51,3 +52,8 @@ class Tiling:
         last = side - self.size
         steps = math.ceil(last / max(1, math.floor(self.size * (1 - self.overlap))))
         return [round(number * last / steps) for number in range(steps + 1)]
+
+
+def tiling_of(tile: int | None, overlap: float) -> Tiling | None:
+    """The tiling that a user's two flags ask for; None without `--tile`. Raises as `Tiling`."""
+    return None if tile is None else Tiling(tile, overlap)

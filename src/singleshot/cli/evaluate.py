@@ -19,6 +19,8 @@ def evaluate(
     against: str | None = None,
     backbone: str | None = None,
     max_megapixels: float | None = None,
+    tile: int | None = None,
+    overlap: float = 0.2,
 ) -> int:
     """Measure how good a model, or a file of detections, is on a labelled set.
 
@@ -38,13 +40,15 @@ def evaluate(
             whether it could be chance.
         backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
         max_megapixels: decode images up to this size; left out, 50.
+        tile: side of tiles in pixels: images that are larger are searched in tiles, too, for their small objects.
+        overlap: share of a tile that its neighbour has, too.
     """
     from singleshot.commands.evaluate import DetectionSource, EvaluateOptions, evaluate_set
     from singleshot.console import progress, remarks, results
     from singleshot.decode import limited_to
     from singleshot.files import require_page, write_json
 
-    source = DetectionSource(data, model, detections, split, device, backbone)
+    source = DetectionSource(data, model, detections, split, device, backbone, tile, overlap)
     require_page(report, json, [*source.inputs, *([] if against is None else [against])], flag="--report")
     people, console = remarks(), results()
     with limited_to(max_megapixels), progress(people, "detecting") as on_image:

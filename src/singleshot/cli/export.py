@@ -42,7 +42,7 @@ def export(
         json: file for what was measured.
     """
     from singleshot.commands.export import ExportOptions, export_model
-    from singleshot.console import remarks, results
+    from singleshot.console import remarks, results, stages
     from singleshot.errors import RequestError
     from singleshot.files import require_output, write_json
 
@@ -60,8 +60,8 @@ def export(
         outputs=outputs or ("raw" if raw else "detections"),
     )
     stderr = remarks()
-    with stderr.status("") as status:
-        exported = export_model(options, on_stage=status.update if stderr.is_terminal else stderr.print)
+    with stages(stderr) as on_stage:
+        exported = export_model(options, on_stage=on_stage)
     if not exported.trained:
         stderr.print(f"{model} has no weights here: seeded ones were taken, which detect nothing but take as long")
     if exported.accuracy_drop is not None:

@@ -19,6 +19,7 @@ from singleshot.errors import ImageError, RequestError
 from singleshot.files import require_output, write_json, write_whole
 from singleshot.image_formats import UNREAD_SUFFIXES
 from singleshot.runtime.detector import Detector
+from singleshot.tiles import OVERLAP, tiling_of
 from singleshot.types import Detections
 
 MARK = b"annotated by singleshot"
@@ -32,7 +33,8 @@ class DetectOptions:
     Attributes:
         model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
         score: leave out detections below this, 0 to 1.
-        out: folder for copies with the boxes drawn; an earlier run's copies are replaced, nothing else is.
+        out: folder for copies with the boxes drawn, in sub-folders as the images are; an earlier run's copies are
+            replaced, nothing else is.
         json: file for the detections.
         device: `auto`, `cpu` or `cuda`.
         precision: run the model folder itself in torch, in `fp32` or `bf16`, also where an export lies in it; left out,
@@ -40,9 +42,11 @@ class DetectOptions:
         compiled: run the model folder itself in torch, compiled first: a minute, then faster, most of all on CUDA.
         backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
         max_megapixels: decode images up to this size; left out, 50.
+        tile: side of tiles in pixels: images that are larger are searched in tiles, too, for their small objects.
+        overlap: share of a tile that its neighbour has, too.
 
     Raises:
-        RequestError: a score that is none.
+        RequestError: a score, or tiles, that are none.
     """
 
     model: str | None = None
@@ -54,10 +58,13 @@ class DetectOptions:
     compiled: Annotated[bool, Parameter(name="--compile", negative=())] = False
     backbone: str | None = None
     max_megapixels: float | None = None
+    tile: int | None = None
+    overlap: float = OVERLAP
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:
             raise RequestError(f"--score is between 0 and 1, got {self.score}")
+        tiling_of(self.tile, self.overlap)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,8 +146,9 @@ def detect_files(
     """
     files = image_files(sources, say=say)
     require_output(options.json, "--json", files)
+    folders: dict[Path, Path] = {}
     if options.out is not None:
-        _require_own_folder(options.out, files)
+        folders = _copy_folders(options.out, sources, files)
     detector = detector or _load(options)
     if detector.note:
         say(detector.note)
@@ -155,7 +163,7 @@ def detect_files(
                 detections = detections.above(options.score)
                 result.images.append(DetectedImage(path, (pixels.shape[1], pixels.shape[0]), detections))
                 if options.out is not None:
-                    result.copies.append(_write_copy(pixels, detections, path, options.out, taken))
+                    result.copies.append(_write_copy(pixels, detections, path, folders[path], taken))
             on_file(result)
     except KeyboardInterrupt:
         result.interrupted = True
@@ -172,6 +180,7 @@ def _load(options: DetectOptions) -> Detector:
         compiled=options.compiled,
         backbone=options.backbone,
         max_megapixels=options.max_megapixels,
+        tiling=tiling_of(options.tile, options.overlap),
     )
 
 
@@ -219,13 +228,27 @@ def _unread(files: Sequence[Path]) -> str:
     )
 
 
-def _require_own_folder(out: Path, files: Sequence[Path]) -> None:
+def _copy_folders(out: Path, sources: Sequence[str | Path], files: Sequence[Path]) -> dict[Path, Path]:
+    """Where each file's annotated copy goes: a folder's sub-folders are mirrored under `out`.
+
+    Raises:
+        RequestError: `out` is a file, or a copy would lie among the files that are read.
+    """
     if out.exists() and not out.is_dir():
         raise RequestError(f"--out is a folder for annotated copies; {out} is a file")
-    place = out.resolve()
+    roots = [path for path in map(Path, sources) if path.is_dir()]
+    folders: dict[Path, Path] = {}
     for file in files:
-        if place in {file.resolve().parent, file.parent.resolve()}:
-            raise RequestError(f"{out} holds {file.name} itself, which its copy might replace: give another folder")
+        root = next((root for root in roots if file.is_relative_to(root)), file.parent)
+        folders[file] = out / file.parent.relative_to(root)
+    read = {place: file for file in files for place in (file.resolve().parent, file.parent.resolve())}
+    written = {out, *folders.values()}
+    inside = any(out.resolve().is_relative_to(root.resolve()) for root in roots)  # of what is read
+    for place in (place.resolve() for place in written):
+        held = next((file for folder, file in read.items() if inside and folder.is_relative_to(place)), read.get(place))
+        if held is not None:
+            raise RequestError(f"{out} holds {held.name} itself, which its copy might replace: give another folder")
+    return folders
 
 
 def _write_copy(image: np.ndarray, detections: Detections, source: Path, out: Path, taken: set[Path]) -> Path:

@@ -15,6 +15,7 @@ from singleshot.evaluate.protocols import PROPOSALS, Evaluation, Protocol, evalu
 from singleshot.report.charts import require_matplotlib
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
+from singleshot.tiles import OVERLAP, tiling_of
 from singleshot.types import Annotations, Detections
 
 OnNote = Callable[[str], None]
@@ -33,9 +34,11 @@ class DetectionSource:
         split: of the set, or `held-out`; None: the test split, else the validation split, else everything.
         device: where the model runs.
         backbone: see `Detector.load`.
+        tile: side of tiles in pixels: images that are larger are searched in tiles, too.
+        overlap: share of a tile that its neighbour has, too.
 
     Raises:
-        RequestError: a model and a file.
+        RequestError: a model and a file; tiles of a file, or none that could be.
     """
 
     data: str
@@ -44,10 +47,15 @@ class DetectionSource:
     split: str | None = None
     device: str = "auto"
     backbone: str | None = None
+    tile: int | None = None
+    overlap: float = OVERLAP
 
     def __post_init__(self) -> None:
         if self.model is not None and self.detections is not None:
             raise RequestError("give --model or --detections, not both")
+        if self.tile is not None and self.detections is not None:
+            raise RequestError("--tile is for a model: a file of detections has its boxes")
+        tiling_of(self.tile, self.overlap)
 
     @property
     def inputs(self) -> list[str | Path]:
@@ -56,11 +64,12 @@ class DetectionSource:
 
     def load_model(self) -> Detector | None:
         """The model; None for a file of detections."""
-        return (
-            None
-            if self.detections is not None
-            else Detector.load(self.model, device=self.device, backbone=self.backbone)
-        )
+        return None if self.detections is not None else self.load(self.model)
+
+    def load(self, model: str | None) -> Detector:
+        """A model that runs as this source's does."""
+        tiling = tiling_of(self.tile, self.overlap)
+        return Detector.load(model, device=self.device, backbone=self.backbone, tiling=tiling)
 
     def title(self, model: Detector | None) -> str:
         """Of a page on it."""
@@ -114,11 +123,7 @@ def evaluate_set(
         protocol = PROPOSALS
     if protocol == PROPOSALS and options.against is not None:
         raise RequestError("--against compares mAP, which proposals do not have: evaluate each model by itself")
-    other = (
-        None
-        if options.against is None
-        else Detector.load(options.against, device=source.device, backbone=source.backbone)
-    )
+    other = None if options.against is None else source.load(options.against)
     annotations = labelled_set(source, on_note=on_note, images_needed=not options.only_reads_files)
     if other is not None:
         require_common_class(other, annotations)

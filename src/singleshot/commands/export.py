@@ -152,7 +152,8 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
     map_before = None
     if data is not None:
         on_stage("evaluating the source")
-        map_before = data.mean_ap(TorchBackend(network, torch.device("cpu")))
+        backend = TorchBackend(network, torch.device("cpu"))
+        map_before = data.mean_ap(backend, on_image=_images_of(on_stage, "evaluating the source"))
     files, drop = _engine_files(network, options, data, map_before, on_stage)
     differences, drop = _verified(network, files, options, data, map_before, drop, on_stage)
     against_source = "; ".join(str(part) for part in (differences, drop) if part)
@@ -160,6 +161,11 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
     export = Export(options.format, options.precision, tuple(files), source)
     save_export(options.out, network.spec, files, export=export, card=card, provenance=provenance)
     return Exported(options, sum(map(len, files.values())), options.model not in VARIANTS, differences, drop)
+
+
+def _images_of(on_stage: OnStage, stage: str) -> Callable[[int, int], None]:
+    """Tells how many images of a stage are done."""
+    return lambda done, total: on_stage(f"{stage}: {done} of {total} images")
 
 
 def _engine_files(
@@ -205,7 +211,8 @@ def _verified(
     differences = verify(backend.outputs, network, images_to_verify_on(), options.precision)
     if data is not None and map_before is not None and drop is None:
         on_stage("evaluating the export")
-        drop = data.accuracy_drop(map_before, data.mean_ap(backend))
+        map_after = data.mean_ap(backend, on_image=_images_of(on_stage, "evaluating the export"))
+        drop = data.accuracy_drop(map_before, map_after)
         drop.require_at_most(MAX_MAP_DROP)
     return differences, drop
 

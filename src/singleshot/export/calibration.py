@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,9 +68,11 @@ class CalibrationData:
             resize_into(inputs[-1], [decode_image(self.calibration.path(int(index)))])
         return inputs
 
-    def mean_ap(self, backend: Backend) -> float:
-        """MAP on the validation part, 0..1."""
-        detections = detect_in_set(Detector(backend, name="export"), self.validation)
+    def mean_ap(self, backend: Backend, *, on_image: Callable[[int, int], None] = lambda _done, _total: None) -> float:
+        """MAP on the validation part, 0..1; `on_image` is called with the number of images done, and of all."""
+        total = len(self.validation)
+        detector = Detector(backend, name="export")
+        detections = detect_in_set(detector, self.validation, on_image=lambda done: on_image(done, total))
         return evaluate(self.validation, detections).mean_ap or 0.0
 
     def accuracy_drop(self, before: float, after: float, high_precision: tuple[str, ...] = ()) -> AccuracyDrop:

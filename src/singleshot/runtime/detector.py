@@ -21,7 +21,9 @@ from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.image_source import SINGLE, ImageSource, as_array
 from singleshot.runtime.streaming import stream
+from singleshot.runtime.tiling import TiledBackend
 from singleshot.ssd.detection import RawDetections, to_detections
+from singleshot.tiles import Tiling
 from singleshot.types import Annotations, Detections
 from singleshot.weights.folder import ModelFolder
 
@@ -67,6 +69,7 @@ class Detector:
         compiled: bool = False,
         backbone: OwnBackbone | None = None,
         max_megapixels: float | None = None,
+        tiling: Tiling | None = None,
     ) -> Detector:
         """A detector from a model folder, an exported model, or the name of a shipped model (None: the default one).
 
@@ -82,6 +85,7 @@ class Detector:
                 `mypackage.module:function`. Exports do without.
             max_megapixels: the largest image file that is decoded; None: 50, or the environment's
                 SINGLESHOT_MAX_MEGAPIXELS.
+            tiling: search images that are larger in overlapping tiles, too, as `Tiling(640, overlap=0.2)`.
 
         Raises:
             RequestError: there is no such model, or the score or the limit is none.
@@ -90,6 +94,8 @@ class Detector:
         folder = find_model(model)
         options = RunOptions(device, precision, compiled, backbone)
         backend = load_backend(folder, options)
+        if tiling is not None:
+            backend = TiledBackend(backend, tiling)
         detector = cls(backend, name=str(model) if isinstance(model, str | Path) else folder.path.name, score=score)
         detector.max_pixels = pixel_limit(max_megapixels)
         if options.need_torch and (engine := engine_inside(folder)) is not None:
