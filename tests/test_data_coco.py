@@ -266,6 +266,12 @@ def test_fields_as_texts_and_lvis_names(tmp_path: Path) -> None:
     assert data.sizes_wh.tolist() == [[40, 30]] * 2
 
 
+def test_a_json_in_utf_16(tmp_path: Path) -> None:
+    root = write(tmp_path, coco_content(), "x.json")
+    (root / "x.json").write_bytes(json.dumps(coco_content()).encode("utf-16"))
+    assert len(open_data(root)) == 2
+
+
 def test_an_image_is_never_taken_from_a_set_beside_it(tmp_path: Path) -> None:
     write(tmp_path / "one", coco_content(), "x.json")
     other = tmp_path / "two"

@@ -110,6 +110,15 @@ def test_folders_are_splits(tmp_path: Path) -> None:
     assert len(open_data(tmp_path)) == 3
 
 
+def test_folders_of_jsons_beside_the_images_of_each_split(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        labelme(
+            tmp_path, f"{split}/labels/a", shape(), image_name=f"{split}/images/a.png", imagePath="..\\images\\a.png"
+        )
+    assert splits(tmp_path) == {"train": 1, "val": 1}
+    assert open_data(tmp_path, split="val").files == ("val/images/a.png",)
+
+
 @pytest.mark.parametrize(
     "item",
     [

@@ -19,9 +19,12 @@ def json_kind(file: Path) -> str | None:
         if not file.is_file():
             return None
         with file.open("rb") as content:
-            head = content.read(HEAD_BYTES).removeprefix(b"\xef\xbb\xbf").lstrip()
+            head = content.read(HEAD_BYTES)
     except OSError:
         return None
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16
+        head = head[2:].replace(b"\0", b"")
+    head = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"["):
         return _kind_of_list(head)
     if not head.startswith(b"{"):

@@ -34,6 +34,7 @@ from singleshot.data.tool_labels import (
 )
 
 DEEPEST = 3  # folders below the set's
+MOST_FOLDERS = 20  # of a folder, where a set is recognised
 CIRCLES = "circles became their upright boxes"
 NO_BOX = "lines and points have no box: left out"
 GROUPED = "shapes are parts of one object (group_id)"
@@ -43,8 +44,10 @@ _SPLITS = ("train", "val", "valid", "test")
 
 
 def is_labelme(folder: Path) -> bool:
-    """Whether the first json of a folder, or of a folder in it, is labelme's."""
-    first = (files_in(place, ".json")[:1] for place in (folder, *folders_in(folder)))
+    """Whether the first json of a folder, or of one of the first folders in it and in these, is labelme's."""
+    inside = folders_in(folder)[:MOST_FOLDERS]
+    deeper = (place for child in inside for place in folders_in(child)[:MOST_FOLDERS])
+    first = (files_in(place, ".json")[:1] for place in (folder, *inside, *deeper))
     return any(json_kind(file) == "labelme" for files in first for file in files)
 
 
