@@ -21,7 +21,6 @@ from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
 from singleshot.decode import decode_image
 from singleshot.evaluate.protocols import evaluate
-from singleshot.tiles import Tiling
 from singleshot.types import BOX_ARRAYS, Annotations
 
 CELL = 512
@@ -81,8 +80,7 @@ def main() -> None:
     side = arguments.grid * CELL
     print(f"{count} mosaics of {side}x{side}, {len(ground_truth.labels)} objects of {', '.join(known)}")
     for tile in [None, *(arguments.tile or [640])]:
-        tiling = None if tile is None else Tiling(tile, arguments.overlap)
-        detector = Detector.load(arguments.model, tiling=tiling)
+        detector = Detector.load(arguments.model, tile=tile, overlap=arguments.overlap)
         start = time.perf_counter()
         detections = [detector(image) for image in images]
         seconds = (time.perf_counter() - start) / count

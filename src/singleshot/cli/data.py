@@ -39,6 +39,12 @@ for name, summary, example, following in (
         "ssd data crop my-images --tile 640 --overlap 0.2 --out my-tiles",
         "ssd train my-tiles",
     ),
+    (
+        "show",
+        "Write a page of a data set: images, boxes and faults.",
+        "ssd data show my-images --out my-images.html",
+        "open my-images.html, then ssd train my-images",
+    ),
 ):
     app.command(f"singleshot.cli.data_sets:{name}", name=name, help=summary, help_epilogue=epilogue(example, following))
 

@@ -140,6 +140,27 @@ def crop(
     return _told(written, json)
 
 
+def show(data: Path, *, out: Path, split: str | None = None, most: int = 100) -> int:
+    """Write a page of a data set: its images with their boxes, faults marked, to be filtered by class.
+
+    Args:
+        data: the data set.
+        out: the HTML file.
+        split: this split only.
+        most: images on the page: those with faults first, at most half of it, then others evenly over the set.
+    """
+    from singleshot.commands.data_show import ShowOptions
+    from singleshot.commands.data_show import show as write_shown
+    from singleshot.console import progress, remarks, results
+    from singleshot.files import require_page
+
+    require_page(out, None, [data])
+    with progress(remarks(), "decoding images") as on_image:
+        page = write_shown(data, ShowOptions(out, split, most), on_image=on_image)
+    results().print(f"{out}: {page.shown} of {page.images} images, {len(page.report.faults)} faults")
+    return 1 if page.report.faults else 0
+
+
 def _told(written: NewSet, json: Path | None) -> int:
     """Print what was written, and write the counts."""
     from singleshot.console import remarks, results

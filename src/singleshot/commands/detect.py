@@ -180,7 +180,8 @@ def _load(options: DetectOptions) -> Detector:
         compiled=options.compiled,
         backbone=options.backbone,
         max_megapixels=options.max_megapixels,
-        tiling=tiling_of(options.tile, options.overlap),
+        tile=options.tile,
+        overlap=options.overlap,
     )
 
 

@@ -68,8 +68,7 @@ class DetectionSource:
 
     def load(self, model: str | None) -> Detector:
         """A model that runs as this source's does."""
-        tiling = tiling_of(self.tile, self.overlap)
-        return Detector.load(model, device=self.device, backbone=self.backbone, tiling=tiling)
+        return Detector.load(model, device=self.device, backbone=self.backbone, tile=self.tile, overlap=self.overlap)
 
     def title(self, model: Detector | None) -> str:
         """Of a page on it."""

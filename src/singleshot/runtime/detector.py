@@ -23,7 +23,7 @@ from singleshot.runtime.image_source import SINGLE, ImageSource, as_array
 from singleshot.runtime.streaming import stream
 from singleshot.runtime.tiling import TiledBackend
 from singleshot.ssd.detection import RawDetections, to_detections
-from singleshot.tiles import Tiling
+from singleshot.tiles import OVERLAP, tiling_of
 from singleshot.types import Annotations, Detections
 from singleshot.weights.folder import ModelFolder
 
@@ -69,7 +69,8 @@ class Detector:
         compiled: bool = False,
         backbone: OwnBackbone | None = None,
         max_megapixels: float | None = None,
-        tiling: Tiling | None = None,
+        tile: int | None = None,
+        overlap: float = OVERLAP,
     ) -> Detector:
         """A detector from a model folder, an exported model, or the name of a shipped model (None: the default one).
 
@@ -85,15 +86,17 @@ class Detector:
                 `mypackage.module:function`. Exports do without.
             max_megapixels: the largest image file that is decoded; None: 50, or the environment's
                 SINGLESHOT_MAX_MEGAPIXELS.
-            tiling: search images that are larger in overlapping tiles, too, as `Tiling(640, overlap=0.2)`.
+            tile: search images that are larger in tiles of this side in pixels, too, for their small objects.
+            overlap: share of a tile that its neighbour has, too.
 
         Raises:
-            RequestError: there is no such model, or the score or the limit is none.
+            RequestError: there is no such model, or the score, the limit or the tiles are none.
             ModelError, HashError: the folder is not whole; the message says why.
         """
         folder = find_model(model)
         options = RunOptions(device, precision, compiled, backbone)
         backend = load_backend(folder, options)
+        tiling = tiling_of(tile, overlap)
         if tiling is not None:
             backend = TiledBackend(backend, tiling)
         detector = cls(backend, name=str(model) if isinstance(model, str | Path) else folder.path.name, score=score)
