@@ -15,7 +15,8 @@ from typing import Any
 import torch
 
 from singleshot.commands.evaluate import detect_known
-from singleshot.commands.export import ExportOptions, export_model
+from singleshot.commands.export import export_model
+from singleshot.commands.options import ExportOptions
 from singleshot.console import remarks, results
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import Evaluation, evaluate

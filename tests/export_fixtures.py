@@ -44,7 +44,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from singleshot.commands.export import ExportOptions, export_model
+    from singleshot.commands.export import export_model
+    from singleshot.commands.options import ExportOptions
 
     folder = tmp_path_factory.mktemp("exported") / "lite"
     export_model(ExportOptions(out=folder, model=str(source)))
@@ -53,7 +54,8 @@ def exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def onnx_exported(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from singleshot.commands.export import ExportOptions, export_model
+    from singleshot.commands.export import export_model
+    from singleshot.commands.options import ExportOptions
 
     folder = tmp_path_factory.mktemp("exported") / "lite-onnx"
     export_model(ExportOptions(out=folder, model=str(source), format="onnx"))

@@ -10,7 +10,8 @@ import pytest
 from data_fixtures import voc
 from singleshot.box_search.study import MOST_TIMED
 from singleshot.cli.main import run
-from singleshot.commands.boxes import BoxesOptions, network_milliseconds, search_boxes
+from singleshot.commands.boxes import network_milliseconds, search_boxes
+from singleshot.commands.options import BoxesOptions
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.runtime.find_model import shipped_models
@@ -32,10 +33,10 @@ def test_the_network_is_measured() -> None:
 def test_the_boxes_are_those_that_training_would_start_from(tmp_path: Path) -> None:
     data, page = str(small_objects(tmp_path)), tmp_path / "b.html"
     shipped = read_spec(shipped_models()[SSDLITE320_MOBILENETV2.name]).boxes
-    assert search_boxes(BoxesOptions((data,), page=page)).given.spec.boxes == shipped
-    vgg = search_boxes(BoxesOptions((data,), model=SSD300_VGG16.name, page=page)).given.spec
+    assert search_boxes(BoxesOptions((data,), report=page)).given.spec.boxes == shipped
+    vgg = search_boxes(BoxesOptions((data,), model=SSD300_VGG16.name, report=page)).given.spec
     assert vgg.boxes == SSD300_VGG16.boxes
-    larger = search_boxes(BoxesOptions((data,), input_size="640x640", page=page)).given.spec
+    larger = search_boxes(BoxesOptions((data,), input_size="640x640", report=page)).given.spec
     assert larger.boxes.maps[0].min_sizes == (2 * shipped.maps[0].min_sizes[0],)
 
 
@@ -70,7 +71,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_each_network_that_is_timed_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[int, int]] = []
     monkeypatch.setattr("singleshot.commands.boxes.network_milliseconds", lambda _spec: 1.0)
-    options = BoxesOptions((str(small_objects(tmp_path)),), latency=2, page=tmp_path / "b.html")
+    options = BoxesOptions((str(small_objects(tmp_path)),), latency=2, report=tmp_path / "b.html")
     study = search_boxes(options, lambda *progress: said.append(progress))
     assert set(study.milliseconds.values()) == {1.0}
     assert said == [(0, MOST_TIMED), (1, MOST_TIMED)]

@@ -8,8 +8,9 @@ import pytest
 
 from data_fixtures import coco, coco_content, voc
 from singleshot.cli.main import run
-from singleshot.commands.analyze import AnalyzeOptions, analyze_set
-from singleshot.commands.evaluate import DetectionSource, EvaluateOptions, evaluate_set, held_out
+from singleshot.commands.analyze import analyze_set
+from singleshot.commands.evaluate import evaluate_set, held_out
+from singleshot.commands.options import AnalyzeOptions, DetectionSource, EvaluateOptions
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.train.options import TrainOptions
@@ -60,14 +61,16 @@ def test_from_python_nothing_is_printed_and_notes_are_handed_over(
     save_network(tmp_path / "model", SSD(SSDLITE320_MOBILENETV2.with_input_size(64, 64)), card="")
     notes: list[str] = []
     done: list[tuple[int, int]] = []
-    source = DetectionSource(str(data), model=str(tmp_path / "model"), split="val")
+    source = DetectionSource(model=str(tmp_path / "model"), split="val")
     result = evaluate_set(
-        EvaluateOptions(source), on_note=notes.append, on_image=lambda *progress: done.append(progress)
+        EvaluateOptions(str(data), source=source),
+        on_note=notes.append,
+        on_image=lambda *progress: done.append(progress),
     )
     assert result.protocol == "voc07"
     assert notes == [f"1 images of {data}, split val"]
     assert done == [(1, 1)]
-    analyze_set(AnalyzeOptions(source, report=tmp_path / "analysis.html"))
+    analyze_set(AnalyzeOptions(str(data), source=source, report=tmp_path / "analysis.html"))
     assert "<html" in (tmp_path / "analysis.html").read_text()
     assert capsys.readouterr() == ("", "")
 

@@ -16,7 +16,8 @@ from data_fixtures import voc
 from export_fixtures import SMALL
 from singleshot.cli.main import run
 from singleshot.commands import export
-from singleshot.commands.export import ExportOptions, export_model
+from singleshot.commands.export import export_model
+from singleshot.commands.options import ExportOptions
 from singleshot.errors import DataError, ModelError, RequestError, VerificationError
 from singleshot.export import onnx_graph
 from singleshot.export.calibration import CalibrationData

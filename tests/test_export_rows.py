@@ -13,7 +13,8 @@ import torch
 from export_fixtures import SMALL
 from singleshot.cli.main import run
 from singleshot.commands import export
-from singleshot.commands.export import ExportOptions, export_model
+from singleshot.commands.export import export_model
+from singleshot.commands.options import ExportOptions
 from singleshot.errors import VerificationError
 from singleshot.export import engine_graph
 from singleshot.export.openvino_ir import to_openvino

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from data_fixtures import voc
 from singleshot.cli.main import run
-from singleshot.commands.export import ExportOptions, export_model
+from singleshot.commands.export import export_model
+from singleshot.commands.options import ExportOptions
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.models.fusion import FeatureFusion, TopDown
 from singleshot.models.ssd import SSD

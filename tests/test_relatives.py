@@ -16,7 +16,8 @@ from ground_truth_sets import ground_truth_set, squares
 from singleshot.box_search.study import Goal, find_boxes
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.cli.main import run
-from singleshot.commands.export import ExportOptions, export_model
+from singleshot.commands.export import export_model
+from singleshot.commands.options import ExportOptions
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.describe import describe
 from singleshot.models.heads import GridMap

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from singleshot.commands.export import ExportOptions, export_model
+from singleshot.commands.export import export_model
+from singleshot.commands.options import ExportOptions
 from singleshot.commands.train import train_command
 from singleshot.errors import UnknownNameError
 from singleshot.models.ssd import SSD

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from singleshot import Detector
-from singleshot.commands.evaluate import DetectionSource
+from singleshot.commands.options import DetectionSource
 from singleshot.errors import RequestError
 from singleshot.runtime.tiling import TiledBackend, cut_by_tile, merge_tiles
 from singleshot.spec import ModelSpec, Postprocess
@@ -109,6 +109,6 @@ def test_small_objects_of_a_large_image_are_found_in_tiles_alone() -> None:
 
 def test_tiles_of_a_file_of_detections_are_refused() -> None:
     with pytest.raises(RequestError, match="--tile"):
-        DetectionSource("data", detections=Path("detections.json"), tile=640)
+        DetectionSource(detections=Path("detections.json"), tile=640)
     with pytest.raises(RequestError, match="--tile"):
-        DetectionSource("data", tile=3)
+        DetectionSource(tile=3)

@@ -17,7 +17,8 @@ from torch import nn
 
 from data_fixtures import image, voc
 from singleshot.cli.main import run
-from singleshot.commands.export import ExportOptions, export_model
+from singleshot.commands.export import export_model
+from singleshot.commands.options import ExportOptions
 from singleshot.errors import ModelError, RequestError, UnknownNameError
 from singleshot.export.engine_graph import EngineGraph
 from singleshot.models.describe import describe

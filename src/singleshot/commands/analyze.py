@@ -2,29 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
-from singleshot.commands.evaluate import DetectionSource, OnImage, OnNote, detections_of, labelled_set
+from singleshot.commands.evaluate import OnImage, OnNote, detections_of, labelled_set, model_of, title_of
+from singleshot.commands.options import AnalyzeOptions
 from singleshot.evaluate.diagnosis.class_groups import parse_groups
 from singleshot.evaluate.diagnosis.diagnosis import Diagnosis, diagnose
 from singleshot.report.charts import require_matplotlib
 from singleshot.report.diagnosis import write_diagnosis
-
-
-@dataclass(frozen=True)
-class AnalyzeOptions:
-    """What to analyse.
-
-    Attributes:
-        source: the set and its detections.
-        similar: groups of classes that are easily confused, as `car,bus;cat,dog`; None: those known of VOC and COCO.
-        report: HTML file to write.
-    """
-
-    source: DetectionSource
-    similar: str | None = None
-    report: Path = Path("analysis.html")
 
 
 def analyze_set(
@@ -47,10 +30,10 @@ def analyze_set(
     """
     require_matplotlib()
     source = options.source
-    annotations = labelled_set(source, on_note=on_note)
+    annotations = labelled_set(options.data, source, on_note=on_note)
     groups = None if options.similar is None else parse_groups(options.similar, annotations.class_names)
-    model = source.load_model()
+    model = model_of(source)
     detections = detections_of(source, model, annotations, on_note=on_note, on_image=on_image)
     diagnosis = diagnose(annotations, detections, groups=groups)
-    write_diagnosis(options.report, source.title(model), diagnosis, detections)
+    write_diagnosis(options.report, title_of(options.data, source, model), diagnosis, detections)
     return diagnosis

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from statistics import median
 from time import perf_counter
 
 import numpy as np
 
 from singleshot.box_search.study import MOST_TIMED, BoxStudy, Goal, NetworkTimer, find_boxes
+from singleshot.commands.options import BoxesOptions
 from singleshot.data.recognise import default_splits, join, open_data
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, RequestError
@@ -26,29 +26,6 @@ from singleshot.types import Annotations
 
 ROUNDS, RUNS = 8, 10
 """A network's time is the least of 8 medians of 10 runs: other programs only ever add to it."""
-
-
-@dataclass(frozen=True)
-class BoxesOptions:
-    """What the user asked for.
-
-    Attributes:
-        data: sets, joined.
-        model: an architecture's name or a model folder; None is the default architecture.
-        split: of each set; None is the one that training learns from, so that no test image decides.
-        input_size: `WxH` of the network input.
-        most: limit on the number of default boxes.
-        latency: limit on the network's time, milliseconds.
-        page: HTML file to write.
-    """
-
-    data: tuple[str, ...]
-    model: str | None = None
-    split: str | None = None
-    input_size: str | None = None
-    most: int | None = None
-    latency: float | None = None
-    page: Path = Path("boxes.html")
 
 
 def search_boxes(options: BoxesOptions, progress: Callable[[int, int], None] = lambda _done, _most: None) -> BoxStudy:
@@ -80,7 +57,7 @@ def search_boxes(options: BoxesOptions, progress: Callable[[int, int], None] = l
         remarks.append(str(error))
     study = replace(study, remarks=tuple(remarks))
     title = f"Default boxes of {spec.name} on {', '.join(options.data)}"
-    write_study(options.page, title, study, image, annotations.ground_truth(fullest))
+    write_study(options.report, title, study, image, annotations.ground_truth(fullest))
     return study
 
 

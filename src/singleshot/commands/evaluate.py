@@ -3,98 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
+from singleshot.commands.options import DetectionSource, EvaluateOptions
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import HELD_OUT, hold_out
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
-from singleshot.evaluate.protocols import PROPOSALS, Evaluation, Protocol, evaluate
+from singleshot.evaluate.protocols import PROPOSALS, Evaluation, evaluate
 from singleshot.report.charts import require_matplotlib
 from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
-from singleshot.tiles import OVERLAP, tiling_of
 from singleshot.types import Annotations, Detections
 
 OnNote = Callable[[str], None]
 OnImage = Callable[[int, int], None]
 """Called with the number of images done, and of all."""
-
-
-@dataclass(frozen=True)
-class DetectionSource:
-    """A labelled set, and a model or a file that has detections of its images.
-
-    Attributes:
-        data: the set.
-        model: a model folder, an exported model or the name of a shipped model; None: the shipped default.
-        detections: a file of detections, instead of a model.
-        split: of the set, or `held-out`; None: the test split, else the validation split, else everything.
-        device: where the model runs.
-        backbone: see `Detector.load`.
-        tile: side of tiles in pixels: images that are larger are searched in tiles, too.
-        overlap: share of a tile that its neighbour has, too.
-
-    Raises:
-        RequestError: a model and a file; tiles of a file, or none that could be.
-    """
-
-    data: str
-    model: str | None = None
-    detections: Path | None = None
-    split: str | None = None
-    device: str = "auto"
-    backbone: str | None = None
-    tile: int | None = None
-    overlap: float = OVERLAP
-
-    def __post_init__(self) -> None:
-        if self.model is not None and self.detections is not None:
-            raise RequestError("give --model or --detections, not both")
-        if self.tile is not None and self.detections is not None:
-            raise RequestError("--tile is for a model: a file of detections has its boxes")
-        tiling_of(self.tile, self.overlap)
-
-    @property
-    def inputs(self) -> list[str | Path]:
-        """What is read, which no output may replace."""
-        return [source for source in (self.data, self.model, self.detections) if source is not None]
-
-    def load_model(self) -> Detector | None:
-        """The model; None for a file of detections."""
-        return None if self.detections is not None else self.load(self.model)
-
-    def load(self, model: str | None) -> Detector:
-        """A model that runs as this source's does."""
-        return Detector.load(model, device=self.device, backbone=self.backbone, tile=self.tile, overlap=self.overlap)
-
-    def title(self, model: Detector | None) -> str:
-        """Of a page on it."""
-        return f"{self.detections if model is None else model.name} on {self.data}"
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What to evaluate, and how.
-
-    Attributes:
-        source: the set and its detections.
-        protocol: None: `proposals` for a class-agnostic model, else the data's own.
-        report: HTML file to write.
-        against: another model to compare with on the same images.
-    """
-
-    source: DetectionSource
-    protocol: Protocol | None = None
-    report: Path | None = None
-    against: str | None = None
-
-    @property
-    def only_reads_files(self) -> bool:
-        """Annotations and detections suffice: no image is detected in or shown."""
-        return self.source.detections is not None and self.report is None and self.against is None
 
 
 def evaluate_set(
@@ -117,13 +42,13 @@ def evaluate_set(
     if options.report is not None:
         require_matplotlib()
     source, protocol = options.source, options.protocol
-    model = source.load_model()
+    model = model_of(source)
     if protocol is None and model is not None and model.spec.class_agnostic:
         protocol = PROPOSALS
     if protocol == PROPOSALS and options.against is not None:
         raise RequestError("--against compares mAP, which proposals do not have: evaluate each model by itself")
-    other = None if options.against is None else source.load(options.against)
-    annotations = labelled_set(source, on_note=on_note, images_needed=not options.only_reads_files)
+    other = None if options.against is None else _load(options.against, source)
+    annotations = labelled_set(options.data, source, on_note=on_note, images_needed=not options.only_reads_files)
     if other is not None:
         require_common_class(other, annotations)
     any_class = protocol == PROPOSALS
@@ -134,19 +59,41 @@ def evaluate_set(
         result = replace(result, comparison=compare(annotations, detections, others, protocol=result.protocol))
     if options.report is not None:
         content = ReportContent(
-            title=source.title(model), evaluation=result, annotations=annotations, detections=detections
+            title=title_of(options.data, source, model),
+            evaluation=result,
+            annotations=annotations,
+            detections=detections,
         )
         write_report(options.report, content)
     return result
 
 
-def labelled_set(source: DetectionSource, *, on_note: OnNote, images_needed: bool = True) -> Annotations:
+def model_of(source: DetectionSource) -> Detector | None:
+    """The model of a source; None for a file of detections."""
+    if source.detections is not None:
+        return None
+    return _load(source.model, source)
+
+
+def _load(model: str | None, source: DetectionSource) -> Detector:
+    """A model that runs as a source's does."""
+    return Detector.load(
+        model, device=source.device, backbone=source.backbone, tile=source.tile, overlap=source.overlap
+    )
+
+
+def title_of(data: str, source: DetectionSource, model: Detector | None) -> str:
+    """The title of a page on it."""
+    return f"{source.detections if model is None else model.name} on {data}"
+
+
+def labelled_set(data: str, source: DetectionSource, *, on_note: OnNote, images_needed: bool = True) -> Annotations:
     """The split to evaluate on; a note says which. `images_needed` as in `open_data`.
 
     Raises:
         RequestError, DataError: there is no such set or split, or nothing in it.
     """
-    data, split = source.data, source.split
+    split = source.split
     if split is None:
         _, validation, test = default_splits(data)
         split = test or validation

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from singleshot.boxes import pairwise_iou
+from singleshot.commands.options import ExplainOptions
 from singleshot.data.recognise import open_data
 from singleshot.data.sample import ground_truth_to_learn
 from singleshot.decode import decode_image
@@ -30,31 +31,6 @@ from singleshot.ssd.tensors import Matches, probabilities
 from singleshot.train.recipe import migrate_recipe
 from singleshot.types import Annotations
 from singleshot.weights.build import load_network
-
-
-@dataclass(frozen=True)
-class ExplainOptions:
-    """What to explain.
-
-    Attributes:
-        image: its file.
-        model: a model folder or the name of a shipped model; None is the shipped default.
-        data: the labelled set that the image belongs to, if its objects are to be shown.
-        score: detections from this score on.
-        page: where to write.
-        backbone: the code of a model whose backbone is the user's own.
-    """
-
-    image: Path
-    model: str | None = None
-    data: str | None = None
-    score: float = 0.5
-    page: Path = Path("explained.html")
-    backbone: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.score <= 1:
-            raise RequestError(f"--score is between 0 and 1, got {self.score:g}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +79,7 @@ def explain_image(options: ExplainOptions) -> Explanation:
         recipe = migrate_recipe(recipe) if isinstance(recipe, dict) else {}
         ground_truth = _ground_truth(annotations, index, pixels.shape[:2], network.spec.class_names, recipe)
     explanation = explain(network, pixels, score=options.score, ground_truth=ground_truth)
-    write_explanation(options.page, f"{options.image.name} by {name}", pixels, explanation)
+    write_explanation(options.report, f"{options.image.name} by {name}", pixels, explanation)
     return explanation
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from singleshot.errors import RequestError, UnknownNameError
+from singleshot.commands.options import ExportOptions
+from singleshot.errors import RequestError
 from singleshot.export import torch_package
 from singleshot.export.calibration import AccuracyDrop, CalibrationData
 from singleshot.export.card import export_card
-from singleshot.export.engine_graph import OUTPUTS
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.export.quantizer import Quantizer
 from singleshot.export.torch_package import program_outputs
@@ -25,74 +25,13 @@ from singleshot.runtime.find_model import find_model
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
-from singleshot.weights.folder import WEIGHTS, Export, Precision, save_export
+from singleshot.weights.folder import WEIGHTS, Export, save_export
 from singleshot.weights.replace import require_replaceable
-
-Format = Literal["openvino", "onnx", "torch", "aotinductor"]
-Outputs = Literal["detections", "raw", "rows"]
-
-PRECISIONS: dict[str, tuple[Precision, ...]] = {
-    "openvino": ("fp32", "bf16", "int8"),
-    "onnx": ("fp32",),
-    "torch": ("fp32",),
-    "aotinductor": ("fp32",),
-}
-"""By format. `openvino` and `onnx` run in a `Detector`; the others are for programs of one's own."""
 
 MAX_MAP_DROP = 0.02
 """mAP that an export may lose on the user's images before it is refused, where no other limit is given."""
 
 OnStage = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to export, and how.
-
-    Attributes:
-        model: a model folder, a shipped model's name (None: the default), or an architecture (seeded weights).
-        out: folder to write; an earlier export in its place is replaced.
-        format: a key of `PRECISIONS`.
-        precision: `fp32`; `bf16`: weights stored in 16 bits, computed in bf16 where the processor can; `int8`.
-        calibrate: a labelled data set: `int8` measures activation ranges on it; mAP before and after is told of it.
-        max_map_drop: mAP that may be lost on that data, 0..1: layers that hurt stay at a higher precision (`bf16`:
-            fp32; `int8`: bf16, or fp32 where the processor has none). None: the limit is 0.02, and no
-            layer stays.
-        outputs: a key of `OUTPUTS`: `detections`; `raw`: without decoding and NMS, for engines that have their own, as
-            `Detector` has; `rows`: raw behind one array of C + 4 + 8 numbers a default box. `torch` and `aotinductor`
-            never have NMS inside.
-        backbone: code of a model whose backbone is the user's own, see `models.own_backbone.import_factory`.
-
-    Raises:
-        RequestError, UnknownNameError: options that contradict each other.
-    """
-
-    out: Path
-    model: str | None = None
-    format: Format = "openvino"
-    precision: Precision = "fp32"
-    calibrate: str | None = None
-    max_map_drop: float | None = None
-    outputs: Outputs = "detections"
-    backbone: str | None = None
-
-    def __post_init__(self) -> None:
-        for kind, name, known in (
-            ("export format", self.format, PRECISIONS),
-            (f"precision of {self.format}", self.precision, PRECISIONS.get(self.format, ())),
-            ("outputs", self.outputs, OUTPUTS),
-        ):
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
-        if self.precision == "int8" and self.calibrate is None:
-            raise RequestError("int8 measures its scales on your images: give a labelled set with --calibrate DATA")
-        if self.max_map_drop is not None:
-            if self.calibrate is None or self.precision == "fp32":
-                raise RequestError("--max-map-drop needs a lower --precision, and --calibrate DATA to measure mAP on")
-            if not 0 <= self.max_map_drop <= 1:
-                raise RequestError(f"--max-map-drop is 0 to 100 points, got {100 * self.max_map_drop:g}")
-        if self.calibrate is not None and self.format not in ENGINES:
-            raise RequestError(f"--calibrate evaluates the export, which a Detector cannot do for {self.format}")
 
 
 @dataclass(frozen=True)
@@ -120,7 +59,7 @@ class Exported:
             "folder": str(options.out),
             "format": options.format,
             "precision": options.precision,
-            "outputs": options.outputs,
+            "outputs": options.graph_outputs,
             "bytes": self.size,
             **asdict(self.differences),
         }
@@ -157,7 +96,7 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
     files, drop = _engine_files(network, options, data, map_before, on_stage)
     differences, drop = _verified(network, files, options, data, map_before, drop, on_stage)
     against_source = "; ".join(str(part) for part in (differences, drop) if part)
-    card = export_card(network.spec, options.format, options.precision, against_source, outputs=options.outputs)
+    card = export_card(network.spec, options.format, options.precision, against_source, outputs=options.graph_outputs)
     export = Export(options.format, options.precision, tuple(files), source)
     save_export(options.out, network.spec, files, export=export, card=card, provenance=provenance)
     return Exported(options, sum(map(len, files.values())), options.model not in VARIANTS, differences, drop)
@@ -176,16 +115,16 @@ def _engine_files(
     if options.format == "onnx":
         from singleshot.export import onnx_graph
 
-        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, outputs=options.outputs)}, None
+        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, outputs=options.graph_outputs)}, None
     if options.format == "torch":
-        return {torch_package.FILES[0]: torch_package.to_program(network, options.outputs)}, None
+        return {torch_package.FILES[0]: torch_package.to_program(network, options.graph_outputs)}, None
     if options.format == "aotinductor":
-        return {torch_package.FILES[0]: torch_package.to_machine_code(network, options.outputs)}, None
-    graph = to_openvino(network, outputs=options.outputs)
+        return {torch_package.FILES[0]: torch_package.to_machine_code(network, options.graph_outputs)}, None
+    graph = to_openvino(network, outputs=options.graph_outputs)
     quantizer = Quantizer(network.spec, graph, options.precision, data)
     if options.max_map_drop is not None:
         assert map_before is not None
-        return quantizer.mixed_precision_files(options.max_map_drop, map_before, on_stage)
+        return quantizer.mixed_precision_files(options.max_map_drop / 100, map_before, on_stage)
     if options.precision == "int8":
         on_stage("measuring the range of activations")
     return quantizer.files(), None
@@ -205,7 +144,7 @@ def _verified(
     spec = network.spec
     if options.format not in ENGINES:
         package = next(iter(files.values()))
-        run = program_outputs(spec, package, options.outputs, compiled=options.format == "aotinductor")
+        run = program_outputs(spec, package, options.graph_outputs, compiled=options.format == "aotinductor")
         return verify(run, network, images_to_verify_on(), options.precision), None
     backend = start_engine(options.format, spec, files, precision=options.precision, origin="the export")
     differences = verify(backend.outputs, network, images_to_verify_on(), options.precision)
