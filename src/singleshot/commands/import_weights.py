@@ -120,7 +120,7 @@ def _required_files(files: Sequence[Path]) -> tuple[Path, Path] | None:
     Raises:
         RequestError: another number of files, or one that is none.
     """
-    by_suffix = {file.suffix: file for file in files}
+    by_suffix = {_suffix(file): file for file in files}
     is_pair = len(files) == 2 and by_suffix.keys() == {".prototxt", ".caffemodel"}
     if len(files) != 1 and not is_pair:
         names = ", ".join(file.name for file in files) or "nothing"
@@ -131,6 +131,11 @@ def _required_files(files: Sequence[Path]) -> tuple[Path, Path] | None:
         if not file.is_file():
             raise RequestError(f"{file} is no ordinary file")
     return (by_suffix[".prototxt"], by_suffix[".caffemodel"]) if is_pair else None
+
+
+def _suffix(file: Path) -> str:
+    """The suffix that says what a file is; OpenCV's description is often called `deploy.prototxt.txt`."""
+    return ".prototxt" if file.name.endswith(".prototxt.txt") else file.suffix
 
 
 def _write_backbone(file: Path, state: Mapping[str, Tensor], out: Path, *, whole: bool) -> str:

@@ -19,6 +19,7 @@ from singleshot.models.mobilenetv1 import MobileNetV1
 from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.models.mobilenetv3 import MobileNetV3
 from singleshot.models.own_backbone import BackboneFactory, OwnBackbone
+from singleshot.models.resnet10 import ResNet10
 from singleshot.models.timm_backbone import TimmBackbone
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full
@@ -36,6 +37,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "mobilenetv1": MobileNetV1,
     "mobilenetv2": MobileNetV2,
     "mobilenetv3": MobileNetV3,
+    "resnet10-face": ResNet10,
     "ultralight-slim": UltraLight,
     "ultralight-rfb": UltraLightRFB,
 }

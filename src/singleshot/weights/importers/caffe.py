@@ -50,12 +50,12 @@ def from_description(
     model = SSD(spec)
     names = our_layers(graph, spec, sources)
     _require_same_wiring(graph, model, names)
-    _require_same_layers(graph, blobs, origin)
+    require_same_layers(graph, blobs, origin)
     state: dict[str, Tensor] = {}
     for name, target in names.items():
         layer = graph.layers[name]
         if layer.kind == "Normalize":
-            state[f"{target}.scale"] = _norm_scale(layer, blobs[name], model.get_parameter(f"{target}.scale"))
+            state[f"{target}.scale"] = norm_scale(layer, blobs[name], model.get_parameter(f"{target}.scale"))
             continue
         module = model.get_submodule(target)
         place = f"{target}.convolution" if isinstance(module, ConvBlock) else target
@@ -112,7 +112,7 @@ def our_layers(graph: Graph, spec: ModelSpec, sources: Sequence[SourceLayers]) -
     return names
 
 
-def _require_same_layers(graph: Graph, blobs: Blobs, origin: str) -> None:
+def require_same_layers(graph: Graph, blobs: Blobs, origin: str) -> None:
     """Every layer that has weights must have them in the file, and the file no others."""
     wanted = {layer.name for layer in (*graph.convolutions, *graph.of_kind("Normalize", "BatchNorm", "Scale"))}
     missing, extra = sorted(wanted - blobs.keys()), sorted(blobs.keys() - wanted)
@@ -186,7 +186,7 @@ def _convolution(
     graph: Graph, layer: Layer, blobs: Blobs, shape: tuple[int, ...], origin: str
 ) -> tuple[Tensor, Tensor]:
     """Weight and bias of a convolution with the BatchNorm and Scale behind it folded in."""
-    weight, bias = _weight_and_bias(layer.name, blobs[layer.name], origin)
+    weight, bias = weight_and_bias(layer.name, blobs[layer.name], origin)
     if tuple(weight.shape) != shape:
         raise ModelError(f"{origin}: {layer.name} is {tuple(weight.shape)}, expected {shape}")
     top = layer.tops[0]
@@ -194,10 +194,10 @@ def _convolution(
     if norm is None and scale is None:
         return weight, torch.zeros(shape[0]) if bias is None else bias
     epsilon = _NORM_EPSILON if norm is None else norm.message.message("batch_norm_param").number("eps", _NORM_EPSILON)
-    return _folded(weight, bias, blobs[norm.name] if norm else (), blobs[scale.name] if scale else (), epsilon=epsilon)
+    return folded(weight, bias, blobs[norm.name] if norm else (), blobs[scale.name] if scale else (), epsilon=epsilon)
 
 
-def _folded(
+def folded(
     weight: Tensor,
     bias: Tensor | None,
     norm: Sequence[np.ndarray],
@@ -217,14 +217,19 @@ def _folded(
     return fold_norm(weight, bias, gamma, beta, mean, variance, epsilon=epsilon)
 
 
-def _weight_and_bias(name: str, blobs: Sequence[np.ndarray], origin: str) -> tuple[Tensor, Tensor | None]:
+def weight_and_bias(name: str, blobs: Sequence[np.ndarray], origin: str) -> tuple[Tensor, Tensor | None]:
+    """Filters and biases of a convolution, or None for the biases.
+
+    Raises:
+        ModelError: the filters have another number of dimensions than 4.
+    """
     weight = torch.from_numpy(blobs[0])
     if weight.ndim != 4:
         raise ModelError(f"{origin}: the filters of {name} must have 4 dimensions, got {tuple(weight.shape)}")
     return weight, torch.from_numpy(blobs[1].reshape(-1)) if len(blobs) > 1 else None
 
 
-def _norm_scale(layer: Layer, blobs: Sequence[np.ndarray], target: Tensor) -> Tensor:
+def norm_scale(layer: Layer, blobs: Sequence[np.ndarray], target: Tensor) -> Tensor:
     """The scale of a Normalize layer; one shared value becomes one a channel."""
     settings = layer.message.message("norm_param")
     if settings.flag("across_spatial", default=True) or settings.number("eps", 1e-10) != 1e-10:
@@ -246,8 +251,8 @@ def _classifier_layer(name: str, layer: StoredLayer, *, whole: bool) -> tuple[Te
 
 
 def _folded_layer(stored: Mapping[str, StoredLayer], layer: StoredLayer) -> tuple[Tensor, Tensor]:
-    weight, bias = _weight_and_bias(layer.name, layer.blobs, "the file")
+    weight, bias = weight_and_bias(layer.name, layer.blobs, "the file")
     norm, scale = stored.get(f"{layer.name}/bn"), stored.get(f"{layer.name}/scale")
     if norm is None and scale is None:
         return weight, torch.zeros(len(weight)) if bias is None else bias
-    return _folded(weight, bias, norm.blobs if norm else (), scale.blobs if scale else ())
+    return folded(weight, bias, norm.blobs if norm else (), scale.blobs if scale else ())

@@ -51,7 +51,7 @@ def derive_spec(
     """
     backbone = _backbone(graph)
     start = SSD300_VGG16 if backbone == "vgg16" else SSD300_MOBILENETV1
-    sources = _sources(graph, backbone)
+    sources = source_layers(graph, backbone)
     width = _width(graph, backbone)
     heads = {layer for source in sources for layer in (source.location, source.confidence)}
     size_hw = input_size(graph, size_hw)
@@ -69,10 +69,10 @@ def derive_spec(
             input_size_hw=size_hw,
             class_names=names_for(num_classes, class_names, graph.origin),
             sources=tuple(source.source for source in sources),
-            boxes=_boxes(graph, sources),
+            boxes=boxes_of(graph, sources),
             extras=_extras(graph, backbone, heads, width),
             preprocess=_preprocess(graph.net, start.preprocess),
-            postprocess=start.postprocess if of_loss else _postprocess(settings, graph.origin),
+            postprocess=start.postprocess if of_loss else postprocess_of(settings, graph.origin),
             head_kernel=kernels.pop(),
             normalised=tuple(source.source for source in sources if source.norm is not None),
             width=width,
@@ -110,7 +110,7 @@ def _backbone(graph: Graph) -> str:
     )
 
 
-def _sources(graph: Graph, backbone: str) -> list[SourceLayers]:
+def source_layers(graph: Graph, backbone: str) -> list[SourceLayers]:
     """Follow the detection layer's three inputs back to the heads and default boxes of each map."""
     locations, confidences, priors = (graph.joined(blob) for blob in graph.detector.bottoms[:3])
     if not len(locations) == len(confidences) == len(priors):
@@ -190,7 +190,7 @@ def input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
     raise ModelError(f"{graph.origin} states no input of 1 x 3 x height x width; give the size with --size WxH")
 
 
-def _boxes(graph: Graph, sources: Sequence[SourceLayers]) -> BoxSpec:
+def boxes_of(graph: Graph, sources: Sequence[SourceLayers]) -> BoxSpec:
     """PriorBox layers as our default boxes (Caffe prior_box_layer.cpp, LayerSetUp, for the defaults)."""
     settings = [graph.layers[source.prior].message.message("prior_box_param") for source in sources]
     maps = tuple(_map_boxes(setting, graph.origin) for setting in settings)
@@ -224,7 +224,7 @@ def _variances(settings: Message) -> list[float]:
     return variances * 4 if len(variances) == 1 else variances[:4]
 
 
-def _postprocess(output: Message, origin: str) -> Postprocess:
+def postprocess_of(output: Message, origin: str) -> Postprocess:
     """DetectionOutput's settings with Caffe's defaults; what we do differently is refused."""
     if int(output.number("background_label_id", 0)) != 0:
         raise ModelError(f"{origin}: the background must be class 0, got {output.text('background_label_id')}")

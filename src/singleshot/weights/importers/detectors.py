@@ -9,7 +9,7 @@ from torch import Tensor
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.spec import ModelSpec
-from singleshot.weights.importers import ports_mobilenet, ports_vgg, ultra_light, ultra_light_caffe
+from singleshot.weights.importers import caffe_face, ports_mobilenet, ports_vgg, ultra_light, ultra_light_caffe
 from singleshot.weights.importers.caffe import from_description
 from singleshot.weights.importers.caffe_graph import Graph
 from singleshot.weights.importers.caffe_proto import read_caffemodel, read_prototxt
@@ -75,6 +75,10 @@ def detector_of_caffe(
     if ultra_light_caffe.is_ultra_light(graph):
         size_hw = input_size(graph, size_hw)
         return "Ultra-Light-Face (Caffe)", *ultra_light_caffe.from_caffe(
+            graph, blobs, class_names, size_hw=size_hw, origin=origin
+        )
+    if caffe_face.is_face_detector(graph):
+        return "OpenCV's face detector", *caffe_face.from_caffe(
             graph, blobs, class_names, size_hw=size_hw, origin=origin
         )
     return "Caffe", *from_description(prototxt, blobs, class_names=class_names, size_hw=size_hw, origin=origin)
