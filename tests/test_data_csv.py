@@ -86,6 +86,8 @@ OPEN_IMAGES = (
         SKU,
         "a.png,zebra,1,2,11,22\na.png,ant,0.5,0,40,30\n",
         "a.png,1,2,11,22,zebra,train,x\na.png,0.5,0,40,30,ant,val,y\n",
+        "filename,class,x_center,y_center,width,height\na.png,zebra,6,12,10,20\na.png,ant,20.25,15,39.5,30\n",
+        f"image,label,cx,cy,w,h\na.png,zebra,{6 / 40},0.4,0.25,{20 / 30}\na.png,ant,{20.25 / 40},0.5,{39.5 / 40},1\n",
         "bild;links;oben;rechts;unten;klasse\na.png;1;2;11;22;zebra\na.png;0,5;0;40;30;ant\n",
         "a.png,1,2,11,22,zebra,,\na.png,0.5,0,40,30,ant,,\n".replace(",,\n", "\n"),
         OPEN_IMAGES.replace("/m/2", "zebra").replace("/m/1", "ant"),

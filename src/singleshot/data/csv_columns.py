@@ -24,6 +24,13 @@ SIDES = (
     ("w", "bboxwidth", "bboxw", "boxwidth", "boxw", "width"),
     ("h", "bboxheight", "bboxh", "boxheight", "boxh", "height"),
 )
+CENTRES = (
+    ("xcenter", "centerx", "xcentre", "centrex", "cx", "xc"),
+    ("ycenter", "centery", "ycentre", "centrey", "cy", "yc"),
+    *SIDES[2:],
+)
+FORMS = {"corners": CORNERS, "sides": SIDES, "centre": CENTRES}
+"""How the four numbers of a box are meant: corners; left, top, width, height; or centre, width, height."""
 LABEL = ("label", "classname", "categoryname", "class", "category", "name", "labelname", "labels", "objectname",
          "classid", "labelid", "categoryid")  # fmt: skip
 SIZE = (("width", "imagewidth", "imgwidth", "imgw"), ("height", "imageheight", "imgheight", "imgh"))
@@ -41,7 +48,7 @@ class Columns:
         box: of the four coordinates.
         label: of the class.
         names: the columns, for a message.
-        has_sides: the box is left, top, width, height.
+        form: of the box, a key of `FORMS`.
         size: of the image's width and height.
         group: of Open Images' mark for one box around many objects.
         header: the first row is a header.
@@ -53,7 +60,7 @@ class Columns:
     box: tuple[int, ...]
     label: int
     names: str
-    has_sides: bool = False
+    form: str = "corners"
     size: tuple[int, ...] | None = None
     group: int | None = None
     header: bool = False
@@ -81,20 +88,18 @@ def _by_header(row: Sequence[str]) -> Columns | None:
         return next((names.index(name) for name in wanted if name in names), None)
 
     file, label = position(FILE), position(LABEL)
-    box = [position(wanted) for wanted in CORNERS]
-    has_sides = None in box
-    if has_sides:
-        box = [position(wanted) for wanted in SIDES]
-    whole = tuple(place for place in box if place is not None)
-    if file is None or label is None or len(whole) != 4:
+    boxes = {form: [position(wanted) for wanted in names_of_form] for form, names_of_form in FORMS.items()}
+    form = next((form for form, box in boxes.items() if None not in box), None)
+    if file is None or label is None or form is None:
         return None
+    whole = tuple(place for place in boxes[form] if place is not None)
     sides = [position(wanted) for wanted in SIZE]
     size = tuple(place for place in sides if place is not None and place not in whole)
     group = position(GROUP)
     used = {file, label, *whole, *size, *([] if group is None else [group])}
     unused = [cell for place, cell in enumerate(row) if place not in used and cell]
     remarks = [f"columns that are not read: {', '.join(unused)[:200]}"] if unused else []
-    if has_sides:
+    if form == "sides":
         listed = ", ".join(row[place] for place in whole)
         remarks.insert(0, f"the box is {listed}: left, top, width, height")
     return Columns(
@@ -103,7 +108,7 @@ def _by_header(row: Sequence[str]) -> Columns | None:
         whole,
         label,
         ",".join(row)[:200],
-        has_sides=has_sides,
+        form=form,
         size=size if len(size) == 2 else None,
         group=group,
         header=True,

@@ -231,8 +231,11 @@ class _Table:
         numbers = [value for value in map(self.number, row.cells) if value is not None]
         if len(numbers) != 4:
             return None
-        if self.columns is not None and self.columns.has_sides:
-            numbers = [*numbers[:2], numbers[0] + numbers[2], numbers[1] + numbers[3]]
+        form = "corners" if self.columns is None else self.columns.form
+        if form == "centre":
+            numbers[:2] = numbers[0] - numbers[2] / 2, numbers[1] - numbers[3] / 2
+        if form != "corners":
+            numbers[2:] = numbers[0] + numbers[2], numbers[1] + numbers[3]
         width, height = size if self.fractions else (1, 1)
         return [value * side for value, side in zip(numbers, (width, height) * 2, strict=True)]
 
