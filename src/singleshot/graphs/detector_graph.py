@@ -18,15 +18,12 @@ import numpy as np
 
 from singleshot.boxes import cxcywh_to_xyxy
 from singleshot.errors import ModelError, RequestError
-from singleshot.files import read_regular
+from singleshot.graphs.graph_files import require_graph
 from singleshot.graphs.tflite import TFLiteFile, read_tflite
 from singleshot.runtime.openvino_core import core, openvino, opset9
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import Postprocess, Preprocess
 
-LARGEST_GRAPH = 2**30
-"""Bytes of a frozen graph, and of all files of a SavedModel."""
-MOST_BOXES, MOST_SCORES = 1_000_000, 100_000
 PIXELS = Preprocess((127.5,) * 3, (127.5,) * 3, "rgb")
 """What TensorFlow's MobileNets take, where a file does not say: pixels / 127.5 - 1."""
 DEFAULT_SCALES = (10.0, 10.0, 5.0, 5.0)
@@ -100,7 +97,8 @@ def read_detector_graph(path: Path, *, size_hw: tuple[int, int] | None = None) -
         file = read_tflite(path)
         graph = _of_tflite(file, str(path))
     else:
-        graph = graph_of_model(_read(_sound(path), str(path)), size_hw, str(path))
+        require_graph(path)
+        graph = graph_of_model(_read(path, str(path)), size_hw, str(path))
     if size_hw is not None and size_hw != graph.input_size_hw:
         height, width = graph.input_size_hw
         raise RequestError(f"{path} takes images of {width}x{height}: leave --size out")
@@ -471,36 +469,14 @@ def _compiled(model: openvino.Model) -> Any:
     return core().compile_model(model, "CPU", exact)
 
 
-def _sound(path: Path) -> Path:
-    """A frozen graph or SavedModel folder that holds ordinary files of bounded size.
-
-    Raises:
-        ModelError: it does not.
-    """
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    total = 0
-    for file in files:
-        if file.is_symlink():
-            raise ModelError(f"{file} is a link: a SavedModel holds ordinary files")
-        if file.is_file():
-            total += file.stat().st_size
-        elif not file.is_dir():
-            raise ModelError(f"{file} is no ordinary file")
-    if total > LARGEST_GRAPH:
-        raise ModelError(f"{path} has {total:,} bytes, {LARGEST_GRAPH:,} at most")
-    if path.is_dir() and not (path / "saved_model.pb").is_file():
-        raise ModelError(f"{path} is no SavedModel: it holds no saved_model.pb")
-    if path.is_file():
-        try:
-            read_regular(path, LARGEST_GRAPH)
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path} cannot be read: {error}") from error
-    return path
-
-
 def _read(path: Path, origin: str) -> openvino.Model:
     try:
         return core().read_model(path)
     except (RuntimeError, TypeError) as error:
-        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no reason given"]
+        reason = (
+            "it finds no graph in it"
+            if "Unable to read the model" in str(error)
+            else lines[-1].replace(str(path), "it")
+        )
         raise ModelError(f"{origin} cannot be read by OpenVINO: {reason}") from error
