@@ -36,7 +36,8 @@ USUAL_MEGAPIXELS = 50.0
 LIMIT_VARIABLE = "SINGLESHOT_MAX_MEGAPIXELS"
 """Environment variable with the limit of this process and of those that it starts."""
 BYTES_A_PIXEL = 10  # more than an uncompressed file has at 16 bits a channel
-HEAD_BYTES = 65_536
+HEAD_BYTES, TAIL_BYTES = 65_536, 4096
+END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xae\x42\x60\x82"}
 ORIENTATION_TAG = 0x0112
 DEPTHS = (8, 10, 12, 14, 16)
 """Bits a value that cameras have."""
@@ -100,6 +101,7 @@ class EncodedImage:
 
     Attributes:
         size_hw: height and width as displayed.
+        orientation: of EXIF, 1 to 8; 1 is upright.
 
     Args:
         source: a path, or the content of a file.
@@ -116,7 +118,8 @@ class EncodedImage:
         self._deep = ";16" in str(self._image.tile)  # asked first: a PNG's EXIF block is read by loading its pixels
         width, height = self._image.size
         # Pillow's TIFF reader has already swapped the sides that its load() will turn.
-        turned = self._kind != "TIFF" and _orientation(self._image) >= 5
+        self.orientation = _orientation(self._image)
+        turned = self._kind != "TIFF" and self.orientation >= 5
         self.size_hw = (width, height) if turned else (height, width)
 
     def decode(self, *, reduction: int = 1) -> UInt8[np.ndarray, "H W 3"]:
@@ -172,8 +175,32 @@ def image_size(source: Path | bytes, *, max_pixels: int | None = None) -> tuple[
     Raises:
         ImageError: not an image, a format outside the allowlist, or too large.
     """
-    height, width = (_from_head(source, max_pixels) or EncodedImage(source, max_pixels=max_pixels)).size_hw
+    height, width = image_header(source, max_pixels=max_pixels).size_hw
     return width, height
+
+
+def image_header(source: Path | bytes, *, max_pixels: int | None = None) -> EncodedImage:
+    """An image of which perhaps the header alone was read, for its size and orientation. Raises as `image_size`."""
+    return _from_head(source, max_pixels) or EncodedImage(source, max_pixels=max_pixels)
+
+
+def require_end(path: Path) -> None:
+    """Refuse a file whose end is missing, by its last bytes; what `decode_image` would refuse for that reason.
+
+    Raises:
+        ImageError: truncated.
+    """
+    try:
+        with path.open("rb") as file:
+            kind, size = sniff(file.read(64)), file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            tail = file.read()
+    except OSError:
+        return  # reading the header has told
+    if kind in {"JPEG", "PNG"} and END_MARKERS[kind] in tail:
+        return
+    if kind in {"JPEG", "PNG", "GIF", "WebP"}:
+        _refuse_truncation(str(path), kind, path.read_bytes())
 
 
 def _from_head(source: Path | bytes, max_pixels: int | None) -> EncodedImage | None:
@@ -257,8 +284,8 @@ def _webp_size(name: str, data: bytes) -> tuple[int, int]:
 def _refuse_truncation(name: str, kind: str, data: bytes) -> None:
     """Refuse a file whose end marker is missing, even where all pixels could be decoded."""
     complete = {
-        "JPEG": lambda: data.rfind(b"\xff\xd9") > 0,  # searched from the end: phones append videos to images
-        "PNG": lambda: data.rfind(b"IEND\xae\x42\x60\x82") > 0,
+        "JPEG": lambda: data.rfind(END_MARKERS["JPEG"]) > 0,  # from the end: phones append videos to images
+        "PNG": lambda: data.rfind(END_MARKERS["PNG"]) > 0,
         "WebP": lambda: len(data) >= int.from_bytes(data[4:8], "little") + 8,
         "GIF": lambda: data.rstrip(b"\0").endswith(b";"),
     }

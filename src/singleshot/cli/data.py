@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from cyclopts import App
 from rich.console import Console
@@ -50,13 +50,21 @@ for name, summary, example, following in (
 
 
 @app.command(help_epilogue=epilogue("ssd data check my-images", "ssd train my-images, once there is no fault left"))
-def check(*data: Path, split: str | None = None, classes: list[str] | None = None, json: Path | None = None) -> int:
+def check(
+    *data: Path,
+    split: str | None = None,
+    classes: list[str] | None = None,
+    labels_on: Literal["stored", "displayed"] | None = None,
+    json: Path | None = None,
+) -> int:
     """Find every fault: bad boxes, unknown classes, unreadable or missing images, splits that overlap.
 
     Args:
         data: one or more data sets.
         split: check this split only.
         classes: the allowed classes; left out, any.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
+            where the annotations state the stored size of all of them.
         json: file for all faults found.
     """
     from singleshot.console import progress, remarks, results
@@ -65,7 +73,9 @@ def check(*data: Path, split: str | None = None, classes: list[str] | None = Non
 
     require_output(json, "--json", data)
     with progress(remarks(), "decoding images") as on_image:
-        report = find_faults(_require_data(data, "check"), split=split, class_names=classes, on_image=on_image)
+        report = find_faults(
+            _require_data(data, "check"), split=split, class_names=classes, labels_on=labels_on, on_image=on_image
+        )
     write_json(json, report.to_dict())
     _print_report(results(), report)
     return 1 if report.faults else 0

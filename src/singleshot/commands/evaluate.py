@@ -8,6 +8,7 @@ from dataclasses import replace
 from singleshot.commands.options import DetectionSource, EvaluateOptions
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import HELD_OUT, hold_out
+from singleshot.data.turned_images import LabelsOn
 from singleshot.errors import DataError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
@@ -97,7 +98,11 @@ def labelled_set(data: str, source: DetectionSource, *, on_note: OnNote, images_
     if split is None:
         _, validation, test = default_splits(data)
         split = test or validation
-    annotations = held_out(data) if split == HELD_OUT else open_data(data, split=split, images_needed=images_needed)
+    annotations = (
+        held_out(data, labels_on=source.labels_on)
+        if split == HELD_OUT
+        else open_data(data, split=split, images_needed=images_needed, labels_on=source.labels_on)
+    )
     on_note(f"{len(annotations)} images of {data}" + (f", split {split}" if split else ""))
     for remark in annotations.remarks:
         on_note(remark)
@@ -125,14 +130,14 @@ def detections_of(
     return detect_known(model, annotations, on_note=on_note, on_image=on_image, any_class=any_class)
 
 
-def held_out(data: str) -> Annotations:
+def held_out(data: str, *, labels_on: LabelsOn | None = None) -> Annotations:
     """The fifth of a set without validation split that training with the usual seed validates on.
 
     Raises:
         RequestError: the set has a validation split, or too few images.
     """
     train, validation, _ = default_splits(data)
-    held = None if validation else hold_out(open_data(data, split=train))[1]
+    held = None if validation else hold_out(open_data(data, split=train, labels_on=labels_on))[1]
     if held is None:
         reason = f"it has the split {validation}" if validation else "it has too few images"
         raise RequestError(f"of {data} training holds nothing out: {reason}")

@@ -39,6 +39,8 @@ class DetectionSource:
         backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
         tile: side of tiles in pixels: images that are larger are searched in tiles, too, for their small objects.
         overlap: share of a tile that its neighbour has, too.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
+            where the annotations state the stored size of all of them.
 
     Raises:
         RequestError: a model and a file; tiles of a file, or none that could be.
@@ -51,6 +53,7 @@ class DetectionSource:
     backbone: str | None = None
     tile: int | None = None
     overlap: float = OVERLAP
+    labels_on: Literal["stored", "displayed"] | None = None
 
     def __post_init__(self) -> None:
         if self.model is not None and self.detections is not None:

@@ -18,7 +18,8 @@ import numpy as np
 from singleshot.data.builder import ReadResult
 from singleshot.data.faults import Fault
 from singleshot.data.images import size_fault, without_path
-from singleshot.data.recognise import read_splits
+from singleshot.data.recognise import read_upright
+from singleshot.data.turned_images import LabelsOn
 from singleshot.decode import decode_image
 from singleshot.degenerate_boxes import BOX_FAULTS, GOOD, box_faults
 from singleshot.errors import DataError, ImageError
@@ -84,6 +85,7 @@ def check(
     *,
     split: str | None = None,
     class_names: Sequence[str] | None = None,
+    labels_on: LabelsOn | None = None,
     on_image: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> CheckReport:
     """Check every annotation and decode every image, on all cores.
@@ -92,6 +94,7 @@ def check(
         data: one set, or several (faults then name the set, too).
         split: check this split only; None: all splits, and the images that they share.
         class_names: the allowed classes; None: any.
+        labels_on: as `open_data`.
         on_image: called with the number of images decoded so far, and of all images of the set.
 
     Raises:
@@ -99,7 +102,7 @@ def check(
         DataError: no set is given, or a set is empty.
     """
     paths = [data] if isinstance(data, (str, Path)) else list(data)
-    reports = [_check_one(Path(path), split, class_names, on_image) for path in paths]
+    reports = [_check_one(Path(path), split, class_names, labels_on, on_image) for path in paths]
     if not reports:
         raise DataError("no data set was given")
     if len(reports) == 1:
@@ -115,9 +118,13 @@ def check(
 
 
 def _check_one(
-    path: Path, split: str | None, class_names: Sequence[str] | None, on_image: Callable[[int, int], None]
+    path: Path,
+    split: str | None,
+    class_names: Sequence[str] | None,
+    labels_on: LabelsOn | None,
+    on_image: Callable[[int, int], None],
 ) -> CheckReport:
-    results = read_splits(path, split=split)
+    results = read_upright(path, split=split, labels_on=labels_on)
     seen: dict[str, _DecodedImage] = {}
     faults: dict[Fault, None] = {}  # an image in two splits has its faults once
     total = len({file for result in results.values() for file in result.annotations.files})

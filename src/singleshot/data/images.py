@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from singleshot.data.faults import Fault
-from singleshot.decode import image_size
+from singleshot.decode import image_header, image_size, require_end
 from singleshot.errors import ImageError
 from singleshot.image_formats import image_suffixes
 from singleshot.types import Annotations
@@ -46,28 +47,54 @@ def _size_or_reason(file: Path) -> tuple[int, int] | str:
         return str(error)
 
 
-def header_faults(annotations: Annotations, *, missing_too: bool = True) -> list[Fault]:
-    """Files that are no images, and images whose size differs from the annotated one; reads headers only."""
-    indices = [index for index in range(len(annotations)) if missing_too or annotations.path(index).exists()]
+class ImageHeader(NamedTuple):
+    """Displayed width and height, and the EXIF orientation (1: upright)."""
+
+    size_wh: tuple[int, int]
+    orientation: int
+
+
+def read_headers(annotations: Annotations, *, missing_too: bool = True) -> list[ImageHeader | str | None]:
+    """The header of each image, or the message of what is wrong with the file, its missing end included.
+
+    None for a missing image without `missing_too`. Reads the first and the last bytes only, on all cores.
+    """
+
+    def header(index: int) -> ImageHeader | str | None:
+        path = annotations.path(index)
+        if not missing_too and not path.exists():
+            return None
+        try:
+            image = image_header(path)
+            require_end(path)
+        except ImageError as error:
+            return without_path(error, annotations, index)
+        height, width = image.size_hw
+        return ImageHeader((width, height), image.orientation)
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        faults = pool.map(lambda index: _header_fault(annotations, index), indices)
-        return [fault for fault in faults if fault is not None]
+        return list(pool.map(header, range(len(annotations))))
 
 
-def _header_fault(annotations: Annotations, index: int) -> Fault | None:
-    try:
-        size = image_size(annotations.path(index))
-    except ImageError as error:
-        return Fault("unreadable image", annotations.files[index], without_path(error, annotations, index))
-    return size_fault(annotations, index, size)
+def header_faults(annotations: Annotations, headers: Sequence[ImageHeader | str | None]) -> list[Fault]:
+    """Files that are no images or lack their end, and images whose size differs from the annotated one."""
+    faults = []
+    for index, header in enumerate(headers):
+        if isinstance(header, str):
+            faults.append(Fault("unreadable image", annotations.files[index], header))
+        elif header is not None and (fault := size_fault(annotations, index, header.size_wh, header.orientation)):
+            faults.append(fault)
+    return faults
 
 
-def size_fault(annotations: Annotations, index: int, size_wh: tuple[int, int]) -> Fault | None:
+def size_fault(annotations: Annotations, index: int, size_wh: tuple[int, int], orientation: int = 1) -> Fault | None:
     """A fault where the annotation states another size than the image has, else None."""
     width, height = (int(side) for side in annotations.sizes_wh[index])
     if not width or not height or (width, height) == size_wh:
         return None
     detail = f"the annotation says {width}x{height}, the image is {size_wh[0]}x{size_wh[1]}"
+    if (height, width) == size_wh and orientation >= 5:
+        detail += f" as displayed (EXIF orientation {orientation}): --labels-on stored turns its boxes"
     return Fault("wrong size", annotations.files[index], detail)
 
 

@@ -20,10 +20,11 @@ from singleshot.data.faults import MISSING, refuse
 from singleshot.data.hugging_face import hugging_face_files, is_hugging_face, read_hugging_face
 from singleshot.data.ilsvrc import ANNOTATIONS as ILSVRC_ANNOTATIONS
 from singleshot.data.ilsvrc import ilsvrc_splits, is_ilsvrc, read_ilsvrc
-from singleshot.data.images import header_faults
+from singleshot.data.images import header_faults, read_headers
 from singleshot.data.json_kinds import json_kind
 from singleshot.data.label_studio import label_studio_files, read_label_studio
 from singleshot.data.labelme import is_labelme, labelme_splits, read_labelme
+from singleshot.data.turned_images import LabelsOn, settle_frames
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.voc_layout import voc_marker
 from singleshot.data.yolo import read_yolo
@@ -194,6 +195,7 @@ def open_data(
     headers: bool = True,
     partial: bool = False,
     images_needed: bool = True,
+    labels_on: LabelsOn | None = None,
 ) -> Annotations:
     """Recognise the format and read the ground truth of a split, or of all images.
 
@@ -205,6 +207,8 @@ def open_data(
         partial: images may be missing (this machine holds a part of them). Only for VOC, ILSVRC and COCO, whose
             annotations state the sizes.
         images_needed: False: an image may be missing where the annotations state its size; a remark counts them.
+        labels_on: `stored` where boxes were drawn on images without regard to their EXIF orientation, `displayed` where
+            with it; None: see `turned_images`. It needs `headers`.
 
     Where the environment variable SINGLESHOT_CACHE names a folder, a COCO or CSV file that was read and checked before
     comes from the cache there (`data.annotation_cache`).
@@ -216,16 +220,31 @@ def open_data(
     path = Path(path)
     format_name = recognise(path)
     cache = AnnotationCache.of(path, format_name, split)
-    annotations = None if cache is None else cache.load()
+    annotations = None if cache is None or labels_on is not None else cache.load()
     if annotations is None:
-        annotations = _open(path, format_name, split, headers=headers, partial=partial, images_needed=images_needed)
-        if cache is not None and headers and not partial and images_needed:
+        annotations = _open(
+            path,
+            format_name,
+            split,
+            headers=headers,
+            partial=partial,
+            images_needed=images_needed,
+            labels_on=labels_on,
+        )
+        if cache is not None and headers and not partial and images_needed and labels_on is None:
             cache.store(annotations)
     return annotations if class_names is None else with_classes(annotations, class_names)
 
 
 def _open(
-    path: Path, format_name: str, split: str | None, *, headers: bool, partial: bool, images_needed: bool
+    path: Path,
+    format_name: str,
+    split: str | None,
+    *,
+    headers: bool,
+    partial: bool,
+    images_needed: bool,
+    labels_on: LabelsOn | None,
 ) -> Annotations:
     if partial and not FORMATS[format_name].states_sizes:
         raise RequestError(
@@ -234,17 +253,20 @@ def _open(
     result = _read(path, split)
     if not images_needed:
         result = _without_missing(result, all_sized=FORMATS[format_name].states_sizes)
-    annotations = result.annotations
+    annotations, remarks = result.annotations, list(result.remarks)
     where = f"{path}, split {split}" if split else str(path)
     refuse([fault for fault in result.faults if not partial or fault.kind != MISSING], where=where)
-    refuse(header_faults(annotations, missing_too=images_needed and not partial) if headers else (), where=where)
+    if headers:
+        seen = read_headers(annotations, missing_too=images_needed and not partial)
+        states_sizes = FORMATS[format_name].states_sizes
+        annotations, turned = settle_frames(annotations, seen, states_sizes=states_sizes, labels_on=labels_on)
+        remarks += turned
+        refuse(header_faults(annotations, seen), where=where)
     if len(annotations) == 0:
         raise DataError(f"{where}: the set is empty: no images")
     if len(annotations.labels) == 0:
-        raise DataError(
-            "; ".join([f"{where}: {len(annotations)} images, but not one labelled object", *result.remarks])
-        )
-    return replace(annotations, remarks=result.remarks)
+        raise DataError("; ".join([f"{where}: {len(annotations)} images, but not one labelled object", *remarks]))
+    return replace(annotations, remarks=tuple(remarks))
 
 
 def _without_missing(result: ReadResult, *, all_sized: bool) -> ReadResult:
@@ -350,3 +372,17 @@ def _read(path: Path, split: str | None) -> ReadResult:
 
 def _with_remarks(result: ReadResult, remarks: Sequence[str]) -> ReadResult:
     return replace(result, remarks=(*result.remarks, *remarks))
+
+
+def read_upright(
+    path: Path | str, *, split: str | None = None, labels_on: LabelsOn | None = None
+) -> dict[str, ReadResult]:
+    """`read_splits` with the boxes in the frame of the displayed images, as `open_data` gives them."""
+    path = Path(path)
+    states_sizes = FORMATS[recognise(path)].states_sizes
+    results = read_splits(path, split=split)
+    for name, result in results.items():
+        headers = read_headers(result.annotations)
+        settled, remarks = settle_frames(result.annotations, headers, states_sizes=states_sizes, labels_on=labels_on)
+        results[name] = replace(result, annotations=settled, remarks=(*result.remarks, *remarks))
+    return results

@@ -45,6 +45,8 @@ class TrainOptions:
         part: of several machines, this one holds only a part of the training images: `2/4` for the second, sixth,
             tenth ... of them (docs/scale.md).
         max_megapixels: decode images up to this size; left out, 50.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out: as stored
+            where the annotations state the stored size of all of them.
         init: weights to start from: a model folder, a safetensors or .npz file of a backbone, or `none`.
         backbone: `timm:NAME`: a feature extractor of timm (`pip install 'singleshot[backbones]'`) in place of the
             model's backbone; `--init` then takes weights of timm's classifier of that name, as safetensors. Or
@@ -87,6 +89,7 @@ class TrainOptions:
     val_split: Annotated[str | None, _in(DATA)] = None
     part: Annotated[str | None, _in(DATA)] = None
     max_megapixels: Annotated[float | None, _in(DATA)] = None
+    labels_on: Annotated[Literal["stored", "displayed"] | None, _in(DATA)] = None
 
     init: Annotated[str | None, _in(MODEL)] = None
     backbone: Annotated[str | None, _in(MODEL)] = None

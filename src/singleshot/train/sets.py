@@ -72,20 +72,21 @@ class _Part(NamedTuple):
 def _read(data: Sequence[str], options: TrainOptions) -> list[_Part]:
     train_splits, val_splits = _one_per_set(options.train_split, data), _one_per_set(options.val_split, data)
     return [
-        _read_one(path, train_split, val_split, seed=options.seed, partial=options.part is not None)
+        _read_one(path, train_split, val_split, options)
         for path, train_split, val_split in zip(data, train_splits, val_splits, strict=True)
     ]
 
 
-def _read_one(path: str, train_split: str | None, val_split: str | None, *, seed: int, partial: bool) -> _Part:
+def _read_one(path: str, train_split: str | None, val_split: str | None, options: TrainOptions) -> _Part:
     """The set's own splits where none are named; without a validation split a fifth of the images is held out."""
     own_train, own_val, _ = default_splits(path)
-    annotations = open_data(path, split=train_split or own_train, partial=partial)
+    partial, labels_on = options.part is not None, options.labels_on
+    annotations = open_data(path, split=train_split or own_train, partial=partial, labels_on=labels_on)
     val_split = val_split or (HELD_OUT if train_split or own_val is None else own_val)
     if val_split == HELD_OUT:
-        train, val = hold_out(annotations, seed=seed)
+        train, val = hold_out(annotations, seed=options.seed)
         return _Part(train, val, held_out=True)
-    val_set = None if val_split == NO else open_data(path, split=val_split, partial=partial)
+    val_set = None if val_split == NO else open_data(path, split=val_split, partial=partial, labels_on=labels_on)
     return _Part(annotations, val_set, held_out=False)
 
 
