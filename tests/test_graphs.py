@@ -170,6 +170,13 @@ def test_a_damaged_file_is_an_error_of_ours(tmp_path: Path) -> None:
             read_tflite(written(tmp_path, bytes(changed)))
 
 
+def test_a_post_process_that_does_not_fit_its_heads_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="2 default boxes"):
+        read_detector_graph(written(tmp_path, detector(anchors=ANCHORS[:2])))
+    with pytest.raises(ModelError, match="90 classes"):
+        read_detector_graph(written(tmp_path, detector(options=OPTIONS | {"num_classes": 90})))
+
+
 def test_what_is_no_detector_leaves_nothing_behind(tmp_path: Path) -> None:
     out = tmp_path / "out"
     plain = detector(custom="SomethingElse")

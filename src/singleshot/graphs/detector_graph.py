@@ -93,12 +93,15 @@ def read_detector_graph(path: Path, *, size_hw: tuple[int, int] | None = None) -
     Raises:
         RequestError: the size is not the graph's, or it says none. ModelError: it is damaged, or no SSD.
     """
-    if path.suffix == ".tflite":
-        file = read_tflite(path)
-        graph = _of_tflite(file, str(path))
-    else:
-        require_graph(path)
-        graph = graph_of_model(_read(path, str(path)), size_hw, str(path))
+    try:
+        if path.suffix == ".tflite":
+            graph = _of_tflite(read_tflite(path), str(path))
+        else:
+            require_graph(path)
+            graph = graph_of_model(_read(path, str(path)), size_hw, str(path))
+    except (RuntimeError, ValueError, IndexError) as error:  # OpenVINO's, of a graph unlike any detector's
+        reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+        raise ModelError(f"{path} is built in a way that is not read: {reason}") from error
     if size_hw is not None and size_hw != graph.input_size_hw:
         height, width = graph.input_size_hw
         raise RequestError(f"{path} takes images of {width}x{height}: leave --size out")
@@ -136,6 +139,7 @@ def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:
     if options is not None:
         scales = (options.y_scale, options.x_scale, options.h_scale, options.w_scale)
         background = columns == options.num_classes + 1
+        _require_fit(file, boxes, columns, origin)
         postprocess = replace(
             postprocess,
             nms_threshold=options.nms_iou_threshold,
@@ -161,6 +165,17 @@ def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:
         tuple(remarks),
         origin,
     )
+
+
+def _require_fit(file: TFLiteFile, boxes: openvino.Output, columns: int, origin: str) -> None:
+    """Refuse a post-process whose default boxes or classes are not those of the heads."""
+    assert file.anchors is not None
+    assert file.post_process is not None
+    count, classes = _length(boxes, 1), file.post_process.num_classes
+    if len(file.anchors) != count:
+        raise ModelError(f"{origin} holds {len(file.anchors)} default boxes, but its heads give {count}")
+    if columns not in {classes, classes + 1}:
+        raise ModelError(f"{origin} gives {columns} scores a box, its post-process has {classes} classes")
 
 
 def _heads(results: Sequence[openvino.Output], origin: str) -> tuple[openvino.Output, openvino.Output]:
