@@ -13,6 +13,7 @@ from singleshot.tiles import Tiling
 def test_tiles_of_a_wide_image() -> None:
     assert Tiling(100, 0.2).tiles(250, 90) == [(0, 0, 100, 90), (75, 0, 175, 90), (150, 0, 250, 90)]
     assert Tiling(100, 0.2).tiles(100, 100) == [(0, 0, 100, 100)]
+    assert [tile[0] for tile in Tiling(100, 0.2).tiles(300, 10)] == [0, 67, 133, 200]
     assert Tiling(100, 0.0).tiles(101, 1) == [(0, 0, 100, 1), (1, 0, 101, 1)]
 
 

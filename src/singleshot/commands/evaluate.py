@@ -109,7 +109,7 @@ def labelled_set(data: str, source: DetectionSource, *, on_note: OnNote, images_
     if split is None and source.detections is None:
         on_note(
             "The set has no splits, so all its images count. If the model was trained on it, the figure is too good: "
-            f"--split {HELD_OUT} takes the fifth that training held out."
+            f"--split {HELD_OUT} takes the fifth that training held out; `ssd data split` makes a test split."
         )
     return annotations
 
