@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from data_fixtures import coco, coco_content, voc
+from ground_truth_sets import ground_truth_set
 from singleshot.cli.main import run
 from singleshot.commands.analyze import analyze_set
-from singleshot.commands.evaluate import evaluate_set, held_out
+from singleshot.commands.evaluate import beyond_coco_limit, evaluate_set, held_out
 from singleshot.commands.options import AnalyzeOptions, DetectionSource, EvaluateOptions
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
@@ -204,3 +205,12 @@ def test_without_images_the_annotations_must_state_their_sizes(
     assert "missing image" in capsys.readouterr().err
     (tmp_path / "boxes.csv").write_text("file,x1,y1,x2,y2,label,width,height\na.png,1,2,11,22,cat,40,30\n")
     assert run(arguments) == 0
+
+
+def test_more_objects_than_coco_counts_are_said() -> None:
+    crowded = ground_truth_set([[i, 0, i + 1, 1] for i in range(300)], [0] * 250 + [1] * 50)
+    (line,) = beyond_coco_limit(crowded)
+    assert "250" in line
+    assert "50.0%" in line  # 100 of 250, and all 50 of the other class
+    assert beyond_coco_limit(crowded.as_one_class("cell").subset([])) == []
+    assert beyond_coco_limit(ground_truth_set([[0, 0, 1, 1]] * 100, [0] * 100)) == []

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from singleshot.commands.options import DetectionSource, EvaluateOptions
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import HELD_OUT, hold_out
 from singleshot.data.turned_images import LabelsOn
 from singleshot.errors import DataError, RequestError
+from singleshot.evaluate.coco import LIMITS
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
 from singleshot.evaluate.protocols import PROPOSALS, Evaluation, evaluate
@@ -55,6 +58,9 @@ def evaluate_set(
     any_class = protocol == PROPOSALS
     detections = detections_of(source, model, annotations, on_note=on_note, on_image=on_image, any_class=any_class)
     result = evaluate(annotations, detections, protocol=protocol)
+    if result.protocol == "coco":
+        for line in beyond_coco_limit(annotations):
+            on_note(line)
     if other is not None:
         others = detect_known(other, annotations, on_note=on_note, on_image=on_image)
         result = replace(result, comparison=compare(annotations, detections, others, protocol=result.protocol))
@@ -86,6 +92,22 @@ def _load(model: str | None, source: DetectionSource) -> Detector:
 def title_of(data: str, source: DetectionSource, model: Detector | None) -> str:
     """The title of a page on it."""
     return f"{source.detections if model is None else model.name} on {data}"
+
+
+def beyond_coco_limit(annotations: Annotations) -> list[str]:
+    """A line where images hold more objects of a class than COCO's evaluation counts detections of."""
+    most = LIMITS[-1]
+    images = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
+    pairs = np.stack([images, annotations.labels], axis=1)[~annotations.crowd]
+    counts = np.unique(pairs, axis=0, return_counts=True)[1]
+    if not (counts > most).any():
+        return []
+    reached = np.minimum(counts, most).sum() / counts.sum()
+    return [
+        f"COCO counts the best {most} detections of an image and class; {(counts > most).sum()} times there are more "
+        f"objects (up to {counts.max()}): even perfect detections would reach {reached:.1%} of all; --protocol voc12 "
+        "counts every detection"
+    ]
 
 
 def labelled_set(data: str, source: DetectionSource, *, on_note: OnNote, images_needed: bool = True) -> Annotations:

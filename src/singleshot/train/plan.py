@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from singleshot.augment.pipeline import CaffeAugmentation
+from singleshot.box_search.recall import DefaultBoxRecall
 from singleshot.data import loader
 from singleshot.data.batch_memory import batches_ahead
 from singleshot.data.loader import BatchSampler, Shard, TrainingDataset
@@ -26,8 +27,9 @@ from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
 from singleshot.ssd.tensors import Batch
 from singleshot.train.adapt_recipe import facts_of
-from singleshot.train.box_choice import choose_boxes
+from singleshot.train.box_choice import ChosenBoxes, choose_boxes
 from singleshot.train.checkpoint import newest_settings
+from singleshot.train.crowded_images import with_room_for_objects
 from singleshot.train.distributed import ALONE, PATIENCE, Ranks
 from singleshot.train.ema import ModelEMA
 from singleshot.train.initial import (
@@ -43,6 +45,7 @@ from singleshot.train.options import TrainOptions
 from singleshot.train.recipe import Recipe, recipe_for
 from singleshot.train.sets import read_sets
 from singleshot.train.settings import MOST, Settings, renamed_settings, resolve, with_user_values
+from singleshot.train.small_objects import advice_on_small_objects
 from singleshot.train.step import LossFunction
 from singleshot.train.timer import StepTimer
 from singleshot.types import Annotations
@@ -276,15 +279,15 @@ def prepare(
     if source is None:  # no pretrained weights that a high learning rate could spoil
         recipe = replace(recipe, backbone_lr_factor=1.0)
     begun = newest_settings(options.out / "checkpoints") if options.resume else {}
-    boxes = choose_boxes(
-        base,
-        train_set,
-        choice=options.boxes,
+    base, room = with_room_for_objects(base, train_set)
+    choose = partial(
+        choose_boxes,
         scales=with_user_values(recipe, options).box_scales,
         source=source,
         map_sizes_hw=partial(grid_sizes, backbone=factory),
-        resumed=begun.get("model"),
     )
+    boxes = choose(base, train_set, choice=options.boxes, resumed=begun.get("model"))
+    advice = () if begun else advice_on_small_objects(base, train_set, boxes.recall, partial(_recall, choose))
     settings = resolve(recipe, options, facts_of(train_set, boxes.recall))
     recipe = settings.recipe
     prior = None if recipe.mines else PRIOR_PROBABILITY
@@ -308,12 +311,17 @@ def prepare(
         ranks=ranks,
         shard=shard,
         workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
-        notes=(*notes, *renamed_settings(options), *_summary(model, start.note, settings, device, autocast)),
-        box_recall=boxes.lines,
+        notes=(*notes, *room, *renamed_settings(options), *_summary(model, start.note, settings, device, autocast)),
+        box_recall=(*boxes.lines, *advice),
         backbone=factory,
     )
     plan.batches_ahead()  # refuses a machine without room for them
     return plan
+
+
+def _recall(choose: Callable[..., ChosenBoxes], spec: ModelSpec, annotations: Annotations) -> DefaultBoxRecall:
+    """Of a set by the default boxes that `choose` fits to it."""
+    return choose(spec, annotations, choice="adapt").recall
 
 
 def default_workers(processes: int = 1) -> int:
