@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import data_fixtures as drawn
 from golden import SHARED
@@ -171,3 +172,17 @@ def test_real_sets_come_back_equal(tmp_path: Path, name: str, to: str) -> None:
     target = read_whole_set(tmp_path / "out")
     fields = 2 if to in {"yolo", "csv"} else 4
     assert content(target, fields=fields) == content(source, fields=fields)
+
+
+def test_boxes_of_images_on_their_side_are_those_of_the_displayed_image(tmp_path: Path) -> None:
+    (tmp_path / "set/images").mkdir(parents=True)
+    (tmp_path / "set/labels").mkdir()
+    exif = Image.Exif()
+    exif[274] = 6  # shown turned by a quarter, clockwise
+    Image.effect_noise((40, 30), 50).convert("RGB").save(tmp_path / "set/images/a.jpg", exif=exif)
+    (tmp_path / "set/labels/a.txt").write_text("0 0.25 0.5 0.5 1\n")  # the left half, which is shown at the top
+    options = ConvertOptions(tmp_path / "out", "voc", labels_on="stored")
+    convert(tmp_path / "set", options)
+    assert list(content(read_whole_set(tmp_path / "out"), fields=2).values()) == [
+        ((30, 40), [("class 0", (0, 0, 30, 20))])
+    ]

@@ -10,10 +10,18 @@ if TYPE_CHECKING:
 
 Format = Literal["voc", "coco", "yolo", "csv", "labelme"]
 Images = Literal["copy", "link", "none"]
+LabelsOn = Literal["stored", "displayed"]
 
 
 def convert(
-    data: Path, *, to: Format, out: Path, images: Images = "copy", classes: str | None = None, json: Path | None = None
+    data: Path,
+    *,
+    to: Format,
+    out: Path,
+    images: Images = "copy",
+    classes: str | None = None,
+    labels_on: LabelsOn | None = None,
+    json: Path | None = None,
 ) -> int:
     """Write a data set in another format, splits, sub-folders and sub-pixel coordinates kept.
 
@@ -23,6 +31,8 @@ def convert(
         out: a new folder.
         images: `copy`; `link`: hard links, which take no space; `none`: labels alone.
         classes: new names of classes, `old=new,old=new`, or a file with one a line; `old=` leaves a class out.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
+            where the annotations state the stored size of all of them.
         json: file for the counts.
     """
     from singleshot.commands.data_convert import ConvertOptions
@@ -32,7 +42,7 @@ def convert(
 
     require_output(json, "--json", [data])
     with progress(remarks(), "writing images") as on_image:
-        written = write_converted(data, ConvertOptions(out, to, images, classes), on_image=on_image)
+        written = write_converted(data, ConvertOptions(out, to, images, classes, labels_on), on_image=on_image)
     return _told(written, json)
 
 
@@ -46,6 +56,7 @@ def split(
     group: str | None = None,
     to: Format | None = None,
     images: Images = "copy",
+    labels_on: LabelsOn | None = None,
     json: Path | None = None,
 ) -> int:
     """Split a data set into train, val and test: each has its share of every class.
@@ -60,6 +71,8 @@ def split(
             parted, such as the frames of one video by `(.*)_[0-9]+`.
         to: the format to write; left out, the set's own (VOC where it is not written).
         images: `copy`; `link`: hard links, which take no space; `none`: labels alone.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
+            where the annotations state the stored size of all of them.
         json: file for the counts.
     """
     from singleshot.commands.data_split import SplitOptions
@@ -68,7 +81,7 @@ def split(
     from singleshot.files import require_output
 
     require_output(json, "--json", [data])
-    options = SplitOptions(out, val, test, seed, group, to, images)
+    options = SplitOptions(out, val, test, seed, group, to, images, labels_on)
     with progress(remarks(), "writing images") as on_image:
         written = write_split(data, options, on_image=on_image)
     for line in written.class_table():
@@ -82,6 +95,7 @@ def merge(
     to: Format | None = None,
     images: Images = "copy",
     classes: str | None = None,
+    labels_on: LabelsOn | None = None,
     json: Path | None = None,
 ) -> int:
     """Join data sets, of any formats, into one: classes and splits of one name are united.
@@ -92,6 +106,8 @@ def merge(
         to: the format to write; left out, that of the sets where all have the same, else VOC.
         images: `copy`; `link`: hard links, which take no space; `none`: labels alone.
         classes: new names of classes, `old=new,old=new`, or a file with one a line; `old=` leaves a class out.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
+            where the annotations state the stored size of all of them.
         json: file for the counts.
     """
     from singleshot.commands.data_merge import MergeOptions
@@ -101,7 +117,7 @@ def merge(
 
     require_output(json, "--json", data)
     with progress(remarks(), "writing images") as on_image:
-        written = write_merged(data, MergeOptions(out, to, images, classes), on_image=on_image)
+        written = write_merged(data, MergeOptions(out, to, images, classes, labels_on), on_image=on_image)
     for line in written.class_table():
         results().print(line)
     return _told(written, json)
@@ -115,6 +131,7 @@ def crop(
     overlap: float = 0.2,
     visible: float = 0.3,
     to: Format | None = None,
+    labels_on: LabelsOn | None = None,
     json: Path | None = None,
 ) -> int:
     """Cut large images into tiles, so that small objects are learnt at their full size.
@@ -126,6 +143,8 @@ def crop(
         overlap: share of a tile that its neighbour has, too.
         visible: share of a box that must lie in a tile for it to be an object there.
         to: the format to write; left out, the set's own (VOC where it is not written).
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
+            where the annotations state the stored size of all of them.
         json: file for the counts.
     """
     from singleshot.commands.data_crop import CropOptions
@@ -136,11 +155,11 @@ def crop(
 
     require_output(json, "--json", [data])
     with progress(remarks(), "writing tiles") as on_image:
-        written = write_tiles(data, CropOptions(out, Tiling(tile, overlap), visible, to), on_image=on_image)
+        written = write_tiles(data, CropOptions(out, Tiling(tile, overlap), visible, to, labels_on), on_image=on_image)
     return _told(written, json)
 
 
-def show(data: Path, *, out: Path, split: str | None = None, most: int = 100) -> int:
+def show(data: Path, *, out: Path, split: str | None = None, most: int = 100, labels_on: LabelsOn | None = None) -> int:
     """Write a page of a data set: its images with their boxes, faults marked, to be filtered by class.
 
     Args:
@@ -148,6 +167,8 @@ def show(data: Path, *, out: Path, split: str | None = None, most: int = 100) ->
         out: the HTML file.
         split: this split only.
         most: images on the page: those with faults first, at most half of it, then others evenly over the set.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
+            where the annotations state the stored size of all of them.
     """
     from singleshot.commands.data_show import ShowOptions
     from singleshot.commands.data_show import show as write_shown
@@ -156,7 +177,7 @@ def show(data: Path, *, out: Path, split: str | None = None, most: int = 100) ->
 
     require_page(out, None, [data])
     with progress(remarks(), "decoding images") as on_image:
-        page = write_shown(data, ShowOptions(out, split, most), on_image=on_image)
+        page = write_shown(data, ShowOptions(out, split, most, labels_on), on_image=on_image)
     results().print(f"{out}: {page.shown} of {page.images} images, {len(page.report.faults)} faults")
     return 1 if page.report.faults else 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from singleshot.commands.new_set import Images, NewSet, OnImage, require_new_folder, write_new_set
 from singleshot.data.classes import relabel
+from singleshot.data.turned_images import LabelsOn
 from singleshot.data.whole_set import LabelledSet, read_whole_set
 from singleshot.data.writers.new_set import FormatName
 from singleshot.errors import RequestError, UnknownNameError
@@ -22,12 +23,14 @@ class ConvertOptions:
         to: `voc`, `coco`, `yolo`, `csv` or `labelme`.
         images: `copy`; `link`: hard links, which take no space; `none`: labels alone.
         classes: `old=new,old=new`, or a file with one a line: new names of classes; `old=` leaves a class out.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; None: as `open_data`.
     """
 
     out: Path
     to: FormatName
     images: Images = "copy"
     classes: str | None = None
+    labels_on: LabelsOn | None = None
 
 
 def convert(data: Path, options: ConvertOptions, *, on_image: OnImage = lambda _done, _total: None) -> NewSet:
@@ -38,7 +41,7 @@ def convert(data: Path, options: ConvertOptions, *, on_image: OnImage = lambda _
         DataError: the set has faults that forbid training; `ssd data check` lists them.
     """
     require_new_folder(options.out)
-    labelled = read_whole_set(data, images_needed=options.images != "none")
+    labelled = read_whole_set(data, images_needed=options.images != "none", labels_on=options.labels_on)
     if options.classes is not None:
         labelled = with_renamed_classes(labelled, class_map(options.classes))
     return write_new_set(labelled, options.out, to=options.to, images=options.images, on_image=on_image)

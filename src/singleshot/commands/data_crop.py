@@ -10,6 +10,7 @@ from PIL import Image
 
 from singleshot.commands.new_set import NewSet, OnImage, require_new_folder, write_new_set
 from singleshot.data.cropping import CroppedSet, crop_set
+from singleshot.data.turned_images import LabelsOn
 from singleshot.data.whole_set import LabelledSet, read_whole_set
 from singleshot.data.writers.new_set import FormatName
 from singleshot.decode import decode_image
@@ -28,6 +29,7 @@ class CropOptions:
         tiling: side and overlap of the tiles.
         visible: share of a box's area that must lie in a tile for it to be an object there, 0 to 1.
         to: the format to write; None: the set's own.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; None: as `open_data`.
 
     Raises:
         RequestError: a share that is none.
@@ -37,6 +39,7 @@ class CropOptions:
     tiling: Tiling = field(default_factory=Tiling)
     visible: float = 0.3
     to: FormatName | None = None
+    labels_on: LabelsOn | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.visible <= 1:
@@ -52,7 +55,7 @@ def crop(data: Path, options: CropOptions, *, on_image: OnImage = lambda _done, 
         ImageError: an image cannot be decoded.
     """
     require_new_folder(options.out)
-    labelled = read_whole_set(data).with_sizes()
+    labelled = read_whole_set(data, labels_on=options.labels_on).with_sizes()
     cropped = crop_set(labelled, options.tiling, visible=options.visible)
     place = _TileWriter(labelled, cropped)
     return write_new_set(cropped.data, options.out, to=options.to, images=place, on_image=on_image)

@@ -12,7 +12,8 @@ import numpy as np
 from singleshot.data.builder import ReadResult
 from singleshot.data.check import CheckReport, check
 from singleshot.data.faults import Fault
-from singleshot.data.recognise import read_splits
+from singleshot.data.recognise import read_upright
+from singleshot.data.turned_images import LabelsOn
 from singleshot.decode import decode_image
 from singleshot.errors import RequestError, first_of
 from singleshot.report.data_set import DataSetContent, ShownBox, ShownImage, render
@@ -31,6 +32,7 @@ class ShowOptions:
         out: the HTML file.
         split: this split only.
         most: images on the page: those with faults first, at most half of it, then others evenly over the set.
+        labels_on: as `open_data`.
 
     Raises:
         RequestError: a page without images.
@@ -39,6 +41,7 @@ class ShowOptions:
     out: Path
     split: str | None = None
     most: int = 100
+    labels_on: LabelsOn | None = None
 
     def __post_init__(self) -> None:
         if self.most < 1:
@@ -71,8 +74,8 @@ def show(data: Path, options: ShowOptions, *, on_image: OnImage = lambda _done, 
         RequestError: no such set or split.
         DataError: the set is empty.
     """
-    report = check(data, split=options.split, on_image=on_image)
-    entries = _entries(read_splits(data, split=options.split))
+    report = check(data, split=options.split, labels_on=options.labels_on, on_image=on_image)
+    entries = _entries(read_upright(data, split=options.split, labels_on=options.labels_on))
     elsewhere = _assign(report, entries)
     chosen = _chosen(list(entries.values()), options.most)
     counts: Counter[str] = Counter()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from singleshot.commands.new_set import Images, NewSet, OnImage, require_new_folder, write_new_set
 from singleshot.data.stratified import group_names, stratified
+from singleshot.data.turned_images import LabelsOn
 from singleshot.data.whole_set import read_whole_set
 from singleshot.data.writers.new_set import FormatName
 from singleshot.errors import RequestError
@@ -24,6 +25,7 @@ class SplitOptions:
         group: a regular expression: images whose paths match it alike stay together.
         to: the format to write; None: the set's own.
         images: `copy`, `link` or `none`.
+        labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; None: as `open_data`.
 
     Raises:
         RequestError: shares that leave nothing to train on, or nothing else.
@@ -36,6 +38,7 @@ class SplitOptions:
     group: str | None = None
     to: FormatName | None = None
     images: Images = "copy"
+    labels_on: LabelsOn | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.val < 1 and 0 <= self.test < 1 and 0 < self.val + self.test < 1):
@@ -52,7 +55,7 @@ def split(data: Path, options: SplitOptions, *, on_image: OnImage = lambda _done
         DataError: the set has faults that forbid training, or fewer groups than splits.
     """
     require_new_folder(options.out)
-    labelled = read_whole_set(data, images_needed=options.images != "none")
+    labelled = read_whole_set(data, images_needed=options.images != "none", labels_on=options.labels_on)
     remarks = list(labelled.remarks)
     groups = None
     if options.group is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from singleshot.data.classes import join
 from singleshot.data.images import sizes_or_reasons
 from singleshot.data.recognise import open_data, read_splits
+from singleshot.data.turned_images import LabelsOn
 from singleshot.errors import DataError
 from singleshot.types import BOX_ARRAYS, Annotations
 
@@ -67,17 +68,18 @@ class LabelledSet:
         return replace(self, annotations=replace(annotations, sizes_wh=sizes))
 
 
-def read_whole_set(path: Path, *, images_needed: bool = True) -> LabelledSet:
+def read_whole_set(path: Path, *, images_needed: bool = True, labels_on: LabelsOn | None = None) -> LabelledSet:
     """Every split of a set, as `open_data` reads it.
 
     Args:
         path: the set.
         images_needed: False: images may be missing where the annotations state their sizes.
+        labels_on: as `open_data`.
 
     Raises:
         RequestError, DataError: as `open_data`.
     """
-    whole = open_data(path, images_needed=images_needed)
+    whole = open_data(path, images_needed=images_needed, labels_on=labels_on)
     first: dict[str, int] = {}
     for index, file in enumerate(whole.files):
         first.setdefault(file, index)
