@@ -16,13 +16,14 @@ from PIL import Image
 from data_fixtures import image
 from singleshot.cli.main import run
 from singleshot.commands.detect import DetectedImage, DetectOptions, detect_files, image_files
-from singleshot.errors import ImageError, ModelError, RequestError
+from singleshot.errors import ImageError, MachineError, ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
 from singleshot.runtime import find_model as find_model_module
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.find_model import find_model, shipped_models
 from singleshot.runtime.image_source import as_array
+from singleshot.runtime.openvino_core import require_core_list
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import RawDetections
 from singleshot.train.initial import base_spec
@@ -269,6 +270,14 @@ def test_detections_travel_without_their_image(detector: Detector) -> None:
     copy = pickle.loads(pickle.dumps(detections))  # noqa: S301  (our own)
     np.testing.assert_array_equal(copy.boxes, detections.boxes)
     assert (copy.names, copy.image) == (detections.names, None)
+
+
+def test_a_machine_that_does_not_list_its_cores_is_refused(tmp_path: Path) -> None:
+    listed = tmp_path / "cpuinfo"
+    with pytest.raises(MachineError, match="cpuinfo"):
+        require_core_list([tmp_path / "online", listed])
+    listed.touch()
+    require_core_list([tmp_path / "online", listed])
 
 
 def test_threads_may_share_a_detector() -> None:
