@@ -28,6 +28,7 @@ PIXELS = Preprocess((127.5,) * 3, (127.5,) * 3, "rgb")
 """What TensorFlow's MobileNets take, where a file does not say: pixels / 127.5 - 1."""
 DEFAULT_SCALES = (10.0, 10.0, 5.0, 5.0)
 """Of the box coder, y, x, height, width: TensorFlow's, where a file does not say."""
+ASSUMED = "NMS at an IoU of 0.6, at most 100 detections, as TensorFlow's detectors have: not read from the file"
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "Convert", "ConvertLike", "Transpose", "FakeQuantize", "Pad")
 _ROUNDING = ("Convert", "FakeQuantize")
@@ -148,7 +149,9 @@ def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:
             top_k=-1,
             across_classes=not options.use_regular_nms,
         )
-    elif activation is None:
+    else:
+        remarks.append(ASSUMED)
+    if options is None and activation is None:
         remarks.append("sigmoid scores whose first column is background, as TensorFlow's have: the file does not say")
     (parameter,) = model.get_parameters()
     return DetectorGraph(
@@ -241,7 +244,7 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
         shapes[1][2],
         sizes,
         None,
-        (),
+        (ASSUMED, "the first column of scores is taken as background"),
         origin,
     )
 

@@ -78,7 +78,7 @@ def default_names(count: int) -> tuple[Names, str]:
     if count == COCO_COUNTS[0]:
         return COCO_CLASSES, f"class names: COCO's, by their number, {count}; give others with --labels FILE"
     return tuple(f"class {number}" for number in range(1, count + 1)), (
-        f"class names: class 1 to class {count}, as the file has none; give them with --labels FILE"
+        f"class names: class 1 ... class {count}, as the file has none; give them with --labels FILE or --classes"
     )
 
 
