@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
+import numpy as np
 import onnx
 import torch
 from onnx import compose, helper, numpy_helper
@@ -40,6 +41,7 @@ def to_onnx(network: SSD, *, outputs: str = "detections") -> bytes:
         del node.metadata_props[:]  # where in our source each came from
     for value in (*model.graph.input, *model.graph.value_info, *model.graph.output):
         del value.metadata_props[:]
+    _narrow_on_one_cell(model.graph)
     boxes = network.default_boxes.numpy()
     model.graph.node.append(helper.make_node("Constant", [], [RAW[2]], value=numpy_helper.from_array(boxes)))
     model.graph.output.append(helper.make_tensor_value_info(RAW[2], onnx.TensorProto.FLOAT, list(boxes.shape)))
@@ -50,6 +52,34 @@ def to_onnx(network: SSD, *, outputs: str = "detections") -> bytes:
     helper.set_model_props(model, {"singleshot": json.dumps(asdict(network.spec))})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()  # type: ignore[no-any-return]
+
+
+def _narrow_on_one_cell(graph: onnx.GraphProto) -> None:
+    """Make padded 3x3 convolutions from a 1x1 map to a 1x1 map the 1x1 convolutions of their middle weights.
+
+    They are equal, for all other weights meet padding. OpenCV 4 computes the depthwise ones wrongly (4.12: offsets of
+    the last map by up to 0.8).
+    """
+    shapes = {value.name: [side.dim_value for side in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    whole: set[str] = set()
+    for node in graph.node:
+        if node.op_type != "Conv" or node.input[1] not in weights:
+            continue
+        maps = [shapes.get(name, [])[2:] for name in (node.input[0], node.output[0])]
+        values = numpy_helper.to_array(weights[node.input[1]])
+        pads = next((list(part.ints) for part in node.attribute if part.name == "pads"), [])
+        if maps != [[1, 1], [1, 1]] or values.shape[2:] != (3, 3) or pads != [1, 1, 1, 1]:
+            continue
+        name = f"{node.input[1]}_middle"  # the whole weights may be of another layer, too
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values[:, :, 1:2, 1:2]), name))
+        whole.add(node.input[1])
+        node.input[1] = name
+        for part in node.attribute:
+            if part.name in {"pads", "kernel_shape"}:
+                part.ints[:] = [0, 0, 0, 0] if part.name == "pads" else [1, 1]
+    for name in whole - {name for node in graph.node for name in node.input}:
+        graph.initializer.remove(weights[name])
 
 
 @contextmanager
