@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from golden import SHARED
 from singleshot.errors import ModelError
+from singleshot.graphs.import_detector import import_detector
 from singleshot.models.ssd import SSD
 from singleshot.runtime.openvino_core import core, openvino
 from singleshot.spec import PYRAMID, Fusion, Postprocess, Preprocess, SharedHead
@@ -18,6 +20,7 @@ from singleshot.weights.importers.tensorflow_layers import GraphLayers, layers_o
 from singleshot.weights.importers.tensorflow_ssd import DetectorFacts, read_detector, require_equal
 from tensorflow_graphs import CLASSES, evaluated, fpnlite_mobilenet_v2, mobilenet_v1, ssdlite_mobilenet_v2
 
+TENSORFLOW = SHARED / "weights" / "tensorflow"
 SIZE = (160, 160)
 PIXELS = Preprocess((127.5,) * 3, (127.5,) * 3, "rgb")
 KINDS = {"v1": mobilenet_v1, "lite": ssdlite_mobilenet_v2, "fpnlite": fpnlite_mobilenet_v2}
@@ -169,3 +172,18 @@ def test_rounding_is_taken_out_of_a_quantised_graph() -> None:
     exact = np.array(core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([image])[0])
     np.testing.assert_allclose(exact, x, atol=1e-4)
     assert 0.01 < np.abs(coarse - x).max() < 1
+
+
+@pytest.mark.skipif(not TENSORFLOW.is_dir(), reason="no ../shared/weights/tensorflow")
+@pytest.mark.parametrize(
+    ("file", "name", "boxes"),
+    [
+        ("coco_ssd_mobilenet_v1_uint8.tflite", "ssd300-mobilenetv1", 1917),
+        ("coco_ssd_mobilenet_v2_fpnlite_320_int8w.tflite", "ssdfpnlite320-mobilenetv2", 12804),
+    ],
+)
+def test_real_files_become_networks_that_compute_the_same(file: str, name: str, boxes: int) -> None:
+    detector = import_detector(TENSORFLOW / file)  # refused as a network of ours where raw outputs differ by 1e-4
+    assert detector.not_trainable == ""
+    assert detector.state is not None
+    assert (detector.spec.name, detector.boxes) == (name, boxes)

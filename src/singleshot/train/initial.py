@@ -80,7 +80,13 @@ def base_spec(
 
 
 def model_or_start(model: str | None, init: str | None, *, backbone: str | None) -> str | None:
-    """What stands for the architecture: the model named, or else the model folder that weights are taken from."""
+    """What stands for the architecture: the model named, or else the model folder that weights are taken from.
+
+    Args:
+        model: name or folder, as `--model` takes it.
+        init: what `--init` takes.
+        backbone: of `--backbone`; with one, the architecture is not the folder's.
+    """
     if model is None and backbone is None and init is not None and (Path(init) / CONFIG).is_file():
         return init
     return model

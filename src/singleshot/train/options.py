@@ -47,7 +47,8 @@ class TrainOptions:
         max_megapixels: decode images up to this size; left out, 50.
         labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out: as stored
             where the annotations state the stored size of all of them.
-        init: weights to start from: a model folder, a safetensors or .npz file of a backbone, or `none`.
+        init: weights to start from: a model folder (of its architecture, where no model is named), a safetensors or
+            .npz file of a backbone, or `none`.
         backbone: `timm:NAME`: a feature extractor of timm (`pip install 'singleshot[backbones]'`) in place of the
             model's backbone; `--init` then takes weights of timm's classifier of that name, as safetensors. Or
             `PACKAGE.MODULE:FUNCTION`, a backbone of your own (docs/settings.md).
