@@ -28,6 +28,7 @@ TO_XYWH = (1, 0, 3, 2)
 
 
 def main() -> None:
+    """Run both networks on every image and print the largest differences."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("images", type=Path)
@@ -63,7 +64,9 @@ def main() -> None:
         relative = max(relative, *(_relative(here, there) for here, there in pairs))
         largest = np.maximum(largest, [np.abs(there).max() for _, there in pairs])
     print(f"{detector.spec.name}: {len(detector.spec.class_names)} ids, {len(network.default_boxes)} boxes")
-    print(f"offsets: {furthest[0]:.2g} of at most {largest[0]:.1f}; logits: {furthest[1]:.2g} of at most {largest[1]:.1f}")
+    print(
+        f"offsets: {furthest[0]:.2g} of at most {largest[0]:.1f}; logits: {furthest[1]:.2g} of at most {largest[1]:.1f}"
+    )
     print(f"relative to values above 1: {relative:.2g}")
 
 
