@@ -211,14 +211,15 @@ def _spec(
                 shape.pad,
             )
         )
+    size_hw = input_size(graph, size_hw)
     try:
         return ModelSpec(
             name=f"ssd300-{BACKBONE}",
             backbone=BACKBONE,
-            input_size_hw=input_size(graph, size_hw),
+            input_size_hw=size_hw,
             class_names=names_for(num_classes, class_names, graph.origin),
             sources=tuple(source.source for source in sources),
-            boxes=boxes_of(graph, sources),
+            boxes=boxes_of(graph, sources, size_hw),
             extras=tuple(blocks),
             preprocess=preprocess,
             postprocess=postprocess_of(settings, graph.origin),

@@ -69,7 +69,7 @@ def derive_spec(
             input_size_hw=size_hw,
             class_names=names_for(num_classes, class_names, graph.origin),
             sources=tuple(source.source for source in sources),
-            boxes=boxes_of(graph, sources),
+            boxes=boxes_of(graph, sources, size_hw),
             extras=_extras(graph, backbone, heads, width),
             preprocess=_preprocess(graph.net, start.preprocess),
             postprocess=start.postprocess if of_loss else postprocess_of(settings, graph.origin),
@@ -190,10 +190,10 @@ def input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
     raise ModelError(f"{graph.origin} states no input of 1 x 3 x height x width; give the size with --size WxH")
 
 
-def boxes_of(graph: Graph, sources: Sequence[SourceLayers]) -> BoxSpec:
+def boxes_of(graph: Graph, sources: Sequence[SourceLayers], size_hw: tuple[int, int]) -> BoxSpec:
     """PriorBox layers as our default boxes (Caffe prior_box_layer.cpp, LayerSetUp, for the defaults)."""
     settings = [graph.layers[source.prior].message.message("prior_box_param") for source in sources]
-    maps = tuple(_map_boxes(setting, graph.origin) for setting in settings)
+    maps = tuple(_map_boxes(setting, size_hw, graph.origin) for setting in settings)
     common = {
         (tuple(_variances(setting)), setting.flag("clip", default=False), setting.number("offset", 0.5))
         for setting in settings
@@ -204,9 +204,14 @@ def boxes_of(graph: Graph, sources: Sequence[SourceLayers]) -> BoxSpec:
     return BoxSpec(maps, (variances[0], variances[1], variances[2], variances[3]), clip, offset)
 
 
-def _map_boxes(settings: Message, origin: str) -> MapBoxes:
-    if settings.texts("img_size") or settings.texts("img_h"):
-        raise ModelError(f"{origin}: default boxes of a fixed image size (img_size) are not known")
+def _map_boxes(settings: Message, size_hw: tuple[int, int], origin: str) -> MapBoxes:
+    side = settings.number("img_size", 0)
+    stated = settings.number("img_h", side), settings.number("img_w", side)
+    if any(stated) and stated != size_hw:
+        raise ModelError(
+            f"{origin}: default boxes of an image (img_size) of {stated[1]:g}x{stated[0]:g} are not known for an input "
+            f"of {size_hw[1]}x{size_hw[0]}"
+        )
     across, down = settings.number("step_w", 0), settings.number("step_h", 0)
     if across != down:
         raise ModelError(f"{origin}: default boxes with step_w {across:g} and step_h {down:g} are not known")
