@@ -18,6 +18,7 @@ from singleshot.lab.bench.timing import Case
 from singleshot.lab.reproduce import runner, speed
 from singleshot.lab.reproduce.budget import budget
 from singleshot.lab.reproduce.datasets import Datasets, DataSplit, MissingDataError
+from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.outcome import Outcome, Result, orderings
 from singleshot.lab.reproduce.page import columns
 from singleshot.lab.reproduce.tables import TABLES, table
@@ -101,23 +102,23 @@ def test_expansion_doubles_the_updates_and_coco_keeps_its_boxes() -> None:
 def test_what_a_row_lacks_is_said(data: Path, tmp_path: Path) -> None:
     rows = rows_of("table1")
     path = str(data)
-    alone, pair = Datasets([path]), Datasets([path, path])
+    alone, pair = Datasets(ReproduceOptions((path,))), Datasets(ReproduceOptions((path, path)))
     assert alone.training_splits(rows["ssd300-first"]) == (DataSplit(path, "trainval"),)
     assert len(pair.training_splits(rows["ssd300"])) == 2
     with pytest.raises(MissingDataError, match="needs a set behind --data"):
-        Datasets([]).training_splits(rows["ssd300"])
+        Datasets(ReproduceOptions()).training_splits(rows["ssd300"])
     with pytest.raises(MissingDataError, match="needs a set in COCO's format: --coco DIR"):
         alone.training_splits(rows["ssd300-after-coco"])
     own = voc(tmp_path, {"a": [("cat", (1, 2, 11, 22))]})
     with pytest.raises(MissingDataError, match="has no splits; a table needs one to train on"):
-        Datasets([str(own)]).training_splits(rows["ssd300"])
+        Datasets(ReproduceOptions((str(own),))).training_splits(rows["ssd300"])
     (own / "ImageSets/Main").mkdir(parents=True, exist_ok=True)
     (own / "ImageSets/Main/fold.txt").write_text("a\n")
     with pytest.raises(MissingDataError, match="no split to evaluate on: name one of fold with --test-split"):
-        Datasets([str(own)]).evaluation_split(rows["ssd300"])
+        Datasets(ReproduceOptions((str(own),))).evaluation_split(rows["ssd300"])
     learnt = pair.training_splits(rows_of("table4")["ssd300-voc12"])
     assert [source.split for source in learnt] == ["trainval", "trainval", "test"]
-    assert replace(alone, test_split="trainval").evaluation_split(rows["ssd300"]).split == "trainval"
+    assert Datasets(replace(alone.options, test_split="trainval")).evaluation_split(rows["ssd300"]).split == "trainval"
 
 
 def outcome(key: str, *values: float) -> Outcome:

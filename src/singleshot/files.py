@@ -9,9 +9,14 @@ import re
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from singleshot.errors import DataError, MachineError, RequestError
+from singleshot.errors import DataError, MachineError, RequestError, SingleshotError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+T = TypeVar("T")
 
 LIST_LIMIT_BYTES = 2**28  # a list of a million images
 
@@ -152,6 +157,30 @@ def require_page(page: Path | None, json: Path | None, inputs: Iterable[str | Pa
 
 
 _CONSTANT = re.compile(rb"[\[:,\s](-?Infinity|NaN)\b")
+
+
+def validated(adapter: TypeAdapter[T], content: str | bytes, origin: str, refused: type[SingleshotError]) -> T:
+    """JSON as the adapter's type, validated strictly.
+
+    Args:
+        adapter: of pydantic.
+        content: the JSON.
+        origin: names the file.
+        refused: the error to raise.
+
+    Raises:
+        SingleshotError: `refused`; it names the first place that is wrong, or the values that contradict each other.
+    """
+    from pydantic import ValidationError  # late: 0.1 s that only reading a model needs
+
+    try:
+        return adapter.validate_json(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise refused(f"{origin} is not valid at {place}: {first['msg']}") from error
+    except SingleshotError as error:  # values that contradict each other
+        raise refused(f"{origin} is not valid: {error}") from error
 
 
 def parse_json(content: bytes, *, each_object: Callable[[dict[str, Any]], Any] | None = None) -> Any:

@@ -11,7 +11,8 @@ from singleshot.commands.options import DetectionSource, EvaluateOptions
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import HELD_OUT, hold_out
 from singleshot.data.turned_images import LabelsOn
-from singleshot.errors import DataError, RequestError
+from singleshot.errors import RequestError
+from singleshot.evaluate.box_table import require_common_class
 from singleshot.evaluate.coco import LIMITS
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
@@ -54,7 +55,7 @@ def evaluate_set(
     other = None if options.against is None else _load(options.against, source)
     annotations = labelled_set(options.data, source, on_note=on_note, images_needed=not options.only_reads_files)
     if other is not None:
-        require_common_class(other, annotations)
+        require_common_class(other.name, other.spec.class_names, options.data, annotations.class_names)
     any_class = protocol == PROPOSALS
     detections = detections_of(source, model, annotations, on_note=on_note, on_image=on_image, any_class=any_class)
     result = evaluate(annotations, detections, protocol=protocol)
@@ -166,19 +167,6 @@ def held_out(data: str, *, labels_on: LabelsOn | None = None) -> Annotations:
     return held
 
 
-def require_common_class(detector: Detector, annotations: Annotations) -> None:
-    """Refuse a model of wholly other classes.
-
-    Raises:
-        DataError: the model and the set have no class in common.
-    """
-    if not set(detector.spec.class_names) & set(annotations.class_names):
-        raise DataError(
-            f"{detector.name} detects {', '.join(detector.spec.class_names)}; "
-            f"the data has {', '.join(annotations.class_names)}: no class in common"
-        )
-
-
 def detect_known(
     detector: Detector,
     annotations: Annotations,
@@ -193,7 +181,7 @@ def detect_known(
         DataError: the model and the set have no class in common.
     """
     if not any_class:
-        require_common_class(detector, annotations)
+        require_common_class(detector.name, detector.spec.class_names, "the data", annotations.class_names)
         unknown = [name for name in annotations.class_names if name not in detector.spec.class_names]
         if unknown:
             shown = ", ".join(unknown[:5]) + (" ..." if len(unknown) > 5 else "")

@@ -14,7 +14,8 @@ from singleshot.commands.options import ExplainOptions
 from singleshot.data.recognise import open_data
 from singleshot.data.sample import ground_truth_to_learn
 from singleshot.decode import decode_image
-from singleshot.errors import DataError, RequestError
+from singleshot.errors import RequestError
+from singleshot.evaluate.box_table import require_common_class
 from singleshot.models.own_backbone import factory_of
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
@@ -70,11 +71,7 @@ def explain_image(options: ExplainOptions) -> Explanation:
     if options.data is not None:
         annotations = open_data(options.data, headers=False)
         index = _index(annotations, options.image, options.data)
-        if not set(annotations.class_names) & set(network.spec.class_names):
-            raise DataError(
-                f"{name} detects {', '.join(network.spec.class_names[:5])}; {options.data} has "
-                f"{', '.join(annotations.class_names[:5])}: no class in common"
-            )
+        require_common_class(name, network.spec.class_names, options.data, annotations.class_names)
         recipe = folder.provenance.get("recipe", {})
         recipe = migrate_recipe(recipe) if isinstance(recipe, dict) else {}
         ground_truth = _ground_truth(annotations, index, pixels.shape[:2], network.spec.class_names, recipe)

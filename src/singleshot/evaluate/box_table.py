@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,16 +65,28 @@ def detection_table(annotations: Annotations, detections: Sequence[Detections]) 
         unknown.update(of_image.class_names[label] for label in of_image.labels[labels < 0])
         known = labels >= 0
         pieces.append((labels[known], of_image.boxes[known], of_image.scores[known]))
-    _require_common_class(annotations, detections)
+    detected = {name for of_image in detections for name in of_image.class_names}
+    if detected:
+        require_common_class("the detections", detected, "the data set", annotations.class_names)
     images = np.repeat(np.arange(len(pieces)), [len(labels) for labels, _, _ in pieces])
     empty = (np.zeros(0, np.int64), np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
     labels, boxes, scores = (np.concatenate(parts) for parts in zip(empty, *pieces, strict=True))
     return BoxTable(images, labels, boxes, scores), dict(sorted(unknown.items()))
 
 
-def _require_common_class(annotations: Annotations, detections: Sequence[Detections]) -> None:
-    """A model of wholly other classes would score 0 without a word; refuse instead."""
-    names = {name for of_image in detections for name in of_image.class_names}
-    if names and not names & set(annotations.class_names):
-        known, there = (first_of(sorted(some), 5) for some in (names, annotations.class_names))
-        raise DataError(f"the detections know {known}, the data set {there}: no class in common")
+def require_common_class(detector: str, known: Iterable[str], data: str, names: Iterable[str]) -> None:
+    """Refuse detections of wholly other classes, which would score 0 without a word.
+
+    Args:
+        detector: what has the detections, in words.
+        known: its classes.
+        data: the set, in words.
+        names: the set's classes.
+
+    Raises:
+        DataError: there is no class in common.
+    """
+    known, names = set(known), set(names)
+    if not known & names:
+        theirs, ours = (first_of(sorted(classes), 5) for classes in (known, names))
+        raise DataError(f"no class in common: {theirs} of {detector}; {ours} of {data}")

@@ -11,8 +11,8 @@ from typing import Any
 from singleshot.box_search.recall import DefaultBoxRecall, sample_of
 from singleshot.box_search.search import MapSizes
 from singleshot.box_search.study import FULL_RECALL, GOOD_RECALL, LOW_RECALL, Goal, find_boxes, measure_boxes
-from singleshot.errors import RequestError, SingleshotError, UnknownNameError
-from singleshot.files import parse_json, read_regular
+from singleshot.errors import ModelError, RequestError, SingleshotError, UnknownNameError
+from singleshot.files import parse_json, read_regular, validated
 from singleshot.models.ssd import grid_sizes
 from singleshot.spec import BoxSpec, ModelSpec, migrate_spec
 from singleshot.ssd.default_boxes import with_paper_scales
@@ -170,7 +170,7 @@ def _with_boxes(spec: ModelSpec, stored: ModelSpec) -> ModelSpec | None:
 
 
 def _read_spec(path: Path) -> ModelSpec:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import TypeAdapter
 
     try:
         content = parse_json(read_regular(path, LARGEST_FILE))
@@ -181,15 +181,11 @@ def _read_spec(path: Path) -> ModelSpec:
         raise RequestError(f"--boxes {path} cannot be read: {reason}") from error
     if spec is None:
         raise RequestError(f"{path} holds no default boxes: ssd boxes DATA --json {path.name} writes such a file")
+    stored = validated(TypeAdapter(ModelSpec), json.dumps(migrate_spec(spec)), str(path), RequestError)
     try:
-        stored = TypeAdapter(ModelSpec).validate_json(json.dumps(migrate_spec(spec)))
         require_bounds(stored, str(path))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "spec"
-        raise RequestError(f"{path} is not valid at {place}: {first['msg']}") from error
-    except SingleshotError as error:  # boxes that contradict themselves
-        raise RequestError(f"{path} is not valid: {error}") from error
+    except ModelError as error:
+        raise RequestError(str(error)) from error
     return stored
 
 

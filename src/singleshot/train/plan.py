@@ -265,15 +265,9 @@ def prepare(
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = _device(options.device, ranks)
-    backbone = backbone_of(options.backbone)
-    factory = None if isinstance(backbone, str) else backbone
-    model_name = model_or_start(options.model, options.init, backbone=options.backbone)
-    base = base or base_spec(model_name, options.input_size, backbone=backbone, fusion=options.fusion)
+    base, factory = _architecture(options, base)
     train_set, val_set, notes = read_sets(data, options, class_agnostic=base.class_agnostic)
-    _require_names(train_set.class_names)
-    if base.postprocess.scores != "softmax":
-        notes = [*notes, f"class scores: a softmax from now on, {base.name} has a {base.postprocess.scores} of each"]
-    base = trained_with_softmax(replace(base, class_names=train_set.class_names))
+    base, scores_note = _with_classes(base, train_set.class_names)
     source = source_of_weights(base, init=options.init, model=options.model)
     recipe = recipe or recipe_for(options.recipe, base)
     if source is None:  # no pretrained weights that a high learning rate could spoil
@@ -311,7 +305,13 @@ def prepare(
         ranks=ranks,
         shard=shard,
         workers=default_workers(ranks.local_world) if options.workers is None else options.workers,
-        notes=(*notes, *room, *renamed_settings(options), *_summary(model, start.note, settings, device, autocast)),
+        notes=(
+            *notes,
+            *scores_note,
+            *room,
+            *renamed_settings(options),
+            *_summary(model, start.note, settings, device, autocast),
+        ),
         box_recall=(*boxes.lines, *advice),
         backbone=factory,
     )
@@ -322,6 +322,28 @@ def prepare(
 def _recall(choose: Callable[..., ChosenBoxes], spec: ModelSpec, annotations: Annotations) -> DefaultBoxRecall:
     """Of a set by the default boxes that `choose` fits to it."""
     return choose(spec, annotations, choice="adapt").recall
+
+
+def _architecture(options: TrainOptions, base: ModelSpec | None) -> tuple[ModelSpec, BackboneFactory | None]:
+    """The architecture, unless it is given, and what makes its backbone where that is the user's own."""
+    backbone = backbone_of(options.backbone)
+    model = model_or_start(options.model, options.init, backbone=options.backbone)
+    base = base or base_spec(model, options.input_size, backbone=backbone, fusion=options.fusion)
+    return base, None if isinstance(backbone, str) else backbone
+
+
+def _with_classes(base: ModelSpec, class_names: tuple[str, ...]) -> tuple[ModelSpec, list[str]]:
+    """The architecture with the data's classes, and a note where its class scores become a softmax.
+
+    Raises:
+        DataError: a name that no model could be stored with; found before anything is learnt.
+    """
+    for name in class_names:
+        if (fault := fault_of_name(name)) is not None:
+            raise DataError(f"{fault}; rename it in the data")
+    scores = base.postprocess.scores
+    note = [] if scores == "softmax" else [f"class scores: a softmax from now on, {base.name} has a {scores} of each"]
+    return trained_with_softmax(replace(base, class_names=class_names)), note
 
 
 def default_workers(processes: int = 1) -> int:
@@ -354,13 +376,6 @@ def _require_options(data: Sequence[str], options: TrainOptions) -> None:
         raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every:g}")
     if not 0 <= options.seed < 2**63:
         raise RequestError(f"--seed is between 0 and {2**63 - 1}, got {options.seed}")
-
-
-def _require_names(class_names: Sequence[str]) -> None:
-    """Refuse what no model could be stored with, before anything is learnt."""
-    for name in class_names:
-        if (fault := fault_of_name(name)) is not None:
-            raise DataError(f"{fault}; rename it in the data")
 
 
 def _require_equal_parts(recipe: Recipe, model: SSD, images: int, ranks: Ranks, shard: Shard) -> None:

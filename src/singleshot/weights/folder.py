@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as parse_tensors
 from safetensors.numpy import save as format_tensors
 
-from singleshot.errors import HashError, ModelError, RequestError, SingleshotError
-from singleshot.files import read_regular
+from singleshot.errors import HashError, ModelError, RequestError
+from singleshot.files import read_regular, validated
 from singleshot.spec import FORBID_UNKNOWN_FIELDS, GRAPH, ModelSpec, migrate_spec
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.replace import replaced_folder
@@ -272,16 +272,7 @@ def _adapter() -> TypeAdapter[Configuration]:
 
 
 def _parse_configuration(content: bytes, path: Path) -> Configuration:
-    from pydantic import ValidationError
-
-    try:
-        configuration = _adapter().validate_json(_migrated(content))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ModelError(f"{path} is not valid at {place}: {first['msg']}") from error
-    except SingleshotError as error:  # a specification that contradicts itself
-        raise ModelError(f"{path} is not valid: {error}") from error
+    configuration = validated(_adapter(), _migrated(content), str(path), ModelError)
     if configuration.format != FORMAT:
         raise ModelError(f"{path} is of format {configuration.format}; this version reads format {FORMAT}")
     require_bounds(configuration.model, str(path))

@@ -57,7 +57,9 @@ def table2() -> Table:
     return Table(
         "table2",
         "Effects of design choices on SSD300 (table 2)",
-        tuple(replace(row, paper=one, boxes=n) for row, one, n in zip(rows, figures, counts, strict=True)),
+        tuple(
+            replace(row, paper=figure, boxes=count) for row, figure, count in zip(rows, figures, counts, strict=True)
+        ),
         timed=True,
         note="without atrous: the full VGG-16, pool5 2x2 with stride 2, fc6 and fc7 whole, conv5_3 as a source",
     )
@@ -88,14 +90,14 @@ TILINGS = (
 
 def retiled(spec: ModelSpec, tiling: Tiling) -> ModelSpec:
     """SSD300 with fewer source maps, and about as many default boxes on those that are left."""
-    kept = spec.sources[: len(tiling.sizes)] if len(tiling.sizes) > 1 else ("fc7",)
+    sources = spec.sources[: len(tiling.sizes)] if len(tiling.sizes) > 1 else ("fc7",)
     steps = dict(zip(spec.sources, (boxes.step for boxes in spec.boxes.maps), strict=True))
     maps = []
-    for name, sizes, thirds in zip(kept, tiling.sizes, tiling.thirds, strict=True):
+    for name, sizes, thirds in zip(sources, tiling.sizes, tiling.thirds, strict=True):
         squares = tiling.extra_squares or name == "conv4_3"  # of sqrt(size x next size)
         larger = tuple(ENDS[ENDS.index(size) + 1] for size in sizes) if squares else ()
         maps.append(MapBoxes(sizes, larger, (2.0, 3.0) if thirds else (2.0,), steps[name]))
-    return spec.with_maps(kept, tuple(maps))
+    return spec.with_maps(sources, tuple(maps))
 
 
 def table3() -> Table:

@@ -76,9 +76,9 @@ def budget(name: str, *, width: float | None = None, epochs: float | None = None
     """
     if name not in BUDGETS:
         raise UnknownNameError("budget", name, BUDGETS)
-    found = BUDGETS[name]
+    named = BUDGETS[name]
     return replace(
-        found,
-        width=found.width if width is None else width,
-        epochs=found.epochs if epochs is None else epochs,
+        named,
+        width=named.width if width is None else width,
+        epochs=named.epochs if epochs is None else epochs,
     )

@@ -91,7 +91,7 @@ def reproduce(
     notes = _notes(table, runner, outcomes)
     done = Reproduced(table, outcomes, tuple(left_out), tuple(_claims(outcomes)), notes)
     shown = [*notes, *(f"left out: {label}: {reason}" for label, reason in left_out)]
-    write_table(runner.out / f"{table.name}.html", table.title, outcomes, notes=shown, claims=done.claims)
+    write_table(runner.options.out / f"{table.name}.html", table.title, outcomes, notes=shown, claims=done.claims)
     return done
 
 
@@ -104,7 +104,7 @@ def _notes(table: Table, runner: Runner, outcomes: Sequence[Outcome]) -> tuple[s
             f"budget {budget.name}: the trunk's width x {budget.width:g}, epochs {budget.epochs or 0:g}, from nothing: "
             "no figure here is the paper's; it is the comparison in small, on other data"
         )
-    elif runner.init == "none":
+    elif runner.options.init == "none":
         notes.append("trained from nothing: the paper starts from a classifier's VGG-16 (--init FILE)")
     return tuple(notes)
 
@@ -158,7 +158,7 @@ def _results(
     for row in rows:
         if (folder := given.get(row.key)) is not None:
             stage(f"{row.label}: evaluating {folder}")
-            results[row.key].append(Result(None, runner.evaluate(find_model(folder).path, row, kept=None), folder))
+            results[row.key].append(Result(None, runner.evaluate(find_model(folder).path, row, memory=None), folder))
             say(_line(row, results[row.key][-1]))
     jobs = [(seed, row) for seed in seeds for row in rows if row.key not in given]
     started, trained = time.monotonic(), 0
@@ -168,10 +168,10 @@ def _results(
             f"{number + 1} of {len(jobs)}: {row.label}, seed {seed}"
             + (f"; {format_duration(left)} left" if left else "")
         )
-        found_there = is_finished(runner.folder(row, seed))
+        finished_before = is_finished(runner.folder(row, seed))
         model = runner.train(row, seed)
-        figures = runner.evaluate(model, row, kept=runner.folder(row, seed))
-        trained += not found_there
+        figures = runner.evaluate(model, row, memory=runner.folder(row, seed))
+        trained += not finished_before
         results[row.key].append(Result(seed, figures, str(model)))
         say(_line(row, results[row.key][-1]))
     return results

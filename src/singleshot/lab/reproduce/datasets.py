@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from singleshot.data.recognise import FORMATS, default_splits, recognise
 from singleshot.data.voc import voc_splits
 from singleshot.errors import RequestError
+from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.paper import ALL_AND_TESTS, FIRST, TableRow
 
 TRAINVAL = "trainval"
@@ -36,19 +36,9 @@ class DataSplit:
 
 @dataclass(frozen=True)
 class Datasets:
-    """What the user gave.
+    """The sets that the user named."""
 
-    Attributes:
-        sets: VOC2007, VOC2012; or any of one's own.
-        coco: for rows that learn COCO.
-        train_split: instead of trainval, or of the set's own training split.
-        test_split: instead of test, or of the set's own validation split where it has no test.
-    """
-
-    sets: Sequence[str]
-    coco: str | None = None
-    train_split: str | None = None
-    test_split: str | None = None
+    options: ReproduceOptions
 
     def training_splits(self, row: TableRow) -> tuple[DataSplit, ...]:
         """What the row learns; what it learns before that is `coco_learnt`.
@@ -60,10 +50,10 @@ class Datasets:
             return (self.coco_training_split(),)
         if row.before is not None:
             self.coco_training_split()
-        if not self.sets:
+        if not self.options.data:
             raise MissingDataError("needs a set behind --data")
-        sets = self.sets[:1] if row.schedule.sets == FIRST else self.sets
-        learnt = [DataSplit(path, self.train_split or _default_training_split(path)) for path in sets]
+        sets = self.options.data[:1] if row.schedule.sets == FIRST else self.options.data
+        learnt = [DataSplit(path, self.options.train_split or _default_training_split(path)) for path in sets]
         if row.schedule.sets == ALL_AND_TESTS:
             learnt += [DataSplit(path, _default_evaluation_split(path)) for path in sets[:-1]]
         return tuple(learnt)
@@ -74,10 +64,10 @@ class Datasets:
         Raises:
             MissingDataError: there is nothing to evaluate on.
         """
-        if not (row.on_coco or self.sets):
+        if not (row.on_coco or self.options.data):
             raise MissingDataError("needs a set behind --data")
-        path = self._coco() if row.on_coco else self.sets[-1 if row.schedule.sets == ALL_AND_TESTS else 0]
-        return DataSplit(path, self.test_split or _default_evaluation_split(path))
+        path = self._coco() if row.on_coco else self.options.data[-1 if row.schedule.sets == ALL_AND_TESTS else 0]
+        return DataSplit(path, self.options.test_split or _default_evaluation_split(path))
 
     def coco_training_split(self) -> DataSplit:
         """COCO's training split.
@@ -88,9 +78,9 @@ class Datasets:
         return DataSplit(self._coco(), _default_training_split(self._coco()))
 
     def _coco(self) -> str:
-        if self.coco is None:
+        if self.options.coco is None:
             raise MissingDataError("needs a set in COCO's format: --coco DIR")
-        return self.coco
+        return self.options.coco
 
 
 def _default_training_split(path: str) -> str:

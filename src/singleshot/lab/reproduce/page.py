@@ -108,12 +108,12 @@ def _classes(outcomes: Sequence[Outcome]) -> tuple[list[str], list[list[str]]]:
 
 def _per_class(outcome: Outcome) -> dict[str, float]:
     """Mean AP over the seeds, of the classes that have ground-truth boxes."""
-    found: dict[str, list[float]] = {}
+    aps: dict[str, list[float]] = {}
     for result in outcome.results:
         for name, ap in result.figures["per_class"].items():
             if ap is not None:
-                found.setdefault(name, []).append(ap)
-    return {name: sum(values) / len(values) for name, values in found.items()}
+                aps.setdefault(name, []).append(ap)
+    return {name: sum(values) / len(values) for name, values in aps.items()}
 
 
 def _configuration(outcome: Outcome) -> tuple[str, str]:

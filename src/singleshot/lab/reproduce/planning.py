@@ -14,7 +14,6 @@ from singleshot.data.recognise import open_data, recognise
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.lab.reproduce.budget import Budget
 from singleshot.lab.reproduce.budget import budget as budget_named
-from singleshot.lab.reproduce.datasets import Datasets
 from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.page import aligned
 from singleshot.lab.reproduce.paper import Table, TableRow
@@ -46,10 +45,9 @@ def runner_for(options: ReproduceOptions, budget: Budget) -> Runner:
     """
     if not options.has_data:
         raise RequestError("which data? Give a set behind --data, or one in COCO's format behind --coco")
-    if options.coco is not None and (found := recognise(Path(options.coco))) != "coco":
-        raise RequestError(f"--coco takes a set in COCO's format; {options.coco} is in that of {found}")
-    datasets = Datasets(options.data, options.coco, options.train_split, options.test_split)
-    return Runner(options.out, budget, datasets, options.init, options.device, options.workers, options.threads)
+    if options.coco is not None and (form := recognise(Path(options.coco))) != "coco":
+        raise RequestError(f"--coco takes a set in COCO's format; {options.coco} is in that of {form}")
+    return Runner(options, budget)
 
 
 def wanted_rows(table: Table, options: ReproduceOptions) -> list[TableRow]:
@@ -124,7 +122,7 @@ def plan_of(rows: Sequence[TableRow], budget: Budget, runner: Runner | None) -> 
             )
             steps = max(1, round(budget.epochs * images / batch_size))
         if (network, batch_size) not in seconds:
-            seconds[network, batch_size] = step_seconds(network, batch_size, runner.device)
+            seconds[network, batch_size] = step_seconds(network, batch_size, runner.options.device)
         planned.append(PlannedRow(row, steps, steps * seconds[network, batch_size]))
     return planned
 

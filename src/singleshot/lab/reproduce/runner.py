@@ -14,6 +14,7 @@ from singleshot.evaluate import protocols
 from singleshot.files import parse_json, read_regular, write_json
 from singleshot.lab.reproduce.budget import Budget
 from singleshot.lab.reproduce.datasets import Datasets, DataSplit
+from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.paper import Schedule, TableRow
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.spec import ModelSpec
@@ -24,35 +25,30 @@ from singleshot.train.signals import Stopped
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import cut
 
-RECORD, JUDGED = "row.json", "judged.json"
+RECORD, FIGURES = "row.json", "judged.json"
 LARGEST = 2**22  # bytes of these
 
 
 @dataclass(frozen=True)
 class Runner:
-    """Where and how rows are trained.
+    """Trains and evaluates rows.
 
     Attributes:
-        out: folder of all tables.
+        options: what the user said.
         budget: what the rows are cut to.
-        datasets: the sets.
-        init: weights that bases start from, `none` for fresh ones.
-        device: `auto`, `cpu` or `cuda`.
-        workers: processes that prepare images; None: as many as suit the machine.
-        threads: of torch on a processor; None: all cores.
     """
 
-    out: Path
+    options: ReproduceOptions
     budget: Budget
-    datasets: Datasets
-    init: str = "none"
-    device: str = "auto"
-    workers: int | None = None
-    threads: int | None = None
+
+    @property
+    def datasets(self) -> Datasets:
+        """The sets."""
+        return Datasets(self.options)
 
     def folder(self, row: TableRow, seed: int) -> Path:
         """The folder of this row's run."""
-        return self.out / "runs" / f"{row.key}-seed{seed}"
+        return self.options.out / "runs" / f"{row.key}-seed{seed}"
 
     def cost(self, spec: ModelSpec, schedule: Schedule) -> dict[str, Any]:
         """Network, recipe and length as they are trained under the budget, as plain values."""
@@ -74,15 +70,15 @@ class Runner:
         Raises:
             RequestError: the run's folder holds another run; what differs is named.
         """
-        init = self.init
+        init = self.options.init
         if row.before is not None:
             init = str(self._cut_from_coco(row, row.before, seed))
         return self._run(self.folder(row, seed), row.spec, row.schedule, self.datasets.training_splits(row), init, seed)
 
     def _cut_from_coco(self, row: TableRow, before: Schedule, seed: int) -> Path:
         """The row's network, trained on COCO and cut to VOC's classes (the paper's fine-tuning starts so)."""
-        folder = self.out / "runs" / f"{row.spec.name}-{before.steps}-seed{seed}"
-        learnt = self._run(folder, row.spec, before, (self.datasets.coco_training_split(),), self.init, seed)
+        folder = self.options.out / "runs" / f"{row.spec.name}-{before.steps}-seed{seed}"
+        learnt = self._run(folder, row.spec, before, (self.datasets.coco_training_split(),), self.options.init, seed)
         target = folder / "voc"
         if not target.is_dir():
             card = f"# {row.spec.name}\n\nTrained on COCO, cut to VOC's classes; default boxes kept.\n"
@@ -104,9 +100,9 @@ class Runner:
             train_split=",".join(source.split for source in learnt),
             val_split="none",
             init=init,
-            device=self.device,
-            workers=self.workers,
-            threads=self.threads,
+            device=self.options.device,
+            workers=self.options.workers,
+            threads=self.options.threads,
             epochs=self.budget.epochs,
             iterations=None if self.budget.epochs else schedule.steps,
             boxes="keep",
@@ -121,25 +117,26 @@ class Runner:
             raise Stopped(stop.number, stop.step, advice="the same command goes on from there") from stop
         return last
 
-    def evaluate(self, model: Path, row: TableRow, *, kept: Path | None) -> dict[str, Any]:
+    def evaluate(self, model: Path, row: TableRow, *, memory: Path | None) -> dict[str, Any]:
         """The model's figures by the row's protocol, see `Evaluation.to_json`.
 
         Args:
             model: a model folder.
             row: says how, and on what.
-            kept: folder in which the figures are kept, so that a test split is read once; None keeps none.
+            memory: folder that remembers the figures, so that a test split is read once; None remembers none.
         """
         source = self.datasets.evaluation_split(row)
         question = {"judged": source.place(), "protocol": row.protocol}
-        if kept is not None and (kept / JUDGED).is_file():
-            found = _read(kept / JUDGED)
-            if found.get("question") == question:
-                return _figures(found, kept / JUDGED)
+        record = None if memory is None else memory / FIGURES
+        if record is not None and record.is_file():
+            evaluated = _read(record)
+            if evaluated.get("question") == question:
+                return _figures(evaluated, record)
         annotations = open_data(source.path, split=source.split)
-        detections = detect_in_set(Detector.load(str(model), device=self.device), annotations)
+        detections = detect_in_set(Detector.load(str(model), device=self.options.device), annotations)
         figures = protocols.evaluate(annotations, detections, protocol=row.protocol).to_json()
-        if kept is not None:
-            write_json(kept / JUDGED, {"question": question, "figures": figures})
+        if record is not None:
+            write_json(record, {"question": question, "figures": figures})
         return figures
 
 
@@ -165,12 +162,12 @@ def _require_same_run(folder: Path, wanted: dict[str, Any]) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = parse_json(read_regular(path, LARGEST))
+        content = parse_json(read_regular(path, LARGEST))
     except ValueError as error:
         raise RequestError(f"{path}: {error}; remove it, or give another --out") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise RequestError(f"{path} is none of ours: give another --out")
-    return found
+    return content
 
 
 def _without_classes(model: dict[str, Any]) -> dict[str, Any]:
@@ -178,13 +175,13 @@ def _without_classes(model: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in model.items() if name != "class_names"}
 
 
-def _figures(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The kept figures.
+def _figures(evaluated: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The figures of an earlier evaluation.
 
     Raises:
         RequestError: they are none.
     """
-    figures = found.get("figures")
+    figures = evaluated.get("figures")
     if isinstance(figures, dict) and isinstance(figures.get("per_class"), dict):
         numbers = [*figures["per_class"].values(), figures.get("mAP")]
         if all(number is None or (isinstance(number, int | float) and 0 <= number <= 1) for number in numbers):
