@@ -97,7 +97,7 @@ def test_half_precision_and_gradients_are_taken() -> None:
         (Image.new("RGB", (0, 5)), "no pixels: 0x5"),
         (Image.new("F", (5, 5)), "mode F"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_others_are_refused_with_the_conversion(wrong: Any, token: str) -> None:
     with pytest.raises(ImageError) as refused:

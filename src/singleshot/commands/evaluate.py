@@ -122,9 +122,15 @@ def labelled_set(data: str, source: DetectionSource, *, on_note: OnNote, images_
         _, validation, test = default_splits(data)
         split = test or validation
     annotations = (
-        held_out(data, labels_on=source.labels_on)
+        held_out(data, labels_on=source.labels_on, leave_out_faulty=source.leave_out_faulty)
         if split == HELD_OUT
-        else open_data(data, split=split, images_needed=images_needed, labels_on=source.labels_on)
+        else open_data(
+            data,
+            split=split,
+            images_needed=images_needed,
+            labels_on=source.labels_on,
+            leave_out_faulty=source.leave_out_faulty,
+        )
     )
     on_note(f"{len(annotations)} images of {data}" + (f", split {split}" if split else ""))
     for remark in annotations.remarks:
@@ -153,14 +159,17 @@ def detections_of(
     return detect_known(model, annotations, on_note=on_note, on_image=on_image, any_class=any_class)
 
 
-def held_out(data: str, *, labels_on: LabelsOn | None = None) -> Annotations:
+def held_out(data: str, *, labels_on: LabelsOn | None = None, leave_out_faulty: bool = False) -> Annotations:
     """The fifth of a set without validation split that training with the usual seed validates on.
 
     Raises:
         RequestError: the set has a validation split, or too few images.
     """
     train, validation, _ = default_splits(data)
-    held = None if validation else hold_out(open_data(data, split=train, labels_on=labels_on))[1]
+    whole = None
+    if not validation:
+        whole = open_data(data, split=train, labels_on=labels_on, leave_out_faulty=leave_out_faulty)
+    held = None if whole is None else hold_out(whole)[1]
     if held is None:
         reason = f"it has the split {validation}" if validation else "it has too few images"
         raise RequestError(f"of {data} training holds nothing out: {reason}")

@@ -41,6 +41,7 @@ class DetectionSource:
         overlap: share of a tile that its neighbour has, too.
         labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
             where the annotations state the stored size of all of them.
+        leave_out_faulty: leave images with faults out, named and counted, instead of refusing the set.
 
     Raises:
         RequestError: a model and a file; tiles of a file, or none that could be.
@@ -54,6 +55,7 @@ class DetectionSource:
     tile: int | None = None
     overlap: float = OVERLAP
     labels_on: Literal["stored", "displayed"] | None = None
+    leave_out_faulty: Annotated[bool, Parameter(negative=())] = False
 
     def __post_init__(self) -> None:
         if self.model is not None and self.detections is not None:

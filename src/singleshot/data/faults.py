@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from singleshot.errors import DataError
 
+WAY_OUT = "mend it, or --leave-out-faulty goes on without such images (ssd train, ssd evaluate)"
 SHOWN = 20  # faults of each kind; --json lists all
 
 # Of boxes: `degenerate_boxes.py` is the rule.
@@ -80,9 +81,10 @@ def refuse(faults: Sequence[Fault], *, where: str) -> None:
     if not fatal:
         return
     if len(fatal) == 1:
-        raise DataError(f"{where}: {fatal[0].kind}: {fatal[0]}")
+        raise DataError(f"{where}: {fatal[0].kind}: {fatal[0]}; {WAY_OUT}")
     lines = [f"{where}: {len(fatal)} faults to mend before it can be used"]
     lines += [f"  {fault.kind}: {fault}" for fault in fatal[:SHOWN]]
     if len(fatal) > SHOWN:
         lines.append(f"  and {len(fatal) - SHOWN} more; `ssd data check` lists them all")
+    lines.append(f"  {WAY_OUT}")
     raise DataError("\n".join(lines))

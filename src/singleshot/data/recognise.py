@@ -24,6 +24,7 @@ from singleshot.data.images import header_faults, read_headers
 from singleshot.data.json_kinds import json_kind
 from singleshot.data.label_studio import label_studio_files, read_label_studio
 from singleshot.data.labelme import is_labelme, labelme_splits, read_labelme
+from singleshot.data.leave_out import without_faulty
 from singleshot.data.turned_images import LabelsOn, settle_frames
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.voc_layout import voc_marker
@@ -53,6 +54,7 @@ class Format(NamedTuple):
         read: the ground truth of a split, or of the whole set (None), with faults and remarks.
         expected: how messages describe a set of this format.
         states_sizes: the annotations state every image's size, so images may be missing (`open_data`'s `partial`).
+        file_per_image: each image has a file of annotations of its own.
         yields: counts only where no other format is recognised; elsewhere it is left aside, which a remark says.
         read_splits: every split by its name, and images in no split under ""; None: `read` for each of `split_names`.
     """
@@ -62,6 +64,7 @@ class Format(NamedTuple):
     read: Callable[[Path, str | None], ReadResult]
     expected: str
     states_sizes: bool = False
+    file_per_image: bool = False
     yields: bool = False
     read_splits: Callable[[Path], dict[str, ReadResult]] | None = None
 
@@ -135,6 +138,7 @@ FORMATS = {
         "VOC (Annotations/*.xml, or .xml files beside the images)",
         states_sizes=True,
         read_splits=read_voc_splits,
+        file_per_image=True,
     ),
     "ilsvrc": Format(
         _recognise_ilsvrc,
@@ -142,6 +146,7 @@ FORMATS = {
         lambda path, split: read_ilsvrc(path, split=split),
         "ILSVRC (Annotations/DET, ImageSets/DET)",
         states_sizes=True,
+        file_per_image=True,
     ),
     "cvat": _tool_format(cvat_files, read_cvat, is_cvat, "CVAT for images (annotations.xml)", cvat_splits),
     "label_studio": _tool_format(
@@ -156,6 +161,7 @@ FORMATS = {
         lambda path, split: read_labelme(path, split=split),
         "labelme (a json an image)",
         yields=True,
+        file_per_image=True,
     ),
     "create_ml": _tool_format(
         create_ml_files, read_create_ml, lambda file: json_kind(file) == "create_ml", "Create ML (a json)"
@@ -175,6 +181,7 @@ FORMATS = {
         lambda path: [name for name in yolo_set(path).sources if name],
         lambda path, split: read_yolo(path, split=split),
         "YOLO (data.yaml, images/ and labels/, or label files beside the images)",
+        file_per_image=True,
     ),
     "csv": Format(
         _recognise_csv,
@@ -196,6 +203,7 @@ def open_data(
     partial: bool = False,
     images_needed: bool = True,
     labels_on: LabelsOn | None = None,
+    leave_out_faulty: bool = False,
 ) -> Annotations:
     """Recognise the format and read the ground truth of a split, or of all images.
 
@@ -209,6 +217,7 @@ def open_data(
         images_needed: False: an image may be missing where the annotations state its size; a remark counts them.
         labels_on: `stored` where boxes were drawn on images without regard to their EXIF orientation, `displayed` where
             with it; None: see `turned_images`. It needs `headers`.
+        leave_out_faulty: leave images with faults out instead of refusing the set; a remark counts and names them.
 
     Where the environment variable SINGLESHOT_CACHE names a folder, a COCO or CSV file that was read and checked before
     comes from the cache there (`data.annotation_cache`).
@@ -230,8 +239,16 @@ def open_data(
             partial=partial,
             images_needed=images_needed,
             labels_on=labels_on,
+            leave_out_faulty=leave_out_faulty,
         )
-        if cache is not None and headers and not partial and images_needed and labels_on is None:
+        if (
+            cache is not None
+            and headers
+            and not partial
+            and images_needed
+            and labels_on is None
+            and not leave_out_faulty
+        ):
             cache.store(annotations)
     return annotations if class_names is None else with_classes(annotations, class_names)
 
@@ -245,6 +262,7 @@ def _open(
     partial: bool,
     images_needed: bool,
     labels_on: LabelsOn | None,
+    leave_out_faulty: bool,
 ) -> Annotations:
     if partial and not FORMATS[format_name].states_sizes:
         raise RequestError(
@@ -255,13 +273,22 @@ def _open(
         result = _without_missing(result, all_sized=FORMATS[format_name].states_sizes)
     annotations, remarks = result.annotations, list(result.remarks)
     where = f"{path}, split {split}" if split else str(path)
-    refuse([fault for fault in result.faults if not partial or fault.kind != MISSING], where=where)
+    faults = [fault for fault in result.faults if not partial or fault.kind != MISSING]
+    file_per_image = FORMATS[format_name].file_per_image
+    if leave_out_faulty:
+        annotations, faults, left_out = without_faulty(annotations, faults, file_per_image=file_per_image)
+        remarks += left_out
+    refuse(faults, where=where)
     if headers:
         seen = read_headers(annotations, missing_too=images_needed and not partial)
         states_sizes = FORMATS[format_name].states_sizes
         annotations, turned = settle_frames(annotations, seen, states_sizes=states_sizes, labels_on=labels_on)
         remarks += turned
-        refuse(header_faults(annotations, seen), where=where)
+        faults = header_faults(annotations, seen)
+        if leave_out_faulty:
+            annotations, faults, left_out = without_faulty(annotations, faults, file_per_image=file_per_image)
+            remarks += left_out
+        refuse(faults, where=where)
     if len(annotations) == 0:
         raise DataError(f"{where}: the set is empty: no images")
     if len(annotations.labels) == 0:

@@ -47,6 +47,7 @@ class TrainOptions:
         max_megapixels: decode images up to this size; left out, 50.
         labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out: as stored
             where the annotations state the stored size of all of them.
+        leave_out_faulty: leave images with faults out, named and counted, instead of refusing to start.
         init: weights to start from: a model folder (of its architecture, where no model is named), a safetensors or
             .npz file of a backbone, or `none`.
         backbone: `timm:NAME`: a feature extractor of timm (`pip install 'singleshot[backbones]'`) in place of the
@@ -91,6 +92,7 @@ class TrainOptions:
     part: Annotated[str | None, _in(DATA)] = None
     max_megapixels: Annotated[float | None, _in(DATA)] = None
     labels_on: Annotated[Literal["stored", "displayed"] | None, _in(DATA)] = None
+    leave_out_faulty: Annotated[bool, _in(DATA)] = False
 
     init: Annotated[str | None, _in(MODEL)] = None
     backbone: Annotated[str | None, _in(MODEL)] = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 from singleshot.data.classes import join, only_classes, with_classes
@@ -80,13 +81,19 @@ def _read(data: Sequence[str], options: TrainOptions) -> list[_Part]:
 def _read_one(path: str, train_split: str | None, val_split: str | None, options: TrainOptions) -> _Part:
     """The set's own splits where none are named; without a validation split a fifth of the images is held out."""
     own_train, own_val, _ = default_splits(path)
-    partial, labels_on = options.part is not None, options.labels_on
-    annotations = open_data(path, split=train_split or own_train, partial=partial, labels_on=labels_on)
+    read = partial(
+        open_data,
+        path,
+        partial=options.part is not None,
+        labels_on=options.labels_on,
+        leave_out_faulty=options.leave_out_faulty,
+    )
+    annotations = read(split=train_split or own_train)
     val_split = val_split or (HELD_OUT if train_split or own_val is None else own_val)
     if val_split == HELD_OUT:
         train, val = hold_out(annotations, seed=options.seed)
         return _Part(train, val, held_out=True)
-    val_set = None if val_split == NO else open_data(path, split=val_split, partial=partial, labels_on=labels_on)
+    val_set = None if val_split == NO else read(split=val_split)
     return _Part(annotations, val_set, held_out=False)
 
 
