@@ -95,10 +95,11 @@ def test_faults_stop_before_training_and_the_first_are_shown(tmp_path: Path) -> 
     with pytest.raises(DataError, match="25 faults") as caught:
         open_data(root)
     lines = str(caught.value).splitlines()
-    assert len(lines) == 22
+    assert len(lines) == 23
     assert "Annotations/p00.xml" in lines[1]
-    assert "5 more" in lines[-1]
-    assert "ssd data check" in lines[-1]
+    assert "5 more" in lines[-2]
+    assert "ssd data check" in lines[-2]
+    assert "--leave-out-faulty" in lines[-1]
 
 
 def test_headers_are_compared_unless_told_not_to(tmp_path: Path) -> None:
