@@ -31,7 +31,7 @@ def test_equals_the_maximum_over_all_boxes(
         3, 200, (30, 4)
     )
     ground_truth = ground_truth.astype(np.float32)
-    centres = NearestCentres.on_map(ground_truth, map_size_hw, input_size_hw, step=step, offset=offset)
+    centres = NearestCentres.on_map(ground_truth, map_size_hw, input_size_hw, steps_hw=(step, step), offset=offset)
     ious = centres.best_ious(cell_sizes(boxes, truncate=True)).max(axis=0)
     default_boxes = caffe_default_boxes(BoxSpec((boxes,), offset=offset), [map_size_hw], input_size_hw)
     pixels = default_boxes * np.array([width, height, width, height], np.float32)
@@ -41,7 +41,7 @@ def test_equals_the_maximum_over_all_boxes(
 
 def test_each_candidate_has_its_count_its_iou_and_the_maps_step() -> None:
     ground_truth = np.random.default_rng(0).uniform(20, 150, (30, 4)).astype(np.float32)
-    centres = NearestCentres.on_map(ground_truth, (10, 10), (320, 320), step=None, offset=0.5)
+    centres = NearestCentres.on_map(ground_truth, (10, 10), (320, 320), steps_hw=(None, None), offset=0.5)
     present = MapBoxes((50,), (70,), (2.0,), step=32.0)
     candidates = map_candidates(present, (40.0, 48.0, 57.0, 68.0, 80.0), centres, 100, truncate=True)
     assert candidates.entries[0] == present

@@ -49,7 +49,7 @@ def slow_caffe(spec, map_sizes_hw, input_size_hw):
         for y in range(rows):
             for x in range(columns):
                 centre_x = (x + spec.offset) * (boxes.step or width / columns)
-                centre_y = (y + spec.offset) * (boxes.step or height / rows)
+                centre_y = (y + spec.offset) * (boxes.step_h or boxes.step or height / rows)
                 sizes = []
                 for i, small in enumerate(boxes.min_sizes):
                     small = int(small) if spec.truncate_sizes else small
@@ -116,8 +116,9 @@ def box_specs(draw):
         small = draw(st.lists(size, min_size=1, max_size=2))
         large = draw(st.one_of(st.just([]), st.lists(size, min_size=len(small), max_size=len(small))))
         ratios = draw(st.lists(st.sampled_from([1.0, 2.0, 3.0, 0.5, 1.5, 2.0000001]), max_size=3))
-        step = draw(st.sampled_from([None, 8.0, 30.0]))
-        maps.append(MapBoxes(tuple(small), tuple(large), tuple(ratios), step, flip=draw(st.booleans())))
+        step, step_h = draw(st.sampled_from([None, 8.0, 30.0])), draw(st.sampled_from([None, 11.0]))
+        flip = draw(st.booleans())
+        maps.append(MapBoxes(tuple(small), tuple(large), tuple(ratios), step, flip=flip, step_h=step_h))
         map_sizes.append((draw(st.integers(1, 3)), draw(st.integers(1, 3))))
     spec = BoxSpec(
         tuple(maps),

@@ -53,14 +53,3 @@ def test_another_network_is_refused_and_its_layer_named(old: str, new: str, name
     with pytest.raises(ModelError, match=named):
         import_files((description, weights), tmp_path / "face")
     assert not (tmp_path / "face").exists()
-
-
-def test_an_image_size_of_the_boxes_must_be_that_of_the_input(tmp_path: Path) -> None:
-    description, weights = write_files(tmp_path)
-    text = description.read_text()
-    description.write_text(text.replace("prior_box_param {", f"prior_box_param {{ img_size: {SIDE}"))
-    import_files((description, weights), tmp_path / "face")
-    assert load_network(tmp_path / "face").spec.boxes.maps[0].min_sizes == (8.0,)
-    description.write_text(text.replace("prior_box_param {", f"prior_box_param {{ img_h: {SIDE} img_w: 90"))
-    with pytest.raises(ModelError, match="90x80"):
-        import_files((description, weights), tmp_path / "other")

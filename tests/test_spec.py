@@ -27,7 +27,7 @@ def before(spec: ModelSpec) -> dict:
         (values["postprocess"], ("scores", "across_classes")),
         (compatibility, ("activation", "lite_norm")),
         *((block, ("tensorflow_padding",)) for block in values["extras"]),
-        *((boxes, ("sizes_wh", "offset")) for boxes in values["boxes"]["maps"]),
+        *((boxes, ("sizes_wh", "offset", "step_h")) for boxes in values["boxes"]["maps"]),
     )
     for part, names in later:
         for name in names:

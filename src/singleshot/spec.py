@@ -48,6 +48,7 @@ class MapBoxes:
         max_sizes: one for each min size, or none: adds a square of sqrt(min x max).
         aspect_ratios: width / height beside 1; each also gives its inverse when `flip`.
         step: distance of two centres in pixels; None derives it from input and map size.
+        step_h: the same from row to row, where it is another one.
         sizes_wh: width and height of each box of a cell in pixels, instead of sizes and ratios: TensorFlow's boxes.
         offset: position of the centre inside its cell, where the map has its own; None is `BoxSpec.offset`.
     """
@@ -59,6 +60,7 @@ class MapBoxes:
     flip: bool = True
     sizes_wh: tuple[tuple[float, float], ...] = ()
     offset: float | None = None
+    step_h: float | None = None
 
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
@@ -90,6 +92,11 @@ class MapBoxes:
     def sizes(self) -> tuple[float, ...]:
         """The sizes to speak of in pixels: the min sizes, or the different roots of the areas of `sizes_wh`."""
         return self.min_sizes or tuple(dict.fromkeys(round((w * h) ** 0.5, 1) for w, h in self.sizes_wh))
+
+    @property
+    def steps_hw(self) -> tuple[float | None, float | None]:
+        """Distances of two centres from row to row and from column to column, pixels; None as in `step`."""
+        return self.step if self.step_h is None else self.step_h, self.step
 
     @property
     def boxes_per_cell(self) -> int:
@@ -406,7 +413,9 @@ class ModelSpec:
             name=self.name.replace(self.backbone.replace(":", "-"), name.replace(":", "-")),
             backbone=name,
             sources=tuple(places.get(tap, tap) for tap in self.sources),
-            boxes=replace(self.boxes, maps=tuple(replace(boxes, step=None, offset=None) for boxes in self.boxes.maps)),
+            boxes=replace(
+                self.boxes, maps=tuple(replace(boxes, step=None, step_h=None, offset=None) for boxes in self.boxes.maps)
+            ),
             extras=extras,
             normalised=(),
             fusion=fusion,
@@ -471,6 +480,7 @@ class ModelSpec:
                 min_sizes=tuple(size * factor for size in boxes.min_sizes),
                 max_sizes=tuple(size * factor for size in boxes.max_sizes),
                 step=None,
+                step_h=None,
                 sizes_wh=tuple((wide * factor, high * factor) for wide, high in boxes.sizes_wh),
                 offset=None,
             )

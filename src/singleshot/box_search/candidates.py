@@ -62,12 +62,13 @@ class NearestCentres:
         map_size_hw: tuple[int, int],
         input_size_hw: tuple[int, int],
         *,
-        step: float | None,
+        steps_hw: tuple[float | None, float | None],
         offset: float,
     ) -> NearestCentres:
-        """Distances of ground-truth boxes, in pixels of the network input; see `MapBoxes.step`, `BoxSpec.offset`."""
+        """Distances of ground-truth boxes, pixels of the network input; see `MapBoxes.steps_hw`, `BoxSpec.offset`."""
         distances = []
-        for axis, (cells, pixels) in enumerate(zip(map_size_hw[::-1], input_size_hw[::-1], strict=True)):
+        axes = zip(map_size_hw[::-1], input_size_hw[::-1], steps_hw[::-1], strict=True)
+        for axis, (cells, pixels, step) in enumerate(axes):
             spacing = step or pixels / cells
             cell = np.round(boxes_cxcywh[:, axis] / spacing - offset).clip(0, cells - 1)
             distances.append(np.abs((cell + offset) * spacing - boxes_cxcywh[:, axis]))

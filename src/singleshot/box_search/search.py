@@ -251,7 +251,7 @@ def _candidates(
         fitting = [size for size in sizes if least <= size <= MOST_STRIDES * stride]
         offset = spec.boxes.offset if boxes.offset is None else boxes.offset
         centres = NearestCentres.on_map(
-            boxes_cxcywh, (rows, columns), spec.input_size_hw, step=boxes.step, offset=offset
+            boxes_cxcywh, (rows, columns), spec.input_size_hw, steps_hw=boxes.steps_hw, offset=offset
         )
         candidates.append(map_candidates(boxes, fitting, centres, rows * columns, truncate=spec.boxes.truncate_sizes))
     return candidates

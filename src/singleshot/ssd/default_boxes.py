@@ -56,7 +56,7 @@ def _map_default_boxes(
 ) -> Float32[np.ndarray, "k 4"]:
     height, width = input_size_hw
     offset = spec.offset if boxes.offset is None else boxes.offset
-    centres_xy = cell_centres(map_size_hw, input_size_hw, step=boxes.step, offset=offset)[:, None, :]
+    centres_xy = cell_centres(map_size_hw, input_size_hw, steps_hw=boxes.steps_hw, offset=offset)[:, None, :]
     # Caffe divides by the literal 2., which makes corners double until they are stored.
     half_sizes_wh = cell_sizes(boxes, truncate=spec.truncate_sizes).astype(np.float64)[None] / 2
     if "sizes" in limits:
@@ -69,14 +69,18 @@ def _map_default_boxes(
 
 
 def cell_centres(
-    map_size_hw: tuple[int, int], input_size_hw: tuple[int, int], *, step: float | None, offset: float
+    map_size_hw: tuple[int, int],
+    input_size_hw: tuple[int, int],
+    *,
+    steps_hw: tuple[float | None, float | None],
+    offset: float,
 ) -> Float32[np.ndarray, "cells 2"]:
-    """Centre (x, y) in pixels of each cell of a map, rows first: (x + offset) * step.
+    """Centre (x, y) in pixels of each cell of a map, rows first: (x + offset) * step; see `MapBoxes.steps_hw`.
 
     With Caffe's steps this is not (x + 0.5) / map size: 38 cells of 8 pixels are 304 pixels of a 300 input.
     """
     axes = []
-    for cells, pixels in zip(map_size_hw, input_size_hw, strict=True):
+    for cells, pixels, step in zip(map_size_hw, input_size_hw, steps_hw, strict=True):
         distance = np.float32(step) if step else np.float32(pixels) / np.float32(cells)
         axes.append((np.arange(cells, dtype=np.float32) + np.float32(offset)) * distance)
     y, x = np.meshgrid(*axes, indexing="ij")

@@ -46,7 +46,12 @@ def require_bounds(spec: ModelSpec, origin: str) -> None:
         ("padding of the extras", [block.padding for block in spec.extras], 0, 31),
         ("boxes a cell", [boxes.boxes_per_cell for boxes in spec.boxes.maps], 1, 1000),
         ("the number of classes", [spec.num_classes], 2, 100_000),
-        ("step of a map", [boxes.step for boxes in spec.boxes.maps if boxes.step is not None], 1e-3, 8192),
+        (
+            "step of a map",
+            [step for boxes in spec.boxes.maps for step in (boxes.step, boxes.step_h) if step is not None],
+            1e-3,
+            8192,
+        ),
         ("offset", offsets, -1, 2),
         ("sizes_wh", numbers, 1e-3, 65536),
         ("channels of the shared head", [] if shared is None else [shared.channels], 1, 65536),

@@ -10,6 +10,7 @@ from singleshot.models.layers import scaled
 from singleshot.models.mobilenetv1 import PAIRS
 from singleshot.models.vgg import LAYERS
 from singleshot.spec import BoxSpec, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
+from singleshot.ssd.default_boxes import cell_sizes
 from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, VARIANTS
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.classes import names_for
@@ -193,7 +194,7 @@ def input_size(graph: Graph, given: tuple[int, int] | None) -> tuple[int, int]:
 def boxes_of(graph: Graph, sources: Sequence[SourceLayers], size_hw: tuple[int, int]) -> BoxSpec:
     """PriorBox layers as our default boxes (Caffe prior_box_layer.cpp, LayerSetUp, for the defaults)."""
     settings = [graph.layers[source.prior].message.message("prior_box_param") for source in sources]
-    maps = tuple(_map_boxes(setting, size_hw, graph.origin) for setting in settings)
+    maps = tuple(map_boxes(setting, size_hw) for setting in settings)
     common = {
         (tuple(_variances(setting)), setting.flag("clip", default=False), setting.number("offset", 0.5))
         for setting in settings
@@ -204,23 +205,37 @@ def boxes_of(graph: Graph, sources: Sequence[SourceLayers], size_hw: tuple[int, 
     return BoxSpec(maps, (variances[0], variances[1], variances[2], variances[3]), clip, offset)
 
 
-def _map_boxes(settings: Message, size_hw: tuple[int, int], origin: str) -> MapBoxes:
+def map_boxes(settings: Message, size_hw: tuple[int, int]) -> MapBoxes:
+    """The default boxes of one PriorBox layer, in pixels of an input of this height and width."""
     side = settings.number("img_size", 0)
     stated = settings.number("img_h", side), settings.number("img_w", side)
-    if any(stated) and stated != size_hw:
-        raise ModelError(
-            f"{origin}: default boxes of an image (img_size) of {stated[1]:g}x{stated[0]:g} are not known for an input "
-            f"of {size_hw[1]}x{size_hw[0]}"
-        )
-    across, down = settings.number("step_w", 0), settings.number("step_h", 0)
-    if across != down:
-        raise ModelError(f"{origin}: default boxes with step_w {across:g} and step_h {down:g} are not known")
-    return MapBoxes(
+    across, down = (settings.number("step", settings.number(name, 0)) for name in ("step_w", "step_h"))
+    if not across or not down:  # Caffe derives both from the map, where one is missing
+        across = down = 0
+    boxes = MapBoxes(
         min_sizes=tuple(settings.numbers("min_size")),
         max_sizes=tuple(settings.numbers("max_size")),
         aspect_ratios=tuple(settings.numbers("aspect_ratio")),
-        step=settings.number("step", across) or None,
+        step=across or None,
         flip=settings.flag("flip", default=True),
+        step_h=down if down != across else None,
+    )
+    return _of_input(boxes, stated, size_hw) if all(stated) and stated != size_hw else boxes
+
+
+def _of_input(boxes: MapBoxes, stated_hw: tuple[float, float], size_hw: tuple[int, int]) -> MapBoxes:
+    """Default boxes whose pixels are those of an image of another size (img_size) than the input.
+
+    Caffe divides by that size; the same fractions are other pixels of the input, which differ by axis.
+    """
+    down, across = (size / stated for size, stated in zip(size_hw, stated_hw, strict=True))
+    sizes = cell_sizes(boxes, truncate=BoxSpec.truncate_sizes).astype(float) * (across, down)
+    return MapBoxes(
+        min_sizes=(),
+        aspect_ratios=(),
+        step=None if boxes.step is None else boxes.step * across,
+        step_h=None if boxes.steps_hw[0] is None else boxes.steps_hw[0] * down,
+        sizes_wh=tuple((float(wide), float(high)) for wide, high in sizes),
     )
 
 
