@@ -388,3 +388,13 @@ def test_shared_set(split: str, boxes: int, crowd: int) -> None:
     assert (len(data), len(data.labels), int(data.crowd.sum())) == (80, boxes, crowd)
     assert len(data.class_names) == 80
     assert (data.category_ids[0], data.category_ids[-1]) == (1, 90)
+
+
+@pytest.mark.parametrize("name", ["_background_", "background"])
+def test_a_category_for_the_background_is_no_class(tmp_path: Path, name: str) -> None:
+    content = coco_content()
+    plain = open_data(coco(tmp_path / "plain", coco_content()))
+    content["categories"].insert(0, {"id": 0, "name": name})
+    data = open_data(coco(tmp_path / "with", content))
+    assert data.class_names == plain.class_names
+    assert any("stands for the background" in remark for remark in data.remarks)

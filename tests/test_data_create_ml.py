@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 OBJECT = {"label": "cat", "coordinates": {"x": 6, "y": 12, "width": 10, "height": 20}}
 
 
-def create_ml(folder: Path, *objects: Any, key: str = "image") -> Path:
+def create_ml(folder: Path, *objects: Any, keys: tuple[str, str] = ("image", "annotations")) -> Path:
     image(folder / "a.png", seed=len(folder.name))
-    (folder / "_annotations.createml.json").write_text(json.dumps([{key: "a.png", "annotations": objects}]))
+    (folder / "_annotations.createml.json").write_text(json.dumps([dict(zip(keys, ("a.png", objects), strict=True))]))
     return folder
 
 
-@pytest.mark.parametrize("key", ["image", "imagefilename"])
-def test_boxes_are_given_by_their_centre(tmp_path: Path, key: str) -> None:
-    root = create_ml(tmp_path, OBJECT, {**OBJECT, "label": "ant"}, key=key)
+@pytest.mark.parametrize("keys", [("image", "annotations"), ("imagefilename", "annotation")])
+def test_boxes_are_given_by_their_centre(tmp_path: Path, keys: tuple[str, str]) -> None:
+    root = create_ml(tmp_path, OBJECT, {**OBJECT, "label": "ant"}, keys=keys)
     assert recognise(root) == recognise(root / "_annotations.createml.json") == "create_ml"
     data = open_data(root)
     assert (data.files, data.class_names, data.labels.tolist()) == (("a.png",), ("ant", "cat"), [1, 0])
@@ -49,7 +49,10 @@ def test_an_object_that_cannot_be_read_names_image_and_object(tmp_path: Path, it
 
 
 def test_an_entry_without_an_image_is_a_fault(tmp_path: Path) -> None:
-    assert read_create_ml(create_ml(tmp_path, OBJECT, key="picture")).faults[0].file == "_annotations.createml.json"
+    assert (
+        read_create_ml(create_ml(tmp_path, OBJECT, keys=("picture", "annotations"))).faults[0].file
+        == "_annotations.createml.json"
+    )
     (tmp_path / "_annotations.createml.json").write_text('[{"annotations": [], "coordinates": ')
     with pytest.raises(DataError, match="createml"):
         open_data(tmp_path)

@@ -192,3 +192,9 @@ def test_a_missing_image(tmp_path: Path) -> None:
 def test_what_is_no_such_table(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         open_data(table(tmp_path, text))
+
+
+def test_make_senses_columns_without_a_header(tmp_path: Path) -> None:
+    data = open_data(table(tmp_path, "zebra,1,2,10,20,a.png,40,30\nant,0,0,5,5,b c.png,40,30\n"))
+    assert (data.files, data.class_names) == (("a.png", "b c.png"), ("ant", "zebra"))
+    assert data.boxes_xyxy.tolist() == [[1, 2, 11, 22], [0, 0, 5, 5]]

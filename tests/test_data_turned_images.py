@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,3 +116,21 @@ def test_all_files_without_their_end_are_told_before_training(tmp_path: Path, su
     with (root / f"JPEGImages/a.{suffix}").open("ab") as file:  # phones append videos
         file.write(b"\0" * 10_000)
     assert len(open_data(root)) == 3
+
+
+@pytest.mark.parametrize("tool", ["csv", "labelme"])
+def test_tables_and_labelmes_files_that_state_the_stored_size_are_turned(tmp_path: Path, tool: str) -> None:
+    path = photograph(tmp_path / "a.png", 6)
+    left, top, right, bottom = STORED_BOX
+    if tool == "csv":
+        header = "filename,width,height,class,xmin,ymin,xmax,ymax"
+        (tmp_path / "a.csv").write_text(f"{header}\na.png,40,30,box,{left},{top},{right},{bottom}\n")
+    else:
+        shape = {"label": "box", "shape_type": "rectangle", "points": [[left, top], [right, bottom]]}
+        content = {"flags": {}, "shapes": [shape], "imagePath": "a.png", "imageWidth": 40, "imageHeight": 30}
+        (tmp_path / "a.json").write_text(json.dumps(content))
+    data = open_data(tmp_path)
+    assert data.boxes_xyxy.tolist() == [white_box(path)]
+    assert data.sizes_wh.tolist() == [[30, 40]]
+    assert "1 images are turned by EXIF" in data.remarks[-1]
+    assert not check(tmp_path).faults

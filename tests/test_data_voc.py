@@ -206,6 +206,7 @@ def labelled(
         ("images", "images"),
         ("", ""),
         ("", "annotations"),
+        ("images", "annots"),
         ("images/frames", "annotations/frames"),
         ("images", "annotations/xmls"),
     ],

@@ -287,3 +287,34 @@ def test_pixels_are_refused_as_they_stand_in_the_file(tmp_path: Path) -> None:
     root = yolo(tmp_path / "y", {"a": "0 16 12 8 6"})
     with pytest.raises(DataError, match=r"fractions of the image are expected, got '0 16 12 8 6'"):
         open_data(root)
+
+
+def test_fiftyones_list_of_all_images(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        image(tmp_path / f"data/{name}.png")
+        (tmp_path / f"data/{name}.txt").write_text("1 0.5 0.5 0.5 0.5")
+    (tmp_path / "obj.names").write_text("cat\ndog\n")
+    (tmp_path / "images.txt").write_text("data/a.png\ndata/b.png\n")
+    assert recognise(tmp_path) == "yolo"
+    data = open_data(tmp_path)
+    assert (data.files, len(data.labels), splits(tmp_path)) == (("data/a.png", "data/b.png"), 2, {})
+    assert data.class_names == ("cat", "dog")
+
+
+def test_lists_of_another_machine(tmp_path: Path) -> None:
+    yaml = "train: /content/y/train.txt\nval: images/val\nnames: [cat, dog]\n"
+    root = yolo(tmp_path / "y", LABELS, yaml=yaml)
+    (root / "train.txt").write_text("/content/y/images/train/a.png\n/content/y/images/train/b.png\n")
+    data = open_data(root, split="train")
+    assert data.files == ("images/train/a.png", "images/train/b.png")
+    assert len(data.labels) == 2
+
+
+@pytest.mark.parametrize(("images", "labels"), [("JPEGImages", "labels"), ("Images", "Labels")])
+def test_other_names_of_the_folders(tmp_path: Path, images: str, labels: str) -> None:
+    image(tmp_path / images / "train/a.png")
+    (tmp_path / labels / "train").mkdir(parents=True)
+    (tmp_path / labels / "train/a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    (tmp_path / "data.yaml").write_text(f"train: {images}/train\nnames: [cat]\n")
+    data = open_data(tmp_path)
+    assert (len(data.labels), data.remarks) == (1, ())

@@ -82,6 +82,10 @@ def read_coco(path: Path, *, split: str | None = None) -> ReadResult:
     return _build(content, categories, _Place(root, file, name, locate))
 
 
+_BACKGROUND = ("background", "_background_", "__background__", "__ignore__")
+"""Categories that converters of labelme's files and of masks list besides the classes."""
+
+
 @dataclass
 class _Categories:
     """Class name of each category id, and the id that stands for each name; remarks on what was united or dropped."""
@@ -118,12 +122,16 @@ def _read_categories(items: list[Any], file: Path) -> _Categories:
 
 
 def _drop_grouping(categories: _Categories, content: CocoJson, others: list[Path]) -> None:
-    """Drop the categories that only group others, as Roboflow's category 0: no file of the set has objects of them."""
+    """Drop the categories that only group others, as Roboflow's category 0, and those that stand for the background.
+
+    No file of the set has objects of them.
+    """
     parents = {str(item.get("supercategory")) for item in categories.items}
     grouping = {
         id_of(item["id"])
         for item in categories.items
-        if item.get("supercategory") in (None, "", "none") and str(item["name"]) in parents
+        if str(item["name"]).lower() in _BACKGROUND
+        or (item.get("supercategory") in (None, "", "none") and str(item["name"]) in parents)
     }
     grouping -= set(content.category_keys)
     for file in others if grouping else ():
@@ -136,7 +144,8 @@ def _drop_grouping(categories: _Categories, content: CocoJson, others: list[Path
         else:
             del categories.ids[name]
         categories.remarks = [text for text in categories.remarks if f"called {name!r}:" not in text or len(rest) > 1]
-        categories.remarks.append(f"the category {name!r} only groups others and has no objects: it is no class")
+        role = "stands for the background" if name.lower() in _BACKGROUND else "only groups others"
+        categories.remarks.append(f"the category {name!r} {role} and has no objects: it is no class")
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ COLUMNS = ("file", "x1", "y1", "x2", "y2", "label")
 FILE = ("file", "filename", "image", "imagename", "imagefile", "imagefilename", "img", "imgname", "imagepath",
         "imgpath", "filepath", "path", "imageid", "imgid", "imageurl", "frame")  # fmt: skip
 CORNERS = (
-    ("x1", "xmin", "left", "xtl", "minx", "bboxx1", "bboxxmin", "bboxleft"),
-    ("y1", "ymin", "top", "ytl", "miny", "bboxy1", "bboxymin", "bboxtop"),
-    ("x2", "xmax", "right", "xbr", "maxx", "bboxx2", "bboxxmax", "bboxright"),
-    ("y2", "ymax", "bottom", "ybr", "maxy", "bboxy2", "bboxymax", "bboxbottom"),
+    ("x1", "xmin", "left", "xtl", "minx", "bboxx1", "bboxxmin", "bboxleft", "roix1"),
+    ("y1", "ymin", "top", "ytl", "miny", "bboxy1", "bboxymin", "bboxtop", "roiy1"),
+    ("x2", "xmax", "right", "xbr", "maxx", "bboxx2", "bboxxmax", "bboxright", "roix2"),
+    ("y2", "ymax", "bottom", "ybr", "maxy", "bboxy2", "bboxymax", "bboxbottom", "roiy2"),
 )
 SIDES = (
     ("x", "left", "xmin", "bboxx", "boxx", "x1"),
@@ -119,13 +119,18 @@ def _by_header(row: Sequence[str]) -> Columns | None:
 def _by_cells(row: Sequence[str]) -> Columns | None:
     """Of a row with a file, four numbers and a label in this order, or the label second; more cells may follow.
 
-    SKU-110K's have eight cells: the image's size comes last.
+    SKU-110K's have eight cells: the image's size comes last. So have Make Sense's, behind label, left, top, width, height
+    and file.
     """
     numbers = [_is_number(cell) for cell in row]
+    sized = len(row) == 8 and all(numbers[1:5]) and all(cell.isdigit() for cell in row[6:])
+    if sized and is_image(row[5]) and row[0] and not is_image(row[0]):
+        names = "label,left,top,width,height,file,image width,image height"
+        remark = "the columns are a label, left, top, width, height and a file"
+        return Columns(8, 5, (1, 2, 3, 4), 0, names, form="sides", size=(6, 7), remark=remark)
     if len(row) == 6 and all(numbers[1:5]):
         return Columns(6, 0, (1, 2, 3, 4), 5, ",".join(COLUMNS))
-    sku = len(row) == 8 and all(numbers[1:5]) and all(cell.isdigit() for cell in row[6:]) and row[5]
-    if sku and is_image(row[0]):
+    if sized and row[5] and is_image(row[0]):
         return Columns(8, 0, (1, 2, 3, 4), 5, ",".join((*COLUMNS, "width", "height")), size=(6, 7))
     if len(row) == 6 and all(numbers[2:]) and is_image(row[0]) and not numbers[1] and row[1]:
         return Columns(6, 0, (2, 3, 4, 5), 1, "file,label,x1,y1,x2,y2")

@@ -38,7 +38,7 @@ def json_kind(file: Path) -> str | None:
 
 
 def _kind_of_list(head: bytes) -> str | None:
-    if b'"coordinates"' in head and b'"annotations"' in head:
+    if b'"coordinates"' in head and (b'"annotations"' in head or b'"annotation"' in head):
         return "create_ml"
     if _LABEL_STUDIO.search(head) or (b'"data"' in head and b'"annotations"' in head):
         return "label_studio"

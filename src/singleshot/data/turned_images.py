@@ -43,11 +43,14 @@ def settle_frames(
     Args:
         annotations: as read.
         headers: of each image; a message or None where it cannot be read.
-        states_sizes: the annotations state the sizes of images by themselves.
+        states_sizes: the annotations state the sizes of all images by themselves; where not, a swapped size shows that
+            they do, for no reader takes one from an image.
         labels_on: the frame of the boxes; None: as stored, where all images on their side state that size, else
             as displayed.
     """
-    counts = _count(annotations, headers) if states_sizes else _Counts([], [], [])
+    counts = _count(annotations, headers)
+    if not (states_sizes or counts.stored or counts.swapped):
+        counts = _Counts([], [], [])
     if labels_on is None and counts.stored and not counts.displayed:
         labels_on = STORED
     remarks, sizes, boxes = list[str](), annotations.sizes_wh.copy(), annotations.boxes_xyxy.copy()

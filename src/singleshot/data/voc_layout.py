@@ -21,7 +21,7 @@ from singleshot.data.split_folders import child_folder, split_folders, split_of
 from singleshot.files import read_list
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
-_ANNOTATIONS = ("annotations", "annotation", "labels", "xmls", "xml")
+_ANNOTATIONS = ("annotations", "annotation", "annots", "labels", "xmls", "xml")
 _IMAGES = ("jpegimages", "images", "image", "imgs", "img", "data")
 _CLASS_LINE = re.compile(r"^\S+\s+(-1|0|1)$")  # car_train.txt: an id and whether the class is in it
 _ROOT_TAG = re.compile(rb"<annotation[\s>/]")

@@ -1,7 +1,8 @@
 """Find the label file of each image of a YOLO set.
 
-`images/train/a.jpg` is labelled by `labels/train/a.txt`, by the last folder `images` of its path; where that is not
-there, by `a.txt` beside the image. A name in other letters (`A.TXT`) counts where it is the only one.
+`images/train/a.jpg` is labelled by `labels/train/a.txt`, by the last folder `images` (or darknet's `JPEGImages`) of its
+path; where that is not there, by `a.txt` beside the image. A name in other letters (`Labels`, `A.TXT`) counts where it
+is the only one.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from singleshot.data.images import is_image
+from singleshot.data.split_folders import child_folder
 from singleshot.data.yolo_lines import is_label_line
 
 _HEAD_BYTES = 2**16
+_IMAGES = ("images", "jpegimages")
 
 
 @dataclass
@@ -34,6 +37,7 @@ class LabelFiles:
     other_letters: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     _listed: dict[str, dict[str, str]] = field(default_factory=dict)
+    _labels_names: dict[str, str] = field(default_factory=dict)
 
     def look_up(self, images: Sequence[str]) -> None:
         """Find the label files of these images."""
@@ -59,9 +63,9 @@ class LabelFiles:
         text = posixpath.splitext(name)[0] + ".txt"
         beside = posixpath.join(folder, text)
         parts = folder.split("/")
-        if (inside := _in_labels(parts)) is not None:
+        if (inside := self._in_labels(parts)) is not None:
             return [posixpath.join(*inside, text), beside]
-        above = _in_labels([*Path(os.path.abspath(self.root)).parts, *parts])  # noqa: PTH100 (no link is followed)
+        above = self._in_labels([*Path(os.path.abspath(self.root)).parts, *parts])  # noqa: PTH100 (no link is followed)
         mirrored = None if above is None else _relative(os.path.join(*above), self.root)  # noqa: PTH118
         return [beside] if mirrored is None else [beside, posixpath.join(mirrored, text)]
 
@@ -78,6 +82,20 @@ class LabelFiles:
                 stem = posixpath.splitext(posixpath.basename(file))[0]
                 if stem.lower() not in stems and holds_labels(self.root / file):
                     yield file
+
+    def _in_labels(self, parts: Sequence[str]) -> list[str] | None:
+        """The folders with the last one of images replaced by that of labels; None where there is none."""
+        for i in range(len(parts) - 1, -1, -1):
+            if parts[i].lower() in _IMAGES:
+                return [*parts[:i], self._labels_name(os.path.join("", *parts[:i])), *parts[i + 1 :]]  # noqa: PTH118
+        return None
+
+    def _labels_name(self, parent: str) -> str:
+        """What the folder `labels` in this one is called: `Labels` where only that is there."""
+        if parent not in self._labels_names:
+            folder = child_folder(self.root / parent, "labels")
+            self._labels_names[parent] = "labels" if folder is None else folder.name
+        return self._labels_names[parent]
 
     def _in_other_letters(self, place: str) -> str | None:
         candidates = self._folded(posixpath.dirname(place)).get(place.lower(), [])
@@ -116,14 +134,6 @@ def holds_labels(file: Path) -> bool:
             return is_label_line(lines.readline(_HEAD_BYTES))
     except OSError:
         return False
-
-
-def _in_labels(parts: Sequence[str]) -> list[str] | None:
-    """The folders with the last `images` replaced by `labels`; None where there is none."""
-    for i in range(len(parts) - 1, -1, -1):
-        if parts[i].lower() == "images":
-            return [*parts[:i], "labels", *parts[i + 1 :]]
-    return None
 
 
 def _relative(folder: str, root: Path) -> str | None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 
 from singleshot.data.faults import Fault
-from singleshot.data.image_names import locate_images, remark_on_names
+from singleshot.data.image_names import LocatedImages, locate_images, remark_on_names
 from singleshot.data.images import is_image
 from singleshot.data.split_folders import child_folder, is_split_name, split_folders
 from singleshot.data.yolo_label_files import LabelFiles, holds_labels
@@ -26,6 +26,8 @@ from singleshot.files import read_list
 _YAML_KEYS = re.compile(rb"^['\"]?(train|val)['\"]?\s*:", re.MULTILINE)
 _HEAD_BYTES = 2**16
 CLASS_FILES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
+_FIFTYONE_LIST = "images.txt"
+"""Names every image of a set of FiftyOne's, beside `obj.names`."""
 _OBJ_DATA, _OBJ_FOLDER = "obj.data", re.compile(r"obj_(\w+)_data$", re.IGNORECASE)
 _SAMPLED = 20
 """Images whose label files are looked at to recognise a folder."""
@@ -67,6 +69,8 @@ def yolo_marker(path: Path) -> str | None:
         return yaml.name
     if (path / _OBJ_DATA).is_file():
         return _OBJ_DATA
+    if _is_fiftyone(path):
+        return _FIFTYONE_LIST
     if (labels := child_folder(path, "labels")) is not None and child_folder(path, "images") is not None:
         kinds = {
             suffix: any(labels.glob(f"*{suffix}")) or any(labels.glob(f"*/*{suffix}"))
@@ -131,10 +135,22 @@ def list_images(dataset: YoloSet, split: str) -> ListedImages:
             continue
         folders = [_relative(folder, dataset.root) for folder in (source.parent, source.parent.parent)]
         located = locate_images(read_list(source), dataset.root, ["" if name == "." else name for name in folders])
+        located = _below(located, dataset.root)
         images.files.extend(located.files)
         images.faults.extend(located.faults)
         images.remarks.extend(filter(None, [remark_on_names(located)]))
     return images
+
+
+def _below(located: LocatedImages, root: Path) -> LocatedImages:
+    """The same with `../set/a.jpg` as `a.jpg`, where `set` is the root: a list may lie in it and be read from above."""
+
+    def shortest(file: str) -> str:
+        return _relative(root / file, root) if file.startswith("../") else file
+
+    shortened = {name: shortest(file) for name, file in located.shortened.items()}
+    faults = [replace(fault, file=shortest(fault.file)) for fault in located.faults]
+    return LocatedImages([shortest(file) for file in located.files], faults, shortened)
 
 
 def _head(file: Path) -> bytes:
@@ -162,12 +178,23 @@ def _sources_of_lists(path: Path) -> dict[str, tuple[Path, ...]]:
     lists: dict[str, tuple[Path, ...]] = {
         file.stem: (file,)
         for file in sorted(path.glob("*.txt"))
-        if is_split_name(file.stem) and is_image(_head(file).partition(b"\n")[0].strip().decode(errors="replace"))
+        if is_split_name(file.stem) and _begins_with_image(file)
     }
+    if not lists and _is_fiftyone(path):
+        return {"": (path / _FIFTYONE_LIST,)}
     if lists or not (path / _OBJ_DATA).is_file():
         return lists
     folders = {match[1]: child for child in sorted(path.iterdir()) if (match := _OBJ_FOLDER.match(child.name))}
     return {name: (folder,) for name, folder in folders.items()}
+
+
+def _is_fiftyone(path: Path) -> bool:
+    return (path / "obj.names").is_file() and _begins_with_image(path / _FIFTYONE_LIST)
+
+
+def _begins_with_image(file: Path) -> bool:
+    """Whether the first line of a list names an image."""
+    return is_image(_head(file).partition(b"\n")[0].strip().decode(errors="replace"))
 
 
 def _names_beside(root: Path, sources: dict[str, tuple[Path, ...]]) -> dict[int, str]:

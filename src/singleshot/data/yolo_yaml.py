@@ -116,14 +116,15 @@ def _source(file: Path, base: Path, item: str, remarks: list[str]) -> Path:
     """The folder or list that a split names.
 
     Some exporters write `../train/images` for a folder beside the yaml, or the path on their own machine: then the
-    longest ending of at least two parts counts that is there.
+    longest ending of at least two parts counts that is there, and for a list its name alone.
     """
     text = item.replace("\\", "/")
     for path in (base / item, base / text, file.parent / text):
         if path.exists():
             return path
     parts = [part for part in PurePosixPath(text).parts if part not in {"..", "/"} and not part.endswith(":")]
-    begins = range(max(0, len(parts) - 20), 1 if text.startswith("../") else len(parts) - 1)
+    fewest = 1 if text.lower().endswith(".txt") else 2
+    begins = range(max(0, len(parts) - 20), 1 if text.startswith("../") else len(parts) - fewest + 1)
     for ending in ("/".join(parts[begin:]) for begin in begins):
         for folder in (base, file.parent):
             if (folder / ending).exists():
