@@ -198,3 +198,19 @@ def test_make_senses_columns_without_a_header(tmp_path: Path) -> None:
     data = open_data(table(tmp_path, "zebra,1,2,10,20,a.png,40,30\nant,0,0,5,5,b c.png,40,30\n"))
     assert (data.files, data.class_names) == (("a.png", "b c.png"), ("ant", "zebra"))
     assert data.boxes_xyxy.tolist() == [[1, 2, 11, 22], [0, 0, 5, 5]]
+
+
+def test_names_of_classes_are_preferred_to_their_numbers(tmp_path: Path) -> None:
+    data = open_data(table(tmp_path, "image,label,label_name,x1,y1,x2,y2\na.png,0,zebra,1,2,11,22\n"))
+    assert data.class_names == ("zebra",)
+
+
+def test_fiftyones_open_images(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "metadata/classes.csv").write_text("/m/01yrx,Cat\n/m/0bt9lr,Dog\n")
+    image(tmp_path / "data/a.png")
+    rows = "ImageID,LabelName,XMin,XMax,YMin,YMax,IsGroupOf\na,/m/01yrx,0.1,0.5,0.2,0.6,0\n"
+    (tmp_path / "labels/detections.csv").write_text(rows)
+    data = open_data(tmp_path)
+    assert (data.class_names, data.files) == (("Cat",), ("data/a.png",))

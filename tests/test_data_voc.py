@@ -326,3 +326,10 @@ def test_shared_sets() -> None:
     assert len(test.annotations) == 511
     assert len(test.annotations.class_names) == 20
     assert test.faults == ()
+
+
+def test_suffixes_in_capitals(tmp_path: Path) -> None:
+    image(tmp_path / "a.PNG")
+    (tmp_path / "a.XML").write_text(xml([CAT]))
+    assert recognise(tmp_path) == "voc"
+    assert open_data(tmp_path).files == ("a.PNG",)

@@ -31,7 +31,7 @@ CENTRES = (
 )
 FORMS = {"corners": CORNERS, "sides": SIDES, "centre": CENTRES}
 """How the four numbers of a box are meant: corners; left, top, width, height; or centre, width, height."""
-LABEL = ("label", "classname", "categoryname", "class", "category", "name", "labelname", "labels", "objectname",
+LABEL = ("classname", "categoryname", "labelname", "label", "class", "category", "name", "labels", "objectname",
          "classid", "labelid", "categoryid")  # fmt: skip
 SIZE = (("width", "imagewidth", "imgwidth", "imgw"), ("height", "imageheight", "imgheight", "imgh"))
 GROUP = ("isgroupof",)
@@ -119,8 +119,8 @@ def _by_header(row: Sequence[str]) -> Columns | None:
 def _by_cells(row: Sequence[str]) -> Columns | None:
     """Of a row with a file, four numbers and a label in this order, or the label second; more cells may follow.
 
-    SKU-110K's have eight cells: the image's size comes last. So have Make Sense's, behind label, left, top, width, height
-    and file.
+    SKU-110K's have eight cells: the image's size comes last. So it does in Make Sense's: label, left, top, width,
+    height, file, size.
     """
     numbers = [_is_number(cell) for cell in row]
     sized = len(row) == 8 and all(numbers[1:5]) and all(cell.isdigit() for cell in row[6:])

@@ -35,7 +35,8 @@ from singleshot.errors import DataError, UnknownNameError
 LONGEST_NAME = 2000  # characters
 LONGEST_ROW = 2**20  # characters
 ROBOFLOW = "_annotations.csv"
-DESCRIPTIONS = "class-descriptions*.csv"
+DESCRIPTIONS = ("class-descriptions*.csv", "metadata/classes.csv")
+"""Names of Open Images' labels: its own table, and FiftyOne's."""
 FIRST_ROWS = 200
 """Rows in which one that shows the columns has to be."""
 _SPLIT_WORD = re.compile(r"(?<![a-z])(train|training|val|valid|validation|test)(?![a-z])")
@@ -263,7 +264,7 @@ def _whole_size(cells: list[str]) -> tuple[int, int]:
 def _descriptions(file: Path) -> dict[str, str]:
     """Open Images' names of its labels (`/m/011k07,Tortoise`), where their table lies beside the CSV or above it."""
     for folder in (file.parent, file.parent.parent):
-        for table in sorted(folder.glob(DESCRIPTIONS)):
+        for table in [table for pattern in DESCRIPTIONS for table in sorted(folder.glob(pattern))]:
             rows = (cells for _, cells in _Table.open(table).cells())
             return {cells[0]: cells[1] for cells in rows if len(cells) == 2}
     return {}

@@ -16,7 +16,7 @@ from urllib.parse import unquote
 
 from singleshot.data.cvat import is_cvat
 from singleshot.data.images import is_image
-from singleshot.data.listing import folders_in
+from singleshot.data.listing import files_in, folders_in
 from singleshot.data.split_folders import child_folder, split_folders, split_of
 from singleshot.files import read_list
 
@@ -157,7 +157,7 @@ def _annotation_folders(root: Path) -> list[Path]:
     if any(of_splits):
         return [folder for folder in of_splits if folder is not None]
     images = _first_with_xml([child_folder(root, name) for name in _IMAGES])
-    return [images] if images is not None else [root] if any(root.glob("[!.]*.xml")) else []
+    return [images] if images is not None else [root] if files_in(root, ".xml") else []
 
 
 def _first_with_xml(folders: list[Path | None]) -> Path | None:
