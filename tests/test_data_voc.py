@@ -332,4 +332,4 @@ def test_suffixes_in_capitals(tmp_path: Path) -> None:
     image(tmp_path / "a.PNG")
     (tmp_path / "a.XML").write_text(xml([CAT]))
     assert recognise(tmp_path) == "voc"
-    assert open_data(tmp_path).files == ("a.PNG",)
+    assert read_voc(tmp_path).annotations.files == ("a.PNG",)
