@@ -1,15 +1,18 @@
-"""Detections of an imported model beside those of the file's own runtime: LiteRT for .tflite, OpenVINO for .pb.
+"""Detections of an imported model beside those of the file's own runtime: LiteRT, OpenVINO or face-api.
 
 python scripts/compare_with_runtime.py FILE MODEL IMAGES [--labels FILE] [--count 20] [--json RUNTIME.json]
 
 Both get the same image, resized by OpenCV. `--json` writes the runtime's detections of all images, for
-`ssd evaluate DATA --detections RUNTIME.json`. LiteRT is `pip install ai-edge-litert`.
+`ssd evaluate DATA --detections RUNTIME.json`. LiteRT, for a .tflite, is `pip install ai-edge-litert`; a .pb runs by
+OpenVINO. For face-api's manifest, `npm install @vladmandic/face-api @tensorflow/tfjs @tensorflow/tfjs-backend-wasm`,
+and give the FILE in that node_modules folder.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +80,39 @@ def by_openvino(file: Path) -> Runtime:
     return run
 
 
+FACE_API = """
+const fs = require('fs'), [folder, manifest] = process.argv.slice(1);
+const tf = require('@tensorflow/tfjs');
+require('@tensorflow/tfjs-backend-wasm');
+const faceapi = require(folder + '/dist/face-api.node-wasm.js');
+(async () => {
+  await tf.setBackend('wasm');
+  const [group] = JSON.parse(fs.readFileSync(manifest));
+  const shard = new Uint8Array(fs.readFileSync(folder + '/model/' + group.paths[0])).buffer;
+  const network = new faceapi.SsdMobilenetv1();
+  network.loadFromWeightMap(tf.io.decodeWeights(shard, group.weights));
+  const side = 512, image = tf.tensor3d(new Uint8Array(fs.readFileSync(0)), [side, side, 3], 'int32');
+  const faces = await network.locateFaces(image, {minConfidence: 0.01, maxResults: 100});
+  console.log(JSON.stringify(faces.map(({score, relativeBox: {x, y, width, height}}) =>
+    [y, x, y + height, x + width, score])));
+})();
+"""
+
+
+def by_face_api(file: Path) -> Runtime:
+    """The detections of face-api, the first of two ids of each box, by Node.js; its boxes are cut to the image."""
+    package = file.resolve().parents[1]
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        command = ["node", "-e", FACE_API, str(package), str(file.resolve())]
+        result = subprocess.run(command, input=image.tobytes(), capture_output=True, check=True, cwd=package)  # noqa: S603
+        output = result.stdout
+        rows = np.array(json.loads(output.splitlines()[-1])).reshape(-1, 5)
+        return rows[:, :4], np.zeros(len(rows), int), rows[:, 4]
+
+    return run
+
+
 def differences(theirs: Detections, ours: Detections, size_wh: tuple[int, int]) -> list[tuple[float, float]]:
     """Of each detection of the runtime the nearest one of ours of its class: box as a fraction of the image, score."""
     scale = np.array(size_wh * 2, np.float32)
@@ -89,6 +125,22 @@ def differences(theirs: Detections, ours: Detections, size_wh: tuple[int, int]) 
     return pairs
 
 
+def named_runtime(file: Path, model: Path, labels: Path | None, class_names: tuple[str, ...]) -> tuple[Names, Runtime]:
+    """The name of each id, and what runs the file; `class_names` are those of the imported model."""
+    if file.suffix == ".json":
+        return class_names, by_face_api(file)
+    graph = read_detector_graph(file)
+    if graph.anchors is None:  # a network of ours, whose boxes TensorFlow's formula gives
+        graph = replace(graph, anchors=load_network(model).default_boxes.numpy())
+    names: Names = default_names(graph.num_labels)[0]
+    if labels is not None:
+        names = read_label_map(labels, graph.num_labels)
+    elif sum(name is not None for name in names) == len(class_names):  # named when it was imported
+        given = iter(class_names)
+        names = tuple(None if name is None else next(given) for name in names)
+    return names, by_litert(file, graph) if file.suffix == ".tflite" else by_openvino(file)
+
+
 def main() -> None:
     """Compare, print, and write where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -99,22 +151,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    graph, detector = read_detector_graph(options.file), Detector.load(options.model)
-    if graph.anchors is None:  # a network of ours, whose boxes TensorFlow's formula gives
-        graph = replace(graph, anchors=load_network(options.model).default_boxes.numpy())
-    names: Names = default_names(graph.num_labels)[0]
-    if options.labels is not None:
-        names = read_label_map(options.labels, graph.num_labels)
-    elif sum(name is not None for name in names) == len(detector.spec.class_names):  # named when it was imported
-        given = iter(detector.spec.class_names)
-        names = tuple(None if name is None else next(given) for name in names)
-    run = by_litert(options.file, graph) if options.file.suffix == ".tflite" else by_openvino(options.file)
+    detector = Detector.load(options.model)
+    names, run = named_runtime(options.file, options.model, options.labels, detector.spec.class_names)
     paths = sorted(path for path in options.images.rglob("*.jpg"))
     pairs, entries = [], []
     step = 1 if options.json else max(1, len(paths) // options.count)
     for number, path in enumerate(paths[::step]):
         image = decode_image(path)
-        theirs = as_detections(run(cv2.resize(image, graph.input_size_hw[::-1])), image, names)
+        theirs = as_detections(run(cv2.resize(image, detector.spec.input_size_hw[::-1])), image, names)
         height, width = image.shape[:2]
         entries.append({"file": path.name, "width": width, "height": height, "detections": theirs.to_dicts()})
         if number < options.count:

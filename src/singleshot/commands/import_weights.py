@@ -42,7 +42,8 @@ def import_files(
     """Read foreign weights and write them to the folder `out`; returns lines that say what it is and how to use it.
 
     A `.prototxt` with its `.caffemodel`, or a `.pth` of a project that `detectors` knows, is a whole detector and
-    becomes a model folder; so is a graph of TensorFlow's: a `.tflite`, a frozen `.pb`, the folder of a SavedModel.
+    becomes a model folder; so is a graph of TensorFlow's: a `.tflite`, a frozen `.pb`, the folder of a SavedModel, the
+    manifest of TensorFlow.js's weights.
     Another file alone is a backbone: a `.caffemodel` or `.pth` of a classifier, an `.npz` of
     MobileNetV2; it becomes `base.safetensors` for `ssd train --init`.
 
@@ -98,6 +99,7 @@ def _import_graph(
         raise RequestError(f"there is no file {path}")
     detector = import_detector(path, labels=labels, class_names=class_names, size_hw=size_hw)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files += detector.shards
     remarks = "".join(f"{remark}\n" for remark in detector.remarks)
     if detector.state is not None:
         return remarks + _write_detector("TensorFlow", detector.spec, detector.state, files, out, keep)
@@ -200,5 +202,6 @@ def _read_backbone(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> d
         variant = SSDLITE320_MOBILENETV2 if "features.18.0.weight" in state else SSD300_VGG16
         return from_torchvision(state, variant.preprocess, whole=whole, origin=str(file))
     raise RequestError(
-        f"{file} is of a kind that is not read: .caffemodel, .npz, .pth and .pt are, and .tflite, .pb and SavedModel"
+        f"{file} is of a kind that is not read: .caffemodel, .npz, .pth and .pt are, and .tflite, .pb, SavedModel "
+        "and manifests of TensorFlow.js"
     )

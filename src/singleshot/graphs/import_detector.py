@@ -12,10 +12,15 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.graphs.detector_graph import DetectorGraph, evaluate, read_detector_graph
 from singleshot.graphs.engine import engine_files, graph_spec
 from singleshot.graphs.label_map import Names, default_names, names_of_lines, read_label_map
+from singleshot.graphs.tfjs import is_tfjs, read_tfjs
 from singleshot.runtime.openvino_core import opset9
 from singleshot.spec import ModelSpec
 from singleshot.weights.importers.tensorflow_layers import layers_of, without_rounding
+from singleshot.weights.importers.tensorflow_named import ASSUMED, FITTED, POSTPROCESS, VARIANCES, read_named
 from singleshot.weights.importers.tensorflow_ssd import DetectorFacts, read_detector, require_equal
+
+FACE = ("face", "???")
+"""The two ids of face-api's detector, which uses the first alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +34,7 @@ class ImportedDetector:
         files: the engine's files of the graph; None where it is a network of ours.
         remarks: what was guessed or converted, a line each.
         not_trainable: why it is no network of ours; empty where it is.
+        shards: files that the given one names.
     """
 
     spec: ModelSpec
@@ -37,11 +43,12 @@ class ImportedDetector:
     files: dict[str, bytes] | None
     remarks: tuple[str, ...]
     not_trainable: str = ""
+    shards: tuple[Path, ...] = ()
 
 
 def is_tensorflow(path: Path) -> bool:
     """Whether a path is of a kind that is read here."""
-    return path.suffix in {".tflite", ".pb"} or path.is_dir()
+    return path.suffix in {".tflite", ".pb"} or is_tfjs(path) or path.is_dir()
 
 
 def import_detector(
@@ -54,16 +61,20 @@ def import_detector(
     """Read a detector.
 
     Args:
-        path: `.tflite`, frozen `.pb`, or the folder of a SavedModel.
+        path: `.tflite`, frozen `.pb`, the folder of a SavedModel, or the manifest of TensorFlow.js's weights.
         labels: a label file; None: that inside the file, or default names.
         class_names: the names themselves, one an id.
         size_hw: input size, where the graph takes images of any.
 
     Raises:
-        RequestError, ModelError: as `read_detector_graph` and `read_label_map`; names for another number of ids.
+        RequestError, ModelError: as `read_detector_graph`, `read_tfjs`, `read_named` and `read_label_map`; names for
+            another number of ids.
     """
+    if is_tfjs(path):
+        return _of_manifest(path, labels, class_names, size_hw)
     graph = read_detector_graph(path, size_hw=size_hw)
-    names, remarks = _names(graph, labels, class_names)
+    names, about_names = _names(graph.num_labels, graph.labels, labels, class_names, graph.origin)
+    remarks = (*graph.remarks, *about_names)
     facts = _facts(graph, names)
     exact, roundings = _without_rounding(graph)
     offsets, logits = (result.input(0).get_source_output() for result in exact.model.get_results())
@@ -100,22 +111,48 @@ def _facts(graph: DetectorGraph, names: Names) -> DetectorFacts:
     )
 
 
+def _of_manifest(
+    path: Path, labels: Path | None, class_names: Sequence[str] | None, size_hw: tuple[int, int] | None
+) -> ImportedDetector:
+    """A network of ours from named tensors, which come without a graph to compare it with."""
+    if size_hw is not None:
+        raise RequestError(f"{path} says the size of its input itself: leave --size out")
+    origin, weights = str(path), read_tfjs(path)
+    named = read_named(weights.tensors, origin)
+    count = named.columns - 1
+    names, remarks = _names(count, FACE if count == len(FACE) else None, labels, class_names, origin)
+    facts = DetectorFacts(
+        input_size_hw=named.input_size_hw,
+        class_names=names,
+        anchors=named.anchors,
+        rounding=0.0,
+        variances=VARIANCES,
+        preprocess=named.preprocess,
+        postprocess=POSTPROCESS,
+        background=True,
+        origin=origin,
+    )
+    spec, state = read_detector(named.layers, facts)
+    said = (*weights.remarks, ASSUMED, FITTED, *remarks)
+    return ImportedDetector(spec, len(named.anchors), state, None, said, shards=weights.shards)
+
+
 def _names(
-    graph: DetectorGraph, labels: Path | None, class_names: Sequence[str] | None
+    count: int, own: Sequence[str] | None, labels: Path | None, class_names: Sequence[str] | None, origin: str
 ) -> tuple[Names, tuple[str, ...]]:
-    """A name for each id, and all remarks."""
-    count = graph.num_labels
+    """A name for each of so many ids, and what to say of them; `own` are the lines of a label file inside the file."""
+    remarks: tuple[str, ...] = ()
     if labels is not None and class_names is not None:
         raise RequestError("--labels and --classes both name the classes: give one")
     if labels is not None:
         names = read_label_map(labels, count)
     elif class_names is not None:
         names = names_of_lines(class_names, count, "--classes")
-    elif graph.labels is not None:
-        names = names_of_lines(graph.labels, count, f"the label file in {graph.origin}")
+    elif own is not None:
+        names = names_of_lines(own, count, f"the label file in {origin}")
     else:
         names, remark = default_names(count)
-        graph = replace(graph, remarks=(*graph.remarks, remark))
+        remarks = (remark,)
     holes = sum(name is None for name in names)
     left_out = (f"{holes} of {count} ids have no class and are left out",) if holes else ()
-    return names, (*graph.remarks, *left_out)
+    return names, (*remarks, *left_out)
