@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from data_fixtures import image, voc, xml, yolo
+from singleshot.cli.data import app
 from singleshot.data.check import check
 from singleshot.data.images import ImageHeader
 from singleshot.data.recognise import open_data
@@ -134,3 +135,15 @@ def test_tables_and_labelmes_files_that_state_the_stored_size_are_turned(tmp_pat
     assert data.sizes_wh.tolist() == [[30, 40]]
     assert "1 images are turned by EXIF" in data.remarks[-1]
     assert not check(tmp_path).faults
+
+
+def test_statistics_are_of_the_displayed_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = photographs(tmp_path / "v", {6: (40, 30)})
+    data = open_data(root, headers=False)
+    assert data.boxes_xyxy.tolist() == [white_box(data.path(0))]
+    with pytest.raises(SystemExit, match=r"^0$"):
+        app(["stats", str(root), "--json", str(tmp_path / "stats.json")])
+    left, top, right, bottom = STORED_BOX
+    found = json.loads((tmp_path / "stats.json").read_text())
+    assert found["aspect_ratio"]["p50"] == round((bottom - top) / (right - left), 4)
+    assert "turned by EXIF" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
         json: file for the numbers.
         out: folder for class counts, box sizes and shapes, and a contact sheet, as PNG.
     """
-    from singleshot.console import results
+    from singleshot.console import remarks, results
     from singleshot.data.recognise import join, open_data
     from singleshot.data.stats import WRITTEN, write_stats
     from singleshot.data.stats import stats as count
@@ -102,6 +102,8 @@ def stats(*data: Path, split: str | None = None, json: Path | None = None, out: 
         for name in WRITTEN:
             require_output(out / name, "--out", data)
     annotations = join([open_data(path, split=split, headers=False) for path in _require_data(data, "stats")])
+    for remark in annotations.remarks:
+        remarks().print(remark)
     numbers = count(annotations) if out is None else write_stats(annotations, out)
     write_json(json, numbers)
     console = results()

@@ -211,7 +211,8 @@ def open_data(
         path: a VOC, ILSVRC DET, COCO, YOLO or CSV set.
         split: its name; None: every image of the set.
         class_names: number the labels by these names; None: the set's own.
-        headers: read every image's header, and refuse files that are no image or not of the annotated size.
+        headers: refuse files that are no image or not of the annotated size; False: the images' headers tell only which
+            are turned by EXIF.
         partial: images may be missing (this machine holds a part of them). Only for VOC, ILSVRC and COCO, whose
             annotations state the sizes.
         images_needed: False: an image may be missing where the annotations state its size; a remark counts them.
@@ -279,11 +280,11 @@ def _open(
         annotations, faults, left_out = without_faulty(annotations, faults, file_per_image=file_per_image)
         remarks += left_out
     refuse(faults, where=where)
+    seen = read_headers(annotations, missing_too=images_needed and not partial)
+    states_sizes = FORMATS[format_name].states_sizes
+    annotations, turned = settle_frames(annotations, seen, states_sizes=states_sizes, labels_on=labels_on)
+    remarks += turned
     if headers:
-        seen = read_headers(annotations, missing_too=images_needed and not partial)
-        states_sizes = FORMATS[format_name].states_sizes
-        annotations, turned = settle_frames(annotations, seen, states_sizes=states_sizes, labels_on=labels_on)
-        remarks += turned
         faults = header_faults(annotations, seen)
         if leave_out_faulty:
             annotations, faults, left_out = without_faulty(annotations, faults, file_per_image=file_per_image)
