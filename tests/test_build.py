@@ -87,7 +87,7 @@ def test_other_classes_replace_the_class_scores_and_keep_the_rest(tmp_path: Path
     assert len(transfer.replaced) == 2 * len(LITE.sources)
     assert not transfer.missing
     assert not transfer.unused
-    assert "12 of heads.confidence" in transfer.summary
+    assert f"{len(transfer.kept)} of {len(transfer.kept) + 12} tensors" in transfer.summary
     assert "\n" not in transfer.summary
 
 

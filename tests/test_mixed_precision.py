@@ -126,7 +126,7 @@ def test_the_command_raises_precision_until_the_drop_is_small_enough(
     data = voc(tmp_path / "set", images, {"train": ["a"], "val": ["b"]})
     save_network(tmp_path / "model", network, card="")
     figures = iter([0.9, 0.7, 0.8, 0.88])
-    monkeypatch.setattr(calibration.CalibrationData, "mean_ap", lambda _self, _backend: next(figures))
+    monkeypatch.setattr(calibration.CalibrationData, "mean_ap", lambda _self, _backend, **_named: next(figures))
     monkeypatch.setattr(
         quantizer, "_relative_error", lambda results, exact: -float(np.abs(results[0] - exact[0]).max())
     )
