@@ -186,3 +186,16 @@ def test_boxes_of_images_on_their_side_are_those_of_the_displayed_image(tmp_path
     assert list(content(read_whole_set(tmp_path / "out"), fields=2).values()) == [
         ((30, 40), [("class 0", (0, 0, 30, 20))])
     ]
+
+
+@pytest.mark.parametrize("to", ["voc", "coco", "yolo", "csv", "labelme"])
+def test_folders_of_images_in_those_of_splits_are_the_formats_own(tmp_path: Path, to: str) -> None:
+    """As Roboflow writes YOLO: kept below the new `images/`, they would hide the labels."""
+    for split in ("train", "valid"):
+        drawn.image(tmp_path / f"rf/{split}/images/a.png", seed=len(split))
+        (tmp_path / f"rf/{split}/labels").mkdir()
+        (tmp_path / f"rf/{split}/labels/a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "rf/data.yaml").write_text("train: ../train/images\nval: ../valid/images\nnames: [cat]\n")
+    convert(tmp_path / "rf", ConvertOptions(tmp_path / "new", to))
+    data = read_whole_set(tmp_path / "new").annotations
+    assert (len(data), len(data.labels), data.class_names) == (2, 2, ("cat",))

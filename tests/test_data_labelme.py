@@ -144,3 +144,10 @@ def test_a_json_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     assert [(fault.kind, fault.file) for fault in read_labelme(root).faults] == [("malformed", "b.json")]
     (root / "b.json").write_text(text.replace('"imageData": null', f'"deep": {"[" * 100_000}'))
     assert "deep" in read_labelme(root).faults[0].detail
+
+
+def test_deep_folders_are_read(tmp_path: Path) -> None:
+    deep = "cam/2024/03/05/b"
+    labelme(labelme(tmp_path / "two", "a", shape()), deep, shape())
+    assert open_data(tmp_path / "two").files == ("a.png", f"{deep}.png")
+    assert recognise(labelme(tmp_path / "alone", deep, shape())) == "labelme"

@@ -33,7 +33,7 @@ from singleshot.data.tool_labels import (
     whole_side,
 )
 
-DEEPEST = 3  # folders below the set's
+DEEPEST = 12  # folders below the set's; links may form a circle
 MOST_FOLDERS = 20  # of a folder, where a set is recognised
 CIRCLES = "circles became their upright boxes"
 NO_BOX = "lines and points have no box: left out"
@@ -44,11 +44,13 @@ _SPLITS = ("train", "val", "valid", "test")
 
 
 def is_labelme(folder: Path) -> bool:
-    """Whether the first json of a folder, or of one of the first folders in it and in these, is labelme's."""
-    inside = folders_in(folder)[:MOST_FOLDERS]
-    deeper = (place for child in inside for place in folders_in(child)[:MOST_FOLDERS])
-    first = (files_in(place, ".json")[:1] for place in (folder, *inside, *deeper))
-    return any(json_kind(file) == "labelme" for files in first for file in files)
+    """Whether the first json of a folder, or of one of the first folders in it and below, is labelme's."""
+    level = [folder]
+    for _ in range(DEEPEST + 1):
+        if any(json_kind(file) == "labelme" for place in level for file in files_in(place, ".json")[:1]):
+            return True
+        level = [child for place in level for child in folders_in(place)[:MOST_FOLDERS]][: MOST_FOLDERS**2]
+    return False
 
 
 def labelme_splits(path: Path) -> list[str]:

@@ -17,8 +17,8 @@ from singleshot.data.turned_images import LabelsOn
 from singleshot.errors import DataError
 from singleshot.types import BOX_ARRAYS, Annotations
 
-IMAGE_FOLDERS = ("JPEGImages", "images")
-"""Folders of the formats themselves, which are no part of an image's place."""
+IMAGE_FOLDERS = ("jpegimages", "images")
+"""Folders of the formats themselves, in any case of letters; they are no part of an image's place."""
 ROLES = ("train", "val", "test")
 
 
@@ -97,18 +97,14 @@ def read_whole_set(path: Path, *, images_needed: bool = True, labels_on: LabelsO
 def image_places(files: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Where images are to lie in a new set, and a remark on those that had to be renamed.
 
-    The folder that all share and that is the format's own is left out, as are `..` and a drive. Formats that name an
+    Folders that are the format's own are left out, as are `..` and a drive: YOLO's `train/images/a.jpg` is
+    `train/a.jpg`, for YOLO looks for labels where the last folder `images` is called `labels`. Formats that name an
     image by its stem cannot tell `a.jpg` from `a.png`: the second becomes `a-2.png`.
 
-    >>> image_places(["images/cam1/a.jpg", "images/cam1/a.png"])[0]
-    ('cam1/a.jpg', 'cam1/a-2.png')
+    >>> image_places(["images/cam1/a.jpg", "images/cam1/a.png", "train/images/b.jpg"])[0]
+    ('cam1/a.jpg', 'cam1/a-2.png', 'train/b.jpg')
     """
-    parts = [
-        [part for part in PurePosixPath(file).parts if part not in {"..", "/"} and ":" not in part] for file in files
-    ]
-    for folder in IMAGE_FOLDERS:
-        if all(len(part) > 1 and part[0] == folder for part in parts):
-            parts = [part[1:] for part in parts]
+    parts = [_place(file) for file in files]
     taken, renamed, places = set[str](), 0, list[str]()
     for part in parts:
         stem, suffix = posixpath.splitext("/".join(part))
@@ -121,6 +117,18 @@ def image_places(files: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]
         places.append(unique + suffix)
     remark = f"{renamed} images renamed: another has the same name but for its suffix or case"
     return tuple(places), (remark,) if renamed else ()
+
+
+def _place(file: str) -> list[str]:
+    *folders, name = PurePosixPath(file).parts
+    return [
+        *(
+            part
+            for part in folders
+            if part not in {"..", "/"} and ":" not in part and part.lower() not in IMAGE_FOLDERS
+        ),
+        name,
+    ]
 
 
 def roles(splits: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
