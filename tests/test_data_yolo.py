@@ -318,3 +318,10 @@ def test_other_names_of_the_folders(tmp_path: Path, images: str, labels: str) ->
     (tmp_path / "data.yaml").write_text(f"train: {images}/train\nnames: [cat]\n")
     data = open_data(tmp_path)
     assert (len(data.labels), data.remarks) == (1, ())
+
+
+def test_an_empty_line_among_the_names_keeps_its_number(tmp_path: Path) -> None:
+    root = yolo(tmp_path / "y", {"a": "2 0.5 0.5 0.5 0.5", "b": "0 0.5 0.5 0.1 0.1"})
+    (root / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\r\n\r\ndog \r\nbird\r\n\r\n")
+    data = open_data(root)
+    assert [data.class_names[label] for label in data.labels] == ["dog", "cat"]

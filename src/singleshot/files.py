@@ -41,13 +41,18 @@ def read_lines(path: Path, limit: int) -> list[str]:
     return read_regular(path, limit).decode("utf-8-sig").splitlines()
 
 
-def read_list(path: Path) -> list[str]:
-    """The lines of a UTF-8 list without surrounding space and empty lines. Raises DataError where it cannot be read."""
+def read_list(path: Path, *, empty_too: bool = False) -> list[str]:
+    """The lines of a UTF-8 list without surrounding space and empty lines. Raises DataError where it cannot be read.
+
+    Args:
+        path: the list.
+        empty_too: keep the empty lines.
+    """
     try:
         lines = read_lines(path, LIST_LIMIT_BYTES)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from None
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in lines if empty_too or line.strip()]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

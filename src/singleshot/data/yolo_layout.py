@@ -206,7 +206,7 @@ def _names_beside(root: Path, sources: dict[str, tuple[Path, ...]]) -> dict[int,
     folders = [source if source.is_dir() else source.parent for source in chain.from_iterable(sources.values())]
     places = [root, root / "labels", *folders, *(folder.parent / "labels" for folder in folders)]
     files = dict.fromkeys(file for place in places for name in CLASS_FILES if (file := place / name).is_file())
-    read = {file: read_list(file) for file in files}
+    read = {file: _lines(file) for file in files}
     if not read:
         return {}
     longest = max(read, key=lambda file: len(read[file]))
@@ -215,9 +215,18 @@ def _names_beside(root: Path, sources: dict[str, tuple[Path, ...]]) -> dict[int,
             raise DataError(
                 f"{longest} and {file} number the classes differently: keep the right one, or write data.yaml"
             )
-    if len(set(read[longest])) != len(read[longest]):
+    numbered = {number: name for number, name in enumerate(read[longest]) if name}
+    if len(set(numbered.values())) != len(numbered):
         raise DataError(f"{longest}: two classes have the same name")
-    return dict(enumerate(read[longest]))
+    return numbered
+
+
+def _lines(file: Path) -> list[str]:
+    """The lines of a file without the empty ones at its end; one in between counts, for it has a number."""
+    lines = read_list(file, empty_too=True)
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def _walk(folder: Path, root: Path) -> Iterator[str]:
