@@ -333,3 +333,11 @@ def test_suffixes_in_capitals(tmp_path: Path) -> None:
     (tmp_path / "a.XML").write_text(xml([CAT]))
     assert recognise(tmp_path) == "voc"
     assert read_voc(tmp_path).annotations.files == ("a.PNG",)
+
+
+@pytest.mark.parametrize("tag", ["robndbox", "polygon"])
+def test_a_shape_in_place_of_the_box_is_named(tmp_path: Path, tag: str) -> None:
+    image(tmp_path / "a.png")
+    shape = f"<object><name>cat</name><{tag}><cx>1</cx></{tag}></object>"
+    (tmp_path / "a.xml").write_text(f"<annotation><filename>a.png</filename>{shape}</annotation>")
+    assert f"<{tag}>" in read_voc(tmp_path).faults[0].detail

@@ -129,7 +129,9 @@ def _read_object(item: Element) -> tuple[tuple[float, ...], str, bool]:
     for side in ("xmin", "ymin", "xmax", "ymax"):
         text = item.findtext(f"bndbox/{side}")
         if text is None:
-            raise ValueError(f"the object has no <bndbox><{side}>")
+            other = next((tag for tag in ("robndbox", "polygon") if item.find(tag) is not None), None)
+            instead = "" if other is None else f", but a <{other}>, which is not read: export upright boxes"
+            raise ValueError(f"the object has no <bndbox><{side}>{instead}")
         try:
             box.append(float(text))
         except ValueError:
