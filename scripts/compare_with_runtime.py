@@ -1,11 +1,11 @@
-"""Detections of an imported model beside those of the file's own runtime: LiteRT, OpenVINO or face-api.
+"""Detections of an imported model beside those of the file's own runtime: LiteRT, OpenVINO or TensorFlow.js.
 
 python scripts/compare_with_runtime.py FILE MODEL IMAGES [--labels FILE] [--count 20] [--json RUNTIME.json]
 
 Both get the same image, resized by OpenCV. `--json` writes the runtime's detections of all images, for
 `ssd evaluate DATA --detections RUNTIME.json`. LiteRT, for a .tflite, is `pip install ai-edge-litert`; a .pb runs by
-OpenVINO. For face-api's manifest, `npm install @vladmandic/face-api @tensorflow/tfjs @tensorflow/tfjs-backend-wasm`,
-and give the FILE in that node_modules folder.
+OpenVINO. For TensorFlow.js, `npm install @tensorflow/tfjs @tensorflow/tfjs-backend-wasm`, and FILE lies in a folder
+below; for face-api's manifest also `@vladmandic/face-api`, and FILE is the one in its package.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -98,16 +99,50 @@ const faceapi = require(folder + '/dist/face-api.node-wasm.js');
 })();
 """
 
+GRAPH_MODEL = """
+const fs = require('fs'), path = require('path'), [file, height, width] = process.argv.slice(1);
+const tf = require('@tensorflow/tfjs');
+require('@tensorflow/tfjs-backend-wasm');
+(async () => {
+  await tf.setBackend('wasm');
+  const {modelTopology, weightsManifest} = JSON.parse(fs.readFileSync(file));
+  const shards = weightsManifest.flatMap(group => group.paths).map(name => path.join(path.dirname(file), name));
+  const weightData = new Uint8Array(Buffer.concat(shards.map(name => fs.readFileSync(name)))).buffer;
+  const weightSpecs = weightsManifest.flatMap(group => group.weights);
+  const model = await tf.loadGraphModel(tf.io.fromMemory({modelTopology, weightSpecs, weightData}));
+  const image = tf.tensor4d(new Uint8Array(fs.readFileSync(0)), [1, +height, +width, 3], 'int32');
+  const names = ['boxes', 'classes', 'scores'].map(name => 'detection_' + name);
+  const results = await model.executeAsync(image, names);
+  console.log(JSON.stringify(results.map(result => result.arraySync()[0])));
+})();
+"""
+
+
+def by_node(program: str, image: np.ndarray, folder: Path, *arguments: str) -> Any:
+    """What a program for Node.js prints of an image, the packages above a folder at hand."""
+    command = ["node", "-e", program, *arguments]
+    result = subprocess.run(command, input=image.tobytes(), capture_output=True, check=True, cwd=folder)  # noqa: S603
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def by_tfjs(file: Path) -> Runtime:
+    """The detections of a graph model, which has its own post-processing inside; its classes count from 1."""
+
+    def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        sides = map(str, image.shape[:2])
+        boxes, ids, scores = by_node(GRAPH_MODEL, image, file.resolve().parent, str(file.resolve()), *sides)
+        return np.array(boxes), np.array(ids).astype(int) - 1, np.array(scores)
+
+    return run
+
 
 def by_face_api(file: Path) -> Runtime:
     """The detections of face-api, the first of two ids of each box, by Node.js; its boxes are cut to the image."""
     package = file.resolve().parents[1]
 
     def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        command = ["node", "-e", FACE_API, str(package), str(file.resolve())]
-        result = subprocess.run(command, input=image.tobytes(), capture_output=True, check=True, cwd=package)  # noqa: S603
-        output = result.stdout
-        rows = np.array(json.loads(output.splitlines()[-1])).reshape(-1, 5)
+        faces = by_node(FACE_API, image, package, str(package), str(file.resolve()))
+        rows = np.array(faces).reshape(-1, 5)
         return rows[:, :4], np.zeros(len(rows), int), rows[:, 4]
 
     return run
@@ -128,7 +163,7 @@ def differences(theirs: Detections, ours: Detections, size_wh: tuple[int, int]) 
 def named_runtime(file: Path, model: Path, labels: Path | None, class_names: tuple[str, ...]) -> tuple[Names, Runtime]:
     """The name of each id, and what runs the file; `class_names` are those of the imported model."""
     if file.suffix == ".json":
-        return class_names, by_face_api(file)
+        return class_names, by_face_api(file) if file.name.endswith("manifest.json") else by_tfjs(file)
     graph = read_detector_graph(file)
     if graph.anchors is None:  # a network of ours, whose boxes TensorFlow's formula gives
         graph = replace(graph, anchors=load_network(model).default_boxes.numpy())

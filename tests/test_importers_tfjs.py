@@ -11,14 +11,27 @@ import numpy as np
 import pytest
 import torch
 
+from singleshot import Detector
 from singleshot.commands.import_weights import import_files
 from singleshot.errors import ModelError, RequestError
+from singleshot.graphs.detector_graph import read_detector_graph
 from singleshot.graphs.import_detector import import_detector
 from singleshot.graphs.tfjs import read_tfjs
 from singleshot.models.ssd import SSD
 from singleshot.preprocess import to_network_input
 from singleshot.weights.build import fill, load_network
-from tfjs_files import SHARDS, SIZE_HW, reference, tensors, write
+from tfjs_files import (
+    GRAPH_SIZE_HW,
+    SHARDS,
+    SIZE_HW,
+    graph_anchors,
+    graph_model,
+    graph_reference,
+    reference,
+    tensors,
+    write,
+    write_graph,
+)
 
 
 def written(folder: Path, *, quantised: str = "uint8") -> Path:
@@ -159,7 +172,9 @@ def test_linked_and_missing_shards_are_refused(tmp_path: Path) -> None:
         ("[NaN]", "NaN"),
         ("[]", "no manifest"),
         ("{}", "no manifest"),
-        ('{"modelTopology": {}, "weightsManifest": []}', "graph of TensorFlow.js"),
+        ('{"modelTopology": {}, "weightsManifest": []}', "no manifest"),
+        ('{"modelTopology": {}, "weightsManifest": [{"weights": [], "paths": []}]}', "no graph"),
+        ('{"modelTopology": {"node": [7]}, "weightsManifest": [{"weights": [], "paths": []}]}', "operation 'None'"),
         ('["a"]', "no manifest"),
         ('[{"weights": [], "paths": "a.bin"}]', "no manifest"),
     ],
@@ -209,3 +224,53 @@ def test_heads_of_different_numbers_of_scores_are_refused(tmp_path: Path) -> Non
     write(tmp_path, arrays)
     with pytest.raises(ModelError, match="scores a box"):
         import_detector(tmp_path / "manifest.json")
+
+
+def test_a_graph_gives_its_heads_and_default_boxes(tmp_path: Path) -> None:
+    model = graph_model()
+    path = write_graph(tmp_path, model)
+    graph = read_detector_graph(path, tfjs=read_tfjs(path))
+    image = np.random.default_rng(2).integers(0, 256, (*GRAPH_SIZE_HW, 3), np.uint8)
+    for actual, expected in zip(graph.run(image), graph_reference(model, image), strict=True):
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+    boxes = graph_anchors()
+    assert graph.anchors is not None
+    np.testing.assert_allclose(graph.anchors[:, 0], boxes[:, 1] - boxes[:, 3] / 2, atol=1e-6)
+    assert graph.variances == pytest.approx((0.1, 0.1, 0.2, 0.2))
+    assert graph.postprocess.scores == "sigmoid"
+
+
+def test_a_graph_that_is_no_network_of_ours_stays_one(tmp_path: Path) -> None:
+    said = import_files([write_graph(tmp_path, graph_model())], tmp_path / "model", class_names=["a", "b", "c"])
+    assert "cannot be trained" in said
+    image = np.zeros((*GRAPH_SIZE_HW, 3), np.uint8)
+    assert set(Detector.load(tmp_path / "model")(image).names) <= {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "key"),
+    [
+        ("first", {"op": "FusedNothing"}, "model.json"),
+        ("first", {"input": 3}, "'first'"),
+        ("first", {"input": [{}]}, "'first'"),
+        ("first", {"attr": {}}, "'first'"),
+        ("cast", {"attr": {"SrcT": {"type": "DT_MADE_UP"}}}, "'cast'"),
+        ("cast", {"attr": {"SrcT": {"func": {"name": "f"}}}}, "func"),
+        ("cast", {"attr": {"SrcT": {"i": str(2**70)}}}, "'cast'"),
+        ("cast", {"attr": {"SrcT": {"s": "%"}}}, "'cast'"),
+        ("cast", {"attr": 7}, "'cast'"),
+        ("axis", {"name": "other"}, "no shard"),
+        ("axis", {"attr": {"dtype": {"type": "DT_STRING"}}}, "'axis'"),
+    ],
+)
+def test_damaged_graphs_are_refused(tmp_path: Path, name: str, change: dict[str, Any], key: str) -> None:
+    model = graph_model()
+    next(node for node in model.nodes if node["name"] == name).update(change)
+    with pytest.raises(ModelError, match=key) as error:
+        import_detector(write_graph(tmp_path, model))
+    assert "\n" not in str(error.value)
+
+
+def test_another_fused_activation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="Elu"):
+        import_detector(write_graph(tmp_path, graph_model(last="Elu")))

@@ -32,7 +32,7 @@ def import_(
     ssd.pytorch, lufficc/SSD (on VGG-16), qfgaohao/pytorch-ssd and Ultra-Light-Face. Backbones: a .caffemodel of VGG-16
     or MobileNet, a .pth of torchvision's VGG-16 or MobileNetV2, an .npz of MobileNetV2. Of TensorFlow, any SSD: a
     .tflite, a frozen .pb, the folder of a SavedModel; what is no network of ours stays a graph, which is not trained.
-    Of TensorFlow.js, the manifest of face-api's detector, its files beside it.
+    Of TensorFlow.js, a model.json or the manifest of face-api's detector, the files beside it.
 
     Args:
         file: the foreign files.

@@ -42,8 +42,8 @@ def import_files(
     """Read foreign weights and write them to the folder `out`; returns lines that say what it is and how to use it.
 
     A `.prototxt` with its `.caffemodel`, or a `.pth` of a project that `detectors` knows, is a whole detector and
-    becomes a model folder; so is a graph of TensorFlow's: a `.tflite`, a frozen `.pb`, the folder of a SavedModel, the
-    manifest of TensorFlow.js's weights.
+    becomes a model folder; so is a graph of TensorFlow's: a `.tflite`, a frozen `.pb`, the folder of a SavedModel, a
+    `model.json` of TensorFlow.js or a manifest of its weights.
     Another file alone is a backbone: a `.caffemodel` or `.pth` of a classifier, an `.npz` of
     MobileNetV2; it becomes `base.safetensors` for `ssd train --init`.
 
@@ -203,5 +203,5 @@ def _read_backbone(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> d
         return from_torchvision(state, variant.preprocess, whole=whole, origin=str(file))
     raise RequestError(
         f"{file} is of a kind that is not read: .caffemodel, .npz, .pth and .pt are, and .tflite, .pb, SavedModel "
-        "and manifests of TensorFlow.js"
+        "and .json of TensorFlow.js"
     )

@@ -18,7 +18,9 @@ import numpy as np
 
 from singleshot.boxes import cxcywh_to_xyxy
 from singleshot.errors import ModelError, RequestError
+from singleshot.graphs.graph_def import frozen_graph
 from singleshot.graphs.graph_files import require_graph
+from singleshot.graphs.tfjs import TFJSWeights
 from singleshot.graphs.tflite import TFLiteFile, read_tflite
 from singleshot.runtime.openvino_core import core, openvino, opset9
 from singleshot.shapes import Float32, UInt8
@@ -84,12 +86,15 @@ class DetectorGraph:
         return np.array(results[0])[0], np.array(results[1])[0]
 
 
-def read_detector_graph(path: Path, *, size_hw: tuple[int, int] | None = None) -> DetectorGraph:
-    """Read a `.tflite` file, a frozen `.pb` or a SavedModel folder.
+def read_detector_graph(
+    path: Path, *, size_hw: tuple[int, int] | None = None, tfjs: TFJSWeights | None = None
+) -> DetectorGraph:
+    """Read a `.tflite` file, a frozen `.pb`, a SavedModel folder or a graph of TensorFlow.js.
 
     Args:
         path: which.
         size_hw: input size, where the graph takes images of any.
+        tfjs: what a `model.json` holds.
 
     Raises:
         RequestError: the size is not the graph's, or it says none. ModelError: it is damaged, or no SSD.
@@ -97,6 +102,8 @@ def read_detector_graph(path: Path, *, size_hw: tuple[int, int] | None = None) -
     try:
         if path.suffix == ".tflite":
             graph = _of_tflite(read_tflite(path), str(path))
+        elif tfjs is not None:
+            graph = _of_tfjs(tfjs, size_hw, str(path))
         else:
             require_graph(path)
             graph = graph_of_model(_read(path, str(path)), size_hw, str(path))
@@ -115,6 +122,15 @@ def evaluate(outputs: Sequence[openvino.Output]) -> list[np.ndarray]:
     zeros = [np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in model.inputs]
     results = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(zeros)
     return [np.array(results[place]) for place in range(len(outputs))]
+
+
+def _of_tfjs(file: TFJSWeights, size_hw: tuple[int, int] | None, origin: str) -> DetectorGraph:
+    content = frozen_graph(file.topology or {}, file.tensors, origin)
+    with tempfile.TemporaryDirectory(prefix="singleshot-") as folder:  # as for .tflite
+        frozen = Path(folder) / "frozen.pb"
+        frozen.write_bytes(content)
+        graph = graph_of_model(_read(frozen, origin), size_hw, origin)
+    return replace(graph, rounding=file.rounding, remarks=(*file.remarks, *graph.remarks))
 
 
 def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:

@@ -12,7 +12,7 @@ from singleshot.errors import ModelError, RequestError
 from singleshot.graphs.detector_graph import DetectorGraph, evaluate, read_detector_graph
 from singleshot.graphs.engine import engine_files, graph_spec
 from singleshot.graphs.label_map import Names, default_names, names_of_lines, read_label_map
-from singleshot.graphs.tfjs import is_tfjs, read_tfjs
+from singleshot.graphs.tfjs import TFJSWeights, is_tfjs, read_tfjs
 from singleshot.runtime.openvino_core import opset9
 from singleshot.spec import ModelSpec
 from singleshot.weights.importers.tensorflow_layers import layers_of, without_rounding
@@ -61,7 +61,8 @@ def import_detector(
     """Read a detector.
 
     Args:
-        path: `.tflite`, frozen `.pb`, the folder of a SavedModel, or the manifest of TensorFlow.js's weights.
+        path: `.tflite`, frozen `.pb`, the folder of a SavedModel, a graph of TensorFlow.js (`model.json`), or the
+            manifest of its weights alone.
         labels: a label file; None: that inside the file, or default names.
         class_names: the names themselves, one an id.
         size_hw: input size, where the graph takes images of any.
@@ -70,9 +71,11 @@ def import_detector(
         RequestError, ModelError: as `read_detector_graph`, `read_tfjs`, `read_named` and `read_label_map`; names for
             another number of ids.
     """
-    if is_tfjs(path):
-        return _of_manifest(path, labels, class_names, size_hw)
-    graph = read_detector_graph(path, size_hw=size_hw)
+    tfjs = read_tfjs(path) if is_tfjs(path) else None
+    if tfjs is not None and tfjs.topology is None:
+        return _of_manifest(path, tfjs, labels, class_names, size_hw)
+    graph = read_detector_graph(path, size_hw=size_hw, tfjs=tfjs)
+    shards = () if tfjs is None else tfjs.shards
     names, about_names = _names(graph.num_labels, graph.labels, labels, class_names, graph.origin)
     remarks = (*graph.remarks, *about_names)
     facts = _facts(graph, names)
@@ -84,10 +87,10 @@ def import_detector(
         require_equal(spec, state, exact.run, facts)
     except ModelError as error:
         files = engine_files(graph, names)
-        return ImportedDetector(graph_spec(graph, names), graph.boxes, None, files, remarks, str(error))
+        return ImportedDetector(graph_spec(graph, names), graph.boxes, None, files, remarks, str(error), shards)
     if roundings:
         remarks = (*remarks, f"rounding between layers ({roundings} times) is left out: it runs in floating point")
-    return ImportedDetector(spec, graph.boxes, state, None, remarks)
+    return ImportedDetector(spec, graph.boxes, state, None, remarks, shards=shards)
 
 
 def _without_rounding(graph: DetectorGraph) -> tuple[DetectorGraph, int]:
@@ -112,12 +115,16 @@ def _facts(graph: DetectorGraph, names: Names) -> DetectorFacts:
 
 
 def _of_manifest(
-    path: Path, labels: Path | None, class_names: Sequence[str] | None, size_hw: tuple[int, int] | None
+    path: Path,
+    weights: TFJSWeights,
+    labels: Path | None,
+    class_names: Sequence[str] | None,
+    size_hw: tuple[int, int] | None,
 ) -> ImportedDetector:
     """A network of ours from named tensors, which come without a graph to compare it with."""
     if size_hw is not None:
         raise RequestError(f"{path} says the size of its input itself: leave --size out")
-    origin, weights = str(path), read_tfjs(path)
+    origin = str(path)
     named = read_named(weights.tensors, origin)
     count = named.columns - 1
     names, remarks = _names(count, FACE if count == len(FACE) else None, labels, class_names, origin)

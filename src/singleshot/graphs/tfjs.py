@@ -21,6 +21,8 @@ _LARGEST_SIDE, _MOST_AXES, _LONGEST_NAME = 2**31 - 1, 8, 200
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 _TYPES = {"float32": "<f4", "int32": "<i4", "bool": "?"}
 _QUANTISED = {"uint8": "u1", "uint16": "<u2", "float16": "<f2"}
+_ROUNDING = {"uint8": 1 / 510, "uint16": 1 / 131070, "float16": 2.0**-12}
+"""Half a step of a number of 0 .. 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,20 +33,24 @@ class TFJSWeights:
         tensors: float32, int32 or bool, by TensorFlow's names.
         shards: the files that they come from.
         remarks: how many were dequantised from what, a line each.
+        rounding: by how much numbers of 0 .. 1 may have been rounded.
+        topology: the graph, a GraphDef in JSON without the values of its constants; None where there is none.
     """
 
     tensors: dict[str, np.ndarray]
     shards: tuple[Path, ...]
     remarks: tuple[str, ...]
+    rounding: float
+    topology: dict[str, Any] | None
 
 
 def is_tfjs(path: Path) -> bool:
-    """Whether a path may be a manifest."""
+    """Whether a path may be a manifest or a graph."""
     return path.suffix == ".json"
 
 
 def read_tfjs(path: Path) -> TFJSWeights:
-    """Read a manifest, a list of `{"weights": [...], "paths": [...]}`, with its files.
+    """Read a manifest, a list of `{"weights": [...], "paths": [...]}`, or a `model.json` with one, and its files.
 
     Raises:
         ModelError: it is no manifest, it names files outside its folder, or their length is not that of the tensors.
@@ -54,8 +60,9 @@ def read_tfjs(path: Path) -> TFJSWeights:
         groups = parse_json(read_regular(path, LARGEST_MANIFEST))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read as a manifest of TensorFlow.js: {error}") from None
-    if isinstance(groups, dict) and "modelTopology" in groups:
-        raise ModelError(f"{path} is a graph of TensorFlow.js, which is not read: a manifest of weights alone is")
+    topology = None
+    if isinstance(groups, dict) and isinstance(topology := groups.get("modelTopology"), dict):
+        groups = groups.get("weightsManifest")
     if not isinstance(groups, list) or not groups:
         raise ModelError(f'{path} is no manifest of TensorFlow.js: expected a list of {{"weights": ..., "paths": ...}}')
     tensors: dict[str, np.ndarray] = {}
@@ -83,7 +90,8 @@ def read_tfjs(path: Path) -> TFJSWeights:
             raise ModelError(f"{path}: its tensors take {place:,} bytes, its shards have {len(content):,}")
         shards += files
     remarks = (f"{kind} weights, dequantised ({count} tensors)" for kind, count in quantised.items() if count)
-    return TFJSWeights(tensors, tuple(shards), tuple(remarks))
+    rounding = max((_ROUNDING[kind] for kind, count in quantised.items() if count), default=0.0)
+    return TFJSWeights(tensors, tuple(shards), tuple(remarks), rounding, topology)
 
 
 @dataclass(frozen=True)
