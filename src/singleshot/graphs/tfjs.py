@@ -21,8 +21,8 @@ _LARGEST_SIDE, _MOST_AXES, _LONGEST_NAME = 2**31 - 1, 8, 200
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
 _TYPES = {"float32": "<f4", "int32": "<i4", "bool": "?"}
 _QUANTISED = {"uint8": "u1", "uint16": "<u2", "float16": "<f2"}
-_ROUNDING = {"uint8": 1 / 510, "uint16": 1 / 131070, "float16": 2.0**-12}
-"""Half a step of a number of 0 .. 1."""
+_ROUNDING = {"uint8": 1 / 255, "uint16": 1 / 65535, "float16": 2.0**-11}
+"""A step of a number of 0 .. 1: a default box is a product of two numbers, each rounded by half a step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class TFJSWeights:
         tensors: float32, int32 or bool, by TensorFlow's names.
         shards: the files that they come from.
         remarks: how many were dequantised from what, a line each.
-        rounding: by how much numbers of 0 .. 1 may have been rounded.
+        rounding: by how much products of two numbers of 0 .. 1 may have been rounded.
         topology: the graph, a GraphDef in JSON without the values of its constants; None where there is none.
     """
 
