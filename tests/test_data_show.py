@@ -41,6 +41,8 @@ def test_the_page_shows_images_with_their_classes_and_faults(tmp_path: Path) -> 
     assert f"main:has(#show-{cat}:checked) .item:not(.{cat})" in text
     assert "object 2: zero area" in text
     assert "<script" not in text
+    assert "1 box" in text
+    assert "1 boxes" not in text
 
 
 def test_images_with_faults_are_on_a_page_of_few(tmp_path: Path) -> None:

@@ -156,6 +156,11 @@ def test_cocos_ids_have_their_names_and_holes() -> None:
     assert names_of_lines(["???", *(name or "???" for name in names)], 90, "file") == names
 
 
+def test_a_detector_of_one_class_without_a_name_is_told_of_one_class() -> None:
+    assert "class names: class 1, as" in default_names(1)[1]
+    assert "class names: class 1 ... class 3, as" in default_names(3)[1]
+
+
 def test_a_damaged_file_is_an_error_of_ours(tmp_path: Path) -> None:
     """Cut anywhere, or a byte changed anywhere in front of the last constants: never another exception."""
     content, choose = detector(), random.Random(3)

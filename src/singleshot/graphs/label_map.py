@@ -77,8 +77,9 @@ def default_names(count: int) -> tuple[Names, str]:
         )
     if count == COCO_COUNTS[0]:
         return COCO_CLASSES, f"class names: COCO's, by their number, {count}; give others with --labels FILE"
+    numbered = "class 1" if count == 1 else f"class 1 ... class {count}"
     return tuple(f"class {number}" for number in range(1, count + 1)), (
-        f"class names: class 1 ... class {count}, as the file has none; give them with --labels FILE or --classes"
+        f"class names: {numbered}, as the file has none; give them with --labels FILE or --classes"
     )
 
 

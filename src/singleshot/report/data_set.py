@@ -100,7 +100,8 @@ def _figure(image: ShownImage, open_image: OpenImage) -> Figure:
         colour = FAULTY if box.fault else class_colour(box.label)
         caption = f"{box.name}: {box.fault}" if box.fault else box.name
         marks.append(Mark(box.box_xyxy, colour, caption, dashed=bool(box.fault)))
-    parts = [", ".join(image.splits), f"{len(image.boxes)} boxes", *image.faults]
+    count = len(image.boxes)
+    parts = [", ".join(image.splits), "1 box" if count == 1 else f"{count} boxes", *image.faults]
 
     def draw(pixels: np.ndarray) -> np.ndarray:
         return marked(pixels, marks, zoom=1.2)
