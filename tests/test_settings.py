@@ -49,6 +49,13 @@ def test_names_of_before_are_known() -> None:
     assert notes == ["average is now called ema_decay"]
 
 
+def test_light_backbones_are_trained_by_modern_also_under_heads_that_are_not_separable() -> None:
+    recipe = recipe_for(None, variant("ssd300-mobilenetv1"))
+    assert (recipe.name, recipe.learning_rate, recipe.backbone_lr_factor) == ("modern", 3e-3, 0.05)
+    assert recipe_for("caffe", variant("ssd300-mobilenetv1")) == recipe_for("caffe", variant("ssd300-vgg16"))
+    assert recipe_for(None, variant("ssd300-vgg16")).name == "caffe"
+
+
 @pytest.mark.parametrize("case", json.loads((BEFORE / "recipes.json").read_text()), ids=lambda case: case["name"])
 def test_recipes_in_files_of_before_are_todays(case: dict[str, Any]) -> None:
     """`recipes.json`: what `recipe_for(name, variant(model))` was before its settings were renamed."""

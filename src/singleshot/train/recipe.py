@@ -173,6 +173,10 @@ MULTIBOX = replace(
 RECIPES = {"caffe": CAFFE, "modern": MODERN, "multibox": MULTIBOX}
 
 
+MOBILENETS = ("mobilenetv1", "mobilenetv2", "mobilenetv3")
+"""Backbones that are light also under heads that are not separable, as TensorFlow's."""
+
+
 def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
     """The named recipe, or the better one for this model, with the learning rates that suit the model.
 
@@ -187,8 +191,9 @@ def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
     Raises:
         UnknownNameError: with the nearest names.
     """
+    light = spec.separable or spec.backbone in MOBILENETS
     if name is None:
-        name = "multibox" if spec.class_agnostic else "modern" if spec.separable else "caffe"
+        name = "multibox" if spec.class_agnostic else "modern" if light else "caffe"
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     recipe = RECIPES[name]
@@ -202,7 +207,7 @@ def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
             warmup_steps=100,
             batch_size=16,
         )
-    if spec.separable:
+    if light and name != "caffe":
         return replace(recipe, learning_rate=3e-3, backbone_lr_factor=0.05)
     return recipe
 
