@@ -54,7 +54,7 @@ class CalibrationData:
         shared = [class_name for class_name in spec.class_names if class_name in validation.class_names]
         validation = only_classes(validation, shared)
         if not len(validation.labels):
-            raise DataError(f"{data} has none of the model's classes: {', '.join(spec.class_names)}")
+            raise DataError(f"{data} has none of the model's classes: {first_of(spec.class_names, 5)}")
         return cls(calibration, validation, f"split {name}" if name else "a fifth held out")
 
     def calibration_images(
