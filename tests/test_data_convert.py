@@ -111,6 +111,26 @@ def test_a_folder_that_holds_anything_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "out/mine.txt").read_text() == "kept"
 
 
+@pytest.mark.parametrize("to", WRITERS)
+@pytest.mark.parametrize("name", ["../../outside", "train/../../../outside", "/outside", "..", "a\\b"])
+def test_a_split_whose_name_leads_out_of_the_folder_is_refused(tmp_path: Path, to: str, name: str) -> None:
+    """CVAT's subsets are free text, and splits become names of files."""
+    source, out = tmp_path / "source", tmp_path / "work/out"
+    drawn.image(source / "a.png")
+    box = '<box label="cat" xtl="1" ytl="2" xbr="9" ybr="12"/>'
+    text = f'<annotations><image name="a.png" width="40" height="30" subset="{name}">{box}</image></annotations>'
+    (source / "annotations.xml").write_text(text)
+    with pytest.raises(DataError, match="split"):
+        convert(source, ConvertOptions(out, to))
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and source not in path.parents] == []
+
+
+def test_images_of_no_split_join_a_split_of_their_name(tmp_path: Path) -> None:
+    data = read_whole_set(voc_set(tmp_path / "source"))
+    data = LabelledSet(data.annotations, data.places, {"unlisted": (0,), "val": (1,)})
+    assert data.parts(unlisted="unlisted") == {"unlisted": (0, 2), "val": (1,)}
+
+
 def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = voc_set(tmp_path / "source")
 

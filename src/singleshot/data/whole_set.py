@@ -46,7 +46,10 @@ class LabelledSet:
         """The splits, and the images of none under the name `unlisted`; all images there where there are no splits."""
         listed = {index for indices in self.splits.values() for index in indices}
         rest = tuple(index for index in range(len(self)) if index not in listed)
-        return {**self.splits, **({unlisted: rest} if rest or not self.splits else {})}
+        return {
+            **self.splits,
+            **({unlisted: (*self.splits.get(unlisted, ()), *rest)} if rest or not self.splits else {}),
+        }
 
     def only_boxes(self, keep: np.ndarray) -> LabelledSet:
         """The same images with only these boxes; `keep` is a mask of all boxes."""

@@ -102,6 +102,9 @@ def _require_writable_names(data: LabelledSet) -> None:
     for name in (*data.annotations.class_names, *data.places, *data.splits):
         if not name.isprintable() or not name.strip():
             raise DataError(f"the name {name!r} of a class, file or split holds what not every format can: rename it")
+    for name in data.splits:  # lists and folders are called so
+        if not set(name).isdisjoint('/\\:*?"<>|') or name in {".", ".."}:
+            raise DataError(f"the name {name!r} of a split cannot be that of a file: rename it")
 
 
 def placing(annotations: Annotations, how: Literal["copy", "link", "none"]) -> PlaceImage | None:
