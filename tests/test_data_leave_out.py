@@ -45,6 +45,15 @@ def test_an_image_of_a_faulty_label_file_is_no_background(tmp_path: Path) -> Non
     assert "b" in annotations.remarks[-1]
 
 
+def test_images_of_one_name_in_other_folders_stay(tmp_path: Path) -> None:
+    line = "0 0.5 0.5 0.2 0.2\n"
+    labels = {"cam1/a": line + "0 0.5 half 0.2 0.2\n", "cam1/b": line, "cam2/a": line, "cam3/a": line}
+    data = yolo(tmp_path / "yolo", dict(labels), yaml="train: images\nval: images\nnames: [cat]\n")
+    annotations = open_data(data, split="train", leave_out_faulty=True)
+    assert [file.rpartition("images/")[2] for file in annotations.files] == ["cam1/b.png", "cam2/a.png", "cam3/a.png"]
+    assert "1 with faults (1 malformed): labels/cam1/a.txt" in annotations.remarks[-1]
+
+
 def test_a_fault_that_names_no_image_still_refuses_the_set(tmp_path: Path) -> None:
     content = coco_content(3)
     content["images"][0]["file_name"] = "gone.png"

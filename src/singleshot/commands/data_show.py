@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from singleshot.data.builder import ReadResult
 from singleshot.data.check import CheckReport, check
+from singleshot.data.fault_images import FaultImages
 from singleshot.data.faults import Fault
 from singleshot.data.recognise import read_upright
 from singleshot.data.turned_images import LabelsOn
@@ -108,16 +109,16 @@ def _entries(results: Mapping[str, ReadResult]) -> dict[str, _Entry]:
 
 def _assign(report: CheckReport, entries: Mapping[str, _Entry]) -> list[Fault]:
     """Add each fault to its image, by the image's or the annotation's name; returns those of no image."""
-    by_stem: dict[str, _Entry] = {}
-    for file, entry in entries.items():
-        by_stem.setdefault(PurePosixPath(file).stem, entry)
+    files = list(entries)
+    images = FaultImages(files)
     elsewhere = []
     for fault in report.faults:
-        owner = entries.get(fault.file) or by_stem.get(PurePosixPath(fault.file).stem)
-        if owner is None:
-            elsewhere.append(fault)
+        named = images.named(fault.file)
+        owners = images.labelled_by(fault.file) if named is None else [named]
+        if owners:
+            entries[files[owners[0]]].faults.append(fault)
         else:
-            owner.faults.append(fault)
+            elsewhere.append(fault)
     return elsewhere
 
 

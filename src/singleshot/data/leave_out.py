@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import posixpath
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from singleshot.data.fault_images import FaultImages
 from singleshot.data.faults import Fault
 from singleshot.errors import first_of
 from singleshot.types import Annotations
@@ -40,22 +40,21 @@ def without_faulty(annotations: Annotations, faults: Sequence[Fault], *, file_pe
         file_per_image: each image has a file of annotations of its own: a fault that names no image of the set is then
             one of an image that was not read, which is left out by that.
     """
-    images_by_stem = defaultdict(list)
-    for index, file in enumerate(annotations.files):
-        images_by_stem[_stem(file)].append(index)
-    places = {file: index for index, file in enumerate(annotations.files)}
+    images = FaultImages(annotations.files)
     dropped: set[int] = set()
     left_out: dict[str, str] = {}
     staying = []
     for fault in faults:
         if not fault.stops_training:
             staying.append(fault)
-        elif fault.file in places:
-            dropped.add(places[fault.file])
+        elif (named := images.named(fault.file)) is not None:
+            dropped.add(named)
             left_out.setdefault(fault.file, fault.kind)
         elif file_per_image:
-            dropped.update(images_by_stem[_stem(fault.file)])
-            left_out.setdefault(fault.file, fault.kind)
+            owners = images.labelled_by(fault.file)
+            dropped.update(owners)
+            for file in [annotations.files[index] for index in owners] if len(owners) > 1 else [fault.file]:
+                left_out.setdefault(file, fault.kind)
         else:
             staying.append(fault)
     rest = annotations.subset([index for index in range(len(annotations)) if index not in dropped])
@@ -67,7 +66,3 @@ def _remark(left_out: dict[str, str]) -> list[str]:
         return []
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(left_out.values()).items())
     return [f"left out as asked: {len(left_out)} with faults ({kinds}): {first_of(list(left_out), NAMED)}"]
-
-
-def _stem(file: str) -> str:
-    return posixpath.splitext(posixpath.basename(file))[0]
