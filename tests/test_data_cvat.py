@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,6 +124,14 @@ def test_what_is_refused_is_one_line(tmp_path: Path, text: str, token: str) -> N
     with pytest.raises(DataError, match=token) as caught:
         open_data(tmp_path / "annotations.xml")
     assert "\n" not in str(caught.value)
+
+
+def test_images_that_never_end_are_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "annotations.xml").write_text("<annotations>" + "<image " * 10**6)
+    start = time.perf_counter()
+    with pytest.raises(DataError, match="not XML"):
+        splits(tmp_path)
+    assert time.perf_counter() - start < 5
 
 
 def test_a_comment_makes_no_difference(tmp_path: Path) -> None:

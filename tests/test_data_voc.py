@@ -303,6 +303,20 @@ def test_encodings_that_hide_entities_and_lie_are_refused() -> None:
         parse_xml(many)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<?xml " + b'encoding="a" ' * 300_000,
+        b'<?xml version="1.0" encoding="punycode"?><annotation>' + b"a" * 10**6 + b"-" + b"bcd9" * 500_000,
+    ],
+)
+def test_a_declaration_that_takes_for_ever_is_refused_at_once(content: bytes) -> None:
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="not XML"):
+        parse_xml(content)
+    assert time.perf_counter() - start < 5
+
+
 def test_a_plain_doctype_is_read() -> None:
     content = b'<?xml version="1.0"?><!DOCTYPE annotation><annotation><filename>a</filename></annotation>'
     assert parse_xml(content).findtext("filename") == "a"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from data_fixtures import image, yolo
 from singleshot.data.check import check
 from singleshot.data.recognise import default_splits, open_data, recognise, splits
+from singleshot.data.split_folders import is_split_name
 from singleshot.data.yolo import read_yolo
 from singleshot.errors import DataError, RequestError, UnknownNameError
 
@@ -197,6 +199,13 @@ def test_label_files_in_other_letters_are_read(tmp_path: Path) -> None:
     data = open_data(root)
     assert len(data.labels) == 2
     assert any("labels/B.TXT for images/b.png" in remark for remark in data.remarks)
+
+
+def test_a_folder_of_many_digits_is_told_apart_at_once() -> None:
+    start = time.perf_counter()
+    assert not is_split_name("train" + "1" * 200 + "x")
+    assert is_split_name("train_2017" + "1" * 200)
+    assert time.perf_counter() - start < 5
 
 
 def test_split_folders_without_yaml(tmp_path: Path) -> None:

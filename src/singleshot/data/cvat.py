@@ -42,7 +42,7 @@ CUBOIDS = "cuboids became their upright boxes"
 LEFT_OUT = "lines, points, skeletons and tags have no box: left out"
 _SHAPES = {"box", "polygon", "mask", "ellipse", "cuboid"}
 _NO_BOX = {"polyline", "points", "skeleton", "tag"}
-_SUBSET = re.compile(rb'<image\b[^>]*\bsubset="([^"]*)"')
+_SUBSET = re.compile(rb'<image\b[^<>]*\bsubset="([^"]*)"')
 
 
 def cvat_files(path: Path) -> dict[str, Path]:

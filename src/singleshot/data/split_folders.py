@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 _WORD = r"(train(ing|val)?|val(id|idation)?|test(ing)?)"
-_SPLIT = re.compile(rf"^{_WORD}([-_ .]?(set|data|images?|imgs?|zip|\d+))*$", re.IGNORECASE)
+_SPLIT = re.compile(rf"^{_WORD}([-_ .]?(set|data|images?|imgs?|zip|\d++))*$", re.IGNORECASE)
 
 
 def is_split_name(name: str) -> bool:

@@ -14,6 +14,9 @@ from defusedxml import DefusedXmlException, DTDForbidden
 from singleshot.data.faults import Fault
 
 LIMIT_BYTES = 16 * 2**20  # an annotation of one image is a few kilobytes
+LONGEST_DECLARATION = 1000  # bytes
+_NOT_DECODED = {"utf-8", "ascii", "idna", "punycode"}
+"""What expat reads by itself, and codes of host names, whose decoding takes the square of the length."""
 _DECLARATION = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*<\?xml[^>]*?encoding\s*=\s*[\"'](?P<encoding>[A-Za-z0-9._-]{1,40})[\"'][^>]*\?>"
 )
@@ -95,12 +98,12 @@ def _parse_guarded(content: bytes) -> Element:
 
 def _decoded(content: bytes) -> bytes | None:
     """The file in UTF-8, without its declaration, where it declares an encoding that Python knows; else None."""
-    declared = _DECLARATION.match(content)
+    declared = _DECLARATION.match(content, 0, LONGEST_DECLARATION)
     if declared is None:
         return None
     try:
         codec = codecs.lookup(declared["encoding"].decode("ascii"))
-        if codec.name in {"utf-8", "ascii"}:
+        if codec.name in _NOT_DECODED:
             return None
         return content[declared.end() :].decode(codec.name).encode()
     except (LookupError, ValueError):

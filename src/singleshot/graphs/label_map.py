@@ -16,7 +16,7 @@ LARGEST = 2**22
 NO_CLASS = {"", "???", "n/a", "background", "__background__"}
 """What stands on a line whose id no class has, in lower case."""
 _NUMBERED = re.compile(r"(\d{1,6})[\s:,]+(\S.*)")
-_ITEM = re.compile(r"item\s*:?\s*\{([^{}]*)\}")
+_ITEM = re.compile(r"item\s*+(?::\s*+)?\{([^{}]*)\}")
 _FIELD = re.compile(r"""(id|name|display_name)\s*:\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|(\d{1,6}))""")
 
 Names = tuple[str | None, ...]
