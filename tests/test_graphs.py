@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import random
 import struct
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +113,31 @@ def test_labels_inside_the_file_are_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("labels.txt", "cat\ndog\nowl\n")
     assert import_detector(path).spec.class_names == NAMES
+
+
+def test_damaged_labels_inside_the_file_are_none(tmp_path: Path) -> None:
+    """Whatever byte of the archive is changed, names of our own take the place of its."""
+    buffer, choose = io.BytesIO(), random.Random(0)
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", "\n".join(f"name {number}" for number in range(90)))
+    plain, packed = detector(), buffer.getvalue()
+    for _ in range(200):
+        changed = bytearray(packed)
+        changed[choose.randrange(len(packed))] = choose.randrange(256)
+        read_tflite(written(tmp_path, plain + changed))
+
+
+@pytest.mark.parametrize("options", [{"y_scale": 0.0}, {"max_detections": float("inf")}])
+def test_options_that_are_no_use_are_an_error_of_ours(tmp_path: Path, options: dict[str, float]) -> None:
+    with pytest.raises(ModelError, match="not read"):
+        read_detector_graph(written(tmp_path, detector(options=OPTIONS | options)))
+
+
+def test_a_label_map_that_never_begins_is_refused_at_once(tmp_path: Path) -> None:
+    start = time.perf_counter()
+    with pytest.raises(ModelError, match="no items"):
+        read_label_map(written(tmp_path, b"item" + b" " * 2**20, "map.pbtxt"), 3)
+    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -187,3 +188,24 @@ def test_real_files_become_networks_that_compute_the_same(file: str, name: str, 
     assert detector.not_trainable == ""
     assert detector.state is not None
     assert (detector.spec.name, detector.boxes) == (name, boxes)
+
+
+@pytest.mark.parametrize("kind", ["v1", "lite"])
+def test_a_head_on_two_maps_is_no_network_of_ours(kind: str) -> None:
+    """As heads on the sum of a residual block are; never another exception than ours."""
+    read = layers(KINDS[kind](SIZE))
+    for number in read.location:
+        changed = list(read.layers)
+        changed[number] = replace(changed[number], feeds=changed[number].feeds | {0})
+        with pytest.raises(ModelError, match="2 layers feed"):
+            read_detector(replace(read, layers=tuple(changed)), facts())
+
+
+def test_a_layer_that_nothing_feeds_is_no_network_of_ours() -> None:
+    read = layers(fpnlite_mobilenet_v2(SIZE))
+    heads = {*read.location, *read.confidence}
+    for number in sorted(set(range(len(read.layers))) - heads):
+        changed = list(read.layers)
+        changed[number] = replace(changed[number], feeds=frozenset())
+        with contextlib.suppress(ModelError):  # the first layer has none anyway
+            read_detector(replace(read, layers=tuple(changed)), facts())

@@ -107,7 +107,12 @@ def read_detector_graph(
         else:
             require_graph(path)
             graph = graph_of_model(_read(path, str(path)), size_hw, str(path))
-    except (RuntimeError, ValueError, IndexError) as error:  # OpenVINO's, of a graph unlike any detector's
+    except (
+        RuntimeError,
+        ValueError,
+        IndexError,
+        ArithmeticError,
+    ) as error:  # OpenVINO's, of a graph unlike any detector's
         reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
         raise ModelError(f"{path} is built in a way that is not read: {reason}") from error
     if size_hw is not None and size_hw != graph.input_size_hw:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -260,6 +261,6 @@ def _labels(content: bytes) -> tuple[str, ...] | None:
                 return None
             with archive.open(texts[0]) as file:
                 text = file.read(LARGEST_LABELS + 1).decode("utf-8-sig")
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, NotImplementedError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError):
         return None
     return tuple(text.splitlines())

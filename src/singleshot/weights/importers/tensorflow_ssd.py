@@ -179,7 +179,7 @@ class _Reader:
         heads = {*graph.location, *graph.confidence}
         self.others = sorted(set(range(len(graph.layers))) - set(names) - heads, key=self._distance)
         coarsest = max(names, key=self._distance)
-        inside = [number for number in self.others if self._layer(number).feeds <= set(names)]
+        inside = [number for number in self.others if set() < self._layer(number).feeds <= set(names)]
         pointwise = [number for number in inside if self._layer(number).kernel == 1 and not self._activated(number)]
         self.laterals = sorted(pointwise, key=lambda number: max(map(self._distance, self._layer(number).feeds)))
         if self.laterals and coarsest not in self._layer(self.laterals[-1]).feeds:
@@ -195,8 +195,7 @@ class _Reader:
             for kind, number, rows in self._head_layers(place):
                 target = f"heads.{kind}.{name}"
                 if lite:
-                    (feed,) = self._layer(number).feeds
-                    self._block(f"{target}.depthwise", self._layer(feed))
+                    self._block(f"{target}.depthwise", self._layer(self._depthwise(number)))
                     target = f"{target}.pointwise"
                 self._plain(target, rows)
         blocks = tuple(self._extra_block(name.removesuffix("_2"), lite=lite) for name in extras.values())
@@ -271,10 +270,7 @@ class _Reader:
         """The layer that gives each source map, and whether the heads are separable."""
         first = self._depthwise(self.graph.location[0])
         lite = self._layer(first).depthwise and first not in self.names
-        sources = []
-        for number in self.graph.location:
-            (source,) = self._layer(self._depthwise(number) if lite else number).feeds or (-1,)
-            sources.append(source)
+        sources = [self._depthwise(self._depthwise(number) if lite else number) for number in self.graph.location]
         return sources, lite
 
     def _extras(self, *, lite: bool) -> dict[int, str]:
@@ -328,7 +324,7 @@ class _Reader:
     def _tower(self, place: int, by_map: Mapping[int, str]) -> tuple[int, list[tuple[int, int]]]:
         """The source map of a head, and the separable layers between, first one first."""
         tower: list[tuple[int, int]] = []
-        (number,) = self._layer(self._depthwise(self.graph.location[place])).feeds
+        number = self._depthwise(self._depthwise(self.graph.location[place]))
         while number not in by_map:
             depthwise = self._depthwise(number)
             tower.insert(0, (depthwise, number))
