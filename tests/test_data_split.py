@@ -139,3 +139,20 @@ def test_objects_that_no_tile_shows_are_counted(tmp_path: Path) -> None:
     written = crop(tmp_path / "set", CropOptions(tmp_path / "out", Tiling(50, 0.2), visible=0.9))
     assert any("1 objects are in no tile" in remark for remark in written.remarks)
     assert written.boxes == 1
+
+
+def test_a_tile_never_takes_the_place_of_an_image_of_its_name(tmp_path: Path) -> None:
+    source, out = tmp_path / "set", tmp_path / "out"
+    drawn.image(source / "a.png", width=100, height=60, seed=1)
+    drawn.image(source / "a_x0_y0.png", width=60, height=60, seed=2)
+    (source / "labels.csv").write_text("file,x1,y1,x2,y2,label\na.png,10,10,20,20,cat\na_x0_y0.png,20,20,30,30,dog\n")
+    written = crop(source, CropOptions(out, Tiling(60, 0.2)))
+    tiles = read_whole_set(out)
+    assert len(tiles) == written.images == 3
+    assert any("renamed" in remark for remark in written.remarks)
+    for index in range(3):
+        ground_truth = tiles.annotations.ground_truth(index)
+        names = [tiles.annotations.class_names[label] for label in ground_truth.labels]
+        whole = decode_image(source / ("a_x0_y0.png" if names == ["dog"] else "a.png"))
+        pixels = decode_image(tiles.annotations.path(index))
+        assert any((pixels == whole[:, start : start + 60]).all() for start in range(whole.shape[1] - 59))

@@ -72,8 +72,8 @@ class _TileWriter:
     def __call__(self, number: int, target: Path) -> None:
         index, (left, top, right, bottom) = self._cropped.sources[number]
         path = self._source.annotations.path(index)
-        if self._source.places[index] == self._cropped.data.places[number]:
-            target.write_bytes(path.read_bytes())  # the whole image
+        if (right - left, bottom - top) == tuple(self._source.annotations.sizes_wh[index].tolist()):  # the whole image
+            target.write_bytes(path.read_bytes())
             return
         if self._decoded[0] != index:
             self._decoded = (index, decode_image(path))

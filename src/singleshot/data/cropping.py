@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from singleshot.boxes import area
-from singleshot.data.whole_set import LabelledSet
+from singleshot.data.whole_set import LabelledSet, image_places
 from singleshot.shapes import Float32
 from singleshot.tiles import Tile, Tiling
 from singleshot.types import BOX_ARRAYS
@@ -55,14 +55,15 @@ def crop_set(data: LabelledSet, tiling: Tiling, *, visible: float) -> CroppedSet
             rows.append(first + kept)
             boxes.append(cut[kept])
             shares.append(share[kept])
+    unique, renamed = image_places(places)  # an image may be called as a tile of another
     order = np.concatenate(rows)
     arrays = {name: getattr(annotations, name)[order] for name in BOX_ARRAYS}
     arrays["boxes_xyxy"] = np.concatenate(boxes)
     arrays["areas"] = (arrays["areas"] * np.concatenate(shares)).astype(np.float32)
     cropped = replace(
         annotations,
-        files=tuple(places),
-        ids=tuple(posixpath.splitext(place)[0] for place in places),
+        files=unique,
+        ids=tuple(posixpath.splitext(place)[0] for place in unique),
         sizes_wh=np.array([(tile[2] - tile[0], tile[3] - tile[1]) for _, tile in sources], np.int32),
         starts=np.cumsum([0, *map(len, rows)]).astype(np.int64),
         **arrays,
@@ -71,9 +72,9 @@ def crop_set(data: LabelledSet, tiling: Tiling, *, visible: float) -> CroppedSet
         name: tuple(tile for index in indices for tile in tiles_of[index]) for name, indices in data.splits.items()
     }
     lost = int((~seen).sum())
-    remarks = [f"{len(data)} images in {len(places)} tiles"]
+    remarks = [f"{len(data)} images in {len(places)} tiles", *renamed]
     remarks += [f"{lost} objects are in no tile: less than {visible:.0%} of them is visible in any"] if lost else []
-    return CroppedSet(LabelledSet(cropped, tuple(places), splits, (*data.remarks, *remarks)), sources)
+    return CroppedSet(LabelledSet(cropped, unique, splits, (*data.remarks, *remarks)), sources)
 
 
 def cut_boxes(
