@@ -14,9 +14,8 @@ from singleshot.data.tool_labels import (
     LabelledObject,
     files_by_split,
     read_label_files,
-    read_label_json,
+    read_label_list,
 )
-from singleshot.errors import DataError
 
 
 def create_ml_files(path: Path) -> dict[str, Path]:
@@ -35,14 +34,8 @@ def read_create_ml(path: Path, *, split: str | None = None) -> ReadResult:
 
 
 def _parse(file: Path) -> LabelFile:
-    try:
-        items = read_label_json(file)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: {error}") from None
-    if not isinstance(items, list):
-        raise DataError(f"{file}: expected Create ML's list of images, got {type(items).__name__}")
     content = LabelFile()
-    for number, item in enumerate(items, 1):
+    for number, item in enumerate(read_label_list(file, "Create ML's list of images"), 1):
         name = (item.get("image") or item.get("imagefilename")) if isinstance(item, dict) else None
         objects = item.get("annotations", item.get("annotation", [])) if isinstance(item, dict) else None
         if not isinstance(name, str) or not isinstance(objects, list):

@@ -28,10 +28,9 @@ from singleshot.data.tool_labels import (
     LabelledObject,
     files_by_split,
     read_label_files,
-    read_label_json,
+    read_label_list,
     whole_side,
 )
-from singleshot.errors import DataError
 
 UNLABELLED = "tasks without a finished annotation: left out"
 SEVERAL = "tasks have several annotations: that marked as ground truth, else the first, counts"
@@ -56,14 +55,8 @@ def read_label_studio(path: Path, *, split: str | None = None) -> ReadResult:
 
 
 def _parse(file: Path) -> LabelFile:
-    try:
-        tasks = read_label_json(file)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: {error}") from None
-    if not isinstance(tasks, list):
-        raise DataError(f"{file}: expected Label Studio's list of tasks, got {type(tasks).__name__}")
     content = LabelFile()
-    for number, task in enumerate(tasks, 1):
+    for number, task in enumerate(read_label_list(file, "Label Studio's list of tasks"), 1):
         name = _image_name(task) if isinstance(task, dict) else None
         if name is None:
             content.faults.append(Fault("malformed", file.name, f"task {number} names no image: {str(task)[:80]}"))

@@ -20,7 +20,7 @@ from singleshot.data.image_names import ANNOTATION_FOLDERS, locate_images, remar
 from singleshot.data.images import sizes_or_reasons
 from singleshot.data.listing import folders_in
 from singleshot.data.outlines import Box
-from singleshot.errors import UnknownNameError
+from singleshot.errors import DataError, UnknownNameError
 from singleshot.files import parse_json, read_regular
 
 LIMIT_BYTES = 2**29  # of one file
@@ -82,6 +82,21 @@ def read_label_json(file: Path) -> Any:
     if parts > MOST_PARTS:
         raise ValueError(f"at most {MOST_PARTS:,} lists and objects are read, got {parts:,}: split the file")
     return parse_json(raw)
+
+
+def read_label_list(file: Path, expected: str) -> list[Any]:
+    """The list that a tool's json is; `expected` says in a message what it should have been.
+
+    Raises:
+        DataError: it cannot be read, or is no list.
+    """
+    try:
+        content = read_label_json(file)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: {error}") from None
+    if not isinstance(content, list):
+        raise DataError(f"{file}: expected {expected}, got {type(content).__name__}")
+    return content
 
 
 def files_by_split(path: Path, files_of: Callable[[Path], list[Path]]) -> dict[str, Path]:
