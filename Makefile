@@ -13,6 +13,7 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard src/singleshot/ssd/*.c)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 install")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps trackers supervision pyDeprecate  # they ask for a second OpenCV
 	touch $(STAMP)
 
 demo: install

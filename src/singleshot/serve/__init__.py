@@ -1,0 +1,1 @@
+"""The server: detection over HTTP, for browsers and for other programs."""

@@ -1,0 +1,1 @@
+"""Frames out of video files and cameras, and video files out of frames."""
