@@ -11,7 +11,7 @@ import torch
 from singleshot.cli.main import run as command_line
 from singleshot.commands import train as command
 from singleshot.train.cost import Cost, measure_cost
-from singleshot.train.plan import prepare
+from singleshot.train.prepare import prepare
 from train_fixtures import OPTIONS
 
 

@@ -17,7 +17,7 @@ from singleshot.ssd.loss import multibox_loss
 from singleshot.train import loop, step
 from singleshot.train.checkpoint import checkpoints
 from singleshot.train.initial import initial_network
-from singleshot.train.plan import prepare
+from singleshot.train.prepare import prepare
 from singleshot.train.run_log import read_metrics
 from singleshot.train.sets import read_sets
 from singleshot.variants import VARIANTS

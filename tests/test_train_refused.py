@@ -17,7 +17,7 @@ from singleshot.commands.train import plan_of, train_command
 from singleshot.errors import DataError, ImageError, NonFiniteLossError, RequestError
 from singleshot.train import loop
 from singleshot.train.checkpoint import RunState
-from singleshot.train.plan import prepare
+from singleshot.train.prepare import prepare
 from singleshot.train.run_log import RunLog
 from singleshot.train.sets import read_sets
 from train_fixtures import OPTIONS

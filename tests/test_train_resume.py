@@ -19,7 +19,8 @@ from singleshot.data import loader
 from singleshot.errors import ImageLostError, RequestError, SingleshotError, WorkerLostError
 from singleshot.train import checkpoint, loop
 from singleshot.train.checkpoint import RunState, checkpoints
-from singleshot.train.plan import Plan, prepare
+from singleshot.train.plan import Plan
+from singleshot.train.prepare import prepare
 from singleshot.train.results import is_finished
 from singleshot.train.run_log import RunLog, read_metrics
 from singleshot.train.step import TrainStep

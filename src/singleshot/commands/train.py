@@ -20,7 +20,8 @@ from singleshot.train.distributed import distributed_context
 from singleshot.train.loop import run
 from singleshot.train.lr_finder import find_learning_rate
 from singleshot.train.options import TrainOptions
-from singleshot.train.plan import Plan, prepare
+from singleshot.train.plan import Plan
+from singleshot.train.prepare import prepare
 from singleshot.train.recipe import Recipe
 from singleshot.train.results import write_run_report
 from singleshot.train.resume_check import require_unused, starting_state

@@ -23,7 +23,8 @@ from singleshot.report.page import ReportContent, write_report
 from singleshot.runtime.detector import Detector, detect_in_set
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.train.options import TrainOptions
-from singleshot.train.plan import Plan, prepare
+from singleshot.train.plan import Plan
+from singleshot.train.prepare import prepare
 from singleshot.train.run_log import read_metrics
 from singleshot.train.signals import Stopped
 from singleshot.types import Annotations, Detections
