@@ -18,7 +18,7 @@ COMMAND = re.compile(r"(?:^|[`(\s;:])ssd ((?:data|weights) [a-z]+|[a-z]+)\b([^`\
 FLAG = re.compile(r"(?<![\w-])(?<!var\()--[a-z][a-z-]*(?![a-z-]*:)")  # CSS has variables of that form
 GROUPS = ("data", "weights")
 OTHER_PROGRAMS = {
-    "--standalone", "--nproc-per-node", "--no-python", "--max-restarts", "--signal", "--requeue",
+    "--standalone", "--nproc-per-node", "--no-python", "--data-binary", "--max-restarts", "--signal", "--requeue",
     "--preload", "--shm-size",
 }  # fmt: skip
 """Flags of torchrun, SLURM, gunicorn and docker that messages name."""

@@ -28,7 +28,7 @@ import numpy as np
 from PIL.Image import Image
 from PIL.ImageFile import ImageFile
 
-from singleshot.errors import ImageError, RequestError
+from singleshot.errors import ImageError, ImageFormatError, ImageSizeError, RequestError
 from singleshot.image_formats import describe, open_header, readable, sniff
 from singleshot.shapes import UInt8, UInt16
 
@@ -235,7 +235,7 @@ def _read(source: Path | bytes, max_bytes: int) -> tuple[str, bytes]:
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         raise ImageError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > max_bytes:
-        raise ImageError(f"{path}: an image of more than {max_bytes:,} bytes is not read")
+        raise ImageSizeError(f"{path}: an image of more than {max_bytes:,} bytes is not read")
     return str(path), content
 
 
@@ -243,7 +243,7 @@ def _open(name: str, data: bytes, max_pixels: int) -> tuple[str, ImageFile]:
     """Format and header of an image; nothing is decoded."""
     kind = sniff(data)
     if kind is None or not readable(kind):
-        raise ImageError(f"{name}: {describe(data)}")
+        raise ImageFormatError(f"{name}: {describe(data)}")
     if kind == "WebP":
         # libwebp allocates its canvas on opening, so the size is checked before.
         _limit(name, _webp_size(name, data), max_pixels)
@@ -261,7 +261,7 @@ def _limit(name: str, size: tuple[int, int], max_pixels: int) -> None:
         raise ImageError(f"{name}: an image of {width} x {height} pixels has nothing in it")
     if width * height > max_pixels:
         needed = math.ceil(width * height / 1e6)
-        raise ImageError(
+        raise ImageSizeError(
             f"{name}: {width} x {height} pixels are more than the limit of {max_pixels / 1e6:g} megapixels; "
             f"--max-megapixels {needed} allows them (in Python Detector.load(max_megapixels={needed}), elsewhere the "
             f"environment's {LIMIT_VARIABLE})"

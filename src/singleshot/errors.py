@@ -5,6 +5,8 @@
     │   └── UnknownNameError    2  a name that does not exist; the nearest ones are offered
     ├── DataError               2  a data set cannot be used as it is
     │   └── ImageError          2  one image cannot be used (a run over many goes on and ends with 1)
+    │       ├── ImageFormatError  2  no image, or of a format that is not read
+    │       └── ImageSizeError    2  more pixels or bytes than the limit
     ├── ModelError              2  a model folder or weight file does not fit
     ├── HashError               3  a file is not the one that was written or published
     ├── MachineError            4  disk full, out of memory
@@ -66,6 +68,14 @@ class DataError(SingleshotError):
 
 class ImageError(DataError):
     """One image cannot be used; a run over many images names it and goes on."""
+
+
+class ImageFormatError(ImageError):
+    """No image, or one of a format that is not read."""
+
+
+class ImageSizeError(ImageError):
+    """An image of more pixels or bytes than the limit."""
 
 
 PictureError = ImageError  # its name in version 0.1.0

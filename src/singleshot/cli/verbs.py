@@ -104,6 +104,12 @@ VERBS = {
         "ssd weights import ssd300_vgg16_coco.pth --out ssd300-coco",
         "ssd evaluate DATA --model ssd300-coco; ssd export ssd300-coco",
     ),
+    "serve": Verb(
+        "singleshot.cli.serve:serve",
+        "Detect over HTTP: a page for people, an API for programs.",
+        "ssd serve --model runs/mine/best",
+        "open http://127.0.0.1:8000/; curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/detect",
+    ),
     "demo": Verb(
         "singleshot.cli.demo:demo",
         "Detect, train, evaluate and report on a data set that draws itself (some minutes).",

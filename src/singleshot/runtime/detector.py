@@ -55,8 +55,7 @@ class Detector:
         self.note = ""
         self.max_pixels = pixel_limit()
         self._last: np.ndarray | None = None  # kept for a notebook, which shows the detections of a cell after it
-        just_below = float(np.nextafter(np.float32(score), np.float32(-1)))  # backends' thresholds are exclusive
-        self._score_threshold = max(self.spec.postprocess.score_threshold, just_below)
+        self._score_threshold = self.threshold_below(score)
 
     @classmethod
     def load(
@@ -108,6 +107,11 @@ class Detector:
                 f"the {engine.export.engine} engine inside it ({engine.export.precision})"
             )
         return detector
+
+    def threshold_below(self, score: float) -> float:
+        """The threshold for backends, which keep what scores more, by which all that score at least this much stay."""
+        just_below = float(np.nextafter(np.float32(score), np.float32(-1)))
+        return max(self.spec.postprocess.score_threshold, just_below)
 
     @overload
     def __call__(self, images: ImageSource) -> Detections: ...
@@ -175,11 +179,13 @@ class Detector:
         ]
 
     def _in_pixels(self, raw: RawDetections, image: np.ndarray) -> Detections:
-        """Detections in pixels; none in an image that shows nothing (`preprocess.has_contrast`)."""
-        height, width = image.shape[:2]
-        if not has_contrast(image):
+        return self.in_pixels(raw, size_wh=(image.shape[1], image.shape[0]), contrast=has_contrast(image))
+
+    def in_pixels(self, raw: RawDetections, *, size_wh: tuple[int, int], contrast: bool) -> Detections:
+        """Detections in pixels of an image of this size; none in one that shows nothing (`preprocess.has_contrast`)."""
+        if not contrast:
             raw = replace(raw, boxes_xyxy=raw.boxes_xyxy[:0], scores=raw.scores[:0], labels=raw.labels[:0])
-        return to_detections(raw, width=width, height=height, class_names=self.spec.class_names)
+        return to_detections(raw, width=size_wh[0], height=size_wh[1], class_names=self.spec.class_names)
 
 
 def _shown(image: ImageSource, pixels: np.ndarray, max_pixels: int) -> Callable[[], np.ndarray | None]:

@@ -1,0 +1,110 @@
+"""uvicorn with what it lacks: deadlines for heads of requests, a limit of connections, a drain that loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from singleshot.serve.settings import ServeSettings
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class TimedProtocol(H11Protocol):
+    """HTTP of one connection: closed where bytes come for too long without a whole head of a request.
+
+    This also ends bodies of requests that were answered before their end: what is left of them is read, so that the
+    client sees the answer, but not for ever.
+    """
+
+    _late: asyncio.TimerHandle | None = None
+    read_timeout = 20.0
+    max_connections = 1000
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected; it now has to send."""
+        super().connection_made(transport)
+        if len(self.connections) > self.max_connections:
+            transport.close()
+        else:
+            self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes came."""
+        super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            self._wait()
+        else:
+            self._stop_waiting()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        if self._late is None and not self.transport.is_closing():
+            self._late = self.loop.call_later(self.read_timeout, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class HttpServer(uvicorn.Server):
+    """Serves an application until a signal; then it says that it is not ready, stops listening, and answers the rest.
+
+    Attributes:
+        stopped_by: the signal.
+    """
+
+    def __init__(self, app: Starlette, settings: ServeSettings, on_start: Callable[[], None]) -> None:
+        limits = {"read_timeout": settings.read_timeout, "max_connections": settings.max_connections}
+        protocol = type("Protocol", (TimedProtocol,), limits)
+        super().__init__(
+            uvicorn.Config(
+                app, http=protocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
+                timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # seconds of asyncio, fractions too
+                h11_max_incomplete_event_size=65_536, proxy_headers=False,
+            )
+        )  # fmt: skip
+        self._service = app.state.service
+        self._drain = settings.drain
+        self._on_start = on_start
+        self.stopped_by: int | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start decoders and engine, then listen."""
+        await super().startup(sockets)
+        self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Not ready; after a moment not listening; then answer what was asked, and end."""
+        self._service.draining = True
+        await asyncio.sleep(self._drain)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """The first signal to stop ends the server in order, a second one at once."""
+        previous: dict[int, Any] = {number: signal.signal(number, self._stop) for number in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        if self.stopped_by is not None:
+            os._exit(128 + number)  # decoders end when their pipe closes
+        self.stopped_by, self.should_exit = number, True

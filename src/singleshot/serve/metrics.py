@@ -1,0 +1,56 @@
+"""What the server counts, in the text format of Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from singleshot.serve.service import DetectionService
+
+SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
+PATHS = frozenset({"/v1/detect", "/v1/model", "/v2/health/live", "/v2/health/ready", "/metrics", "/", "/openapi.json"})
+"""Paths that are counted by name; the others are `other`, so that no client can fill the memory with names."""
+
+
+class Metrics:
+    """The counters of one server, in a registry of its own.
+
+    Attributes:
+        requests: how many were answered, by path and status; status 499: the client went away.
+    """
+
+    def __init__(self, service: DetectionService) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            "singleshot_requests", "Requests by path and status", ["path", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "singleshot_detect_seconds", "Duration of answered detections", buckets=SECONDS, registry=self._registry
+        )
+        waiting = Gauge("singleshot_images_waiting", "Images accepted and not answered", registry=self._registry)
+        waiting.set_function(lambda: service.waiting)
+        ready = Gauge("singleshot_ready", "Whether images are taken", registry=self._registry)
+        ready.set_function(lambda: service.ready)
+        started = Gauge("singleshot_decoders_started", "Decoder processes started", registry=self._registry)
+        started.set_function(lambda: sum(decoder.started for decoder in service.decoders))
+
+    def count(self, path: str, status: int, seconds: float) -> None:
+        """Count a request."""
+        self.requests.labels(path if path in PATHS else "other", str(status)).inc()
+        if path == "/v1/detect" and status == 200:
+            self._seconds.observe(seconds)
+
+    def exposition(self) -> tuple[bytes, str]:
+        """All figures, and their media type."""
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+    def summary(self) -> str:
+        """What was served, in a line."""
+        count = {200: 0, 503: 0}
+        total = 0
+        for metric in self.requests.collect():
+            for sample in metric.samples:
+                if sample.name.endswith("_total") and sample.labels["path"] == "/v1/detect":
+                    total += int(sample.value)
+                    status = int(sample.labels["status"])
+                    count[status] = count.get(status, 0) + int(sample.value)
+        return f"served {total:,} requests to detect: {count[200]:,} answered, {count[503]:,} refused for lack of room"
