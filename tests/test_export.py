@@ -20,10 +20,12 @@ from singleshot.commands.export import export_model
 from singleshot.commands.options import ExportOptions
 from singleshot.errors import DataError, ModelError, RequestError, VerificationError
 from singleshot.export import onnx_graph
+from singleshot.export import source as source_module
 from singleshot.export.calibration import CalibrationData
 from singleshot.export.detection_graph import detection_graph
 from singleshot.export.openvino_ir import to_openvino
-from singleshot.export.verify import _source_outputs, images_to_verify_on, verify
+from singleshot.export.source import NetworkSource
+from singleshot.export.verify import images_to_verify_on, verify
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
 from singleshot.runtime.backends import load_engine
@@ -117,7 +119,9 @@ def test_the_graph_tells_others_what_it_is(exported: Path) -> None:
 def test_an_export_that_differs_is_not_left_behind(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "to_openvino", lambda network, **how: to_openvino(SSD(network.spec, seed=4), **how))
+    monkeypatch.setattr(
+        source_module, "to_openvino", lambda network, **how: to_openvino(SSD(network.spec, seed=4), **how)
+    )
     with pytest.raises(VerificationError, match="differs"):
         export_model(ExportOptions(out=tmp_path / "out", model=str(source)))
     assert not (tmp_path / "out").exists()
@@ -130,7 +134,7 @@ def test_an_export_that_differs_is_not_left_behind(
         other.load_state_dict(network.state_dict())
         return to_openvino(other, **how)
 
-    monkeypatch.setattr(export, "to_openvino", with_other_boxes)
+    monkeypatch.setattr(source_module, "to_openvino", with_other_boxes)
     with pytest.raises(VerificationError, match="default boxes"):
         export_model(ExportOptions(out=tmp_path / "out", model=str(source)))
     assert not (tmp_path / "out").exists()
@@ -230,7 +234,7 @@ def test_not_a_number_is_never_equal(source: Path, part: int) -> None:
     """Even where the source has the same number in every other place, and whatever the precision allows."""
     network = load_network(source)
     images = images_to_verify_on()
-    raw = [array.copy() for array in _source_outputs(network, images)]
+    raw = [array.copy() for array in NetworkSource(network).raw_outputs(images)]
     best = int(raw[1][0, :, 1:].max(axis=1).argmax())
     raw[part][0, best, -1] = np.nan
 
@@ -238,7 +242,7 @@ def test_not_a_number_is_never_equal(source: Path, part: int) -> None:
         return dict(zip(RAW, (*raw, network.default_boxes.numpy()), strict=True))
 
     with pytest.raises(VerificationError, match="inf"):
-        verify(outputs, network, images, "bf16")
+        verify(outputs, NetworkSource(network), images, "bf16")
 
 
 def test_int8_is_calibrated_on_other_images_than_it_is_evaluated_on(labelled: Path) -> None:

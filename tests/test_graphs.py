@@ -30,6 +30,7 @@ from singleshot.runtime.backends import start_engine
 from singleshot.runtime.openvino_core import core, openvino, opset9
 from singleshot.spec import ModelSpec
 from singleshot.train.initial import base_spec
+from tensorflow_graphs import frozen_detector
 from tflite_files import ANCHORS, OPTIONS, detector, flexbuffer
 
 NAMES = ("cat", "dog", "owl")
@@ -230,47 +231,6 @@ def test_what_is_no_detector_leaves_nothing_behind(tmp_path: Path) -> None:
         with pytest.raises(ModelError, match="cut short"):
             import_files([written(tmp_path, content, "frozen.pb")], out)
     assert not out.exists()
-
-
-def frozen_detector(*, softmax: bool = False) -> openvino.Model:
-    """A graph as the Object Detection API freezes it, without resize and NMS."""
-    chance = np.random.default_rng(0)
-    image = opset9.parameter([-1, -1, -1, 3], np.uint8, name="image_tensor")
-    resized = opset9.convert(image, np.float32)
-    scaled = opset9.subtract(opset9.multiply(resized, np.float32(2 / 255)), np.float32(1))
-    x = opset9.transpose(scaled, np.array([0, 3, 1, 2]))
-    heads = {}
-    for name, columns in (("boxes", 4), ("scores", 4)):
-        rows = []
-        for stride in (8, 16):
-            filters = opset9.constant(chance.normal(size=(2 * columns, 3, 3, 3)).astype(np.float32) / 4)
-            y = opset9.convolution(x, filters, [stride, stride], [1, 1], [1, 1], [1, 1])
-            y = opset9.transpose(y, np.array([0, 2, 3, 1]))
-            rows.append(opset9.reshape(y, np.array([0, -1, columns]), special_zero=True))
-        heads[name] = opset9.concat(rows, 1)
-    activated = opset9.softmax(heads["scores"], 2) if softmax else opset9.sigmoid(heads["scores"])
-    count = 2 * (4 * 6 + 2 * 3)
-    anchors = chance.random((count, 4)).astype(np.float32) * 0.4 + 0.1
-    codes = opset9.split(opset9.reshape(heads["boxes"], np.array([-1, 4]), special_zero=False), 1, 4)
-    y, x_, h, w = (opset9.squeeze(output, np.array([1])) for output in codes.outputs())
-    centres = [
-        opset9.add(opset9.multiply(opset9.divide(code, np.float32(10)), anchors[:, 2 + axis]), anchors[:, axis])
-        for axis, code in enumerate((y, x_))
-    ]
-    halves = [
-        opset9.divide(
-            opset9.multiply(opset9.exp(opset9.divide(code, np.float32(5))), anchors[:, 2 + axis]), np.float32(2)
-        )
-        for axis, code in enumerate((h, w))
-    ]
-    corners = [
-        kind(centre, half)
-        for kind in (opset9.subtract, opset9.add)
-        for centre, half in zip(centres, halves, strict=True)
-    ]
-    boxes = opset9.concat([opset9.unsqueeze(corner, np.array([1])) for corner in corners], 1)
-    results = [opset9.result(node) for node in (boxes, activated)]
-    return openvino.Model(results, [image], "frozen")
 
 
 @pytest.mark.parametrize("softmax", [False, True])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 from torchvision.models.vgg import make_layers
 
 from golden import SHARED, needs_shared
-from singleshot.commands.import_weights import import_files
+from singleshot.commands.import_weights import _distinct_names, import_files
 from singleshot.decode import decode_image
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
@@ -27,10 +28,6 @@ from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.torch_file import read_torch_file
 from singleshot.weights.importers.torchvision import CLASSIFIER_INPUT, fold_norm, from_torchvision, subsample
 from singleshot.weights.transfer import start_from, start_from_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 MOBILENET = SHARED / "weights" / "mobilenet_v2_imagenet"
 # 1001 classes, 0 = background; the first file of the two (shared/README.md)
@@ -307,3 +304,11 @@ def test_other_bases_of_lufficc_are_refused_by_name(base: str, tmp_path: Path) -
         with pytest.raises(ModelError, match=rf"lufficc/SSD whose base begins with backbone\.{base}\.weight; of that"):
             import_files([tmp_path / "w.pth"], tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_files_that_share_a_name_are_told_apart() -> None:
+    """`imported_from` in `config.json` has an entry for each of them."""
+    alone = [Path("a/deploy.prototxt"), Path("b/net.caffemodel")]
+    assert _distinct_names(alone) == ["deploy.prototxt", "net.caffemodel"]
+    saved = [Path("saved/saved_model.pb"), Path("saved/assets/x"), Path("saved/variables/x")]
+    assert _distinct_names(saved) == ["saved_model.pb", "assets/x", "variables/x"]

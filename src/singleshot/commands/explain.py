@@ -55,12 +55,13 @@ def explain_image(options: ExplainOptions) -> Explanation:
     """Explain one image and write the page.
 
     Raises:
-        RequestError: an exported model, which has no weights to follow; the set does not hold the image.
+        RequestError: an exported model or a graph, which have no weights to follow; the set does not hold the image.
         DataError: model and set have no class in common.
         ImageError: the image cannot be used.
     """
     folder = find_model(options.model)
     name = options.model or folder.path.name
+    folder.require_layers()
     if not folder.weights_hash:
         raise RequestError(
             f"{folder.path} is an export: its weights cannot be followed; give the model folder it came from"

@@ -7,25 +7,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from singleshot.commands.options import ExportOptions
 from singleshot.errors import RequestError
 from singleshot.export import torch_package
 from singleshot.export.calibration import AccuracyDrop, CalibrationData
 from singleshot.export.card import export_card
-from singleshot.export.openvino_ir import to_openvino
 from singleshot.export.quantizer import Quantizer
+from singleshot.export.source import GraphSource, NetworkSource, Source
 from singleshot.export.torch_package import program_outputs
 from singleshot.export.verify import Differences, images_to_verify_on, verify
 from singleshot.models.own_backbone import factory_of
 from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINES, start_engine
 from singleshot.runtime.find_model import find_model
-from singleshot.runtime.torch_backend import TorchBackend
+from singleshot.spec import GRAPH
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
-from singleshot.weights.folder import WEIGHTS, Export, save_export
+from singleshot.weights.folder import CONFIG, WEIGHTS, Export, read_folder, save_export
 from singleshot.weights.replace import require_replaceable
 
 MAX_MAP_DROP = 0.02
@@ -83,22 +81,27 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
         DataError: data that cannot be used.
         VerificationError: the export differs from its source; nothing was written.
     """
-    if (options.out / WEIGHTS).exists():
-        raise RequestError(f"{options.out} holds a model, which the export would replace: give another --out")
+    _require_no_model(options.out)
     require_replaceable(options.out)
-    network, provenance, source = _source(options.model, options.backbone)
-    data = None if options.calibrate is None else CalibrationData.open(options.calibrate, network.spec)
+    source, provenance, source_hash = _source(options)
+    data = None if options.calibrate is None else CalibrationData.open(options.calibrate, source.spec)
     map_before = None
     if data is not None:
         on_stage("evaluating the source")
-        backend = TorchBackend(network, torch.device("cpu"))
-        map_before = data.mean_ap(backend, on_image=_images_of(on_stage, "evaluating the source"))
-    files, drop = _engine_files(network, options, data, map_before, on_stage)
-    differences, drop = _verified(network, files, options, data, map_before, drop, on_stage)
+        map_before = data.mean_ap(source.backend(), on_image=_images_of(on_stage, "evaluating the source"))
+    files, drop = _engine_files(source, options, data, map_before, on_stage)
+    differences, drop = _verified(source, files, options, data, map_before, drop, on_stage)
     against_source = "; ".join(str(part) for part in (differences, drop) if part)
-    card = export_card(network.spec, options.format, options.precision, against_source, outputs=options.graph_outputs)
-    export = Export(options.format, options.precision, tuple(files), source)
-    save_export(options.out, network.spec, files, export=export, card=card, provenance=provenance)
+    card = export_card(
+        source.spec,
+        options.format,
+        options.precision,
+        against_source,
+        outputs=options.graph_outputs,
+        largest_batch=source.largest_batch,
+    )
+    export = Export(options.format, options.precision, tuple(files), source_hash)
+    save_export(options.out, source.spec, files, export=export, card=card, provenance=provenance)
     return Exported(options, sum(map(len, files.values())), options.model not in VARIANTS, differences, drop)
 
 
@@ -108,20 +111,15 @@ def _images_of(on_stage: OnStage, stage: str) -> Callable[[int, int], None]:
 
 
 def _engine_files(
-    network: SSD, options: ExportOptions, data: CalibrationData | None, map_before: float | None, on_stage: OnStage
+    source: Source, options: ExportOptions, data: CalibrationData | None, map_before: float | None, on_stage: OnStage
 ) -> tuple[dict[str, bytes], AccuracyDrop | None]:
     """The engine's files by name, the one to open first; and their drop of mAP where it was measured on the way."""
     on_stage("building the graph")
-    if options.format == "onnx":
-        from singleshot.export import onnx_graph
-
-        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, outputs=options.graph_outputs)}, None
-    if options.format == "torch":
-        return {torch_package.FILES[0]: torch_package.to_program(network, options.graph_outputs)}, None
-    if options.format == "aotinductor":
-        return {torch_package.FILES[0]: torch_package.to_machine_code(network, options.graph_outputs)}, None
-    graph = to_openvino(network, outputs=options.graph_outputs)
-    quantizer = Quantizer(network.spec, graph, options.precision, data)
+    if options.format != "openvino":
+        assert isinstance(source, NetworkSource)
+        return _files_of_network(source.network, options), None
+    graph = source.openvino_graph(options.graph_outputs)
+    quantizer = Quantizer(source.spec, graph, options.precision, data)
     if options.max_map_drop is not None:
         assert map_before is not None
         return quantizer.mixed_precision_files(options.max_map_drop / 100, map_before, on_stage)
@@ -130,8 +128,19 @@ def _engine_files(
     return quantizer.files(), None
 
 
+def _files_of_network(network: SSD, options: ExportOptions) -> dict[str, bytes]:
+    """The file of a format other than OpenVINO's."""
+    if options.format == "onnx":
+        from singleshot.export import onnx_graph
+
+        return {onnx_graph.FILES[0]: onnx_graph.to_onnx(network, outputs=options.graph_outputs)}
+    if options.format == "torch":
+        return {torch_package.FILES[0]: torch_package.to_program(network, options.graph_outputs)}
+    return {torch_package.FILES[0]: torch_package.to_machine_code(network, options.graph_outputs)}
+
+
 def _verified(
-    network: SSD,
+    source: Source,
     files: Mapping[str, bytes],
     options: ExportOptions,
     data: CalibrationData | None,
@@ -141,13 +150,13 @@ def _verified(
 ) -> tuple[Differences, AccuracyDrop | None]:
     """The export read back and compared with its source; its drop of mAP, where there are labelled images."""
     on_stage("comparing with the source")
-    spec = network.spec
+    spec = source.spec
     if options.format not in ENGINES:
         package = next(iter(files.values()))
         run = program_outputs(spec, package, options.graph_outputs, compiled=options.format == "aotinductor")
-        return verify(run, network, images_to_verify_on(), options.precision), None
+        return verify(run, source, images_to_verify_on(), options.precision), None
     backend = start_engine(options.format, spec, files, precision=options.precision, origin="the export")
-    differences = verify(backend.outputs, network, images_to_verify_on(), options.precision)
+    differences = verify(backend.outputs, source, images_to_verify_on(), options.precision)
     if data is not None and map_before is not None and drop is None:
         on_stage("evaluating the export")
         map_after = data.mean_ap(backend, on_image=_images_of(on_stage, "evaluating the export"))
@@ -156,13 +165,28 @@ def _verified(
     return differences, drop
 
 
-def _source(model: str | None, backbone: str | None = None) -> tuple[SSD, Mapping[str, Any], str]:
-    """The network, its provenance, and the hash of its weights."""
+def _source(options: ExportOptions) -> tuple[Source, Mapping[str, Any], str]:
+    """What is exported, its provenance, and the hash of its weights."""
+    model = options.model
     if model in VARIANTS:
         assert model is not None
-        return SSD(variant(model)).eval(), {"weights": "seed 0, not trained"}, ""
+        return NetworkSource(SSD(variant(model)).eval()), {"weights": "seed 0, not trained"}, ""
     folder = find_model(model)
-    network = load_network(folder, backbone=factory_of(backbone))
+    if folder.spec.backbone == GRAPH:
+        graph = GraphSource.of(folder, engine=options.format, precision=options.precision)
+        return graph, folder.provenance, graph.weights_hash
+    network = load_network(folder, backbone=factory_of(options.backbone))
     name = Path(model).name if model is not None else folder.path.name
     network.spec = replace(network.spec, name=name if name in VARIANTS else network.spec.name)
-    return network, folder.provenance, folder.weights_hash
+    return NetworkSource(network), folder.provenance, folder.weights_hash
+
+
+def _require_no_model(out: Path) -> None:
+    """Refuse a place that holds a model, or a graph that was imported: an export replaces exports only.
+
+    Raises:
+        RequestError: it holds one.
+    """
+    is_import = (out / CONFIG).is_file() and read_folder(out).is_imported_graph
+    if (out / WEIGHTS).exists() or is_import:
+        raise RequestError(f"{out} holds a model, which the export would replace: give another --out")

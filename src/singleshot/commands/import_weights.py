@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -178,9 +179,19 @@ def _write_detector(
 def _described(spec: ModelSpec, boxes: int, files: Sequence[Path]) -> tuple[str, dict[str, str], str]:
     """What a detector is in words, the hash of each file it comes from, and these as a list of the card."""
     height, width = spec.input_size_hw
-    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    sums = dict(zip(_distinct_names(files), digests, strict=True))
     what = f"{spec.name}, {width}x{height} input, {_classes(spec.class_names)}, {boxes} boxes"
     return what, sums, "\n".join(f"- `{name}`, SHA-256 `{digest}`" for name, digest in sums.items())
+
+
+def _distinct_names(files: Sequence[Path]) -> list[str]:
+    """The files' names; their paths below the folder that holds them all, where two share a name."""
+    names = [file.name for file in files]
+    if len(set(names)) == len(names):
+        return names
+    above = Path(os.path.commonpath([file.parent for file in files]))
+    return [file.relative_to(above).as_posix() for file in files]
 
 
 def _imported(what: str, project: str, out: Path) -> str:

@@ -17,8 +17,16 @@ ROWS_LINE = (
 )
 
 
-def export_card(spec: ModelSpec, engine: str, precision: str, against_source: str, *, outputs: str) -> str:
-    """Markdown for people who meet the folder without us."""
+def export_card(
+    spec: ModelSpec,
+    engine: str,
+    precision: str,
+    against_source: str,
+    *,
+    outputs: str,
+    largest_batch: int | None = None,
+) -> str:
+    """Markdown for people who meet the folder without us; `largest_batch` is None for a graph of any."""
     height, width = spec.input_size_hw
     softmax = spec.postprocess.scores == "softmax"
     mean, std = (
@@ -31,7 +39,8 @@ def export_card(spec: ModelSpec, engine: str, precision: str, against_source: st
         "",
         f"Against its source: {against_source}.",
         "",
-        f"- Input `images`: uint8 (B, {height}, {width}, 3) RGB, resized bilinearly without keeping proportions. "
+        f"- Input `images`: uint8 ({largest_batch or 'B'}, {height}, {width}, 3) RGB, resized bilinearly without "
+        "keeping proportions. "
         f"Inside the graph: mean {mean}, scale {std} and the order of channels.",
         *([ROWS_LINE] if outputs == "rows" else []),
         "- `offsets` (B, K, 4): encoded boxes; `probabilities` (B, K, C): "

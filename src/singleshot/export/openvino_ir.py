@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,11 +15,13 @@ import numpy as np
 from torch.fx import Graph, Node
 
 from singleshot.export.detection_graph import detection_graph
-from singleshot.export.engine_graph import INPUT, exported_program, outputs_of_network
+from singleshot.export.engine_graph import INPUT, OUTPUTS, exported_program, outputs_of_network
 from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINE_FILES
 from singleshot.runtime.engine import DETECTIONS, RAW
 from singleshot.runtime.openvino_core import core, openvino, opset9
+from singleshot.shapes import Float32
+from singleshot.spec import ModelSpec
 
 FILES = ENGINE_FILES["openvino"]
 CONVOLUTIONS = ("Convolution", "GroupConvolution")
@@ -44,14 +46,34 @@ def to_openvino(network: SSD, *, outputs: str = "detections") -> openvino.Model:
     model.inputs[0].set_names({INPUT, "pictures"})  # the second is the name that graphs had before
     computed = (result.get_node().input_value(0) for result in model.outputs)
     values = dict(zip(outputs_of_network(outputs), computed, strict=True))
-    values[RAW[2]] = opset9.constant(network.default_boxes.numpy()).output(0)
+    return with_results(values, model.get_parameters(), network.spec, network.default_boxes.numpy(), outputs)
+
+
+def with_results(
+    computed: Mapping[str, openvino.Output],
+    parameters: Sequence[openvino.Node],
+    spec: ModelSpec,
+    default_boxes: Float32[np.ndarray, "K 4"],
+    outputs: str,
+) -> openvino.Model:
+    """The graph with all the results that `OUTPUTS[outputs]` names, and the specification as its metadata.
+
+    Args:
+        computed: the results that depend on the image, `offsets` and `probabilities` at least.
+        parameters: the graph's inputs.
+        spec: what the detector is.
+        default_boxes: xyxy as fractions of the image.
+        outputs: a key of `OUTPUTS`.
+    """
+    values = {**computed, RAW[2]: opset9.constant(default_boxes).output(0)}
     if outputs == "detections":
-        values |= dict(zip(DETECTIONS, _detections(values[RAW[0]], values[RAW[1]], network), strict=True))
-    results = [opset9.result(value) for value in values.values()]
-    for result, name in zip(results, values, strict=True):
+        detections = _detections(values[RAW[0]], values[RAW[1]], spec, default_boxes)
+        values |= dict(zip(DETECTIONS, detections, strict=True))
+    results = {name: opset9.result(values[name]) for name in OUTPUTS[outputs]}
+    for name, result in results.items():
         result.output(0).set_names({name})
-    model = openvino.Model(results, model.get_parameters(), network.spec.name)
-    model.set_rt_info(json.dumps(asdict(network.spec)), "singleshot")
+    model = openvino.Model(list(results.values()), list(parameters), spec.name)
+    model.set_rt_info(json.dumps(asdict(spec)), "singleshot")
     return model
 
 
@@ -80,6 +102,20 @@ def halve_weights(model: openvino.Model, *, only_exact: bool, high_precision: Co
         half = values.astype(np.float16)
         if np.isfinite(half).all() and (not only_exact or np.array_equal(half.astype(np.float32), values)):
             source.replace(opset9.convert(opset9.constant(half), openvino.Type.f32).output(0))
+
+
+def quantised_layers(model: openvino.Model) -> int:
+    """How many convolutions have filters that are stored in 8 bits."""
+    eight_bits = {openvino.Type.i8, openvino.Type.u8}
+    return sum(_filters_type(layer) in eight_bits for layer in model.get_ops() if layer.get_type_name() in CONVOLUTIONS)
+
+
+def _filters_type(layer: openvino.Node) -> openvino.Type:
+    """What the filters of a convolution are stored as: of the constant from which they are computed."""
+    node = layer.input_value(1).get_node()
+    while node.get_type_name() != "Constant" and node.inputs():
+        node = node.input_value(0).get_node()
+    return node.get_element_type()
 
 
 def in_full_precision(quantised: openvino.Model, names: Collection[str], *, as_in: openvino.Model) -> openvino.Model:
@@ -181,8 +217,13 @@ def _without_log() -> Iterator[None]:
         logger.removeFilter(nothing)
 
 
-def _detections(offsets: openvino.Output, probabilities: openvino.Output, network: SSD) -> list[openvino.Output]:
-    graph = detection_graph(network.spec, network.default_boxes.numpy()).SerializeToString()
+def _detections(
+    offsets: openvino.Output,
+    probabilities: openvino.Output,
+    spec: ModelSpec,
+    default_boxes: Float32[np.ndarray, "K 4"],
+) -> list[openvino.Output]:
+    graph = detection_graph(spec, default_boxes).SerializeToString()
     model = core().read_model(graph)
     for parameter in model.get_parameters():
         source = {RAW[0]: offsets, RAW[1]: probabilities}[parameter.output(0).any_name]

@@ -8,23 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from singleshot.boxes import pairwise_iou
 from singleshot.errors import VerificationError
-from singleshot.models.ssd import SSD
+from singleshot.export.source import Image, RawOutputs, Source
 from singleshot.photographs import ASTRONAUT, CAMERA, CHELSEA, COFFEE
-from singleshot.preprocess import to_network_input
 from singleshot.runtime.engine import DETECTIONS, RAW, ROWS, raw_detections
-from singleshot.shapes import Float32, UInt8
+from singleshot.shapes import Float32
 from singleshot.ssd.coder import decode
 from singleshot.ssd.detection import RawDetections
-from singleshot.ssd.tensors import probabilities
 
-Image = UInt8[np.ndarray, "H W 3"]
 Outputs = Callable[[Sequence[Image]], Mapping[str, np.ndarray]]
-RawOutputs = tuple[np.ndarray, np.ndarray]
-"""Offsets (B, K, 4) and probabilities (B, K, C)."""
 
 
 @dataclass(frozen=True)
@@ -86,29 +80,28 @@ def images_to_verify_on() -> list[Image]:
     return [photograph.pixels() for photograph in (ASTRONAUT, CAMERA, CHELSEA, COFFEE)]
 
 
-def verify(outputs: Outputs, network: SSD, images: Sequence[Image], precision: str) -> Differences:
+def verify(outputs: Outputs, source: Source, images: Sequence[Image], precision: str) -> Differences:
     """Compare an export, as it was read back, with the network it came from.
 
     Args:
         outputs: runs the export and gives all its results, as `runtime.engine` names them.
-        network: what it was made from.
-        images: at least two; they go through in one batch.
+        source: what it was made from.
+        images: at least two; they go through in one batch, where the source takes batches.
         precision: chooses the limits.
 
     Raises:
         VerificationError: it differs by more than `LIMITS`, its default boxes are others, its classic rows hold other
             numbers than its other results, or its own NMS finds other boxes than ours.
     """
-    spec = network.spec
-    results = outputs(images)
-    default_boxes = network.default_boxes.numpy()
+    spec, default_boxes = source.spec, source.default_boxes
+    results = _in_batches(outputs, images, source.largest_batch)
     if RAW[2] in results and not np.array_equal(results[RAW[2]], default_boxes):
         raise VerificationError("the export holds other default boxes than its source; it was not kept")
     raw = results[RAW[0]], results[RAW[1]]
-    expected = _source_outputs(network, images)
+    expected = source.raw_outputs(images)
     differences = replace(
-        _raw_differences(network, images, raw, expected, precision),
-        **_matched_detections(network, images, raw, expected),
+        _raw_differences(source, images, raw, expected, precision),
+        **_matched_detections(source, images, raw, expected),
     )
     if ROWS in results:
         _require_classic_rows(results, default_boxes, spec.boxes.variances)
@@ -118,11 +111,21 @@ def verify(outputs: Outputs, network: SSD, images: Sequence[Image], precision: s
     return differences
 
 
+def _in_batches(outputs: Outputs, images: Sequence[Image], largest: int | None) -> dict[str, np.ndarray]:
+    """All results of all images, in batches of at most `largest`."""
+    size = largest or len(images)
+    batches = [outputs(images[start : start + size]) for start in range(0, len(images), size)]
+    return {
+        name: batches[0][name] if name == RAW[2] else np.concatenate([batch[name] for batch in batches])
+        for name in batches[0]
+    }
+
+
 def _raw_differences(
-    network: SSD, images: Sequence[Image], raw: RawOutputs, expected: RawOutputs, precision: str
+    source: Source, images: Sequence[Image], raw: RawOutputs, expected: RawOutputs, precision: str
 ) -> Differences:
     """Differences default box by default box, within the limits of the precision."""
-    spec, default_boxes = network.spec, network.default_boxes.numpy()
+    spec, default_boxes = source.spec, source.default_boxes
     pixels = score = 0.0
     boxes = 0
     for image, offsets, scores, expected_offsets, expected_scores in zip(images, *raw, *expected, strict=True):
@@ -144,23 +147,25 @@ def _raw_differences(
     return Differences(len(images), pixels, score, boxes, exact=precision == "fp32")
 
 
-def _matched_detections(network: SSD, images: Sequence[Image], raw: RawOutputs, expected: RawOutputs) -> dict[str, Any]:
+def _matched_detections(
+    source: Source, images: Sequence[Image], raw: RawOutputs, expected: RawOutputs
+) -> dict[str, Any]:
     """How many of the source's detections the export has, too, and how far they lie apart."""
-    spec, default_boxes = network.spec, network.default_boxes.numpy()
+    spec, default_boxes = source.spec, source.default_boxes
     distances: list[float] = []
     count = 0
-    for image, exported, source in zip(
+    for image, exported, original in zip(
         images, raw_detections(spec, default_boxes, *raw), raw_detections(spec, default_boxes, *expected), strict=True
     ):
-        count += len(source)
-        if not len(exported) or not len(source):
+        count += len(original)
+        if not len(exported) or not len(original):
             continue
-        ious = pairwise_iou(source.boxes_xyxy, exported.boxes_xyxy)
-        ious *= source.labels[:, None] == exported.labels[None]
+        ious = pairwise_iou(original.boxes_xyxy, exported.boxes_xyxy)
+        ious *= original.labels[:, None] == exported.labels[None]
         nearest = ious.argmax(axis=1)
         matched = ious.max(axis=1) >= MATCHED_IOU
         size = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
-        apart = np.abs(source.boxes_xyxy - exported.boxes_xyxy[nearest]) * size
+        apart = np.abs(original.boxes_xyxy - exported.boxes_xyxy[nearest]) * size
         distances += apart[matched].max(axis=1).tolist()
     median = float(np.median(distances)) if distances else 0.0
     return {"detections": count, "matched": len(distances), "matched_pixels": median}
@@ -208,19 +213,6 @@ def _compare_detections(
                 f"NMS in the export finds other boxes than ours in image {number}: by {furthest:.3g} (limit "
                 f"{ROW_TOLERANCE:g}); it was not kept"
             )
-
-
-@torch.inference_mode()
-def _source_outputs(network: SSD, images: Sequence[Image]) -> RawOutputs:
-    network.eval()
-    spec = network.spec
-    offsets, scores = [], []
-    for image in images:
-        inputs = torch.from_numpy(to_network_input(image, spec.input_size_hw, spec.preprocess))[None]
-        predictions = network(inputs)
-        offsets.append(predictions.offsets[0].numpy())
-        scores.append(probabilities(predictions.logits, spec.postprocess.scores)[0].numpy())
-    return np.stack(offsets), np.stack(scores)
 
 
 def _largest(differences: np.ndarray) -> float:

@@ -103,11 +103,20 @@ class ModelFolder:
             RequestError: it is one; says why it is no network of ours.
         """
         if self.spec.backbone == GRAPH:
-            reason = str(self.provenance.get("not_trainable", "no reason is given in its config.json"))
             raise RequestError(
-                f"{self.path} is a graph for OpenVINO, no network of ours: it detects and evaluates as it is, but "
-                f"cannot be trained, exported anew or shown layer by layer. Why: {reason}"
+                f"{self.path} is a graph for OpenVINO, no network of ours: it detects, evaluates and exports (--format "
+                f"openvino) as it is, but cannot be trained or shown layer by layer. Why: {self.not_trainable}"
             )
+
+    @property
+    def not_trainable(self) -> str:
+        """Why a graph of another framework is no network of ours."""
+        return str(self.provenance.get("not_trainable", "no reason is given in its config.json"))
+
+    @property
+    def is_imported_graph(self) -> bool:
+        """Whether it holds a graph of another framework as it was imported, not an export of one."""
+        return self.spec.backbone == GRAPH and self.export is not None and not self.export.source
 
     @property
     def weights_hash(self) -> str:
