@@ -4,9 +4,10 @@
     ├── RequestError            2  the command, a flag or a path is wrong; nothing was started
     │   └── UnknownNameError    2  a name that does not exist; the nearest ones are offered
     ├── DataError               2  a data set cannot be used as it is
-    │   └── ImageError          2  one image cannot be used (a run over many goes on and ends with 1)
-    │       ├── ImageFormatError  2  no image, or of a format that is not read
-    │       └── ImageSizeError    2  more pixels or bytes than the limit
+    │   ├── ImageError          2  one image cannot be used (a run over many goes on and ends with 1)
+    │   │   ├── ImageFormatError  2  no image, or of a format that is not read
+    │   │   └── ImageSizeError    2  more pixels or bytes than the limit
+    │   └── VideoError          2  one video cannot be used, likewise
     ├── ModelError              2  a model folder or weight file does not fit
     ├── HashError               3  a file is not the one that was written or published
     ├── MachineError            4  disk full, out of memory
@@ -76,6 +77,10 @@ class ImageFormatError(ImageError):
 
 class ImageSizeError(ImageError):
     """An image of more pixels or bytes than the limit."""
+
+
+class VideoError(DataError):
+    """One video cannot be used; a run over many names it and goes on."""
 
 
 PictureError = ImageError  # its name in version 0.1.0

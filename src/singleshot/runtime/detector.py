@@ -9,24 +9,28 @@ from functools import partial
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
-from singleshot.decode import pixel_limit
+from singleshot.decode import decode_image, pixel_limit
 from singleshot.errors import ImageError, RequestError
 from singleshot.preprocess import has_contrast
 from singleshot.runtime.backends import OwnBackbone, RunOptions, engine_inside, load_backend
 from singleshot.runtime.engine import Backend
 from singleshot.runtime.find_model import find_model
 from singleshot.runtime.image_source import SINGLE, ImageSource, as_array
-from singleshot.runtime.streaming import stream
+from singleshot.runtime.streaming import Decode, read_ahead, stream
 from singleshot.runtime.tiling import TiledBackend
 from singleshot.ssd.detection import RawDetections, to_detections
 from singleshot.tiles import OVERLAP, tiling_of
 from singleshot.types import Annotations, Detections
+from singleshot.video.frames import Frame
 from singleshot.weights.folder import ModelFolder
 
+Item = TypeVar("Item")
+FRAMES_AHEAD = 4
+"""Frames of a video that are decoded and wait for a worker."""
 AT_ONCE = 8
 """Images of a list that are decoded and searched together: a list or a generator may be of any length."""
 
@@ -148,18 +152,38 @@ class Detector:
 
         Yields, in order, path, decoded image and detections; or the error of a file that cannot be used.
         """
-        for item in stream(
-            self.backend,
-            paths,
-            batch_size=batch_size,
-            score_threshold=self._score_threshold,
-            max_pixels=self.max_pixels,
-        ):
-            if isinstance(item, ImageError):
-                yield item
+
+        def decoded(path: Path) -> np.ndarray | ImageError:
+            try:
+                return decode_image(path, max_pixels=self.max_pixels)
+            except ImageError as error:
+                return error
+
+        yield from self._stream(paths, decoded, batch_size=batch_size)
+
+    def stream_frames(self, frames: Iterable[Frame], *, batch_size: int = 8) -> Iterator[tuple[Frame, Detections]]:
+        """Detect in the frames of a video, reading while detecting, a bounded number of frames in memory.
+
+        Yields, in order, each frame and the detections in it. The frames are read by a thread of their own.
+        """
+        ahead = read_ahead(frames, FRAMES_AHEAD)
+        try:
+            for item in self._stream(ahead, lambda frame: frame.pixels, batch_size=batch_size):
+                assert not isinstance(item, ImageError)  # a frame is decoded already
+                yield item[0], item[2]
+        finally:
+            ahead.close()
+
+    def _stream(
+        self, items: Iterable[Item], decode: Decode[Item], *, batch_size: int
+    ) -> Iterator[tuple[Item, np.ndarray, Detections] | ImageError]:
+        """Item, pixels and detections of each item, as `streaming.stream` gives them, in pixels."""
+        for result in stream(self.backend, items, decode, batch_size=batch_size, score_threshold=self._score_threshold):
+            if isinstance(result, ImageError):
+                yield result
             else:
-                path, image, raw = item
-                yield path, image, self._in_pixels(raw, image)
+                item, image, raw = result
+                yield item, image, self._in_pixels(raw, image)
 
     def _detect(self, images: Sequence[ImageSource], *, first: int | None = None) -> list[Detections]:
         """Detections of some images; `first` is the place of the first in a list, for messages."""

@@ -1,50 +1,47 @@
-"""Detect in many files: decoding overlaps with inference, and a bounded number of images lies in memory."""
+"""Detect in many images or frames: decoding overlaps with inference, and a bounded number of them lies in memory."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import chain, islice
-from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue, SimpleQueue
+from threading import Event, Thread
 from typing import TypeVar
 
 import numpy as np
 
-from singleshot.decode import decode_image
 from singleshot.errors import ImageError
 from singleshot.runtime.engine import Backend, InferenceWorker
 from singleshot.ssd.detection import RawDetections
 
-Result = tuple[Path, np.ndarray, RawDetections]
-"""A file, its decoded image and the detections in it."""
-Decode = Callable[[Path], tuple[Path, np.ndarray] | ImageError]
 Item = TypeVar("Item")
 Output = TypeVar("Output")
+Decode = Callable[[Item], np.ndarray | ImageError]
+"""The RGB pixels of an item, such as a path or a frame; or why there are none."""
+Result = tuple[Item, np.ndarray, RawDetections]
+"""An item, its pixels and the detections in it."""
 
 DECODERS = 2
 AHEAD = 4
-"""Files for each thread that are in work, or done and not yet taken."""
+"""Items for each thread that are in work, or done and not yet taken."""
 
 
 def stream(
     backend: Backend,
-    paths: Iterable[Path],
+    items: Iterable[Item],
+    decode: Decode[Item],
     *,
     batch_size: int,
     score_threshold: float | None = None,
-    max_pixels: int | None = None,
-) -> Iterator[Result | ImageError]:
-    """Path, decoded image and detections of each file, in order; or the error of a file that cannot be used.
+) -> Iterator[Result[Item] | ImageError]:
+    """Item, decoded pixels and detections of each item, in order; or the error of an item that cannot be decoded.
 
     An engine with workers gets an image a worker at a time, decoded by the same thread, so that no core waits for
-    another. Others get batches, decoded ahead. One or two files go one at a time, without workers to start.
-    `max_pixels` is the limit of `decode_image`.
+    another. Others get batches, decoded ahead. One or two items go one at a time, without workers to start.
     """
-    decode = partial(_decoded, max_pixels=max_pixels)
-    remaining = iter(paths)
+    remaining = iter(items)
     first = list(islice(remaining, 3))
     workers = backend.workers() if len(first) == 3 else ()
     everything = chain(first, remaining)
@@ -55,44 +52,75 @@ def stream(
         yield from _in_batches(backend, everything, decode, batch_size, score_threshold)
 
 
+def read_ahead(items: Iterable[Item], most: int) -> Generator[Item]:
+    """The items of a slow iterable, such as the frames of a video: a thread reads up to so many ahead.
+
+    Its errors are raised here. When this generator is closed, the thread ends, after the item that it is reading.
+    """
+    queue: Queue[tuple[Item] | BaseException | None] = Queue(most)
+    closed = Event()
+
+    def read() -> None:
+        end: BaseException | None = None
+        try:
+            for item in items:
+                queue.put((item,))
+                if closed.is_set():
+                    return
+        except BaseException as error:  # noqa: BLE001  (raised by who takes the items)
+            end = error
+        queue.put(end)
+
+    reader = Thread(target=read, name="read ahead", daemon=True)
+    reader.start()
+    try:
+        while isinstance(entry := queue.get(), tuple):
+            yield entry[0]
+        if entry is not None:
+            raise entry
+    finally:
+        closed.set()
+        while reader.is_alive():  # it may wait for a place in the queue
+            while not queue.empty():
+                queue.get()
+            reader.join(0.01)
+
+
 def _by_workers(
-    workers: Sequence[InferenceWorker], paths: Iterable[Path], decode: Decode, score_threshold: float | None
-) -> Iterator[Result | ImageError]:
+    workers: Sequence[InferenceWorker], items: Iterable[Item], decode: Decode[Item], score_threshold: float | None
+) -> Iterator[Result[Item] | ImageError]:
     free: SimpleQueue[InferenceWorker] = SimpleQueue()
     for worker in workers:
         free.put(worker)
 
-    def detect(path: Path) -> Result | ImageError:
-        decoded = decode(path)
+    def detect(item: Item) -> Result[Item] | ImageError:
+        decoded = decode(item)
         if isinstance(decoded, ImageError):
             return decoded
         worker = free.get()
         try:
-            return (*decoded, worker(decoded[1], score_threshold=score_threshold))
+            return item, decoded, worker(decoded, score_threshold=score_threshold)
         finally:
             free.put(worker)
 
     with ThreadPoolExecutor(len(workers)) as pool:
-        yield from _ahead(pool, detect, paths, AHEAD * len(workers))
+        yield from _ahead(pool, detect, items, AHEAD * len(workers))
 
 
 def _in_batches(
-    backend: Backend, paths: Iterable[Path], decode: Decode, batch_size: int, score_threshold: float | None
-) -> Iterator[Result | ImageError]:
+    backend: Backend, items: Iterable[Item], decode: Decode[Item], batch_size: int, score_threshold: float | None
+) -> Iterator[Result[Item] | ImageError]:
+    def with_pixels(item: Item) -> tuple[Item, np.ndarray] | ImageError:
+        decoded = decode(item)
+        return decoded if isinstance(decoded, ImageError) else (item, decoded)
+
     with ThreadPoolExecutor(DECODERS) as pool:
-        files = _ahead(pool, decode, paths, 2 * batch_size)
+        files = _ahead(pool, with_pixels, items, 2 * batch_size)
         while batch := list(islice(files, batch_size)):
             images = [item[1] for item in batch if not isinstance(item, ImageError)]
             detections = iter(backend(images, score_threshold=score_threshold) if images else ())
             for item in batch:
                 yield item if isinstance(item, ImageError) else (*item, next(detections))
-
-
-def _decoded(path: Path, *, max_pixels: int | None) -> tuple[Path, np.ndarray] | ImageError:
-    try:
-        return path, decode_image(path, max_pixels=max_pixels)
-    except ImageError as error:
-        return error
 
 
 def _ahead(

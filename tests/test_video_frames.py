@@ -1,0 +1,128 @@
+"""Frames of videos: their order, times and sizes, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from singleshot.errors import RequestError, VideoError
+from singleshot.video.capture import OPTIONS_VARIABLE
+from singleshot.video.frames import open_video
+from video_files import moving_square, write_video
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts", ".mov", ".mpg", ".flv"])
+def test_every_kind_of_file_gives_its_frames_in_order(tmp_path: Path, suffix: str) -> None:
+    codec = {".mpg": "mpeg2video", ".flv": "flv"}.get(suffix, "mpeg4")
+    frames = moving_square(12)
+    file = write_video(tmp_path / f"a{suffix}", frames, fps=25, codec=codec)
+    with open_video(file) as video:
+        read = list(video)
+    assert video.size_wh == (64, 48)
+    assert video.fps == pytest.approx(25)
+    assert [frame.index for frame in read] == list(range(12))
+    assert np.allclose([frame.seconds for frame in read], np.arange(12) / 25, atol=0.002)
+    for frame, pixels in zip(read, frames, strict=True):
+        assert np.abs(frame.pixels.astype(int) - pixels).mean() < 12
+    assert video.fault is None
+
+
+def test_colours_are_rgb(tmp_path: Path) -> None:
+    red = [np.full((32, 32, 3), (220, 30, 30), np.uint8)] * 3
+    with open_video(write_video(tmp_path / "a.mp4", red)) as video:
+        assert np.abs(next(iter(video)).pixels.astype(int) - red[0]).max() < 20
+
+
+def test_times_are_those_of_the_frames(tmp_path: Path) -> None:
+    times = [0, 40, 80, 400, 1000, 1040]
+    file = write_video(tmp_path / "a.mkv", moving_square(6), milliseconds=times)
+    with open_video(file) as video:
+        assert [round(1000 * frame.seconds) for frame in video] == times
+    assert video.fault is None
+
+
+def test_a_sequence_is_read_in_the_order_of_its_numbers(tmp_path: Path) -> None:
+    for number in (9, 10, 11):
+        Image.fromarray(np.full((20, 30, 3), 10 * number, np.uint8)).save(tmp_path / f"f{number}.png")
+    for source in (tmp_path, tmp_path / "f%d.png"):
+        with open_video(source, fps=4) as video:
+            read = [(frame.seconds, int(frame.pixels[0, 0, 0])) for frame in video]
+        assert read == [(0, 90), (0.25, 100), (0.5, 110)]
+        assert video.claimed_frames == 3
+    with pytest.raises(RequestError, match="fps="):
+        open_video(tmp_path)
+
+
+def test_a_bad_image_of_a_sequence_is_a_fault_and_its_time_passes(tmp_path: Path) -> None:
+    for number in range(4):
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / f"{number:03}.png")
+    (tmp_path / "001.png").write_bytes(b"no image")
+    with open_video(tmp_path / "%03d.png", fps=2) as video:
+        assert [frame.seconds for frame in video] == [0, 1, 1.5]
+    assert "001.png" in (video.fault or "")
+
+
+@pytest.mark.parametrize("end", ["moov first", "moov last"])
+def test_a_cut_file_gives_the_frames_before_the_cut(tmp_path: Path, end: str) -> None:
+    options = {"movflags": "faststart"} if end == "moov first" else {}
+    whole = write_video(tmp_path / "whole.mp4", moving_square(40), options=options).read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(whole[: len(whole) * 7 // 10])
+    if end == "moov last":
+        with pytest.raises(VideoError, match="missing"):
+            open_video(cut)
+        return
+    with open_video(cut) as video:
+        read = len(list(video))
+    assert 10 < read < 40
+    assert f"{read} of 40 frames" in (video.fault or "")
+
+
+def test_lists_of_other_files_are_not_opened(tmp_path: Path) -> None:
+    secret = write_video(tmp_path / "secret.mp4", moving_square(3))
+    lists = {
+        "a.m3u8": f"#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n",
+        "b.mp4": f"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n{secret}\n",
+        "c.ffconcat": f"ffconcat version 1.0\nfile '{secret}'\n",
+        "d.avi": f"ffconcat version 1.0\nfile '{secret}'\n",
+        "e.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+        "f.mpd": "<?xml version='1.0'?><MPD><BaseURL>secret.mp4</BaseURL></MPD>",
+    }
+    for name, content in lists.items():
+        (tmp_path / name).write_text(content)
+        with pytest.raises(VideoError, match="list"):
+            open_video(tmp_path / name)
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "noise.mp4").write_bytes(bytes(range(256)) * 8)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    for name, token in {"empty.mp4": "empty", "noise.mp4": "00 01", "pipe.mp4": "pipe", "none.mp4": "no such"}.items():
+        with pytest.raises(VideoError, match=token):
+            open_video(tmp_path / name)
+
+
+def test_addresses_need_leave(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="allow_network"):
+        open_video("rtsp://127.0.0.1:9/a")
+    with pytest.raises(RequestError, match="rtsp"):
+        open_video("http://127.0.0.1:9/a.mp4", allow_network=True)
+
+
+def test_the_environment_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(OPTIONS_VARIABLE, "protocol_whitelist;http")
+    file = write_video(tmp_path / "a.mp4", moving_square(3))
+    with open_video(file) as video:
+        assert len(list(video)) == 3
+    assert os.environ[OPTIONS_VARIABLE] == "protocol_whitelist;http"
+
+
+def test_too_many_pixels_are_refused(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "a.mp4", moving_square(3))
+    with pytest.raises(VideoError, match="max-megapixels"):
+        open_video(file, max_pixels=64 * 48 - 1)
