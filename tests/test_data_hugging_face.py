@@ -84,3 +84,10 @@ def test_a_line_that_is_no_json_is_named(tmp_path: Path) -> None:
         file.write('{"file_name": NaN}\n')
     with pytest.raises(DataError, match=r"line 3: NaN"):
         open_data(tmp_path)
+
+
+def test_a_line_ends_at_its_end_alone(tmp_path: Path) -> None:
+    image(tmp_path / "a.png")
+    row = {"file_name": "a.png", "text": "x\u2028y\x85z", "objects": {"bbox": [[1, 2, 3, 4]], "categories": ["cat"]}}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\r\n", encoding="utf-8")
+    assert open_data(tmp_path).boxes_xyxy.tolist() == [[1, 2, 4, 6]]

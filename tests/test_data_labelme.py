@@ -101,6 +101,13 @@ def test_where_the_image_lies(tmp_path: Path, changes: dict[str, Any], image_nam
     assert open_data(labelme(tmp_path, "labels/a", shape(), image_name=image_name, **changes)).files == (file,)
 
 
+def test_a_folder_of_a_class_is_no_split(tmp_path: Path) -> None:
+    for name in ("valve/a", "trainers/b", "test_images/c"):
+        labelme(tmp_path, name, shape())
+    assert splits(tmp_path) == {"test_images": 1}
+    assert len(open_data(tmp_path)) == 3
+
+
 def test_folders_are_splits(tmp_path: Path) -> None:
     for name in ("train/a", "train/b", "val/a"):
         labelme(tmp_path, name, shape(name[-1]))

@@ -167,3 +167,10 @@ def test_a_table_beside_another_format_is_left_aside_and_said(tmp_path: Path) ->
     assert any("labels.csv" in remark for remark in data.remarks)
     assert join([data, data]).remarks == tuple(f"{root}: {remark}" for remark in data.remarks * 2)
     assert any("labels.csv" in remark for remark in check(root).remarks)
+
+
+@pytest.mark.parametrize("inside", ["VOC2007", "VOCdevkit/VOC2007"])
+def test_a_set_in_a_folder_inside_is_named(tmp_path: Path, inside: str) -> None:
+    voc(tmp_path / inside, {"a": [("cat", (1, 2, 10, 20))]})
+    with pytest.raises(RequestError, match=f"did you mean .*{inside}"):
+        recognise(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from data_fixtures import image, voc, xml
 from golden import SHARED, needs_shared
-from singleshot.data.recognise import recognise
+from singleshot.data.recognise import open_data, recognise
 from singleshot.data.voc import read_voc, voc_splits
 from singleshot.data.voc_xml import LIMIT_BYTES, parse_xml
 from singleshot.errors import DataError, RequestError, UnknownNameError
@@ -347,6 +347,56 @@ def test_suffixes_in_capitals(tmp_path: Path) -> None:
     (tmp_path / "a.XML").write_text(xml([CAT]))
     assert recognise(tmp_path) == "voc"
     assert read_voc(tmp_path).annotations.files == ("a.PNG",)
+
+
+@pytest.mark.parametrize(
+    ("shape", "box", "remark"),
+    [
+        ("<robndbox><cx>20</cx><cy>15</cy><w>10</w><h>4</h><angle>1.5707963</angle></robndbox>", [18, 10, 22, 20],
+         "1 turned boxes"),
+        ("<polygon><x1>1</x1><y1>2</y1><x2>9</x2><y2>3</y2><x3>5</x3><y3>8</y3></polygon>", [1, 2, 9, 8], "1 polygons"),
+        ("<polygon><pt><x>1</x><y>2</y></pt><pt><x>9</x><y>8</y></pt></polygon>", [1, 2, 9, 8], "1 polygons"),
+        ("<polygon><x1>0</x1><y1>0</y1></polygon><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax>"
+         "</bndbox>", [1, 2, 9, 8], ""),
+    ],
+)  # fmt: skip
+def test_oriented_boxes_and_polygons_become_upright(tmp_path: Path, shape: str, box: list[float], remark: str) -> None:
+    image(tmp_path / "a.png")
+    (tmp_path / "a.xml").write_text(f"<annotation><object><name>cat</name>{shape}</object></annotation>")
+    result = read_voc(tmp_path)
+    np.testing.assert_allclose(result.annotations.boxes_xyxy, [box], atol=1e-4)
+    assert result.faults == ()
+    assert "".join(result.remarks).startswith(remark)
+    assert bool(result.remarks) == bool(remark)
+
+
+@pytest.mark.parametrize("folder", ["ImageSets", ""])
+@pytest.mark.parametrize("line", ["p{}", "JPEGImages/p{}.png", "./JPEGImages/p{}.png ./Annotations/p{}.xml"])
+def test_lists_in_other_places(tmp_path: Path, folder: str, line: str) -> None:
+    root = voc(tmp_path, {f"p{i}": [CAT] for i in range(3)})
+    (root / folder).mkdir(exist_ok=True)
+    (root / folder / "train.txt").write_text("".join(f"{line.format(i, i)}\n" for i in (0, 1)))
+    (root / folder / "val.txt").write_text(line.format(2, 2))
+    (root / folder / "classes.txt").write_text("cat\n")
+    assert voc_splits(root) == {"train": 2, "val": 1}
+    assert read_voc(root, split="val").annotations.ids == ("p2",)
+    (root / folder / "val.txt").write_text(line.format(7, 7))
+    assert voc_splits(root).get("val") == (1 if folder else None)  # in the root it may be any file
+
+
+def test_a_fault_names_the_list_where_it_lies(tmp_path: Path) -> None:
+    root = voc(tmp_path, {"p0": [CAT]})
+    (root / "train.txt").write_text("p0\np9\n")
+    assert [fault.file for fault in read_voc(root, split="train").faults] == ["train.txt"]
+
+
+def test_labels_that_darknet_made_of_the_xml_are_left_aside(tmp_path: Path) -> None:
+    root = voc(tmp_path, {"p0": [CAT]})
+    (root / "labels").mkdir()
+    (root / "labels/p0.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    data = open_data(root)
+    assert data.format == "voc"
+    assert any("left aside" in remark for remark in data.remarks)
 
 
 @pytest.mark.parametrize("tag", ["robndbox", "polygon"])

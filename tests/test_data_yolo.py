@@ -334,3 +334,23 @@ def test_an_empty_line_among_the_names_keeps_its_number(tmp_path: Path) -> None:
     (root / "classes.txt").write_bytes(b"\xef\xbb\xbfcat\r\n\r\ndog \r\nbird\r\n\r\n")
     data = open_data(root)
     assert [data.class_names[label] for label in data.labels] == ["dog", "cat"]
+
+
+@pytest.mark.parametrize("layout", ["{}/{}", "train/{}/{}", "{}/train/{}"])
+@pytest.mark.parametrize("labels", ["labels", "Annotations", "annotation"])
+@pytest.mark.parametrize("images", ["JPEGImages", "images", "img"])
+def test_folders_of_other_names_without_yaml(tmp_path: Path, images: str, labels: str, layout: str) -> None:
+    image(tmp_path / layout.format(images, "a.png"))
+    label = tmp_path / layout.format(labels, "a.txt")
+    label.parent.mkdir(parents=True)
+    label.write_text("0 0.5 0.5 0.5 0.5\n")
+    data = open_data(tmp_path)
+    assert (data.format, data.files) == ("yolo", (layout.format(images, "a.png"),))
+    assert data.boxes_xyxy.tolist() == [[10, 7.5, 30, 22.5]]
+
+
+def test_a_link_to_a_folder_above_repeats_no_image(tmp_path: Path) -> None:
+    root = yolo(tmp_path, {"a": "0 0.5 0.5 0.5 0.5\n"})
+    (root / "images/up").symlink_to("..")
+    (root / "images/here").symlink_to(".")
+    assert open_data(root).files == ("images/a.png",)

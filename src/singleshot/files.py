@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -37,8 +38,12 @@ def read_regular(path: Path, limit: int) -> bytes:
 
 
 def read_lines(path: Path, limit: int) -> list[str]:
-    """The lines of an ordinary UTF-8 file, with or without a byte order mark. Raises as `read_regular`."""
-    return read_regular(path, limit).decode("utf-8-sig").splitlines()
+    """The lines of an ordinary UTF-8 file, with or without a byte order mark. Raises as `read_regular`.
+
+    Lines end where they do in an editor; `str.splitlines` would part a name at U+2028 or U+0085, too.
+    """
+    text = io.StringIO(read_regular(path, limit).decode("utf-8-sig"), newline=None)
+    return [line.rstrip("\n") for line in text]
 
 
 def read_list(path: Path, *, empty_too: bool = False) -> list[str]:

@@ -20,13 +20,18 @@ from defusedxml import DefusedXmlException
 
 from singleshot.data.builder import ReadResult
 from singleshot.data.listing import files_in
-from singleshot.data.outlines import Box, box_of_ellipse, box_of_points, box_of_rotated
-from singleshot.data.tool_labels import (
+from singleshot.data.outlines import (
     ELLIPSES,
-    LIMIT_BYTES,
     MASKS,
     POLYGONS,
     TURNED,
+    Box,
+    box_of_ellipse,
+    box_of_points,
+    box_of_rotated,
+)
+from singleshot.data.tool_labels import (
+    LIMIT_BYTES,
     LabelFile,
     LabelledImage,
     LabelledObject,

@@ -91,7 +91,7 @@ def _rows(file: Path) -> Iterator[tuple[int, Any]]:
                 objects = row.get("objects")
                 yield line, {**row, "objects": parse_json(objects.encode()) if objects else None}
             return
-        for line, written in enumerate(text.splitlines(), 1):
+        for line, written in enumerate(text.split("\n"), 1):  # splitlines would part a text at U+2028
             if written.strip():
                 yield line, parse_json(written.encode())
     except (OSError, ValueError, csv.Error) as error:

@@ -17,12 +17,17 @@ from singleshot.data.builder import ReadResult
 from singleshot.data.faults import Fault
 from singleshot.data.images import is_image
 from singleshot.data.json_kinds import jsons_of_kind
-from singleshot.data.outlines import Box, box_of_ellipse, box_of_points, box_of_rotated
-from singleshot.data.tool_labels import (
+from singleshot.data.outlines import (
     ELLIPSES,
     MASKS,
     POLYGONS,
     TURNED,
+    Box,
+    box_of_ellipse,
+    box_of_points,
+    box_of_rotated,
+)
+from singleshot.data.tool_labels import (
     LabelFile,
     LabelledImage,
     LabelledObject,

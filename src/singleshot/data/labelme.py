@@ -19,12 +19,10 @@ from singleshot.data.builder import ReadResult
 from singleshot.data.faults import Fault
 from singleshot.data.images import IMAGE_SUFFIXES, images_by_stem
 from singleshot.data.json_kinds import json_kind
-from singleshot.data.listing import files_in, folders_in
-from singleshot.data.outlines import Box, box_of_points
+from singleshot.data.listing import files_in, folders_below, folders_in
+from singleshot.data.outlines import CIRCLES, MASKS, POLYGONS, TURNED, Box, box_of_points
+from singleshot.data.split_folders import is_split_name, split_folders
 from singleshot.data.tool_labels import (
-    MASKS,
-    POLYGONS,
-    TURNED,
     LabelFile,
     LabelledImage,
     LabelledObject,
@@ -33,14 +31,12 @@ from singleshot.data.tool_labels import (
     whole_side,
 )
 
-DEEPEST = 12  # folders below the set's; links may form a circle
+DEEPEST = 12  # folders below the set's
 MOST_FOLDERS = 20  # of a folder, where a set is recognised
-CIRCLES = "circles became their upright boxes"
 NO_BOX = "lines and points have no box: left out"
 GROUPED = "shapes are parts of one object (group_id)"
 NOT_LABELLED = "images have no json: not labelled, left out"
 _AREAS = {"rectangle": "", "polygon": POLYGONS, "circle": CIRCLES, "mask": MASKS, "rotation": TURNED}
-_SPLITS = ("train", "val", "valid", "test")
 
 
 def is_labelme(folder: Path) -> bool:
@@ -57,7 +53,7 @@ def labelme_splits(path: Path) -> list[str]:
     """The folders `train`, `val`, `valid`, `test` and the like that hold jsons."""
     if path.is_file():
         return []
-    return [place.name for place in folders_in(path) if place.name.lower().startswith(_SPLITS) and any(_jsons(place))]
+    return [name for name, place in split_folders(path).items() if any(_jsons(place))]
 
 
 def read_labelme(path: Path, *, split: str | None = None) -> ReadResult:
@@ -89,11 +85,10 @@ def _count_unlabelled(root: Path, labelled: set[str]) -> int:
     return len(there - labelled)
 
 
-def _jsons(folder: Path, depth: int = 0) -> Iterator[Path]:
+def _jsons(folder: Path) -> Iterator[Path]:
     """The jsons of a folder and of those in it, in alphabetical order; hidden ones do not count."""
-    yield from files_in(folder, ".json")
-    for place in folders_in(folder) if depth < DEEPEST else ():
-        yield from _jsons(place, depth + 1)
+    for place in folders_below(folder, deepest=DEEPEST):
+        yield from files_in(place, ".json")
 
 
 def _add(content: LabelFile, file: Path, root: Path, labelled: set[str]) -> None:
@@ -112,7 +107,7 @@ def _add(content: LabelFile, file: Path, root: Path, labelled: set[str]) -> None
     labelled.add(name)
     objects = _objects(shapes, content.notes)
     top = place.partition("/")[0]
-    split = top if top != place and top.lower().startswith(_SPLITS) else ""
+    split = top if top != place and is_split_name(top) else ""
     size = whole_side(item.get("imageWidth")), whole_side(item.get("imageHeight"))
     content.images.append(LabelledImage(name, *size, objects, split))
 

@@ -13,6 +13,13 @@ import numpy as np
 
 Box = tuple[float, float, float, float]
 
+# What a remark says of each, behind their number.
+POLYGONS = "polygons became their upright boxes"
+MASKS = "masks became their upright boxes"
+TURNED = "turned boxes became their upright boxes"
+ELLIPSES = "ellipses became their upright boxes"
+CIRCLES = "circles became their upright boxes"
+
 
 def box_of_points(points: Sequence[Sequence[float]]) -> Box:
     """The upright box of a list of (x, y).

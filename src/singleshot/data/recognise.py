@@ -25,15 +25,20 @@ from singleshot.data.json_kinds import json_kind
 from singleshot.data.label_studio import label_studio_files, read_label_studio
 from singleshot.data.labelme import is_labelme, labelme_splits, read_labelme
 from singleshot.data.leave_out import without_faulty
+from singleshot.data.listing import folders_in
 from singleshot.data.turned_images import LabelsOn, settle_frames
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
-from singleshot.data.voc_layout import voc_marker
+from singleshot.data.voc_layout import IMAGES, voc_marker
 from singleshot.data.yolo import read_yolo
 from singleshot.data.yolo_layout import yolo_marker, yolo_set
 from singleshot.errors import DataError, RequestError
 from singleshot.types import Annotations
 
 __all__ = ["FORMATS", "DefaultSplits", "default_splits", "join", "open_data", "read_splits", "recognise", "splits"]
+
+
+MOST_FOLDERS = 20
+"""Folders that are looked into for a set, where the one that was given is none."""
 
 
 class DefaultSplits(NamedTuple):
@@ -328,6 +333,8 @@ def _recognise(path: Path) -> tuple[str, tuple[str, ...]]:
         return name, ()
     markers = _markers(path)
     first = [name for name in markers if not FORMATS[name].yields] or list(markers)
+    if first == ["voc", "yolo"] and not markers["yolo"].endswith((".yaml", ".yml")) and (path / IMAGES).is_dir():
+        first = ["voc"]  # darknet's labels/ were made of the XML files
     if len(first) == 1:
         aside = tuple(
             f"{marker} is left aside: the set is read as {first[0]} ({markers[first[0]]})"
@@ -338,14 +345,23 @@ def _recognise(path: Path) -> tuple[str, tuple[str, ...]]:
     if markers:
         listed = " and ".join(f"{markers[name]} ({name})" for name in first)
         raise RequestError(f"{path}: mixed formats, found {listed}; keep one, or name the .json, .yaml or .csv itself")
-    inside = [child.name for child in sorted(path.iterdir()) if child.is_dir() and _markers(child)]
-    hint = f"; did you mean {' or '.join(str(path / name) for name in inside[:3])}?" if inside else _near_miss(path)
-    raise RequestError(f"{path}: no data set found; expected {expected}{hint}")
+    if inside := _sets_inside(path):
+        raise RequestError(f"{path}: no data set found; did you mean {' or '.join(map(str, inside))}?")
+    raise RequestError(f"{path}: no data set found; expected {expected}{_near_miss(path)}")
 
 
 def _markers(folder: Path) -> dict[str, str]:
     """Format -> the file or folder that speaks for it."""
     return {name: marker for name, form in FORMATS.items() if (marker := form.recognise(folder)) is not None}
+
+
+def _sets_inside(folder: Path) -> list[Path]:
+    """The first three sets in a folder, else in the folders in it: a zip unpacks to a folder in a folder."""
+    children = folders_in(folder)[:MOST_FOLDERS]
+    inside = [child for child in children if _markers(child)]
+    return (
+        inside or [deeper for child in children for deeper in folders_in(child)[:MOST_FOLDERS] if _markers(deeper)]
+    )[:3]
 
 
 def _near_miss(folder: Path) -> str:

@@ -26,10 +26,6 @@ from singleshot.files import parse_json, read_regular
 LIMIT_BYTES = 2**29  # of one file
 MOST_PARTS = 10_000_000
 """Lists and objects of one json: more would take some gigabytes of memory."""
-POLYGONS = "polygons became their upright boxes"
-MASKS = "masks became their upright boxes"
-TURNED = "turned boxes became their upright boxes"
-ELLIPSES = "ellipses became their upright boxes"
 
 
 @dataclass(frozen=True)

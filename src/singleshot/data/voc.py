@@ -7,6 +7,7 @@ no -1. All annotations are read whatever the split is, so that every split has t
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
@@ -26,7 +27,10 @@ def voc_splits(root: Path) -> dict[str, int]:
     """Split -> number of images, of the lists in `ImageSets/Main`, else of the folders that are splits."""
     if lists := voc_lists(root):
         return {name: len(read_list(path)) for name, path in lists.items()}
-    return {name: len(ids) for name, ids in _folder_splits(voc_layout(root)).items()}
+    layout = voc_layout(root)
+    if layout.lists:
+        return {name: len(read_list(path)) for name, path in layout.lists.items()}
+    return {name: len(ids) for name, ids in _folder_splits(layout).items()}
 
 
 def read_voc(root: Path, *, split: str | None = None) -> ReadResult:
@@ -74,7 +78,7 @@ def _read_all(layout: VocLayout) -> ReadResult:
     if not layout.annotations:
         raise DataError(f"{layout.root / ANNOTATIONS} holds no .xml file")
     images = ImageFinder(layout)
-    builder, faults = AnnotationBuilder(), list[Fault]()
+    builder, faults, notes = AnnotationBuilder(), list[Fault](), Counter[str]()
     used: dict[str, str] = {}
     for identity, xml in layout.annotations.items():
         try:
@@ -92,7 +96,9 @@ def _read_all(layout: VocLayout) -> ReadResult:
         for number, box, class_name, difficult in annotation.objects:
             builder.add_box(box, class_name, number=number, difficult=difficult)
         faults += annotation.faults
-    remarks = _add_background(builder, layout, images, used)
+        notes += annotation.notes
+    remarks = [f"{count} {text}" for text, count in notes.items()]
+    remarks += _add_background(builder, layout, images, used)
     return builder.finish(
         faults, format_name="voc", root=layout.root, class_names=class_order(builder.class_numbers), remarks=remarks
     )
@@ -153,7 +159,7 @@ def _select(whole: ReadResult, layout: VocLayout, split: str) -> ReadResult:
         ids = _folder_splits(layout)[split]
         return _rows(whole, layout, [row for name in ids if (row := positions.of(name)) is not None], [])
     rows, faults = dict[int, None](), list[Fault]()
-    list_name = f"{LISTS}/{split}.txt"
+    list_name = layout.lists[split].relative_to(layout.root).as_posix()
     for line in read_list(layout.lists[split]):
         row = positions.of(line)
         if row is None:

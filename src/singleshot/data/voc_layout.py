@@ -11,13 +11,14 @@ import posixpath
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote
 
 from singleshot.data.cvat import is_cvat
 from singleshot.data.images import is_image
-from singleshot.data.listing import files_in, folders_in
-from singleshot.data.split_folders import child_folder, split_folders, split_of
+from singleshot.data.listing import files_in, folders_below
+from singleshot.data.split_folders import child_folder, is_split_name, split_folders, split_of
 from singleshot.files import read_list
 
 ANNOTATIONS, IMAGES, LISTS = "Annotations", "JPEGImages", "ImageSets/Main"
@@ -57,7 +58,7 @@ def voc_marker(path: Path) -> str | None:
         if sample and (folder.name.lower() in _ANNOTATIONS[:2] or any(_is_voc(folder / file) for file in sample)):
             return f"{_name(folder, path)}*.xml".removeprefix("./")
     classic = all((path / name).is_dir() for name in (ANNOTATIONS, IMAGES))
-    return "Annotations/ and JPEGImages/" if classic else None
+    return "Annotations/ and JPEGImages/" if classic and next(_walk(path / ANNOTATIONS, ".txt"), None) is None else None
 
 
 def voc_layout(root: Path) -> VocLayout:
@@ -68,17 +69,40 @@ def voc_layout(root: Path) -> VocLayout:
         prefix = _name(folder, root) if len(folders) > 1 else ""
         for file in _walk(folder, ".xml"):
             annotations[prefix + posixpath.splitext(file)[0]] = _name(folder, root) + file
-    images = (_name(folder, root) + file for folder in _image_folders(root, folders) for file in _walk(folder))
-    return VocLayout(root, annotations, list(dict.fromkeys(images)), voc_lists(root))
+    below = (_name(folder, root) + file for folder in _image_folders(root, folders) for file in _walk(folder))
+    images = list(dict.fromkeys(below))
+    lists = voc_lists(root)
+    if not lists and not split_folders(root):
+        stems = {posixpath.basename(posixpath.splitext(file)[0]) for file in chain(annotations.values(), images)}
+        lists = _lists_in_root(root, stems)
+    return VocLayout(root, annotations, images, lists)
 
 
 def voc_lists(root: Path) -> dict[str, Path]:
-    """Split -> its list in `ImageSets/Main`; the devkit's lists of single classes are none."""
+    """Split -> its list in `ImageSets/Main`, else in `ImageSets`; the devkit's lists of single classes are none."""
     lists = {}
     for path in sorted((root / LISTS).glob("*.txt")):
         lines = read_list(path) if "_" in path.stem else []
         if not (lines and all(_CLASS_LINE.match(line) for line in lines)):
             lists[path.stem] = path
+    return lists or {file.stem: file for file in _named_lists((root / LISTS).parent)}
+
+
+def _named_lists(folder: Path) -> list[Path]:
+    """The lists in a folder that are called as a split, `train.txt`."""
+    return [file for file in files_in(folder, ".txt") if is_split_name(file.stem)]
+
+
+def _lists_in_root(root: Path, names: set[str]) -> dict[str, Path]:
+    """Split -> its list in the root, where the first line is of an image or an annotation: one of these stems."""
+    lists = {}
+    for file in _named_lists(root):
+        words = next(iter(read_list(file)), "").replace("\\", "/").split()
+        if any(
+            posixpath.basename(word) in names or posixpath.splitext(posixpath.basename(word))[0] in names
+            for word in words
+        ):
+            lists[file.stem] = file
     return lists
 
 
@@ -189,16 +213,15 @@ def _is_voc(file: Path) -> bool:
 
 def _walk(folder: Path, suffix: str = "") -> Iterator[str]:
     """Images, or the files of a suffix, in a folder and below, relative to it and sorted; hidden ones do not count."""
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
-    except OSError:
-        return
-    for name in names:
-        if name.lower().endswith(suffix) if suffix else is_image(name):
-            yield name
-    for child in folders_in(folder):
-        for file in _walk(child, suffix):
-            yield f"{child.name}/{file}"
+    for place in folders_below(folder):
+        try:
+            names = sorted(entry.name for entry in os.scandir(place) if not entry.name.startswith("."))
+        except OSError:
+            continue
+        prefix = _name(place, folder)
+        for name in names:
+            if name.lower().endswith(suffix) if suffix else is_image(name):
+                yield prefix + name
 
 
 def _name(folder: Path, root: Path) -> str:

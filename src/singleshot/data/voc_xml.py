@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import math
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from xml.etree import ElementTree as ET
 from xml.etree.ElementTree import Element
 
@@ -12,6 +14,7 @@ import defusedxml.ElementTree as GuardedTree
 from defusedxml import DefusedXmlException, DTDForbidden
 
 from singleshot.data.faults import Fault
+from singleshot.data.outlines import POLYGONS, TURNED, Box, box_of_points, box_of_rotated
 
 LIMIT_BYTES = 16 * 2**20  # an annotation of one image is a few kilobytes
 LONGEST_DECLARATION = 1000  # bytes
@@ -24,13 +27,17 @@ _DECLARATION = re.compile(
 
 @dataclass(frozen=True)
 class VocImage:
-    """One annotation file: the stated size (0: none), and the objects as (number, box, class name, difficult)."""
+    """One annotation file: the stated size (0: none), and the objects as (number, box, class name, difficult).
+
+    `notes` count what was converted, by a text that follows the number.
+    """
 
     filename: str
     width: int
     height: int
     objects: tuple[tuple[int, tuple[float, ...], str, bool], ...]
     faults: tuple[Fault, ...]
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 def read_voc_xml(content: bytes, name: str) -> VocImage:
@@ -42,15 +49,15 @@ def read_voc_xml(content: bytes, name: str) -> VocImage:
     element = parse_xml(content)
     if element.tag != "annotation":
         raise ValueError(f"expected <annotation>, got <{element.tag[:40]}>")
-    objects, faults = [], []
+    objects, faults, notes = [], [], Counter[str]()
     for number, item in enumerate(element.iterfind("object"), 1):
         try:
-            objects.append((number, *_read_object(item)))
+            objects.append((number, *_read_object(item, notes)))
         except ValueError as error:
             faults.append(Fault("malformed", name, str(error), number))
     width, height = (_size(element, side) for side in ("width", "height"))
     filename = (element.findtext("filename") or "").strip()
-    return VocImage(filename, width, height, tuple(objects), tuple(faults))
+    return VocImage(filename, width, height, tuple(objects), tuple(faults), notes)
 
 
 def parse_xml(content: bytes) -> Element:
@@ -124,19 +131,47 @@ def _size(element: Element, side: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
 
 
-def _read_object(item: Element) -> tuple[tuple[float, ...], str, bool]:
+def _read_object(item: Element, notes: Counter[str]) -> tuple[tuple[float, ...], str, bool]:
     name = (item.findtext("name") or "").strip()
     if not name:
         raise ValueError("the object has no <name>")
-    box = []
-    for side in ("xmin", "ymin", "xmax", "ymax"):
-        text = item.findtext(f"bndbox/{side}")
-        if text is None:
-            other = next((tag for tag in ("robndbox", "polygon") if item.find(tag) is not None), None)
-            instead = "" if other is None else f", but a <{other}>, which is not read: export upright boxes"
-            raise ValueError(f"the object has no <bndbox><{side}>{instead}")
-        try:
-            box.append(float(text))
-        except ValueError:
-            raise ValueError(f"<{side}> must be a number, got {text[:40]!r}") from None
-    return tuple(box), name, (item.findtext("difficult") or "").strip() == "1"
+    box: tuple[float, ...]
+    if item.find("bndbox") is None and item.find("robndbox") is not None:
+        box = _box_of_oriented(item)
+        notes[TURNED] += 1
+    elif item.find("bndbox") is None and item.find("polygon") is not None:
+        box = _box_of_polygon(item)
+        notes[POLYGONS] += 1
+    else:
+        box = tuple(_number(item, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+    return box, name, (item.findtext("difficult") or "").strip() == "1"
+
+
+def _box_of_oriented(item: Element) -> Box:
+    """The upright box of roLabelImg's `<robndbox>`: centre, sides, and an angle in radians."""
+    x, y, width, height, angle = (_number(item, f"robndbox/{side}") for side in ("cx", "cy", "w", "h", "angle"))
+    upright = x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return box_of_rotated(upright, math.degrees(angle), about=(x, y))
+
+
+def _box_of_polygon(item: Element) -> Box:
+    """The upright box of `<polygon>`: its corners are `<x1>`, `<y1>`, `<x2>` ..., or elements `<pt>` with x and y."""
+    points = [(_number(point, "x"), _number(point, "y")) for point in item.iterfind("polygon/pt")]
+    while item.find(f"polygon/x{len(points) + 1}") is not None:
+        number = len(points) + 1
+        points.append((_number(item, f"polygon/x{number}"), _number(item, f"polygon/y{number}")))
+    if not points:
+        raise ValueError("the <polygon> has no corners <x1>, <y1>, <x2> ...")
+    return box_of_points(points)
+
+
+def _number(item: Element, place: str) -> float:
+    """The number in the element at a place, such as `bndbox/xmin`."""
+    *above, side = place.split("/")
+    text = item.findtext(place)
+    if text is None:
+        raise ValueError(f"the object has no {''.join(f'<{name}>' for name in above)}<{side}>")
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"<{side}> must be a number, got {text[:40]!r}") from None

@@ -1,8 +1,8 @@
 """Find the label file of each image of a YOLO set.
 
-`images/train/a.jpg` is labelled by `labels/train/a.txt`, by the last folder `images` (or darknet's `JPEGImages`) of its
-path; where that is not there, by `a.txt` beside the image. A name in other letters (`Labels`, `A.TXT`) counts where it
-is the only one.
+`images/train/a.jpg` is labelled by `labels/train/a.txt`, by the last folder `images` (or darknet's `JPEGImages`, else
+`image`, `img`) of its path; where that is not there, by `a.txt` beside the image. Where no folder is called `labels`,
+it may be `annotations`. A name in other letters (`Labels`, `A.TXT`) counts where it is the only one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from singleshot.data.split_folders import child_folder
 from singleshot.data.yolo_lines import is_label_line
 
 _HEAD_BYTES = 2**16
-_IMAGES = ("images", "jpegimages")
+_IMAGES = (("images", "jpegimages"), ("image", "imgs", "img"))
+"""Names of folders of images; those of the second kind count where none of the first is in a path."""
+_LABELS = ("labels", "label", "annotations", "annotation")
+"""Names of folders of label files, the likeliest first."""
+
+
+def image_folder(root: Path) -> Path | None:
+    """The folder of images in `root`, in any case of letters."""
+    folders = (child_folder(root, name) for names in _IMAGES for name in names)
+    return next((folder for folder in folders if folder is not None), None)
 
 
 @dataclass
@@ -85,16 +94,17 @@ class LabelFiles:
 
     def _in_labels(self, parts: Sequence[str]) -> list[str] | None:
         """The folders with the last one of images replaced by that of labels; None where there is none."""
-        for i in range(len(parts) - 1, -1, -1):
-            if parts[i].lower() in _IMAGES:
-                return [*parts[:i], self._labels_name(os.path.join("", *parts[:i])), *parts[i + 1 :]]  # noqa: PTH118
+        for names in _IMAGES:
+            for i in range(len(parts) - 1, -1, -1):
+                if parts[i].lower() in names:
+                    return [*parts[:i], self._labels_name(os.path.join("", *parts[:i])), *parts[i + 1 :]]  # noqa: PTH118
         return None
 
     def _labels_name(self, parent: str) -> str:
-        """What the folder `labels` in this one is called: `Labels` where only that is there."""
+        """What the folder `labels` in this one is called: `Labels` or `annotations` where only that is there."""
         if parent not in self._labels_names:
-            folder = child_folder(self.root / parent, "labels")
-            self._labels_names[parent] = "labels" if folder is None else folder.name
+            folders = (child_folder(self.root / parent, name) for name in _LABELS)
+            self._labels_names[parent] = next((folder.name for folder in folders if folder is not None), "labels")
         return self._labels_names[parent]
 
     def _in_other_letters(self, place: str) -> str | None:

@@ -17,8 +17,9 @@ from pathlib import Path
 from singleshot.data.faults import Fault
 from singleshot.data.image_names import LocatedImages, locate_images, remark_on_names
 from singleshot.data.images import is_image
+from singleshot.data.listing import folders_below
 from singleshot.data.split_folders import child_folder, is_split_name, split_folders
-from singleshot.data.yolo_label_files import LabelFiles, holds_labels
+from singleshot.data.yolo_label_files import LabelFiles, holds_labels, image_folder
 from singleshot.data.yolo_yaml import read_yaml
 from singleshot.errors import DataError
 from singleshot.files import read_list
@@ -163,13 +164,13 @@ def _head(file: Path) -> bytes:
 
 def _sources_of_folders(path: Path) -> dict[str, tuple[Path, ...]]:
     """The folders with images, by split; the set's own folder where none has a telling name."""
-    images = child_folder(path, "images")
+    images = image_folder(path)
     if images is not None:
         inside = [entry for entry in sorted(images.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
         if inside and next(_images_in(images, path), None) is None:
             return {entry.name: (entry,) for entry in inside}
         return {"": (images,)}
-    splits = {name: child_folder(folder, "images") or folder for name, folder in split_folders(path).items()}
+    splits = {name: image_folder(folder) or folder for name, folder in split_folders(path).items()}
     return {name: (folder,) for name, folder in splits.items()} or {"": (path,)}
 
 
@@ -231,10 +232,8 @@ def _lines(file: Path) -> list[str]:
 
 def _walk(folder: Path, root: Path) -> Iterator[str]:
     """The images in a folder and below, relative to the root, in alphabetical order; hidden folders do not count."""
-    yield from _images_in(folder, root)
-    for child in sorted(folder.iterdir()):
-        if child.is_dir() and not child.name.startswith("."):
-            yield from _walk(child, root)
+    for place in folders_below(folder):
+        yield from _images_in(place, root)
 
 
 def _images_in(folder: Path, root: Path) -> Iterator[str]:
