@@ -20,6 +20,8 @@ from singleshot.runtime.detector import Detector
 from singleshot.serve.detect_route import DEFAULT_SCORE, detect_images
 from singleshot.serve.gate import Gate
 from singleshot.serve.metrics import Metrics
+from singleshot.serve.open_inference_routes import open_inference_routes
+from singleshot.serve.openapi import openapi_document
 from singleshot.serve.problems import Problem
 from singleshot.serve.service import DetectionService
 from singleshot.serve.settings import ServeSettings
@@ -55,6 +57,8 @@ def create_app(detector: Detector, settings: ServeSettings) -> Starlette:
             Route("/v1/model", _model, methods=["GET"]),
             Route("/v2/health/live", _live, methods=["GET"]),
             Route("/v2/health/ready", _ready, methods=["GET"]),
+            *open_inference_routes(),
+            Route("/openapi.json", _openapi, methods=["GET"]),
             Route("/metrics", _metrics, methods=["GET"]),
             Route("/", _static, methods=["GET"]),
             Route("/static/{name:path}", _static, methods=["GET"]),
@@ -114,25 +118,30 @@ async def _ready(request: Request) -> Response:
     return JSONResponse({"ready": True})
 
 
+async def _openapi(request: Request) -> Response:
+    service: DetectionService = request.app.state.service
+    return JSONResponse(openapi_document(service.model_name, service.settings, min_score=service.min_score))
+
+
 async def _metrics(request: Request) -> Response:
     content, media_type = request.app.state.metrics.exposition()
     return Response(content, media_type=media_type)
 
 
-async def _problem(_request: Request, error: Exception) -> Response:
+async def _problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    return error.response()
+    return error.response(request.url.path)
 
 
-async def _http_exception(_request: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     detail = error.detail if error.detail != HTTPStatus(error.status_code).phrase else _usual_detail(error.status_code)
-    return Problem(error.status_code, detail, error.headers).response()
+    return Problem(error.status_code, detail, error.headers).response(request.url.path)
 
 
 def _usual_detail(status: int) -> str:
     return {404: "there is nothing at this path", 405: "this path does not take this method"}.get(status, "")
 
 
-async def _fault(_request: Request, _error: Exception) -> Response:
-    return Problem(500, "a fault of the server; its log tells more").response()
+async def _fault(request: Request, _error: Exception) -> Response:
+    return Problem(500, "a fault of the server; its log tells more").response(request.url.path)

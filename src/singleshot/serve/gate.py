@@ -68,7 +68,7 @@ class Gate:
             if problem is None:
                 await self._app(scope, body.receive, send_checked)
             else:
-                await problem.response()(scope, receive, send_checked)
+                await problem.response(scope["path"])(scope, receive, send_checked)
         finally:
             body.release()
             self._on_response(scope["path"], status, time.monotonic() - start)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from singleshot.serve.open_inference import MODEL_PATHS
 from singleshot.serve.service import DetectionService
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 PATHS = frozenset({"/v1/detect", "/v1/model", "/v2/health/live", "/v2/health/ready", "/metrics", "/", "/openapi.json"})
-"""Paths that are counted by name; the others are `other`, so that no client can fill the memory with names."""
+"""Paths that are counted by name, beside those of `infer`. The others are `other`: no client fills it with names."""
 
 
 class Metrics:
@@ -20,6 +21,9 @@ class Metrics:
 
     def __init__(self, service: DetectionService) -> None:
         self._registry = CollectorRegistry()
+        infer = frozenset(f"{path.format(model=service.model_name)}/infer" for path in MODEL_PATHS)
+        self._detecting = infer | {"/v1/detect"}
+        self._paths = PATHS | infer
         self.requests = Counter(
             "singleshot_requests", "Requests by path and status", ["path", "status"], registry=self._registry
         )
@@ -35,8 +39,8 @@ class Metrics:
 
     def count(self, path: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self.requests.labels(path if path in PATHS else "other", str(status)).inc()
-        if path == "/v1/detect" and status == 200:
+        self.requests.labels(path if path in self._paths else "other", str(status)).inc()
+        if path in self._detecting and status == 200:
             self._seconds.observe(seconds)
 
     def exposition(self) -> tuple[bytes, str]:
@@ -49,7 +53,7 @@ class Metrics:
         total = 0
         for metric in self.requests.collect():
             for sample in metric.samples:
-                if sample.name.endswith("_total") and sample.labels["path"] == "/v1/detect":
+                if sample.name.endswith("_total") and sample.labels["path"] in self._detecting:
                     total += int(sample.value)
                     status = int(sample.labels["status"])
                     count[status] = count.get(status, 0) + int(sample.value)

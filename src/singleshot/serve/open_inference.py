@@ -37,6 +37,8 @@ from singleshot.types import Detections
 HEADER_LENGTH = "Inference-Header-Content-Length"
 VERSION = "1"
 """The one version of a model: a server reads its folder once."""
+MODEL_PATHS = ("/v2/models/{model}", f"/v2/models/{{model}}/versions/{VERSION}")
+"""What the model's metadata, `ready` and `infer` lie below."""
 MOST_VALUES = 1_000_000
 """Commas in a request's JSON, at most: more take the parser so long that other requests wait. 640 x 480 pixels fit."""
 

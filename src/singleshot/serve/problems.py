@@ -33,10 +33,16 @@ class Problem(Exception):  # noqa: N818  (the name of RFC 9457)
             "detail": self.detail,
         }
 
-    def response(self) -> JSONResponse:
-        """The problem as a response."""
+    def response(self, path: str = "") -> JSONResponse:
+        """The problem as a response to a request for this path.
+
+        Below `/v2` the member `error` says it, too: clients of the Open Inference Protocol read that one.
+        """
+        content = self.to_dict()
+        if path.startswith("/v2"):
+            content["error"] = self.detail
         return JSONResponse(
-            self.to_dict(), status_code=self.status, headers=self.headers, media_type="application/problem+json"
+            content, status_code=self.status, headers=self.headers, media_type="application/problem+json"
         )
 
 
