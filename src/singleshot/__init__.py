@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from singleshot.errors import SingleshotError
     from singleshot.evaluate.protocols import Evaluation
     from singleshot.runtime.detector import Detector
+    from singleshot.tracking.byte_track import Tracker
     from singleshot.types import Annotations, Detection, Detections, GroundTruth
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Evaluation",
     "GroundTruth",
     "SingleshotError",
+    "Tracker",
     "open_data",
 ]
 
@@ -39,6 +41,7 @@ _HOMES = {
     "Evaluation": "singleshot.evaluate.protocols",
     "SingleshotError": "singleshot.errors",
     "GroundTruth": "singleshot.types",
+    "Tracker": "singleshot.tracking.byte_track",
     "open_data": "singleshot.data.recognise",
 }
 
