@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from singleshot.errors import offer
-from singleshot.serve.problems import Problem
+from singleshot.serve.multipart import files_of
+from singleshot.serve.problems import MEDIA_TYPE, Problem
 from singleshot.serve.service import DetectionService, ImageResult, Timing
 
 DEFAULT_SCORE = 0.5
@@ -40,6 +39,7 @@ async def detect_images(request: Request) -> Response:
     """Answer `POST /v1/detect`."""
     service: DetectionService = request.app.state.service
     query = read_query(request.query_params.multi_items(), service)
+    service.require_room(1)  # before the body is read
     try:
         files = await _files(request, service.settings.max_images)
         call = service.detect([content for _, content in files], score=query.score, classes=query.classes)
@@ -114,42 +114,19 @@ async def _until_gone(request: Request) -> None:
         pass
 
 
-class _InMemory(MultiPartParser):
-    """Starlette's parser, which writes larger parts to the disk; the whole body is limited, so these stay in memory."""
-
-    spool_max_size = 2**40
-
-
 async def _files(request: Request, most: int) -> list[tuple[str, bytes]]:
     """Names and contents of the images in the body.
 
     Raises:
         Problem: 400 for an empty or malformed body; 413 for too many files.
     """
-    if request.headers.get("content-type", "").strip().lower().startswith("multipart/"):
-        return await _parts(request.headers, request.stream(), most)
     content = b"".join([part async for part in request.stream()])
     if not content:
         raise Problem(400, "the body is empty: send the bytes of an image, or several as multipart/form-data")
+    content_type = request.headers.get("content-type", "")
+    if content_type.strip().lower().startswith("multipart/"):
+        return files_of(content_type, content, most=most)
     return [(RAW_NAME, content)]
-
-
-async def _parts(headers: Headers, stream: AsyncGenerator[bytes, None], most: int) -> list[tuple[str, bytes]]:
-    try:
-        form = await _InMemory(headers, stream, max_files=most, max_fields=0).parse()
-        uploads = [part for _, part in form.multi_items() if isinstance(part, UploadFile)]
-        files = [(upload.filename or RAW_NAME, await upload.read()) for upload in uploads]
-        await form.close()
-    except MultiPartException as error:
-        detail = error.message
-        if "files" in detail:
-            raise Problem(413, f"more than {most} images in one request") from None
-        if "fields" in detail:
-            detail = "every part must be a file, with a file name; score and classes belong into the address"
-        raise Problem(400, detail) from None
-    if not files:
-        raise Problem(400, "the multipart body holds no file")
-    return files
 
 
 def _response(model: str, names: Sequence[str], results: Sequence[ImageResult | Problem]) -> Response:
@@ -160,7 +137,7 @@ def _response(model: str, names: Sequence[str], results: Sequence[ImageResult | 
     if not done:
         problem = Problem(422, "none of the images can be used")
         content = {**problem.to_dict(), "images": entries}
-        return JSONResponse(content, status_code=422, media_type="application/problem+json")
+        return JSONResponse(content, status_code=422, media_type=MEDIA_TYPE)
     headers = {"Server-Timing": server_timing([result.timing for result in done])}
     return JSONResponse({"model": model, "images": entries}, headers=headers)
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import math
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from singleshot.serve.problems import MEDIA_TYPE, Problem
 from singleshot.serve.settings import ServeSettings
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -46,6 +50,15 @@ class TimedProtocol(H11Protocol):
         else:
             self._stop_waiting()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, as all errors are answered."""
+        content = json.dumps(Problem(400, msg).to_dict()).encode()
+        headers = [("Content-Type", MEDIA_TYPE), ("Content-Length", str(len(content))), ("Connection", "close")]
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=content), h11.EndOfMessage()):
+            with contextlib.suppress(h11.LocalProtocolError):  # an answer has begun already
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone."""
         self._stop_waiting()
@@ -74,6 +87,7 @@ class HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app, http=protocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
+                timeout_graceful_shutdown=math.ceil(settings.read_timeout + settings.deadline),
                 timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # seconds of asyncio, fractions too
                 h11_max_incomplete_event_size=65_536, proxy_headers=False,
             )
@@ -91,6 +105,7 @@ class HttpServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Not ready; after a moment not listening; then answer what was asked, and end."""
         self._service.draining = True
+        self.server_state.default_headers.append((b"connection", b"close"))  # of answers yet to come, too
         await asyncio.sleep(self._drain)
         await super().shutdown(sockets)
 

@@ -10,6 +10,8 @@ from starlette.responses import JSONResponse
 
 from singleshot.errors import ImageError, ImageFormatError, ImageSizeError
 
+MEDIA_TYPE = "application/problem+json"
+
 
 class Problem(Exception):  # noqa: N818  (the name of RFC 9457)
     """Why a request, or one image of it, is not answered.
@@ -41,9 +43,7 @@ class Problem(Exception):  # noqa: N818  (the name of RFC 9457)
         content = self.to_dict()
         if path.startswith("/v2"):
             content["error"] = self.detail
-        return JSONResponse(
-            content, status_code=self.status, headers=self.headers, media_type="application/problem+json"
-        )
+        return JSONResponse(content, status_code=self.status, headers=self.headers, media_type=MEDIA_TYPE)
 
 
 def problem_of_image(error: ImageError) -> Problem:

@@ -24,6 +24,7 @@ from threading import Thread
 import numpy as np
 
 from singleshot.errors import ImageError, SingleshotError
+from singleshot.image_formats import describe, readable, sniff
 from singleshot.preprocess import has_contrast
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.engine import usable_cores
@@ -208,15 +209,13 @@ class DetectionService:
         Raises:
             Problem: 503 where the queue is full, 504 where the deadline has passed.
         """
-        self._require_room(len(images))
+        self.require_room(len(images))
         assert self._loop is not None
         seconds = self.settings.deadline if deadline is None else deadline
         until = time.monotonic() + seconds
         jobs = [_Job(image, score, until, self._loop.create_future()) for image in images]
         for job in jobs:
-            self._unfinished += 1
-            job.future.add_done_callback(self._finished)
-            self._to_decode.put(job)
+            self._accept(job)
         try:
             async with asyncio.timeout(seconds):
                 results = [await job.future for job in jobs]
@@ -227,8 +226,17 @@ class DetectionService:
                 job.abandon()
         return [_of_classes(result, classes) for result in results]
 
-    def _require_room(self, count: int) -> None:
-        """Raise the problem of a full queue."""
+    def _accept(self, job: _Job) -> None:
+        """Queue a job, or answer at once what is of no format that is read."""
+        if isinstance(job.content, bytes) and not readable(sniff(job.content)):
+            job.future.set_result(Problem(415, describe(job.content)))
+            return
+        self._unfinished += 1
+        job.future.add_done_callback(self._finished)
+        self._to_decode.put(job)
+
+    def require_room(self, count: int) -> None:
+        """Raise a problem where so many images are not taken now: 503, or 413 where they never are."""
         if not self._running:
             raise Problem(503, "the server is starting or stopping", {"Retry-After": "1"})
         if count > self.settings.max_images:
