@@ -1,0 +1,147 @@
+"""`ssd serve` as a process of its own: its address, its signals, clients that stall, and a port that is taken."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from singleshot.cli.main import EXTRAS, run
+from singleshot.photographs import CHELSEA
+
+COMMAND = [sys.executable, "-m", "singleshot", "serve"]
+
+
+class Server:
+    """A process that serves the shipped model."""
+
+    def __init__(self, *flags: str) -> None:
+        command = [*COMMAND, "--port", "0", "--decoders", "1", *flags]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.greeting = self.process.stdout.readline()
+        address = re.search(r"http://[^:]+:(\d+)", self.greeting)
+        assert address is not None, self.process.communicate()
+        self.address, self.port = address[0], int(address[1])
+
+    def connect(self, sent: bytes = b"") -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        client.sendall(sent)
+        return client
+
+    def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
+        self.process.send_signal(number)
+        out, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, out, errors
+
+
+@contextmanager
+def serving(*flags: str) -> Iterator[Server]:
+    server = Server(*flags)
+    try:
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.process.kill()
+        server.process.communicate()
+
+
+def answer_of(client: socket.socket) -> bytes:
+    """All that the server sends until it closes the connection."""
+    content = b""
+    with client:
+        while part := client.recv(65_536):
+            content += part
+    return content
+
+
+def test_signals_clients_and_ports() -> None:
+    """One process for all, as each takes seconds to start."""
+    with serving("--read-timeout", "2", "--queue", "64") as server:
+        taken = subprocess.run(
+            [*COMMAND, "--port", str(server.port)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert taken.returncode == 2
+        assert taken.stderr.splitlines() == [
+            f"ssd: port {server.port} of 127.0.0.1 is taken by another program: give another --port"
+        ]
+
+        head = b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n"
+        stalled = {name: server.connect(sent) for name, sent in (("head", head), ("body", head + b"\r\n12"), ("", b""))}
+        endless = server.connect(head.replace(b"1000", b"10000000000") + b"\r\n")
+        assert httpx.get(f"{server.address}/v2/health/ready").json() == {"ready": True}
+        answer = answer_of(server.connect(b"nonsense\r\n\r\n"))
+        assert (answer[9:12], b"application/problem+json" in answer) == (b"400", True)
+        without_host = answer_of(server.connect(b"GET / HTTP/1.0\r\n\r\n"))
+        assert (without_host[9:12], json.loads(without_host.partition(b"\r\n\r\n")[2])["status"]) == (b"421", 421)
+
+        start = time.monotonic()
+        assert answer_of(stalled["head"]) == b""
+        assert answer_of(stalled[""]) == b""
+        assert answer_of(stalled["body"])[9:12] == b"408"
+        assert endless.recv(65_536)[9:12] == b"413"  # at once; the connection is closed later
+        assert time.monotonic() - start < 15
+        endless.close()
+
+        image = CHELSEA.path.read_bytes()
+        with ThreadPoolExecutor(24) as pool:
+            answers = [pool.submit(httpx.post, f"{server.address}/v1/detect", content=image) for _ in range(24)]
+            time.sleep(0.25)
+            code, out, errors = server.stop()
+            assert [answer.result().status_code for answer in answers] == [200] * 24
+        assert code == 128 + signal.SIGTERM
+        assert errors == ""
+        assert out.startswith("ssd: served 26 requests to detect: 24 answered")
+
+
+def test_a_second_signal_ends_the_server_at_once() -> None:
+    with serving() as server:
+        waiting = server.connect(b"POST /v1/detect HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        time.sleep(0.2)
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert httpx.get(f"{server.address}/v2/health/ready").status_code == 503
+        assert server.stop(signal.SIGINT)[0] == 128 + signal.SIGINT
+        waiting.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--host", "0.0.0.0"], "--token-file"),  # noqa: S104
+        (["--token-file", "two-lines"], "one line"),
+        (["--token-file", "nothing-here"], "nothing-here"),
+        (["--host", "192.0.2.1", "--token-file", "token"], "192.0.2.1"),
+        (["--queue", "3"], "queue of 3"),
+        (["--model", "nothing-here"], "nothing-here"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(
+    flags: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("two-lines").write_text("two\nlines\n")
+    Path("token").write_text("secret\n")
+    assert run(["serve", "--port", "0", *flags]) == 2
+    errors = capsys.readouterr().err
+    assert len(errors.splitlines()) == 1
+    assert expected in errors
+
+
+def test_without_the_extra_it_is_named() -> None:
+    program = "import sys; sys.modules['uvicorn'] = None; from singleshot.cli.main import run; sys.exit(run(['serve']))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "singleshot[serve]" in done.stderr
+    assert {EXTRAS[package] for package in ("starlette", "python_multipart", "prometheus_client", "h11")} == {"serve"}
