@@ -11,6 +11,8 @@ from singleshot.serve.settings import ServeSettings
 
 JSON, PROBLEM = "application/json", "application/problem+json"
 TEXT: dict[str, Any] = {"type": "string"}
+TINY_PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+"""An image of one pixel, as base64."""
 BYTES: dict[str, Any] = {"type": "string", "format": "binary"}
 FRACTION: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 1}
 COUNT: dict[str, Any] = {"type": "integer", "minimum": 0}
@@ -113,13 +115,19 @@ def _protocol_paths(model: str, min_score: float) -> dict[str, Any]:
             "required": True,
             "description": f"JSON, or JSON and binary tensor data; {least}",
             "content": {
-                JSON: {"schema": {"$ref": "#/components/schemas/InferRequest"}},
+                JSON: {"schema": {"$ref": "#/components/schemas/InferRequest"}, "example": _example()},
                 "application/octet-stream": {"schema": BYTES},
             },
         }
         for end, method, operation in (("", "get", tensors), ("/ready", "get", ready), ("/infer", "post", infer)):
             paths[path + end] = {"parameters": [name], method: operation}
     return paths
+
+
+def _example() -> dict[str, Any]:
+    """A request that is answered."""
+    image = {"name": "IMAGE", "datatype": "BYTES", "shape": [1], "data": [TINY_PNG]}
+    return {"id": "1", "parameters": {"score": DEFAULT_SCORE}, "inputs": [image], "outputs": [{"name": "boxes"}]}
 
 
 def _operation(name: str, summary: str, answer: dict[str, Any], problems: dict[int, str] | None = None) -> Any:
