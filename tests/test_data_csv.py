@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from data_fixtures import image
+from singleshot.data.check import check
+from singleshot.data.csv_rows import read_rows
 from singleshot.data.csv_table import is_annotation_table, read_csv
+from singleshot.data.csv_text import TableText
 from singleshot.data.recognise import default_splits, open_data, splits
 from singleshot.errors import DataError
 
@@ -214,3 +218,107 @@ def test_fiftyones_open_images(tmp_path: Path) -> None:
     (tmp_path / "labels/detections.csv").write_text(rows)
     data = open_data(tmp_path)
     assert (data.class_names, data.files) == (("Cat",), ("data/a.png",))
+
+
+def test_a_label_that_never_has_a_box_is_background(tmp_path: Path) -> None:
+    header = "image_id,class_name,class_id,x_min,y_min,x_max,y_max\n"
+    path = table(tmp_path, f"{header}a,zebra,3,1,2,11,22\nb c,No finding,14,,,,\nb c,No finding,14,nan,nan,nan,nan\n")
+    data = open_data(path)
+    assert (data.files, data.class_names) == (("a.png", "b c.png"), ("zebra",))
+    assert data.starts.tolist() == [0, 1, 1]
+    assert any("2 rows of 'No finding'" in remark for remark in data.remarks)
+
+
+@pytest.mark.parametrize(
+    "cell", ['"[1, 2, 10.0, 20]"', '"(1,2,10,20)"', "1 2 10 20", "\"{'x': 1, 'y': 2, 'w': 10, 'h': 20}\""]
+)
+def test_a_box_in_one_cell(tmp_path: Path, cell: str) -> None:
+    data = open_data(table(tmp_path, f'image_id,width,height,bbox,label\na,40,30,{cell},ant\nb c,40,30,"[]",\n'))
+    assert data.boxes_xyxy.tolist() == [[1, 2, 11, 22]]
+    assert data.starts.tolist() == [0, 1, 1]
+    assert any("left, top, width, height" in remark for remark in data.remarks)
+
+
+@pytest.mark.parametrize(
+    ("boxes", "read", "remark"),
+    [
+        ((("30 20 39 29"), ("1 2 11 22")), [[30, 20, 39, 29], [1, 2, 11, 22]], "1 boxes would leave"),
+        ((("30 20 39 29"), ("9 9 3 3")), [[30, 20, 69, 49], [9, 9, 12, 12]], "width, height"),
+        ((("1 2 11 22"), ("9 9 12 13")), [[1, 2, 12, 24], [9, 9, 21, 22]], "width, height"),
+    ],
+)
+def test_four_numbers_in_a_cell_are_sides_or_corners(
+    tmp_path: Path, boxes: tuple[str, str], read: list[list[float]], remark: str
+) -> None:
+    data = open_data(table(tmp_path, f"file;bbox;label\na.png;{boxes[0]};ant\nb c.png;{boxes[1]};ant\n"))
+    assert data.boxes_xyxy.tolist() == read
+    assert any(remark in text for text in data.remarks)
+
+
+@pytest.mark.parametrize("cell", ["1 2 10", "one 2 3 4", "[1, 2, None, 4]", "1;2;3;4;5"])
+def test_a_cell_that_is_no_box(tmp_path: Path, cell: str) -> None:
+    result = read_csv(table(tmp_path, f'file,bbox,label\na.png,"{cell}",ant\n'))
+    assert [(fault.kind, fault.number) for fault in result.faults] == [("malformed", 1)]
+    assert "line 2" in result.faults[0].detail
+
+
+def test_a_table_without_classes_has_one(tmp_path: Path) -> None:
+    data = open_data(table(tmp_path, "image_name,BoxesString,domain\na.png,1 2 11 22;5 5 9 9,4\nb c.png,no_box,4\n"))
+    assert (data.class_names, data.starts.tolist()) == (("object",), [0, 2, 2])
+    assert data.boxes_xyxy.tolist() == [[1, 2, 11, 22], [5, 5, 9, 9]]
+    assert any("no column of classes" in remark for remark in data.remarks)
+
+
+def test_a_table_without_classes_is_left_beside_one_that_has_them(tmp_path: Path) -> None:
+    table(tmp_path, TF)
+    table(tmp_path, "file,x1,y1,x2,y2\nb c.png,1,2,3,4\n", "other.csv")
+    assert open_data(tmp_path).class_names == ("ant", "zebra")
+
+
+def test_images_that_the_table_does_not_name_are_counted(tmp_path: Path) -> None:
+    remarks = open_data(table(tmp_path, "a.png,1,2,11,22,zebra\n")).remarks
+    assert any("1 images are not in boxes.csv: left out, such as b c.png" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_automls_eleven_cells(tmp_path: Path, first: bool) -> None:
+    rows = ["TRAIN,gs://x/y/a.png,zebra,0.1,0.2,,,0.5,0.6,,", "VALIDATION,gs://x/b c.png,ant,0,0,1,0,1,1,0,1"]
+    rows = rows if first else [row.partition(",")[2] for row in rows]
+    path = table(tmp_path, "\n".join(rows))
+    data = open_data(tmp_path)
+    assert (data.files, data.class_names) == (("a.png", "b c.png"), ("ant", "zebra"))
+    np.testing.assert_allclose(data.boxes_xyxy, [[4, 6, 20, 18], [0, 0, 40, 30]], rtol=1e-6)
+    assert splits(path) == ({"train": 1, "validation": 1} if first else {})
+
+
+def test_a_column_of_splits(tmp_path: Path) -> None:
+    image(tmp_path / "c.png")
+    rows = "a.png,zebra,train,1,2,11,22\nb c.png,ant,Valid,1,2,3,4\nb c.png,zebra,Valid,5,5,9,9\nc.png,,,,,,\n"
+    table(tmp_path, f"filename,class,split,xmin,ymin,xmax,ymax\n{rows}")
+    assert splits(tmp_path) == {"Valid": 1, "train": 1}
+    assert default_splits(tmp_path) == ("train", "Valid", None)
+    data = open_data(tmp_path, split="Valid")
+    assert (data.files, data.class_names, len(data.labels)) == (("b c.png",), ("ant", "zebra"), 2)
+    assert check(tmp_path).splits == {"Valid": 1, "train": 1, "": 1}
+    assert len(open_data(tmp_path)) == 3
+
+
+def test_a_column_of_other_words_is_no_split(tmp_path: Path) -> None:
+    table(tmp_path, "filename,class,set,xmin,ymin,xmax,ymax\na.png,zebra,train,1,2,11,22\nb c.png,ant,night,1,2,3,4\n")
+    assert splits(tmp_path) == {"boxes": 2}
+    assert any("'night' is no split" in remark for remark in open_data(tmp_path).remarks)
+
+
+def test_the_table_of_traffic_signs(tmp_path: Path) -> None:
+    image(tmp_path / "00000.png")
+    (tmp_path / "gt.txt").write_text("00000.png;1;2;11;22;5\n")
+    assert open_data(tmp_path).boxes_xyxy.tolist() == [[1, 2, 11, 22]]
+
+
+def test_a_row_takes_little_memory(tmp_path: Path) -> None:
+    path = table(tmp_path, "a.png,1,2,11,22,zebra\n" * 20_000)
+    tracemalloc.start()
+    read_rows(TableText.open(path), {})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000 * 120

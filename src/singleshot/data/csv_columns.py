@@ -31,10 +31,23 @@ CENTRES = (
 )
 FORMS = {"corners": CORNERS, "sides": SIDES, "centre": CENTRES}
 """How the four numbers of a box are meant: corners; left, top, width, height; or centre, width, height."""
+VERTICES = "vertices"
+"""The form of AutoML's eight cells: fractions, four corners of which two opposite ones suffice."""
+TEXT, TEXT_OF_CORNERS = "text", "text of corners"
+"""Forms of one cell that holds the numbers of a box, or of several: `[left, top, width, height]`, or corners."""
+TEXTS = {TEXT: ("bbox", "boundingbox", "box", "bboxes", "boundingboxes", "boxes"), TEXT_OF_CORNERS: ("boxesstring",)}
 LABEL = ("classname", "categoryname", "labelname", "label", "class", "category", "name", "labels", "objectname",
          "classid", "labelid", "categoryid")  # fmt: skip
 SIZE = (("width", "imagewidth", "imgwidth", "imgw"), ("height", "imageheight", "imgheight", "imgh"))
 GROUP = ("isgroupof",)
+SPLIT = ("split", "set", "subset", "partition", "datasplit", "usage", "phase")
+NO_LABEL = {"source", "domain", "id", "index", "area", "boxid", "score", "confidence", "unnamed0"}
+"""Columns that are surely not of classes: a table whose other columns are known has objects of one class."""
+SETS = {"TRAIN": "train", "TRAINING": "train", "VALIDATION": "validation", "VALIDATE": "validation", "TEST": "test",
+        "UNASSIGNED": ""}  # fmt: skip
+"""AutoML's words for splits, in the first cell."""
+ONLY_CLASS = "object"
+"""The class of a table without a column of classes."""
 _SIGNS = re.compile(r"[\W_]+")
 
 
@@ -46,11 +59,12 @@ class Columns:
         count: cells of a row.
         file: of the image's name.
         box: of the four coordinates.
-        label: of the class.
+        label: of the class; None: all objects are of one class, which has no name.
         names: the columns, for a message.
-        form: of the box, a key of `FORMS`.
+        form: of the box, a key of `FORMS`, or one of the forms of cells that are named above.
         size: of the image's width and height.
         group: of Open Images' mark for one box around many objects.
+        split: of the split's name.
         header: the first row is a header.
         remark: what was not read, or how a column was understood; "" where there is nothing to say.
     """
@@ -58,11 +72,12 @@ class Columns:
     count: int
     file: int
     box: tuple[int, ...]
-    label: int
+    label: int | None
     names: str
     form: str = "corners"
     size: tuple[int, ...] | None = None
     group: int | None = None
+    split: int | None = None
     header: bool = False
     remark: str = ""
 
@@ -88,20 +103,22 @@ def _by_header(row: Sequence[str]) -> Columns | None:
         return next((names.index(name) for name in wanted if name in names), None)
 
     file, label = position(FILE), position(LABEL)
-    boxes = {form: [position(wanted) for wanted in names_of_form] for form, names_of_form in FORMS.items()}
-    form = next((form for form, box in boxes.items() if None not in box), None)
-    if file is None or label is None or form is None:
+    form, whole = _box_by_header(names)
+    if file is None or form is None:
         return None
-    whole = tuple(place for place in boxes[form] if place is not None)
     sides = [position(wanted) for wanted in SIZE]
     size = tuple(place for place in sides if place is not None and place not in whole)
-    group = position(GROUP)
-    used = {file, label, *whole, *size, *([] if group is None else [group])}
+    group, split = position(GROUP), position(SPLIT)
+    used = {file, *whole, *size, *(place for place in (label, group, split) if place is not None)}
     unused = [cell for place, cell in enumerate(row) if place not in used and cell]
+    if label is None and not all(_SIGNS.sub("", cell.lower()) in NO_LABEL for cell in unused):
+        return None
     remarks = [f"columns that are not read: {', '.join(unused)[:200]}"] if unused else []
     if form == "sides":
         listed = ", ".join(row[place] for place in whole)
         remarks.insert(0, f"the box is {listed}: left, top, width, height")
+    if label is None:
+        remarks.insert(0, f"no column of classes: every object is of the class {ONLY_CLASS!r}")
     return Columns(
         len(row),
         file,
@@ -111,17 +128,33 @@ def _by_header(row: Sequence[str]) -> Columns | None:
         form=form,
         size=size if len(size) == 2 else None,
         group=group,
+        split=split,
         header=True,
         remark="; ".join(remarks),
     )
+
+
+def _box_by_header(names: Sequence[str]) -> tuple[str | None, tuple[int, ...]]:
+    """The form of the boxes and their columns, four or one; None where there are none."""
+    for form, wanted in FORMS.items():
+        places = [next((names.index(name) for name in side if name in names), None) for side in wanted]
+        whole = tuple(place for place in places if place is not None)
+        if len(whole) == 4:
+            return form, whole
+    for form, words in TEXTS.items():
+        if place := [names.index(word) for word in words if word in names]:
+            return form, (place[0],)
+    return None, ()
 
 
 def _by_cells(row: Sequence[str]) -> Columns | None:
     """Of a row with a file, four numbers and a label in this order, or the label second; more cells may follow.
 
     SKU-110K's have eight cells: the image's size comes last. So it does in Make Sense's: label, left, top, width,
-    height, file, size.
+    height, file, size. AutoML's (Vertex AI) are a split, which may be left out, a file, a label and eight coordinates.
     """
+    if automl := _by_vertices(row):
+        return automl
     numbers = [_is_number(cell) for cell in row]
     sized = len(row) == 8 and all(numbers[1:5]) and all(cell.isdigit() for cell in row[6:])
     if sized and is_image(row[5]) and row[0] and not is_image(row[0]):
@@ -139,6 +172,18 @@ def _by_cells(row: Sequence[str]) -> Columns | None:
             len(row), 0, (1, 2, 3, 4), 5, "file,x1,y1,x2,y2,label ...", remark="columns behind the label are not read"
         )
     return None
+
+
+def _by_vertices(row: Sequence[str]) -> Columns | None:
+    first = int(bool(row) and row[0].upper() in SETS)
+    box = tuple(range(first + 2, first + 10))
+    if len(row) != first + 10 or not is_image(row[first]) or _is_number(row[first + 1]):
+        return None
+    cells = [row[place] for place in box]
+    if not all(cell == "" or _is_number(cell) for cell in cells) or sum(map(bool, cells)) < 4:
+        return None
+    names = f"{'set,' * first}file,label,x1,y1,x2,y1,x2,y2,x1,y2"
+    return Columns(len(row), first, box, first + 1, names, form=VERTICES, split=0 if first else None)
 
 
 def _is_number(cell: str) -> bool:

@@ -2,48 +2,47 @@
 
 With a header the columns are found by their names, in any order: TensorFlow's and Roboflow's
 (`filename,width,height,class,xmin,ymin,xmax,ymax`), Open Images' (`ImageID, LabelName, XMin, XMax ...`, fractions),
-`x,y,width,height`; others are left out, and said. Without one, a row holds a file, four numbers and a label, or
-SKU-110K's eight cells. Files are found as `image_names` says.
+`x,y,width,height`, a box in one cell (`bbox`), a column of splits; others are left out, and said. Without one, a row
+holds a file, four numbers and a label, SKU-110K's eight cells, or AutoML's eleven. Files are found as `image_names`
+says.
 """
 
 from __future__ import annotations
 
-import csv
+import posixpath
 import re
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
+
+import numpy as np
 
 from singleshot.data.builder import AnnotationBuilder, ReadResult
 from singleshot.data.classes import class_order
-from singleshot.data.csv_columns import COLUMNS, Columns, columns_of
+from singleshot.data.csv_rows import NO_OBJECT, TableRows, read_rows
+from singleshot.data.csv_text import TableText
 from singleshot.data.faults import Fault
 from singleshot.data.image_names import (
     ANNOTATION_FOLDERS,
-    LocatedImages,
     locate_beside,
     locate_images,
     remark_on_names,
     set_folder,
 )
-from singleshot.data.images import is_image, sizes_or_reasons
+from singleshot.data.images import images_by_stem, is_image, sizes_or_reasons
 from singleshot.data.listing import files_in, folders_in
 from singleshot.errors import DataError, UnknownNameError
 
-LONGEST_NAME = 2000  # characters
-LONGEST_ROW = 2**20  # characters
 ROBOFLOW = "_annotations.csv"
+GTSDB = "gt.txt"
+"""The table of the German traffic sign detection benchmark; its columns are those of a CSV."""
 DESCRIPTIONS = ("class-descriptions*.csv", "metadata/classes.csv")
 """Names of Open Images' labels: its own table, and FiftyOne's."""
-FIRST_ROWS = 200
-"""Rows in which one that shows the columns has to be."""
 _SPLIT_WORD = re.compile(r"(?<![a-z])(train|training|val|valid|validation|test)(?![a-z])")
 
 
 def csv_files(path: Path) -> dict[str, Path]:
-    """Split -> its CSV: the file itself, or every CSV of the folder that has such columns.
+    """Name -> its CSV: the file itself, or every CSV of the folder that has such columns.
 
     A folder may hold its tables in `annotations/`, or one in the folder of each split, as Roboflow's.
     """
@@ -53,13 +52,32 @@ def csv_files(path: Path) -> dict[str, Path]:
         return {}
     children = folders_in(path)
     for folder in (path, *(child for child in children if _is_annotation_folder(child))):
-        if files := [file for file in files_in(folder, ".csv") if is_annotation_table(file)]:
-            return _by_split(files)
+        tables = [*files_in(folder, ".csv"), *files_in(folder, ".tsv"), folder / GTSDB]
+        if files := [file for file in tables if is_annotation_table(file)]:
+            return _by_split(_with_classes(files))
     return {child.name: child / ROBOFLOW for child in children if is_annotation_table(child / ROBOFLOW)}
+
+
+def csv_splits(path: Path) -> list[str]:
+    """The names of the tables of a folder; of a single table with a column of splits, what that holds."""
+    files = csv_files(path)
+    if len(files) == 1:
+        (file,) = files.values()
+        text = TableText.open(file)
+        if text.columns is not None and text.columns.split is not None and (names := read_rows(text, {}).splits):
+            return sorted(names)
+    return [] if path.is_file() else list(files)
 
 
 def _is_annotation_folder(folder: Path) -> bool:
     return folder.name.lower() in ANNOTATION_FOLDERS
+
+
+def _with_classes(files: list[Path]) -> list[Path]:
+    """The tables with a column of classes, where there are any: others are not of the same set."""
+    columns = {file: TableText.open(file).columns for file in files}
+    with_classes = [file for file, known in columns.items() if known is not None and known.label is not None]
+    return with_classes or files
 
 
 def _by_split(files: list[Path]) -> dict[str, Path]:
@@ -72,7 +90,7 @@ def _by_split(files: list[Path]) -> dict[str, Path]:
 def is_annotation_table(file: Path) -> bool:
     """Whether the first rows show which columns hold a file, a box and a label."""
     try:
-        return file.is_file() and _Table.open(file).columns is not None
+        return file.is_file() and TableText.open(file).columns is not None
     except (DataError, OSError):
         return False
 
@@ -86,186 +104,111 @@ def read_csv(path: Path, *, split: str | None = None) -> ReadResult:
         DataError: not a table of this form.
         UnknownNameError: no such split.
     """
-    files = csv_files(path)
-    if split is not None and split not in files:
-        raise UnknownNameError("split", split, files)
-    names, remarks, faults = set[str](), dict[str, None](), list[Fault]()
-    images: dict[str, _Image] = {}
-    root, locate = set_folder(path), locate_images if path.is_dir() else locate_beside
-    for name, file in files.items():
-        table = _Table.open(file)
-        rows = list(table.rows())
-        names |= {row.label for row in rows if row.label and any(row.cells)}
-        if split in {None, name}:
-            names_of_rows = list(dict.fromkeys(row.file for row in rows))
-            bare = not any(map(is_image, names_of_rows))
-            located = locate(names_of_rows, root, _folders(root, file, name), without_suffix=bare)
-            _add_rows(images, table, rows, root, located, faults)
-            remarks |= dict.fromkeys(table.remarks)
-    builder = AnnotationBuilder()
-    for file_name, image in images.items():
-        builder.add_image(file_name, Path(file_name).stem, width=image.width, height=image.height)
-        _add_boxes(builder, file_name, image, faults)
-    return builder.finish(faults, format_name="csv", root=root, class_names=class_order(names), remarks=[*remarks])
+    return _CsvSet.read(path).result(split)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One row: its line in the file, the image's name, four coordinates as text, the label, and optional cells."""
+def read_csv_splits(path: Path) -> dict[str, ReadResult]:
+    """Every split; the images of a table that are in none are under the name "", as are all where there are none."""
+    tables = _CsvSet.read(path)
+    if not tables.by_column:
+        return {name: tables.result(name) for name in csv_splits(path)} or {"": tables.result(None)}
+    splits = {name: tables.result(name) for name in sorted(tables.by_column)}
+    rest = tables.result("")
+    return {**splits, "": rest} if len(rest.annotations) else splits
 
-    line: int
-    file: str
-    cells: Sequence[str]
-    label: str
-    size: tuple[int, int] = (0, 0)
-    group: bool = False
 
-    @property
-    def content(self) -> tuple[object, ...]:
-        """What the row says of its image, whichever table it stands in."""
-        return (*self.cells, self.label, self.group)
+@dataclass(frozen=True)
+class _CsvSet:
+    """The tables of a set, and the splits that a column of the only one names."""
+
+    path: Path
+    files: Mapping[str, Path]
+    tables: Mapping[str, TableRows]
+    by_column: Sequence[str]
+
+    @classmethod
+    def read(cls, path: Path) -> _CsvSet:
+        files = csv_files(path)
+        tables = {name: read_rows(TableText.open(file), _descriptions(file)) for name, file in files.items()}
+        return cls(path, files, tables, next(iter(tables.values())).splits if len(tables) == 1 else [])
+
+    def result(self, split: str | None) -> ReadResult:
+        """The ground truth of a split; of all images (None); of those that no column gives a split ("")."""
+        known = [*self.tables, *self.by_column]
+        if split not in {None, *known, *([""] if self.by_column else [])}:
+            raise UnknownNameError("split", str(split), self.by_column or known)
+        root, names = set_folder(self.path), set[str]().union(*(table.class_names() for table in self.tables.values()))
+        images, faults, remarks = dict[str, _Image](), list[Fault](), dict[str, None]()
+        for name, rows in self.tables.items():
+            if split in {None, name} or self.by_column:
+                table = _place(rows, root, self.files[name], name, anywhere=self.path.is_dir())
+                whole = split in {None, name}
+                _add_images(images, table, range(len(rows.names)) if whole else table.of_split(split or ""), faults)
+                remarks |= dict.fromkeys([*rows.remarks, *table.remarks])
+                if len(self.tables) == 1 and (left := _unnamed_images(table, root)):
+                    remarks[f"{len(left)} images are not in {rows.text.file.name}: left out, such as {left[0]}"] = None
+        if len(self.tables) > 1 and any(rows.splits for rows in self.tables.values()):
+            remarks["the columns of splits are not read: each table is a split"] = None
+        builder = AnnotationBuilder()
+        for file, image in images.items():
+            builder.add_image(file, Path(file).stem, width=image.width, height=image.height)
+            _add_boxes(builder, file, image, faults)
+        return builder.finish(faults, format_name="csv", root=root, class_names=class_order(names), remarks=[*remarks])
 
 
 @dataclass
 class _Image:
-    """An image's size, and its objects with the table that they stand in."""
+    """An image's size, and its objects: rows of the tables that it stands in."""
 
     width: int
     height: int
-    rows: list[tuple[_Table, _Row]] = field(default_factory=list)
+    objects: list[tuple[_PlacedTable, np.ndarray]] = field(default_factory=list)
 
 
-@dataclass
-class _Table:
-    """A CSV whose encoding, delimiter and columns are known."""
+@dataclass(frozen=True)
+class _PlacedTable:
+    """A table whose images were found.
 
-    file: Path
-    encoding: str
-    delimiter: str
-    columns: Columns | None
-    remarks: list[str]
-    fractions: bool = False
+    Attributes:
+        rows: its content.
+        files: of each image, relative to the set's folder.
+        sizes: (n, 2), of each image; 0 where it is not known.
+        faults: of missing and unreadable images, by file.
+        remarks: on names, and on how boxes were understood.
+        boxes: (m, 4), left, top, right, bottom of each object in pixels.
+        objects: (m,) objects ordered by image, and
+        starts: (n + 1,) where each image's begin.
+    """
 
-    @classmethod
-    def open(cls, file: Path) -> _Table:
-        """Look at the first rows. Raises DataError where it is no text, or no ordinary file."""
-        try:
-            if not stat.S_ISREG(file.stat().st_mode):
-                raise DataError(f"{file}: not an ordinary file")
-            encoding = _encoding(file)
-            with file.open(encoding=encoding, newline="") as stream:
-                first = stream.readline(LONGEST_ROW)
-        except UnicodeDecodeError as error:
-            raise DataError(f"{file}: not a CSV: {error}") from None
-        delimiter = max(",;\t|", key=first.count)
-        remarks = [f"{file.name} is not UTF-8: read as Windows-1252"] if encoding == "cp1252" else []
-        table = cls(file, encoding, delimiter, None, remarks)
-        table.columns = columns_of([cells for _, cells in islice(table.cells(), FIRST_ROWS)])
-        return table
+    rows: TableRows
+    files: Sequence[str]
+    sizes: np.ndarray
+    faults: Sequence[Fault]
+    remarks: Sequence[str]
+    boxes: np.ndarray
+    objects: np.ndarray
+    starts: np.ndarray
 
-    def cells(self) -> Iterator[tuple[int, list[str]]]:
-        """Line and stripped cells of each row that is not empty."""
-        try:
-            with self.file.open(encoding=self.encoding, newline="") as stream:
-                for line, row in enumerate(csv.reader(stream, delimiter=self.delimiter), 1):
-                    cells = [cell.strip() for cell in row]
-                    if any(cells) and not (line == 1 and cells[0].lower().startswith("sep=")):
-                        yield line, cells
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{self.file}: not a CSV: {error}") from None
+    def of_split(self, split: str) -> list[int]:
+        """The images of a split of the column; of "", those in none."""
+        if not split:
+            return [image for image, bits in enumerate(self.rows.members) if not bits]
+        bit = 1 << self.rows.splits.index(split)
+        return [image for image, bits in enumerate(self.rows.members) if bits & bit]
 
-    def rows(self) -> Iterator[_Row]:
-        """Every row behind the header; afterwards `fractions` and `remarks` are known.
-
-        Raises:
-            DataError: the columns cannot be told, or a row has another number of cells; says which line.
-        """
-        columns = self.columns
-        largest, whole, groups = 0.0, True, 0
-        labels = _descriptions(self.file)
-        for number, (line, cells) in enumerate(self.cells()):
-            if number == 0 and columns is not None and columns.header:
-                continue
-            row = self._row(line, cells, columns, labels)
-            for value in map(self.number, row.cells):
-                if value is not None:
-                    largest, whole = max(largest, value), whole and value.is_integer()
-            groups += row.group
-            yield row
-        self.fractions = 0 < largest <= 1 and not whole
-        self.remarks += [f"{self.file.name}: coordinates are fractions of the image"] if self.fractions else []
-        self.remarks += [f"{groups} boxes of groups (IsGroupOf) count as crowd"] if groups else []
-        if columns is not None:
-            self.remarks += [f"{self.file.name}: {columns.remark}"] if columns.remark else []
-
-    def _row(self, line: int, cells: list[str], columns: Columns | None, labels: dict[str, str]) -> _Row:
-        where = f"{self.file}, line {line}"
-        alone = not any(cells[1:])
-        if columns is None and not alone:
-            wanted = ",".join(COLUMNS)
-            raise DataError(f"{where}: expected {wanted}, got {len(cells)} cells: {self.delimiter.join(cells)[:100]}")
-        while columns is not None and len(cells) > columns.count and not cells[-1]:
-            cells.pop()
-        if columns is None or (alone and columns.file == 0):
-            name, box, label, size, group = cells[0], ["", "", "", ""], "", (0, 0), False
-        elif len(cells) != columns.count:
-            raise DataError(f"{where}: expected {columns.names}, got {len(cells)} cells")
-        else:
-            name, box, label = cells[columns.file], [cells[i] for i in columns.box], cells[columns.label]
-            size = (0, 0) if columns.size is None else _whole_size([cells[i] for i in columns.size])
-            group = columns.group is not None and cells[columns.group] == "1"
-        if not name:
-            raise DataError(f"{where}: the row names no image")
-        if "\0" in name or len(name) > LONGEST_NAME:
-            raise DataError(f"{where}: no file can have the name {name[:40]!r}...")
-        return _Row(line, name, box, labels.get(label, label), size, group)
-
-    def number(self, text: str) -> float | None:
-        """A number, with a decimal comma where the delimiter is another sign."""
-        try:
-            return float(text if self.delimiter == "," else text.replace(",", "."))
-        except ValueError:
-            return None
-
-    def box(self, row: _Row, size: tuple[int, int]) -> list[float] | None:
-        """Left, top, right, bottom in pixels; None where a cell is no number."""
-        numbers = [value for value in map(self.number, row.cells) if value is not None]
-        if len(numbers) != 4:
-            return None
-        form = "corners" if self.columns is None else self.columns.form
-        if form == "centre":
-            numbers[:2] = numbers[0] - numbers[2] / 2, numbers[1] - numbers[3] / 2
-        if form != "corners":
-            numbers[2:] = numbers[0] + numbers[2], numbers[1] + numbers[3]
-        width, height = size if self.fractions else (1, 1)
-        return [value * side for value, side in zip(numbers, (width, height) * 2, strict=True)]
-
-
-def _encoding(file: Path) -> str:
-    """UTF-8, UTF-16 where its mark is there, else Windows-1252."""
-    with file.open("rb") as content:
-        if content.read(2) in {b"\xff\xfe", b"\xfe\xff"}:
-            return "utf-16"
-    try:
-        with file.open(encoding="utf-8-sig") as text:
-            while text.read(2**20):
-                pass
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8-sig"
-
-
-def _whole_size(cells: list[str]) -> tuple[int, int]:
-    """Width and height; 0, 0 where they are not stated."""
-    sides = [int(cell) if cell.isascii() and cell.isdigit() and len(cell) < 8 else 0 for cell in cells]
-    return (sides[0], sides[1]) if all(sides) else (0, 0)
+    def content(self, objects: np.ndarray) -> list[tuple[object, ...]]:
+        """What rows say of their image, whichever table they stand in."""
+        rows = self.rows
+        names = [rows.labels[rows.classes[row]] if rows.classes[row] >= 0 else "" for row in objects]
+        groups = [rows.groups[row] for row in objects]
+        return list(zip(map(tuple, self.boxes[objects].tolist()), names, groups, strict=True))
 
 
 def _descriptions(file: Path) -> dict[str, str]:
     """Open Images' names of its labels (`/m/011k07,Tortoise`), where their table lies beside the CSV or above it."""
     for folder in (file.parent, file.parent.parent):
         for table in [table for pattern in DESCRIPTIONS for table in sorted(folder.glob(pattern))]:
-            rows = (cells for _, cells in _Table.open(table).cells())
+            rows = (cells for _, cells in TableText.open(table).cells())
             return {cells[0]: cells[1] for cells in rows if len(cells) == 2}
     return {}
 
@@ -277,48 +220,97 @@ def _folders(root: Path, file: Path, split: str) -> list[str]:
     return [*first, split, "images", f"images/{split}", beside, "JPEGImages", "data", ""]
 
 
-def _add_rows(
-    images: dict[str, _Image],
-    table: _Table,
-    rows: list[_Row],
-    root: Path,
-    located: LocatedImages,
-    faults: list[Fault],
-) -> None:
-    """Add a table's rows to their images."""
-    names = list(dict.fromkeys(row.file for row in rows))
-    table.remarks += [remark_on_names(located)] if located.shortened else []
-    faults += located.faults
-    missing = {fault.file for fault in located.faults}
-    stated = {row.file: row.size for row in reversed(rows) if row.size != (0, 0)}
-    unknown = [
-        file for name, file in zip(names, located.files, strict=True) if name not in stated and file not in missing
-    ]
-    sizes = dict(zip(unknown, sizes_or_reasons([root / file for file in unknown]), strict=True))
-    files = dict(zip(names, located.files, strict=True))
-    for name, file in files.items():
-        size = sizes.get(file, stated.get(name, (0, 0)))
+def _place(rows: TableRows, root: Path, file: Path, name: str, *, anywhere: bool) -> _PlacedTable:
+    """Find the images of a table, and their sizes; put its boxes into pixels."""
+    locate = locate_images if anywhere else locate_beside
+    bare = not any(map(is_image, rows.names))
+    located = locate(rows.names, root, _folders(root, file, name), without_suffix=bare)
+    faults, missing = list(located.faults), {fault.file for fault in located.faults}
+    sizes = np.array([rows.sizes.get(image, (0, 0)) for image in rows.names], np.int64).reshape(-1, 2)
+    unknown = [i for i, place in enumerate(located.files) if not sizes[i].any() and place not in missing]
+    for i, size in zip(unknown, sizes_or_reasons([root / located.files[i] for i in unknown]), strict=True):
         if isinstance(size, str):
-            faults.append(Fault("unreadable image", file, size.removeprefix(f"{root / file}: ")))
-            size = (0, 0)
-        images.setdefault(file, _Image(*size))
-    of_image: dict[str, list[_Row]] = {}
-    for row in rows:
-        of_image.setdefault(files[row.file], []).append(row)
-    for file, image_rows in of_image.items():
-        earlier = [row.content for _, row in images[file].rows]
-        if earlier != [row.content for row in image_rows]:  # an image of two splits stands in both tables
-            images[file].rows += [(table, row) for row in image_rows]
+            detail = size.removeprefix(f"{root / located.files[i]}: ")
+            faults.append(Fault("unreadable image", located.files[i], detail))
+        else:
+            sizes[i] = size
+    images = np.array(rows.images, np.int64)
+    boxes = np.array(rows.boxes).reshape(-1, 4)
+    remarks = [remark_on_names(located)] if located.shortened else []
+    if rows.fractions:
+        boxes *= np.tile(sizes[images], 2)
+    elif rows.of_sides:
+        boxes, remark = _sides_or_corners(boxes, sizes[images])
+        remarks.append(f"{rows.text.file.name}: {remark}")
+    order = np.argsort(images, kind="stable")
+    starts = np.searchsorted(images[order], np.arange(len(rows.names) + 1))
+    return _PlacedTable(rows, located.files, sizes, faults, remarks, boxes, order, starts)
+
+
+def _unnamed_images(table: _PlacedTable, root: Path) -> list[str]:
+    """The images in the folders of a table's images that it does not name."""
+    named = set(table.files)
+    folders = dict.fromkeys(posixpath.dirname(file) for file in table.files)
+    there = (
+        posixpath.join(folder, name)
+        for folder in folders
+        for names in images_by_stem(root / folder).values()
+        for name in names
+    )
+    return [file for file in there if file not in named]
+
+
+def _sides_or_corners(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, str]:
+    """What four numbers in one cell mean: sides as in COCO; corners where only so all boxes lie in their images.
+
+    Args:
+        boxes: (m, 4) left, top, right, bottom, if they are sides.
+        sizes: (m, 2) of their images, 0 where unknown.
+
+    Returns:
+        The boxes, and a remark.
+    """
+    known = (sizes > 0).all(axis=1) & np.isfinite(boxes).all(axis=1)
+    corners = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    outside = (boxes[known, 2:] > sizes[known] + 1).any(axis=1).sum()
+    fits = ((corners[known, 2:] <= sizes[known] + 1) & (corners[known, 2:] > corners[known, :2])).all()
+    if outside and fits:
+        return corners, (
+            f"the four numbers of a box are left, top, right, bottom: as sides {outside} boxes would leave their image"
+        )
+    return boxes, "the four numbers of a box are left, top, width, height"
+
+
+def _add_images(images: dict[str, _Image], table: _PlacedTable, chosen: Sequence[int], faults: list[Fault]) -> None:
+    """Add images of a table with their objects."""
+    of_set = {table.files[image] for image in chosen}
+    faults += [fault for fault in table.faults if fault.file in of_set]
+    objects: dict[str, list[np.ndarray]] = {}
+    for image in chosen:
+        file = table.files[image]
+        images.setdefault(file, _Image(*table.sizes[image].tolist()))
+        objects.setdefault(file, []).append(table.objects[table.starts[image] : table.starts[image + 1]])
+    for file, parts in objects.items():
+        rows = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        earlier = [part for other, of_other in images[file].objects for part in other.content(of_other)]
+        if not earlier or earlier != table.content(rows):  # an image of two splits stands in both tables
+            images[file].objects.append((table, rows))
 
 
 def _add_boxes(builder: AnnotationBuilder, file: str, image: _Image, faults: list[Fault]) -> None:
     """Add the objects of one image; a row with a file alone is none."""
-    objects = [(table, row) for table, row in image.rows if any(row.cells) or row.label]
-    for number, (table, row) in enumerate(objects, 1):
-        box = table.box(row, (image.width, image.height))
-        if not row.label or box is None:
-            cells = ",".join([*row.cells, row.label])[:60]
-            detail = f"line {row.line}: expected four numbers and a label, got {cells!r}"
-            faults.append(Fault("malformed", file, detail, number))
-        else:
-            builder.add_box(box, row.label, number=number, difficult=row.group, crowd=row.group)
+    number = 0
+    for table, objects in image.objects:
+        rows = table.rows
+        for row in objects.tolist():
+            label = rows.classes[row]
+            if label == NO_OBJECT:
+                continue
+            number += 1
+            if row in rows.malformed:
+                detail = f"line {rows.lines[row]}: expected four numbers and a label, got {rows.malformed[row]!r}"
+                faults.append(Fault("malformed", file, detail, number))
+            else:
+                group = bool(rows.groups[row])
+                box = table.boxes[row].tolist()
+                builder.add_box(box, rows.labels[label], number=number, difficult=group, crowd=group)

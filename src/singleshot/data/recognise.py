@@ -14,7 +14,7 @@ from singleshot.data.builder import ReadResult
 from singleshot.data.classes import join, with_classes
 from singleshot.data.coco import coco_files, read_coco
 from singleshot.data.create_ml import create_ml_files, read_create_ml
-from singleshot.data.csv_table import csv_files, read_csv
+from singleshot.data.csv_table import GTSDB, csv_files, csv_splits, read_csv, read_csv_splits
 from singleshot.data.cvat import cvat_files, cvat_splits, is_cvat, read_cvat
 from singleshot.data.faults import MISSING, refuse
 from singleshot.data.hugging_face import hugging_face_files, is_hugging_face, read_hugging_face
@@ -86,7 +86,7 @@ def _recognise_coco(path: Path) -> str | None:
 
 def _recognise_csv(path: Path) -> str | None:
     if path.is_file():
-        return path.name if path.suffix.lower() == ".csv" else None
+        return path.name if path.suffix.lower() in {".csv", ".tsv"} or path.name == GTSDB else None
     return next((file.name for file in csv_files(path).values()), None)
 
 
@@ -190,9 +190,10 @@ FORMATS = {
     ),
     "csv": Format(
         _recognise_csv,
-        lambda path: [] if path.is_file() else list(csv_files(path)),
+        csv_splits,
         lambda path, split: read_csv(path, split=split),
         "CSV (file,x1,y1,x2,y2,label)",
+        read_splits=read_csv_splits,
         yields=True,
     ),
 }
