@@ -9,18 +9,25 @@ from singleshot.commands.options import FLAT, EvaluateOptions
 
 
 def evaluate(options: Annotated[EvaluateOptions, FLAT], *, json: Path | None = None) -> int:
-    """Measure how good a model, or a file of detections, is on a labelled set.
+    """Measure how good a model, or a file of detections or tracks, is on a labelled set.
 
     Args:
         json: file for the figures.
     """
     from singleshot.commands.evaluate import evaluate_set
+    from singleshot.commands.evaluate_tracks import are_tracks, evaluate_track_file
     from singleshot.console import progress, remarks, results
     from singleshot.decode import limited_to
     from singleshot.files import require_page, write_json
 
     require_page(options.report, json, options.inputs, flag="--report")
     people, console = remarks(), results()
+    if are_tracks(options):
+        tracks = evaluate_track_file(options, on_note=people.print)
+        for line in tracks.lines():
+            console.print(line)
+        write_json(json, tracks.to_json())
+        return 0
     with limited_to(options.max_megapixels), progress(people, "detecting") as on_image:
         result = evaluate_set(options, on_note=people.print, on_image=on_image)
     for line in result.lines():

@@ -31,7 +31,7 @@ class DetectionSource:
 
     Attributes:
         model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
-        detections: a file of detections instead: COCO results, our JSON, or VOC devkit text.
+        detections: a file of detections instead: COCO results, our JSON, or VOC devkit text; of tracks, MOT text.
         split: which split; left out, the test split, else the validation split (by which `best/` was chosen: its
             figure there is too good). `held-out`: of a set without validation split the fifth that training
             without --seed held out.
@@ -75,10 +75,11 @@ class EvaluateOptions:
     """What to evaluate, and how.
 
     Attributes:
-        data: the data set.
+        data: the data set; or true tracks in MOTChallenge's format (`gt.txt`, or a folder with `gt/gt.txt`).
         source: what has the detections.
         protocol: `voc07`, `voc12`, `coco`, `ilsvrc`, or `proposals`: recall of the best 1, 2, 5 ... boxes, whatever
-            their class; left out, `proposals` for a class-agnostic model, that of COCO and ILSVRC data, else voc07.
+            their class; `mot`: how good tracks are; left out, `mot` for tracks, `proposals` for a class-agnostic
+            model, that of COCO and ILSVRC data, else voc07.
         report: file for a page with curves and images.
         against: another such model of the same classes, evaluated on the same images: the difference in mAP, and
             whether it could be chance.
@@ -88,7 +89,7 @@ class EvaluateOptions:
     data: str
     _: KW_ONLY
     source: Annotated[DetectionSource, FLAT] = DetectionSource()
-    protocol: Literal["voc07", "voc12", "coco", "ilsvrc", "proposals"] | None = None
+    protocol: Literal["voc07", "voc12", "coco", "ilsvrc", "proposals", "mot"] | None = None
     report: Path | None = None
     against: str | None = None
     max_megapixels: float | None = None
