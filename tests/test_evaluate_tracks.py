@@ -149,7 +149,7 @@ def test_an_empty_ground_truth_is_an_error() -> None:
     ("line", "token"),
     [
         ("1,2,3,4,5", "5 numbers"),
-        ("1,-1,0,0,5,5", "--mot"),
+        ("1,-1,0,0,5,5", "tracks are needed"),
         ("-1,1,0,0,5,5", "frame"),
         ("1.5,1,0,0,5,5", "whole"),
         ("1,1,0,nan,5,5", "nan"),
@@ -181,7 +181,7 @@ def test_true_boxes_of_confidence_0_are_left_out_and_it_is_said(
 @pytest.mark.parametrize(
     ("arguments", "token"),
     [
-        ([], "--mot"),
+        ([], "--detections"),
         (["--detections", "missing.txt"], "missing.txt"),
         (["--detections", "gt.txt", "--report", "page.html"], "--report"),
         (["--detections", "gt.txt", "--split", "val"], "--split"),
