@@ -42,6 +42,11 @@ def test_a_block_is_all_its_convolutions() -> None:
     }
 
 
+def test_all_uses_of_a_shared_layer_are_one_block() -> None:
+    names = ["heads.tower.0.pointwise", "heads.tower.0.pointwise@2", "heads.other@2"]
+    assert layers_by_block(names) == {"heads.tower.0": tuple(names[:2]), "heads.other": ("heads.other@2",)}
+
+
 class Harm:
     """An export whose error and loss of mAP are the sums of what its lowered layers cost."""
 

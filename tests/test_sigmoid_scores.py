@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 import torch
 
+from data_fixtures import voc
+from singleshot.commands import export
 from singleshot.commands.export import export_model
 from singleshot.commands.options import ExportOptions
 from singleshot.commands.train import train_command
 from singleshot.errors import UnknownNameError
+from singleshot.export.openvino_ir import layer_names, quantised_layers, to_openvino
 from singleshot.models.ssd import SSD
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
 from singleshot.runtime.backends import load_engine
+from singleshot.runtime.openvino_core import core
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.spec import PYRAMID, ExtraBlock, Fusion, MapBoxes, ModelSpec, Postprocess, SharedHead
 from singleshot.ssd.detection import postprocess
@@ -117,3 +121,20 @@ def test_it_is_fine_tuned_on_other_classes_with_a_softmax(
 def test_other_scores_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="softmax"):
         Postprocess(scores="logistic")
+
+
+def test_layers_of_shared_heads_are_quantised_each_for_its_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NNCF knows layers by their names, which the maps of a shared head had in common: int8 ended in a traceback."""
+    network = SSD(FPNLITE, seed=2).eval()
+    save_network(tmp_path / "model", network, card="")
+    names = layer_names(to_openvino(network))
+    assert len(names) == len(set(names))
+    assert [name for name in names if name.startswith("heads.location.pointwise")] == [
+        "heads.location.pointwise", "heads.location.pointwise@2", "heads.location.pointwise@3",
+    ]  # fmt: skip
+    data = voc(tmp_path / "set", {f"p{i}": [("cat", (5, 5, 25, 20))] for i in range(6)})
+    monkeypatch.setattr(export, "MAX_MAP_DROP", 1.0)  # of an untrained network
+    options = ExportOptions(out=tmp_path / "out", model=str(tmp_path / "model"), precision="int8", calibrate=str(data))
+    export_model(options)
+    graph = core().read_model(tmp_path / "out/model.xml")
+    assert quantised_layers(graph) == len(names)

@@ -11,6 +11,8 @@ Files = Mapping[str, bytes]
 
 PARTS = ("expand", "depthwise", "project", "pointwise")
 """Convolutions of one block; a block has one precision."""
+USE = "@"
+"""Before the number of a use, from the second on, in the name of a layer that several maps share."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +31,15 @@ class MixedPrecision:
 
 
 def layers_by_block(layers: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The layers of each block: `heads.location.last` has `heads.location.last.depthwise` and `.pointwise`."""
+    """The layers of each block: `heads.location.last` has `heads.location.last.depthwise` and `.pointwise`.
+
+    All uses of a shared layer belong to one block.
+    """
     blocks: dict[str, tuple[str, ...]] = {}
     for layer in layers:
-        name, _, part = layer.rpartition(".")
-        block = name if part in PARTS else layer
+        path = layer.partition(USE)[0]
+        name, _, part = path.rpartition(".")
+        block = name if part in PARTS else path
         blocks[block] = (*blocks.get(block, ()), layer)
     return blocks
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from torch.fx import Graph, Node
 
 from singleshot.export.detection_graph import detection_graph
 from singleshot.export.engine_graph import INPUT, OUTPUTS, exported_program, outputs_of_network
+from singleshot.export.mixed_precision import USE
 from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINE_FILES
 from singleshot.runtime.engine import DETECTIONS, RAW
@@ -183,23 +185,36 @@ def _marked(graph: bytes, names: Collection[str]) -> bytes:
 
 
 def _name_layers(model: openvino.Model, graph: Graph) -> None:
-    """Call convolutions as the network does.
+    """Call convolutions as the network does; the second use of a shared one `heads.location.pointwise@2`.
 
     The converter calls a layer after the graph's node. Where it has put batch normalisation into a convolution, as in
     bases of timm, only the result keeps a name, that of the normalisation, which stands behind the convolution.
     """
     nodes = {node.name: node for node in graph.nodes}
+    layer_of_node = _layers_of_nodes(graph)
     for layer in model.get_ops():
         if layer.get_type_name() not in CONVOLUTIONS:
             continue
         results = [layer.output(0), *(target.get_node().output(0) for target in layer.output(0).get_target_inputs())]
         names = [name.removesuffix(":0") for result in results for name in sorted(result.get_names())]
         node = next((nodes[name] for name in (layer.get_friendly_name().split("/")[0], *names) if name in nodes), None)
-        while isinstance(node, Node) and "convolution" not in str(node.target):
+        while isinstance(node, Node) and node not in layer_of_node:
             node = next(iter(node.args), None)
         if isinstance(node, Node):
+            layer.set_friendly_name(layer_of_node[node])
+
+
+def _layers_of_nodes(graph: Graph) -> dict[Node, str]:
+    """The name of the layer of each convolution in a graph of torch's, numbered from its second use on."""
+    uses: Counter[str] = Counter()
+    names: dict[Node, str] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and "convolution" in str(node.target):
             path = next(reversed(node.meta["nn_module_stack"].values()))[0]
-            layer.set_friendly_name(path.removeprefix("network.").removesuffix(".convolution"))
+            name = path.removeprefix("network.").removesuffix(".convolution")
+            uses[name] += 1
+            names[node] = name if uses[name] == 1 else f"{name}{USE}{uses[name]}"
+    return names
 
 
 @contextmanager
