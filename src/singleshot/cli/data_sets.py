@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from singleshot.commands.new_set import NewSet
 
-Format = Literal["voc", "coco", "yolo", "csv", "labelme"]
+Format = Literal["voc", "coco", "yolo", "csv", "labelme", "cvat", "label-studio"]
 Images = Literal["copy", "link", "none"]
 LabelsOn = Literal["stored", "displayed"]
 

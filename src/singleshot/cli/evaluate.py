@@ -32,6 +32,8 @@ def evaluate(options: Annotated[EvaluateOptions, FLAT], *, json: Path | None = N
         result = evaluate_set(options, on_note=people.print, on_image=on_image)
     for line in result.lines():
         console.print(line)
+    if result.pre_annotation is not None:
+        console.print(str(result.pre_annotation))
     if result.comparison is not None:
         evaluated = options.source.detections or options.source.model or "the shipped model"
         console.print(f"{evaluated} against {options.against}: {result.comparison}")

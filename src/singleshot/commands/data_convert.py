@@ -20,7 +20,7 @@ class ConvertOptions:
 
     Attributes:
         out: a new folder.
-        to: `voc`, `coco`, `yolo`, `csv` or `labelme`.
+        to: `voc`, `coco`, `yolo`, `csv`, `labelme`, `cvat` or `label-studio`.
         images: `copy`; `link`: hard links, which take no space; `none`: labels alone.
         classes: `old=new,old=new`, or a file with one a line: new names of classes; `old=` leaves a class out.
         labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; None: as `open_data`.

@@ -16,6 +16,8 @@ from singleshot.evaluate.box_table import require_common_class
 from singleshot.evaluate.coco import LIMITS
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
+from singleshot.evaluate.matching import MatchedDetections
+from singleshot.evaluate.pre_annotation import measure_pre_annotation
 from singleshot.evaluate.protocols import PROPOSALS, Evaluation, evaluate
 from singleshot.report.charts import require_matplotlib
 from singleshot.report.page import ReportContent, write_report
@@ -59,6 +61,9 @@ def evaluate_set(
     any_class = protocol == PROPOSALS
     detections = detections_of(source, model, annotations, on_note=on_note, on_image=on_image, any_class=any_class)
     result = evaluate(annotations, detections, protocol=protocol)
+    if not any_class:
+        matched = MatchedDetections.of(annotations, detections)
+        result = replace(result, pre_annotation=measure_pre_annotation(matched, score=options.label_score))
     if result.protocol == "coco":
         for line in beyond_coco_limit(annotations):
             on_note(line)

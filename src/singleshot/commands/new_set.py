@@ -116,7 +116,7 @@ def write_new_set(
 
 def _own_format(data: LabelledSet) -> FormatName:
     """The format that the set was read from, VOC where we do not write it."""
-    names: list[FormatName] = [name for name in WRITERS if name == data.annotations.format]
+    names: list[FormatName] = [name for name in WRITERS if name == data.annotations.format.replace("_", "-")]
     return names[0] if names else "voc"
 
 

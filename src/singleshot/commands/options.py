@@ -14,6 +14,8 @@ from singleshot.tiles import OVERLAP, tiling_of
 FLAT = Parameter(name="*")
 """The fields of a dataclass are flags of the verb."""
 
+LABEL_SCORE = 0.3
+"""Detections from this score on are labels to correct, unless the user asks for another."""
 Format = Literal["openvino", "onnx", "torch", "aotinductor"]
 Outputs = Literal["detections", "raw", "rows"]
 PRECISIONS: dict[str, tuple[str, ...]] = {
@@ -83,7 +85,12 @@ class EvaluateOptions:
         report: file for a page with curves and images.
         against: another such model of the same classes, evaluated on the same images: the difference in mAP, and
             whether it could be chance.
+        label_score: the score from which `ssd label` would write detections as labels: how many of them are right, and
+            what is left to draw, is counted at it.
         max_megapixels: decode images up to this size; left out, 50.
+
+    Raises:
+        RequestError: a score that is none.
     """
 
     data: str
@@ -92,7 +99,12 @@ class EvaluateOptions:
     protocol: Literal["voc07", "voc12", "coco", "ilsvrc", "proposals", "mot"] | None = None
     report: Path | None = None
     against: str | None = None
+    label_score: float = LABEL_SCORE
     max_megapixels: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_score <= 1:
+            raise RequestError(f"--label-score is between 0 and 1, got {self.label_score:g}")
 
     @property
     def inputs(self) -> list[str | Path]:

@@ -23,6 +23,21 @@ ROLES = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
+class PredictedBoxes:
+    """That the boxes of a set are a model's, for a person to correct.
+
+    Attributes:
+        model: what detected them.
+        scores: (M,) of each box, in [0, 1].
+        corrections: (N,) expected number of boxes to correct in each image.
+    """
+
+    model: str
+    scores: np.ndarray
+    corrections: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class LabelledSet:
     """Every image of a set once, and the images of each split.
 
@@ -32,12 +47,14 @@ class LabelledSet:
         splits: name -> indices of its images, in its order; empty where the set has no splits. Images may be in
             several splits, and in none.
         remarks: what was guessed, converted or left out, one line each.
+        predicted: set where the boxes are a model's; None: a person's.
     """
 
     annotations: Annotations
     places: tuple[str, ...]
     splits: Mapping[str, tuple[int, ...]]
     remarks: tuple[str, ...] = ()
+    predicted: PredictedBoxes | None = None
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -56,7 +73,8 @@ class LabelledSet:
         annotations = self.annotations
         starts = np.concatenate([[0], np.cumsum(keep)])[annotations.starts].astype(np.int64)
         arrays = {name: getattr(annotations, name)[keep] for name in BOX_ARRAYS}
-        return replace(self, annotations=replace(annotations, starts=starts, **arrays))
+        predicted = None if self.predicted is None else replace(self.predicted, scores=self.predicted.scores[keep])
+        return replace(self, annotations=replace(annotations, starts=starts, **arrays), predicted=predicted)
 
     def with_sizes(self) -> LabelledSet:
         """The same with the sizes that the annotations do not state, from the images' headers."""

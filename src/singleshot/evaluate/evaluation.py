@@ -10,6 +10,7 @@ import numpy as np
 
 from singleshot.evaluate.compare import Comparison
 from singleshot.evaluate.per_image import PerImageResults
+from singleshot.evaluate.pre_annotation import PreAnnotation
 from singleshot.evaluate.proposals import ProposalRecall
 
 MOST_ABSENT = 10
@@ -59,6 +60,7 @@ class Evaluation:
         per_image: how each image went, by VOC's matching at IoU 0.5 whatever the protocol; None for proposals.
         comparison: with another set of detections, where there is one.
         proposals: recall against the number of proposals; None for the other protocols, and without ground-truth boxes.
+        pre_annotation: what the detections would save a person who labels the images; None where it was not measured.
     """
 
     protocol: str
@@ -72,6 +74,7 @@ class Evaluation:
     per_image: PerImageResults | None = None
     comparison: Comparison | None = None
     proposals: ProposalRecall | None = None
+    pre_annotation: PreAnnotation | None = None
 
     @property
     def figure(self) -> tuple[str, float | None]:
@@ -94,6 +97,8 @@ class Evaluation:
             result["unknown_class_detections"] = result["foreign_detections"] = dict(self.unknown_classes)
         if self.proposals is not None:
             result["proposals"] = self.proposals.to_json()
+        if self.pre_annotation is not None:
+            result["pre_annotation"] = self.pre_annotation.to_json()
         if self.comparison is not None:
             result["against"] = self.comparison.to_json()
         return result

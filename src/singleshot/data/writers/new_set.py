@@ -12,11 +12,11 @@ import numpy as np
 
 from singleshot.boxes import area
 from singleshot.data.whole_set import LabelledSet
-from singleshot.data.writers import coco, csv_table, labelme, voc, yolo
+from singleshot.data.writers import coco, csv_table, cvat, label_studio, labelme, voc, yolo
 from singleshot.errors import DataError, RequestError
 from singleshot.types import Annotations
 
-FormatName = Literal["voc", "coco", "yolo", "csv", "labelme"]
+FormatName = Literal["voc", "coco", "yolo", "csv", "labelme", "cvat", "label-studio"]
 PlaceImage = Callable[[int, Path], None]
 """Puts image number i of the set at a path."""
 
@@ -45,6 +45,8 @@ WRITERS: dict[FormatName, Writer] = {
     "yolo": Writer(yolo.write_yolo, yolo.IMAGES, yolo.adapt),
     "csv": Writer(csv_table.write_csv, csv_table.IMAGES),
     "labelme": Writer(labelme.write_labelme, labelme.IMAGES, labelme.adapt),
+    "cvat": Writer(cvat.write_cvat, cvat.IMAGES, cvat.adapt),
+    "label-studio": Writer(label_studio.write_label_studio, label_studio.IMAGES),
 }
 
 
