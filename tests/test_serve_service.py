@@ -19,6 +19,7 @@ from PIL import Image
 from singleshot import Detector
 from singleshot.errors import ImageError
 from singleshot.photographs import PHOTOGRAPHS
+from singleshot.serve import service as service_module
 from singleshot.serve.decoders import Decoder
 from singleshot.serve.problems import Problem
 from singleshot.serve.service import DetectionService, ImageResult
@@ -119,7 +120,7 @@ def test_an_engine_without_workers_gets_batches_and_an_error_is_of_one_image(
         assert isinstance(also_good, ImageResult)
         assert isinstance(bad, Problem)
         assert bad.status == 500
-        assert backend.sizes[1:] == [1, 3, 1, 1, 1]
+        assert backend.sizes[4:] == [1, 3, 1, 1, 1]
 
     with_service(Detector(backend, name="batches"), work)
     assert "the engine failed" in caplog.text
@@ -132,7 +133,7 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(detector: Detector) -> 
         backend.go_on.clear()
         calls = [asyncio.ensure_future(service.detect([encoded()], score=0.5)) for _ in range(4)]
         await asyncio.sleep(0.1)
-        with pytest.raises(Problem, match="queue") as refused:
+        with pytest.raises(Problem, match="wait already") as refused:
             await service.detect([encoded()], score=0.5)
         assert refused.value.status == 503
         assert int(refused.value.headers["Retry-After"]) >= 1
@@ -145,6 +146,25 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(detector: Detector) -> 
         assert refused.value.status == 413
 
     with_service(Detector(backend, name="batches"), work, queue=3, max_images=2)
+
+
+def test_a_queue_that_does_not_get_empty_is_kept_short(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Batches(detector)
+    monkeypatch.setattr(service_module, "BURST_SECONDS", 0.3)
+
+    async def work(service: DetectionService) -> None:
+        backend.go_on.clear()
+        burst = [asyncio.ensure_future(service.detect([encoded()], score=0.5)) for _ in range(30)]
+        await asyncio.sleep(0.1)
+        service.require_room(16)
+        await asyncio.sleep(0.4)
+        with pytest.raises(Problem, match="30 images wait"):
+            service.require_room(1)
+        backend.go_on.set()
+        await asyncio.gather(*burst)
+        service.require_room(16)
+
+    with_service(Detector(backend, name="batches"), work)
 
 
 def test_after_its_deadline_an_image_is_not_detected(detector: Detector) -> None:
@@ -163,7 +183,7 @@ def test_after_its_deadline_an_image_is_not_detected(detector: Detector) -> None
         backend.go_on.set()
         await first
         await asyncio.sleep(0.2)
-        assert backend.sizes == [1, 1]  # the first of all warms up
+        assert backend.sizes[4:] == [1]
         assert service.waiting == 0
 
     with_service(Detector(backend, name="batches"), work)
@@ -258,7 +278,7 @@ def test_a_model_that_is_replaced_on_the_disk_goes_on_as_it_was(detector: Detect
         ({"port": 70000}, "65535"),
         ({"queue": 0}, "queue"),
         ({"deadline": float("nan")}, "deadline"),
-        ({"max_images": 50}, "50"),
+        ({"max_images": 65}, "65"),
         ({"host": "0.0.0.0"}, "--token-file"),  # noqa: S104
         ({"host": "example.org"}, "--token-file"),
         ({"token": "two\nlines"}, "one line"),

@@ -9,6 +9,9 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from singleshot.errors import RequestError
 from singleshot.files import read_regular
@@ -30,7 +33,7 @@ class ServeOptions:
         token_file: file whose first line clients must send as `Authorization: Bearer TOKEN`; the environment variable
             SINGLESHOT_TOKEN does the same.
         allowed_hosts: names by which clients may address the server, beside localhost, its own name and addresses.
-        queue: images that may wait; more are refused with 503.
+        queue: images that may wait in a burst; more are refused with 503, and under lasting load sooner.
         deadline: seconds after which a request is answered with 504.
         max_body_mb: largest request in megabytes.
         max_megapixels: largest image.
@@ -38,6 +41,9 @@ class ServeOptions:
         read_timeout: seconds that a client may take to send a request.
         decoders: decoder processes; left out, one a core.
         device: `auto`, `cpu` or `cuda`.
+        precision: run the model folder itself in torch, in `fp32` or `bf16`, as in `ssd detect`.
+        compiled: run it in torch, compiled first.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
     """
 
     model: str | None = None
@@ -53,6 +59,9 @@ class ServeOptions:
     read_timeout: float = ServeSettings.read_timeout
     decoders: int | None = None
     device: str = "auto"
+    precision: Literal["fp32", "bf16"] | None = None
+    compiled: Annotated[bool, Parameter(name="--compile", negative=())] = False
+    backbone: str | None = None
 
     def settings(self) -> ServeSettings:
         """The server's settings, with the token read. Raises RequestError for values out of range."""
@@ -91,7 +100,13 @@ def serve_model(options: ServeOptions, *, say: Callable[[str], None]) -> int:
         from singleshot.serve.app import create_app
         from singleshot.serve.http_server import HttpServer
 
-        detector = Detector.load(options.model, device=options.device, max_megapixels=options.max_megapixels)
+        detector = Detector.load(
+            options.model,
+            device=options.device,
+            precision=options.precision,
+            compiled=options.compiled,
+            backbone=options.backbone,
+        )
         if detector.note:
             say(detector.note)
         app = create_app(detector, settings)

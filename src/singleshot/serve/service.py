@@ -36,9 +36,15 @@ from singleshot.types import Detections
 
 BATCH = 8
 """Images of a batch, at most."""
+BATCH_SIZES = (1, 2, 4, 8)
+"""What an engine is prepared for before the first request; compiled networks are compiled for each of these."""
 BATCH_WAIT = 0.003
 """Seconds that a batch which is not full waits for further images."""
 WATCH_SECONDS = 0.25
+BURST_SECONDS = 1.0
+"""After so long without a moment in which nothing waited, the queue is a standing one, and is kept short."""
+STANDING = 8
+"""Images that may wait in a standing queue for each worker of the engine; without workers two batches may."""
 logger = logging.getLogger("singleshot.serve")
 
 
@@ -118,6 +124,7 @@ class DetectionService:
         self._unfinished = 0
         self._seconds_an_image = 0.1  # a moving average of the time between two results under load
         self._last_result = 0.0
+        self._nothing_waited = 0.0  # when it was last so
         self._loop: asyncio.AbstractEventLoop | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -170,8 +177,8 @@ class DetectionService:
         blank = np.zeros((*self.detector.spec.input_size_hw, 3), np.uint8)
         for worker in self._workers:
             worker(blank)
-        if not self._workers:
-            self.detector.backend([blank])
+        for size in () if self._workers else BATCH_SIZES:
+            self.detector.backend([blank] * size)
 
     async def close(self) -> None:
         """Finish what is in the queue, then end threads and decoders."""
@@ -241,12 +248,23 @@ class DetectionService:
             raise Problem(503, "the server is starting or stopping", {"Retry-After": "1"})
         if count > self.settings.max_images:
             raise Problem(413, f"{count} images in one request, the limit is {self.settings.max_images}")
-        room = self.settings.queue + self._parallel - self._unfinished
-        if count > room:
-            detail = (
-                f"{self._unfinished} images wait already, and the queue holds {self.settings.queue}: try again later"
-            )
+        if count > self._room():
+            detail = f"{self._unfinished} images wait already: try again later"
             raise Problem(503, detail, {"Retry-After": str(self.retry_after())})
+
+    def _room(self) -> int:
+        """How many images may come now.
+
+        A burst may fill the whole queue. Where more comes than can be done, a long queue makes every client wait and
+        helps none, so it is kept short (after CoDel, Nichols and Jacobson 2012, "Controlling Queue Delay").
+        """
+        now = time.monotonic()
+        if self._unfinished <= self._parallel:
+            self._nothing_waited = now
+        standing = STANDING * self._parallel if self._workers else 2 * BATCH
+        is_burst = now - self._nothing_waited < BURST_SECONDS
+        limit = self.settings.queue if is_burst else min(self.settings.queue, standing)
+        return limit + self._parallel - self._unfinished
 
     def retry_after(self) -> int:
         """Whole seconds, at least 1, in which what waits now will be done, by the measured rate."""

@@ -25,7 +25,7 @@ class ServeSettings:
         max_held_bytes: of all requests together that are being read or wait.
         max_megapixels: largest image.
         max_images: images in one request.
-        queue: images that may wait, beside those in work; more are refused with 503.
+        queue: images that may wait in a burst, beside those in work; more are refused with 503, see `service.py`.
         deadline: seconds after which a request is answered with 504.
         read_timeout: seconds that a client may take to send the head of a request, and to send its body.
         keep_alive: seconds that a connection may be idle.
@@ -46,7 +46,7 @@ class ServeSettings:
     max_held_bytes: int = 400 * MEGABYTE
     max_megapixels: float = 50.0
     max_images: int = 16
-    queue: int = 32
+    queue: int = 64
     deadline: float = 30.0
     read_timeout: float = 20.0
     keep_alive: float = 30.0
