@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import mimetypes
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from pathlib import Path
@@ -27,7 +26,14 @@ from singleshot.serve.service import DetectionService
 from singleshot.serve.settings import ServeSettings
 
 PAGE = Path(__file__).parent / "page"
-STATIC_SUFFIXES = frozenset({".html", ".css", ".js", ".svg", ".png", ".jpg", ".webp", ".woff2", ".json"})
+MEDIA_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+"""Of the page's files. The machine's own table may call a script plain text, and browsers would refuse it."""
 
 
 def create_app(detector: Detector, settings: ServeSettings) -> Starlette:
@@ -73,11 +79,11 @@ def create_app(detector: Detector, settings: ServeSettings) -> Starlette:
 
 def static_files() -> dict[str, Response]:
     """The page's files and the photographs to try it with, read once, by their names under `/static/`."""
-    files = {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in STATIC_SUFFIXES}
+    files = {path.relative_to(PAGE).as_posix(): path for path in PAGE.rglob("*") if path.suffix in MEDIA_TYPES}
     files |= {f"photographs/{photograph.path.name}": photograph.path for photograph in photographs.PHOTOGRAPHS}
     headers = {"Cache-Control": "no-cache"}
     return {
-        name: Response(path.read_bytes(), media_type=mimetypes.guess_type(path.name)[0], headers=headers)
+        name: Response(path.read_bytes(), media_type=MEDIA_TYPES[path.suffix], headers=headers)
         for name, path in files.items()
     }
 

@@ -23,8 +23,6 @@ OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 STREAM_PROTOCOLS = ("rtsp://", "rtsps://")
 PATIENCE_MS = 10_000
 """A network stream that does not open, or gives no frame, for so long has ended."""
-LONGEST_DAMAGE = 1000
-"""Frames in a row that cannot be decoded, after which no more are tried."""
 _opening = Lock()  # the environment is one for all threads
 
 
@@ -36,15 +34,9 @@ class Capture:
         fps: frames a second that it claims; may be anything.
         claimed_frames: how many frames it claims to have, or None.
         missing_bytes: how many bytes are missing at the end of the file.
-        lost: how many frames before the last could not be decoded.
-
-    Args:
-        capture: OpenCV's.
-        missing: becomes `missing_bytes`.
-        may_fail: frames in a row that may fail before the source is taken to have ended.
     """
 
-    def __init__(self, capture: Any, *, missing: int = 0, may_fail: int = 0) -> None:
+    def __init__(self, capture: Any, *, missing: int = 0) -> None:
         import cv2
 
         self._capture = capture
@@ -53,23 +45,18 @@ class Capture:
         frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.claimed_frames = int(frames) if 0 < frames < 2**53 else None
         self.missing_bytes = missing
-        self.lost = 0
-        self._may_fail = may_fail
 
     def __iter__(self) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
         """Time in seconds and RGB pixels, as displayed, of each frame."""
         import cv2
 
-        failed = 0
-        while failed <= self._may_fail:  # a failure may be the end, or a frame that cannot be decoded
+        while True:
             try:
                 decoded, frame = self._capture.read()
             except cv2.error:
-                decoded, frame = False, None
+                return
             if not decoded or frame is None:
-                failed += 1
-                continue
-            self.lost, failed = self.lost + failed, 0
+                return
             yield self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
     def close(self) -> None:
@@ -90,7 +77,7 @@ def open_file(path: Path) -> Capture:
     if capture is None:
         cut = f"; its end is missing, {missing:,} bytes or more" if missing else ""
         raise VideoError(f"{path}: no video in it can be decoded ({kind}){cut}")
-    return Capture(capture, missing=missing, may_fail=LONGEST_DAMAGE)
+    return Capture(capture, missing=missing)
 
 
 def open_stream(address: str) -> Capture:
