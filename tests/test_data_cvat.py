@@ -116,7 +116,7 @@ def test_subsets_are_splits(tmp_path: Path) -> None:
     [
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotations>&b;</annotations>', "entities"),
         ("<annotations><image", "not XML"),
-        ("<annotations><track/></annotations>", "CVAT for video"),
+        ("<annotations><track/></annotations>", "CVAT for video, and no images"),
     ],
 )
 def test_what_is_refused_is_one_line(tmp_path: Path, text: str, token: str) -> None:

@@ -94,3 +94,13 @@ def test_what_was_shortened_is_counted(root: Path) -> None:
         "2 images found by the end of their path, such as '/data/upload/1/e.png' as e.png"
     )
     assert remark_on_names(locate_images(["e.png"], root, [""])) == ""
+
+
+def test_an_image_that_was_saved_in_another_format(tmp_path: Path) -> None:
+    for name in ("images/a.png", "images/b.jpg", "c.png"):
+        image(tmp_path / name)
+    names = ["a.ppm", "b.JP2", "/data/x/c.ppm", "a.bmp", "d.ppm"]
+    located = locate_images(names, tmp_path, ["images", ""])
+    assert located.files == ["images/a.png", "images/b.jpg", "c.png", "images/a.bmp", "images/d.ppm"]
+    assert [fault.file for fault in located.faults] == ["images/a.bmp", "images/d.ppm"]
+    assert "another suffix" in remark_on_names(located)

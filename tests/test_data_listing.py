@@ -35,4 +35,5 @@ def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "b/to_a").symlink_to(tmp_path / "a")
     below = [folder.relative_to(tmp_path).as_posix() for folder in folders_below(tmp_path)]
     assert below == [".", "a", "a/inner", "a/to_b", "b", "b/to_a", "b/to_a/inner"]
+    assert [folder.name for folder in folders_below(tmp_path / "a")] == ["a", "inner", "to_b"]
     assert [folder.name for folder in folders_below(tmp_path / "a", deepest=0)] == ["a"]

@@ -15,7 +15,8 @@ from PIL import Image
 
 from data_fixtures import image
 from singleshot.cli.main import run
-from singleshot.commands.detect import DetectedImage, DetectOptions, detect_files, image_files
+from singleshot.commands.detect import DetectedImage, DetectOptions, detect_files
+from singleshot.commands.sources import find_sources
 from singleshot.errors import ImageError, MachineError, ModelError, RequestError
 from singleshot.models.ssd import SSD
 from singleshot.photographs import CHELSEA
@@ -333,16 +334,19 @@ def test_more_images_than_are_decoded_ahead_come_in_order(detector: Detector, tm
 def test_patterns_are_files_and_addresses_are_refused(tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         image(tmp_path / name)
-    assert [p.name for p in image_files([str(tmp_path / "*.png"), str(tmp_path / "a.png")])] == ["a.png", "b.png"]
+    assert [p.name for p in find_sources([str(tmp_path / "*.png"), str(tmp_path / "a.png")]).images] == [
+        "a.png",
+        "b.png",
+    ]
     for source, message in {
         "http://example.com/a.png": "http://example.com/a.png",
         str(tmp_path / "missing.png"): "missing.png",
     }.items():
         with pytest.raises(RequestError, match=message):
-            image_files([source])
+            find_sources([source])
     (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match="empty"):
-        image_files([str(tmp_path / "empty")])
+        find_sources([str(tmp_path / "empty")])
 
 
 OPENED: list[str] | None = None

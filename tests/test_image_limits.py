@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from singleshot import image_formats
-from singleshot.commands.detect import image_files
+from singleshot.commands.sources import find_sources
 from singleshot.decode import LIMIT_VARIABLE, decode_image, limited_to, pixel_limit
 from singleshot.errors import ImageError, RequestError
 from singleshot.preprocess import has_contrast
@@ -120,13 +120,13 @@ def test_photographs_of_phones_are_read_with_the_extra() -> None:
 
 
 def test_a_folder_says_what_of_it_is_not_read(tmp_path: Path) -> None:
-    for name in ("IMG_1.heic", "b.MP4", "c.mp4", "notes.txt"):
+    for name in ("IMG_1.heic", "b.WMV", "c.wmv", "notes.txt"):
         (tmp_path / name).touch()
     lines: list[str] = []
-    with pytest.raises(RequestError, match=r"3 files, none of a kind that is read: \.heic, \.mp4"):
-        image_files([tmp_path], say=lines.append)
+    with pytest.raises(RequestError, match=r"3 files, none of a kind that is read: \.heic, \.wmv"):
+        find_sources([tmp_path], say=lines.append)
     (tmp_path / "d.jpg").touch()
-    assert image_files([tmp_path], say=lines.append) == [tmp_path / "d.jpg"]
+    assert find_sources([tmp_path], say=lines.append).images == [tmp_path / "d.jpg"]
     assert len(lines) == 1
     assert "3 files" in lines[0]
 

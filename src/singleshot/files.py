@@ -73,7 +73,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{os.getpid()}.part")
     try:
-        if _is_device(path):
+        if is_device(path):
             with path.open("ab") as device:
                 device.write(data)
         else:
@@ -92,7 +92,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _is_device(path: Path) -> bool:
+def is_device(path: Path) -> bool:
     """Whether the path is a device or pipe, which is written to and never replaced."""
     return Path("/dev") in path.absolute().parents or (path.exists() and not (path.is_file() or path.is_dir()))
 
@@ -129,7 +129,7 @@ def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -
         return
     if path.is_dir():
         raise RequestError(f"{flag} is a file; {path} is a folder")
-    if _is_device(path):
+    if is_device(path):
         return
     place = path.resolve()
     for source in inputs:

@@ -38,7 +38,8 @@ PHONE_SUFFIXES = (".heic", ".heif", ".avif")
 """Read only with the extra `heif`."""
 UNREAD_SUFFIXES = frozenset(
     {*PHONE_SUFFIXES, ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".svg", ".psd",
-     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".jp2", ".jxl", ".exr", ".hdr", ".pdf", ".dcm"}
+     ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".jp2", ".jxl", ".exr", ".hdr", ".pdf", ".dcm",
+     ".ppm", ".pgm", ".pnm"}
 )  # fmt: skip
 """Of images and videos that somebody may expect to be read."""
 
@@ -120,6 +121,8 @@ def _found(data: bytes) -> str:
         return f"{phone}: save it as JPEG, or let it be read by pip install 'singleshot[heif]'"
     if data[4:8] == b"ftyp" or data.startswith(VIDEO_SIGNATURES) or (data[:4] == b"RIFF" and data[8:12] == b"AVI "):
         return "a video: take its frames, by ffmpeg -i VIDEO frame-%05d.jpg"
+    if data[:2] in {b"P5", b"P6"} and data[2:3].isspace():
+        return "a PPM image: save it as PNG, by mogrify -format png *.ppm (labels may go on naming the .ppm)"
     if not data:
         return "an empty file"
     start = data[:64].lstrip().lower()

@@ -23,6 +23,7 @@ EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "tensorboard", "filelock"), "train"),
     "nncf": "export",
     "timm": "backbones",
+    "av": "video",
     **dict.fromkeys(("starlette", "uvicorn", "python_multipart", "prometheus_client", "h11"), "serve"),
 }
 """Packages that detecting with an exported model and `ssd data` do not need -> the extra that installs them."""

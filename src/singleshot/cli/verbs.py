@@ -34,7 +34,7 @@ class Verb(NamedTuple):
 VERBS = {
     "detect": Verb(
         "singleshot.cli.detect:detect",
-        "Find objects in images.",
+        "Find objects in images and videos.",
         "ssd detect photos/ --out annotated --json detections.json",
         "ssd train teaches your own classes",
     ),

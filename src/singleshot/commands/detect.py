@@ -1,29 +1,27 @@
-"""`ssd detect`: detections of files and folders, annotated copies and one JSON."""
+"""`ssd detect`: detections of images and videos, annotated copies, JSON and CSV."""
 
 from __future__ import annotations
 
-import glob
-import io
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from cyclopts import Parameter
-from PIL import Image
 
-from singleshot.data.images import IMAGE_SUFFIXES
-from singleshot.errors import ImageError, RequestError
-from singleshot.files import require_output, write_json, write_whole
-from singleshot.image_formats import UNREAD_SUFFIXES
+from singleshot.commands.annotated_copies import copy_folders, free_place, write_jpeg
+from singleshot.commands.detect_video import DetectedVideo, VideoOutputs, detect_in_video
+from singleshot.commands.detections_output import DetectionsOutput
+from singleshot.commands.sources import Sources, VideoSource, find_sources
+from singleshot.errors import ImageError, RequestError, VideoError
+from singleshot.files import require_output
 from singleshot.runtime.detector import Detector
 from singleshot.tiles import OVERLAP, tiling_of
 from singleshot.types import Detections
-
-MARK = b"annotated by singleshot"
-"""JPEG comment of an annotated copy, by which a later run knows that it may replace it."""
+from singleshot.video.contact_sheet import ContactSheet
+from singleshot.video.frames import open_video
+from singleshot.video.sequence import is_pattern
+from singleshot.video.webm import can_write_webm
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,8 @@ class DetectOptions:
         model: a model folder, an exported model or the name of a shipped model; left out, the shipped default.
         score: leave out detections below this, 0 to 1.
         out: folder for copies with the boxes drawn, in sub-folders as the images are; an earlier run's copies are
-            replaced, nothing else is.
-        json: file for the detections.
+            replaced, nothing else is. A video's copy is a WebM.
+        json: file for the detections; its name ending in .jsonl: a line for each image or frame.
         device: `auto`, `cpu` or `cuda`.
         precision: run the model folder itself in torch, in `fp32` or `bf16`, also where an export lies in it; left out,
             an export has its own, and a model folder without one runs in fp32.
@@ -44,6 +42,11 @@ class DetectOptions:
         max_megapixels: decode images up to this size; left out, 50.
         tile: side of tiles in pixels: images that are larger are searched in tiles, too, for their small objects.
         overlap: share of a tile that its neighbour has, too.
+        csv: CSV file for the detections, a row each.
+        frames: copy a video frame by frame, as JPEGs in a folder, instead of as a WebM.
+        contact_sheet: image file for twelve frames of a video, boxes drawn.
+        fps: take a folder, or a pattern such as `frame_%05d.jpg`, for a video of so many frames a second.
+        stream: open RTSP addresses that are given as a source; else no address is opened.
 
     Raises:
         RequestError: a score, or tiles, that are none.
@@ -60,6 +63,11 @@ class DetectOptions:
     max_megapixels: float | None = None
     tile: int | None = None
     overlap: float = OVERLAP
+    csv: Path | None = None
+    frames: bool = False
+    contact_sheet: Path | None = None
+    fps: float | None = None
+    stream: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:
@@ -99,16 +107,18 @@ class DetectResult:
 
     Attributes:
         model: the model's name.
-        files: how many there were.
+        files: how many there were, images and videos.
         images: those that could be used.
-        failed: a line for each file that could not be used.
-        copies: the annotated copies that were written.
+        videos: those that could be used, at least in part.
+        failed: a line for each file that could not be used, or not whole.
+        copies: the annotated copies of images and videos that were written.
         interrupted: whether Ctrl-C ended it before all files were seen.
     """
 
     model: str
     files: int
     images: list[DetectedImage] = field(default_factory=list)
+    videos: list[DetectedVideo] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     copies: list[Path] = field(default_factory=list)
     interrupted: bool = False
@@ -116,11 +126,23 @@ class DetectResult:
     @property
     def done(self) -> int:
         """How many files were seen."""
-        return len(self.images) + len(self.failed)
+        whole = sum(video.fault is None for video in self.videos)  # others are among those that failed
+        return len(self.images) + whole + len(self.failed)
 
-    def to_dict(self) -> dict[str, Any]:
-        """The content of `ssd detect --json`."""
-        return {"model": self.model, "images": [image.to_dict() for image in self.images]}
+
+@dataclass(frozen=True)
+class Listeners:
+    """Who hears of a run while it goes on.
+
+    Attributes:
+        say: takes a line on how the model runs, or on what a source holds, where that may surprise.
+        on_file: called after each image with the result so far.
+        on_frame: called after each frame of a video with what was detected in it so far.
+    """
+
+    say: Callable[[str], None] = lambda _line: None
+    on_file: Callable[[DetectResult], None] = lambda _result: None
+    on_frame: Callable[[DetectedVideo], None] = lambda _video: None
 
 
 def detect_files(
@@ -128,47 +150,132 @@ def detect_files(
     options: DetectOptions = DetectOptions(),
     *,
     detector: Detector | None = None,
-    say: Callable[[str], None] = lambda _line: None,
-    on_file: Callable[[DetectResult], None] = lambda _result: None,
+    listeners: Listeners = Listeners(),
 ) -> DetectResult:
-    """Detect in each file; bad files are listed, and the run goes on. Ctrl-C ends it with what was detected so far.
+    """Detect in each image, then in each video; bad files are listed, and the run goes on.
+
+    Ctrl-C ends it with what was detected so far.
 
     Args:
-        sources: files, folders and glob patterns.
+        sources: files, folders, glob patterns, numbers of cameras, RTSP addresses.
         options: how to detect.
         detector: a loaded model; None loads that of the options.
-        say: takes a line on how the model runs, where that may surprise.
-        on_file: called after each file with the result so far.
+        listeners: hear of the run while it goes on.
 
     Raises:
         RequestError: no such source or model; a place to write to that is wrong or would replace what is read.
         ModelError, HashError: the model's folder is not whole.
     """
-    files = image_files(sources, say=say)
-    require_output(options.json, "--json", files)
-    folders: dict[Path, Path] = {}
-    if options.out is not None:
-        folders = _copy_folders(options.out, sources, files)
+    found = find_sources(sources, stream=options.stream, sequences=options.fps is not None, say=listeners.say)
+    _require_outputs(options, found)
+    folders = (
+        {}
+        if options.out is None
+        else copy_folders(options.out, sources, [file for file in found.files if file.is_file()])
+    )
     detector = detector or _load(options)
     if detector.note:
-        say(detector.note)
-    result = DetectResult(detector.name, len(files))
-    taken: set[Path] = set()
-    try:
-        for item in detector.stream(files):
+        listeners.say(detector.note)
+    result = DetectResult(detector.name, len(found.images) + len(found.videos))
+    with DetectionsOutput(detector.name, json=options.json, csv=options.csv) as output:
+        run = _Run(options, detector, folders, output, listeners, result)
+        try:
+            run.images(found.images)
+            for video in found.videos:
+                if not result.interrupted:
+                    run.video(video)
+        except KeyboardInterrupt:
+            result.interrupted = True
+    return result
+
+
+def _require_outputs(options: DetectOptions, found: Sources) -> None:
+    """Refuse what cannot be written, or would replace what is read, before any work."""
+    outputs = {"--json": options.json, "--csv": options.csv, "--contact-sheet": options.contact_sheet}
+    for flag, place in outputs.items():
+        require_output(place, flag, found.files)
+    places = [place.resolve() for place in outputs.values() if place is not None]
+    if len(set(places)) < len(places):
+        raise RequestError(f"{' and '.join(outputs)} are different files, got {places[0]} twice")
+    if options.contact_sheet is not None:
+        if options.contact_sheet.suffix.lower() not in {".jpg", ".jpeg"}:
+            raise RequestError(f"--contact-sheet is a JPEG file, such as sheet.jpg; got {options.contact_sheet}")
+        if len(found.videos) != 1:
+            raise RequestError(f"--contact-sheet shows one video; the sources have {len(found.videos)}")
+
+
+@dataclass(eq=False)
+class _Run:
+    """One run of `detect_files`: what its steps share."""
+
+    options: DetectOptions
+    detector: Detector
+    folders: Mapping[Path, Path]
+    output: DetectionsOutput
+    listeners: Listeners
+    result: DetectResult
+    taken: set[Path] = field(default_factory=set)
+
+    def images(self, files: Sequence[Path]) -> None:
+        """Detect in image files."""
+        result, options = self.result, self.options
+        for item in self.detector.stream(files):
             if isinstance(item, ImageError):
                 result.failed.append(str(item))
             else:
                 path, pixels, detections = item
                 detections = detections.above(options.score)
-                result.images.append(DetectedImage(path, (pixels.shape[1], pixels.shape[0]), detections))
+                image = DetectedImage(path, (pixels.shape[1], pixels.shape[0]), detections)
+                result.images.append(image)
+                self.output.image(image.to_dict())
                 if options.out is not None:
-                    result.copies.append(_write_copy(pixels, detections, path, folders[path], taken))
-            on_file(result)
-    except KeyboardInterrupt:
-        result.interrupted = True
-    write_json(options.json, result.to_dict())
-    return result
+                    place = free_place(self.folders[path] / f"{path.stem}.jpg", self.taken)
+                    write_jpeg(place, detections.draw(pixels))
+                    result.copies.append(place)
+            self.listeners.on_file(result)
+
+    def video(self, source: VideoSource) -> None:
+        """Detect in the frames of one video."""
+        result, options = self.result, self.options
+        try:
+            video = open_video(
+                source, fps=options.fps, allow_network=options.stream, max_pixels=self.detector.max_pixels
+            )
+        except VideoError as error:
+            result.failed.append(str(error))
+            return
+        with video:
+            sheet = None if options.contact_sheet is None else ContactSheet()
+            outputs = VideoOutputs(self.output, self._copy_of(source), sheet)
+            detected, result.interrupted = detect_in_video(
+                video, self.detector, outputs, score=options.score, on_frame=self.listeners.on_frame
+            )
+        result.videos.append(detected)
+        if detected.copy is not None and detected.frames:
+            result.copies.append(detected.copy)
+        if sheet is not None and options.contact_sheet is not None and detected.frames:
+            write_jpeg(options.contact_sheet, sheet.image())
+        for line in video.remarks:
+            self.listeners.say(line)
+        if detected.fault is not None:
+            result.failed.append(detected.fault)
+
+    def _copy_of(self, source: VideoSource) -> Path | None:
+        """Where the annotated copy of a video goes: a file .webm, or a folder for its frames."""
+        if self.options.out is None:
+            return None
+        as_frames = self.options.frames
+        if not as_frames and not can_write_webm():
+            self.listeners.say("a copy as a video needs PyAV: pip install 'singleshot[video]'; frames are written")
+            as_frames = True
+        if isinstance(source, Path):
+            folder = self.folders.get(source, self.options.out)
+            name = source.name if source.is_dir() else source.stem
+            if is_pattern(source):
+                name = name.partition("%")[0].rstrip("_-")
+        else:
+            folder, name = self.options.out, f"camera-{source}" if isinstance(source, int) else "stream"
+        return free_place(folder / f"{name or 'frames'}{'' if as_frames else '.webm'}", self.taken)
 
 
 def _load(options: DetectOptions) -> Detector:
@@ -183,96 +290,3 @@ def _load(options: DetectOptions) -> Detector:
         tile=options.tile,
         overlap=options.overlap,
     )
-
-
-def image_files(sources: Sequence[str | Path], *, say: Callable[[str], None] = lambda _line: None) -> list[Path]:
-    """The image files that the sources name: files, folders (recursively) and glob patterns, in order, each once.
-
-    A file given by name is taken whatever its ending; folders give what ends like an image. `say` takes a line on the
-    images and videos of a folder that are of kinds that are not read.
-
-    Raises:
-        RequestError: nothing was named, or a source names nothing.
-    """
-    if not sources:
-        raise RequestError("which images? Give files, folders or patterns: ssd detect photo.jpg")
-    files: dict[Path, None] = {}
-    for source in map(str, sources):
-        if "://" in source:
-            raise RequestError(f"{source}: addresses are not fetched; give a file")
-        path = Path(source)
-        if path.is_dir():
-            everything = sorted(p for p in path.rglob("*") if p.is_file())
-            inside = [p for p in everything if p.suffix.lower() in IMAGE_SUFFIXES]
-            unread = _unread(everything)
-            if unread and not inside:
-                raise RequestError(f"{source}: {unread}")
-            if unread:
-                say(f"{source}: {unread}; left out")
-        elif path.is_file():
-            inside = [path]
-        else:
-            inside = sorted(Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file())  # noqa: PTH207 (absolute patterns)
-        if not inside:
-            reason = "has no images" if path.is_dir() else "does not exist"
-            raise RequestError(f"{source} {reason}")
-        files.update(dict.fromkeys(inside))
-    return list(files)
-
-
-def _unread(files: Sequence[Path]) -> str:
-    """How many files are images or videos of kinds that are not read, and which kinds; empty for none."""
-    suffixes = [suffix for file in files if (suffix := file.suffix.lower()) in UNREAD_SUFFIXES - IMAGE_SUFFIXES]
-    kinds = ", ".join(dict.fromkeys(suffixes))
-    return (
-        f"{len(suffixes)} file{'s' if len(suffixes) > 1 else ''}, none of a kind that is read: {kinds}" if kinds else ""
-    )
-
-
-def _copy_folders(out: Path, sources: Sequence[str | Path], files: Sequence[Path]) -> dict[Path, Path]:
-    """Where each file's annotated copy goes: a folder's sub-folders are mirrored under `out`.
-
-    Raises:
-        RequestError: `out` is a file, or a copy would lie among the files that are read.
-    """
-    if out.exists() and not out.is_dir():
-        raise RequestError(f"--out is a folder for annotated copies; {out} is a file")
-    roots = [path for path in map(Path, sources) if path.is_dir()]
-    folders: dict[Path, Path] = {}
-    for file in files:
-        root = next((root for root in roots if file.is_relative_to(root)), file.parent)
-        folders[file] = out / file.parent.relative_to(root)
-    read = {place: file for file in files for place in (file.resolve().parent, file.parent.resolve())}
-    written = {out, *folders.values()}
-    inside = any(out.resolve().is_relative_to(root.resolve()) for root in roots)  # of what is read
-    for place in (place.resolve() for place in written):
-        held = next((file for folder, file in read.items() if inside and folder.is_relative_to(place)), read.get(place))
-        if held is not None:
-            raise RequestError(f"{out} holds {held.name} itself, which its copy might replace: give another folder")
-    return folders
-
-
-def _write_copy(image: np.ndarray, detections: Detections, source: Path, out: Path, taken: set[Path]) -> Path:
-    """An annotated copy as JPEG, named after its source.
-
-    A number is added where two sources share a name, or where a file that is no copy of ours has it.
-    """
-    place, number = out / f"{source.stem}.jpg", 1
-    while place in taken or not _may_replace(place):
-        number += 1
-        place = out / f"{source.stem}-{number}.jpg"
-    taken.add(place)
-    buffer = io.BytesIO()
-    Image.fromarray(detections.draw(image)).save(buffer, "JPEG", quality=92, comment=MARK)
-    write_whole(place, buffer.getvalue())
-    return place
-
-
-def _may_replace(place: Path) -> bool:
-    """Whether nothing is there, or an earlier copy of ours, known by the comment in its first bytes."""
-    if not os.path.lexists(place):
-        return True
-    if place.is_symlink() or not place.is_file():
-        return False
-    with place.open("rb") as file:
-        return MARK in file.read(1024)

@@ -1,4 +1,4 @@
-"""Read CVAT for images: one XML with an `<image>` for each image, and shapes inside it.
+"""Read CVAT for images: one XML with an `<image>` for each image, and shapes inside it; and for video: `<track>`s.
 
 Boxes may be turned about their centre. Polygons, masks, ellipses and cuboids become their upright boxes; lines, points,
 skeletons and tags have no extent and are left out. An image's `subset` is its split.
@@ -19,6 +19,7 @@ import defusedxml.ElementTree as GuardedTree
 from defusedxml import DefusedXmlException
 
 from singleshot.data.builder import ReadResult
+from singleshot.data.cvat_video import VideoTracks, add_frames
 from singleshot.data.listing import files_in
 from singleshot.data.outlines import (
     ELLIPSES,
@@ -102,6 +103,7 @@ def _content(file: Path) -> bytes:
 def _parse(file: Path) -> LabelFile:
     content = LabelFile()
     names: list[str] = []
+    tracks = VideoTracks()
     first = True
     for element in _elements(file):
         if first and element.tag != "annotations":
@@ -109,16 +111,20 @@ def _parse(file: Path) -> LabelFile:
         first = False
         if element.tag == "label" and not element.findtext("parent"):
             names.append((element.findtext("name") or "").strip())
+        elif element.tag == "meta":
+            tracks.describe(element)
         elif element.tag == "track":
-            raise DataError(f"{file}: CVAT for video holds tracks; export the task as `CVAT for images`")
+            _add_track(element, tracks, content.notes)
         elif element.tag == "image" and element.get("name"):
             content.images.append(_image(element, content.notes))
+    if tracks.count:
+        add_frames(content, tracks, file)
     content.class_names = tuple(name for name in dict.fromkeys(names) if name)
     return content
 
 
 def _elements(file: Path) -> Iterator[Element]:
-    """The root as it begins, then each label, track and image as it ends; each is emptied behind it.
+    """The root as it begins, then `meta` and each label, track and image as it ends; each is emptied behind it.
 
     A file without the bytes `<!` cannot define an entity, so the fast parser takes it (see `voc_xml.parse_xml`).
     """
@@ -136,7 +142,7 @@ def _elements(file: Path) -> Iterator[Element]:
             if root is None:
                 root = element
                 yield root
-            elif event == "end" and element.tag in {"label", "track", "image"}:
+            elif event == "end" and element.tag in {"meta", "label", "track", "image"}:
                 yield element
                 element.clear()
             if event == "end" and element.tag == "image":
@@ -145,6 +151,22 @@ def _elements(file: Path) -> Iterator[Element]:
         raise DataError(f"{file}: XML that defines entities or a document type is refused") from None
     except (ET.ParseError, LookupError, ValueError) as error:
         raise DataError(f"{file}: not XML: {error}") from None
+
+
+def _add_track(track: Element, tracks: VideoTracks, notes: Counter[str]) -> None:
+    """Add the shapes of a track to their frames; CVAT writes one for each frame, and where it is outside."""
+    tracks.count += 1
+    tracks.tasks.add(track.get("task_id", ""))
+    for shape in track:
+        if shape.tag in _NO_BOX:
+            notes[LEFT_OUT] += 1
+        elif shape.tag in _SHAPES and shape.get("outside") != "1":
+            frame = shape.get("frame", "")
+            item = _object(shape, notes, label=track.get("label", ""))
+            if not (frame.isascii() and frame.isdigit() and len(frame) < 10):
+                item = LabelledObject(item.label, None, f"expected the number of a frame, got {frame[:40]!r}")
+                frame = "0"
+            tracks.objects.setdefault(int(frame), []).append(item)
 
 
 def _image(element: Element, notes: Counter[str]) -> LabelledImage:
@@ -163,8 +185,8 @@ def _side(element: Element, side: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
 
 
-def _object(shape: Element, notes: Counter[str]) -> LabelledObject:
-    label = shape.get("label", "").strip()
+def _object(shape: Element, notes: Counter[str], *, label: str = "") -> LabelledObject:
+    label = (label or shape.get("label", "")).strip()
     try:
         if not label:
             raise ValueError(f"the {shape.tag} has no label")

@@ -16,7 +16,8 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from singleshot.data.faults import Fault
-from singleshot.data.images import is_image
+from singleshot.data.images import IMAGE_SUFFIXES, is_image
+from singleshot.image_formats import UNREAD_SUFFIXES
 
 MOST_FILES = 200_000
 DEEPEST = 5
@@ -65,8 +66,12 @@ def locate_images(
     files, shortened, missing = list[str](), dict[str, str](), dict[str, str]()
     for raw, name in zip(names, plain, strict=True):
         file = finder.exact(folder, name)
-        if file is None and (name.foreign or not whole):
-            file = finder.by_ending(name)
+        if file is None:
+            file = (
+                finder.by_ending(name)
+                if name.foreign or not whole
+                else finder.converted(posixpath.join(folder, name.text))
+            )
             if file is not None and raw not in shortened:
                 shortened[raw] = file
         if file is None:
@@ -108,7 +113,10 @@ def remark_on_names(located: LocatedImages) -> str:
     if not located.shortened:
         return ""
     name, file = next(iter(located.shortened.items()))
-    return f"{len(located.shortened)} images found by the end of their path, such as {name[:100]!r} as {file}"
+    how = "the end of their path"
+    if posixpath.splitext(name)[1].lower() in UNREAD_SUFFIXES - IMAGE_SUFFIXES:
+        how += " or another suffix"
+    return f"{len(located.shortened)} images found by {how}, such as {name[:100]!r} as {file}"
 
 
 def _possible(name: str) -> str:
@@ -211,11 +219,18 @@ class _Finder:
         """The file that the longest ending of the name leads to in one of the folders, else the only one anywhere."""
         for ending in name.endings():
             for folder in self._folders:
-                file = self._file(posixpath.join(folder, ending))
+                file = self._file(posixpath.join(folder, ending)) or self.converted(posixpath.join(folder, ending))
                 if file is not None:
                     return file
         candidates = self.candidates(name)
         return candidates[0] if len(candidates) == 1 else None
+
+    def converted(self, file: str) -> str | None:
+        """The file that an image of a format that is not read here, `a.ppm`, was saved as: `a.png` beside it."""
+        stem, suffix = posixpath.splitext(file)
+        if suffix.lower() not in UNREAD_SUFFIXES - IMAGE_SUFFIXES:
+            return None
+        return next(filter(None, (self._file(stem + other) for other in sorted(IMAGE_SUFFIXES))), None)
 
     def candidates(self, name: _PlainName) -> list[str]:
         """All files below the root that have the longest ending of the name which any file has."""

@@ -14,7 +14,7 @@ _LABEL_STUDIO = re.compile(rb'"(from_name|original_width|completions|rectanglela
 
 
 def json_kind(file: Path) -> str | None:
-    """`coco`, `labelme`, `label_studio` or `create_ml`; None for any other file, and where it cannot be read."""
+    """`coco`, `labelme`, `label_studio`, `create_ml` or `via`; None for any other file, and where it cannot be read."""
     try:
         if not file.is_file():
             return None
@@ -31,6 +31,12 @@ def json_kind(file: Path) -> str | None:
         return None
     if b'"shapes"' in head and (b'"imagePath"' in head or b'"flags"' in head):
         return "labelme"
+    if (
+        b'"_via_img_metadata"' in head
+        or b'"_via_settings"' in head
+        or (b'"regions"' in head and b'"filename"' in head and b'"size"' in head)
+    ):
+        return "via"
     keys = set(_COCO_KEYS.findall(head))
     # a long file shows one of its lists only; our own json of detections has `images`, too
     enough = 1 if len(head) > HEAD_BYTES // 2 else 2

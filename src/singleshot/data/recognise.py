@@ -27,6 +27,7 @@ from singleshot.data.labelme import is_labelme, labelme_splits, read_labelme
 from singleshot.data.leave_out import without_faulty
 from singleshot.data.listing import folders_in
 from singleshot.data.turned_images import LabelsOn, settle_frames
+from singleshot.data.via import is_via, read_via, via_files
 from singleshot.data.voc import read_voc, read_voc_splits, voc_splits
 from singleshot.data.voc_layout import IMAGES, voc_marker
 from singleshot.data.yolo import read_yolo
@@ -171,6 +172,7 @@ FORMATS = {
     "create_ml": _tool_format(
         create_ml_files, read_create_ml, lambda file: json_kind(file) == "create_ml", "Create ML (a json)"
     ),
+    "via": _tool_format(via_files, read_via, is_via, "VGG Image Annotator (a json or a csv)"),
     "hugging_face": _tool_format(
         hugging_face_files, read_hugging_face, is_hugging_face, "Hugging Face (metadata.jsonl)"
     ),

@@ -23,6 +23,8 @@ OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 STREAM_PROTOCOLS = ("rtsp://", "rtsps://")
 PATIENCE_MS = 10_000
 """A network stream that does not open, or gives no frame, for so long has ended."""
+LONGEST_DAMAGE = 1000
+"""Frames in a row that cannot be decoded, after which no more are tried."""
 _opening = Lock()  # the environment is one for all threads
 
 
@@ -34,9 +36,15 @@ class Capture:
         fps: frames a second that it claims; may be anything.
         claimed_frames: how many frames it claims to have, or None.
         missing_bytes: how many bytes are missing at the end of the file.
+        lost: how many frames before the last could not be decoded.
+
+    Args:
+        capture: OpenCV's.
+        missing: becomes `missing_bytes`.
+        may_fail: frames in a row that may fail before the source is taken to have ended.
     """
 
-    def __init__(self, capture: Any, *, missing: int = 0) -> None:
+    def __init__(self, capture: Any, *, missing: int = 0, may_fail: int = 0) -> None:
         import cv2
 
         self._capture = capture
@@ -45,18 +53,23 @@ class Capture:
         frames = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.claimed_frames = int(frames) if 0 < frames < 2**53 else None
         self.missing_bytes = missing
+        self.lost = 0
+        self._may_fail = may_fail
 
     def __iter__(self) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
         """Time in seconds and RGB pixels, as displayed, of each frame."""
         import cv2
 
-        while True:
+        failed = 0
+        while failed <= self._may_fail:  # a failure may be the end, or a frame that cannot be decoded
             try:
                 decoded, frame = self._capture.read()
             except cv2.error:
-                return
+                decoded, frame = False, None
             if not decoded or frame is None:
-                return
+                failed += 1
+                continue
+            self.lost, failed = self.lost + failed, 0
             yield self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
 
     def close(self) -> None:
@@ -77,7 +90,7 @@ def open_file(path: Path) -> Capture:
     if capture is None:
         cut = f"; its end is missing, {missing:,} bytes or more" if missing else ""
         raise VideoError(f"{path}: no video in it can be decoded ({kind}){cut}")
-    return Capture(capture, missing=missing)
+    return Capture(capture, missing=missing, may_fail=LONGEST_DAMAGE)
 
 
 def open_stream(address: str) -> Capture:

@@ -26,6 +26,8 @@ VIDEO_SUFFIXES = frozenset(
     {".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg", ".vob", ".flv"}
 )
 """Files of a folder that are taken for videos; a file given by name is known by its content."""
+PLAYLIST_SUFFIXES = frozenset({".m3u", ".m3u8", ".mpd", ".sdp", ".ffconcat", ".pls", ".asx", ".xspf"})
+"""Of lists of other files and addresses, which are refused."""
 HEAD_BYTES = 400
 MP4_FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 """Types of the box that an MP4 or QuickTime file may begin with."""

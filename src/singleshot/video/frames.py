@@ -54,6 +54,10 @@ class FrameSource(Protocol):
     def missing_bytes(self) -> int:
         """How many bytes are missing at the end of its file."""
 
+    @property
+    def lost(self) -> int:
+        """How many frames, of those before the last, could not be decoded."""
+
     def __iter__(self) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
         """Time in seconds and RGB pixels of each frame."""
 
@@ -169,7 +173,6 @@ class VideoReader:
 
     def _conclude(self, last: float) -> None:
         """Say what is wrong with a video whose last frame was read."""
-        skipped = self._source.skipped if isinstance(self._source, ImageSequence) else []
         if self._retimed:
             self.remarks.append(
                 f"{self.name}: {self._retimed} of {self.decoded} frames have a broken timestamp; "
@@ -178,14 +181,14 @@ class VideoReader:
         if self._scaled:
             size = "{} x {}".format(*self.size_wh)
             self.remarks.append(f"{self.name}: {self._scaled} frames of another size were scaled to {size}")
-        claimed = self.claimed_frames or 0
+        claimed, lost = self.claimed_frames or 0, self._source.lost
         lacks = claimed - self.decoded
         too_few = lacks > max(1, MAY_LACK * claimed) and last < (claimed - 1 - MAY_LACK * claimed) / self.fps
-        if skipped:
-            self.fault = f"{self.name}: {len(skipped)} of {claimed} images cannot be used; the first: {skipped[0]}"
-        elif self._source.missing_bytes or too_few:
+        if self._source.missing_bytes or too_few or lost:
             of = f" of {claimed}" if lacks > 0 else ""
-            self.fault = f"{self.name}: {self.decoded}{of} frames could be decoded{self._cut()}"
+            damage = f"; {lost} before the last are damaged" if lost else ""
+            first = f": {self._source.first_loss}" if isinstance(self._source, ImageSequence) and lost else ""
+            self.fault = f"{self.name}: {self.decoded}{of} frames could be decoded{damage}{first}{self._cut()}"
 
     def _cut(self) -> str:
         missing = self._source.missing_bytes
@@ -214,12 +217,12 @@ def open_video(
     """
     limit = max_pixels or pixel_limit()
     if fps is not None and not 0 < fps <= MOST_FPS:
-        raise RequestError(f"fps lies above 0 and at most at {MOST_FPS:g}, got {fps:g}")
+        raise RequestError(f"--fps lies above 0 and at most at {MOST_FPS:g}, got {fps:g}")
     if isinstance(source, int):
         return VideoReader(f"camera {source}", open_camera(source), max_pixels=limit)
     if "://" in str(source):
         if not allow_network:
-            raise RequestError(f"{source}: addresses are not opened; allow_network=True allows RTSP")
+            raise RequestError(f"{source}: addresses are not opened; --stream allows RTSP")
         return VideoReader(str(source), open_stream(str(source)), max_pixels=limit)
     path = Path(source)
     if path.is_dir() or is_pattern(path):

@@ -23,7 +23,8 @@ class ImageSequence:
     Attributes:
         fps: frames a second.
         claimed_frames: how many images there are.
-        skipped: what was wrong with each image that could not be used; its time passes.
+        lost: how many images could not be used; their time passes.
+        first_loss: what was wrong with the first of them.
         size_wh: (0, 0), as no image has been read yet.
         missing_bytes: 0.
     """
@@ -36,7 +37,8 @@ class ImageSequence:
         self._max_pixels = max_pixels
         self.fps = fps
         self.claimed_frames: int | None = len(files)
-        self.skipped: list[str] = []
+        self.lost = 0
+        self.first_loss = ""
 
     def __iter__(self) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
         """Time in seconds and RGB pixels, as displayed, of each image."""
@@ -44,7 +46,8 @@ class ImageSequence:
             try:
                 yield place / self.fps, decode_image(file, max_pixels=self._max_pixels)
             except ImageError as error:
-                self.skipped.append(str(error))
+                self.lost += 1
+                self.first_loss = self.first_loss or str(error)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -63,7 +66,7 @@ def open_sequence(source: Path, *, fps: float | None, max_pixels: int) -> ImageS
         VideoError: there are no such images.
     """
     if fps is None:
-        raise RequestError(f"{source}: a sequence of images needs its frames a second: fps=25")
+        raise RequestError(f"{source}: a sequence of images needs its frames a second: --fps 25")
     files = _of_folder(source) if source.is_dir() else _of_pattern(source)
     if not files:
         raise VideoError(f"{source}: {'has no images' if source.is_dir() else 'no file has such a name'}")

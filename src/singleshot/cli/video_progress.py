@@ -1,0 +1,59 @@
+"""Progress of a video: frames, speed and the time that is left; a line that changes, or a line now and then."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+
+from singleshot.commands.detect_video import DetectedVideo
+
+EVERY = 10.0, 0.5
+"""Seconds between two lines, on a pipe and on a terminal."""
+
+
+class VideoProgress:
+    """Shows how far a video is; call it after each frame.
+
+    Args:
+        console: standard error.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._every = EVERY[console.is_terminal]
+        self._video: DetectedVideo | None = None
+        self._start = self._last = 0.0
+
+    def __call__(self, video: DetectedVideo) -> None:
+        """Show the state of this video."""
+        now = time.monotonic()
+        if video is not self._video:
+            self._video, self._start, self._last = video, now, now
+        elif now - self._last >= self._every:
+            self._last = now
+            line = progress_line(video, now - self._start)
+            if self._console.is_terminal:
+                self._console.print(f"\r{line}\x1b[K", end="")
+            else:
+                self._console.print(line)
+
+    def close(self) -> None:
+        """Leave the line that changes."""
+        if self._console.is_terminal and self._last > self._start:
+            self._console.print("\r\x1b[K", end="")
+
+
+def progress_line(video: DetectedVideo, elapsed: float) -> str:
+    """`a.mp4: 1,200 of 3,770 frames, 151 a second, 0:17 left`; without what is unknown.
+
+    Args:
+        video: so far.
+        elapsed: seconds since its first frame.
+    """
+    speed = video.frames / elapsed
+    claimed = video.claimed_frames or 0
+    if claimed < video.frames:
+        return f"{video.name}: {video.frames:,} frames, {speed:.0f} a second"
+    minutes, seconds = divmod(round((claimed - video.frames) / speed), 60)
+    return f"{video.name}: {video.frames:,} of {claimed:,} frames, {speed:.0f} a second, {minutes}:{seconds:02} left"
