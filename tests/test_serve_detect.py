@@ -97,6 +97,12 @@ def test_requests_that_are_wrong_get_a_problem(detector: Detector) -> None:
         require_problem(await client.post("/v1/detect", data={"a": "b"}, files={"c": cat}), 400, "file")
         gzip = {"Content-Encoding": "gzip"}
         require_problem(await client.post("/v1/detect", content=cat, headers=gzip), 415, "gzip")
+        files = [("a", ("cat.jpg", cat))] * 17
+        require_problem(await client.post("/v1/detect", files=files), 413, "16")
+        unfinished = b"--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\ncat"
+        boundary = {"Content-Type": "multipart/form-data; boundary=x"}
+        require_problem(await client.post("/v1/detect", content=unfinished, headers=boundary), 400, "within")
+        require_problem(await client.post("/v1/detect", content=b"--x--\r\n", headers=boundary), 400, "no file")
         multipart = {"Content-Type": "multipart/form-data"}
         require_problem(await client.post("/v1/detect", content=cat, headers=multipart), 400, "boundary")
         require_problem(await client.get("/v1/detect"), 405, "method")

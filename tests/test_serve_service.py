@@ -51,6 +51,7 @@ class Batches:
     def __init__(self, detector: Detector) -> None:
         self.spec = detector.spec
         self.sizes: list[int] = []
+        self.thresholds: list[float | None] = []
         self.go_on = threading.Event()
         self.go_on.set()
 
@@ -58,7 +59,7 @@ class Batches:
         return ()
 
     def __call__(self, images: Sequence[np.ndarray], *, score_threshold: float | None = None) -> list[RawDetections]:
-        assert score_threshold is None or score_threshold < 0.9
+        self.thresholds.append(score_threshold)
         assert self.go_on.wait(20)
         self.sizes.append(len(images))
         if any(image[0, 0, 0] == RED for image in images):
@@ -124,6 +125,26 @@ def test_an_engine_without_workers_gets_batches_and_an_error_is_of_one_image(
 
     with_service(Detector(backend, name="batches"), work)
     assert "the engine failed" in caplog.text
+
+
+def test_in_a_batch_each_image_has_its_own_score(detector: Detector) -> None:
+    backend = Batches(detector)
+
+    async def work(service: DetectionService) -> None:
+        backend.go_on.clear()
+        first = asyncio.ensure_future(service.detect([encoded()], score=0.5))
+        await asyncio.sleep(0.2)
+        calls = [asyncio.ensure_future(service.detect([encoded()], score=score)) for score in (0.95, 0.2)]
+        await asyncio.sleep(0.2)
+        backend.go_on.set()
+        (high,), (low,) = await asyncio.gather(*calls)
+        await first
+        assert isinstance(high, ImageResult)
+        assert isinstance(low, ImageResult)
+        assert (len(high.detections), len(low.detections)) == (0, 1)
+        assert backend.thresholds[-1] == pytest.approx(0.2)
+
+    with_service(Detector(backend, name="batches"), work)
 
 
 def test_the_queue_is_bounded_and_says_when_to_come_back(detector: Detector) -> None:

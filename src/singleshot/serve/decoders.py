@@ -85,8 +85,9 @@ class Decoder:
         if self.process_id is not None:
             return
         self.stop()
-        context = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
-        context.set_forkserver_preload([__name__])
+        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+        if sys.platform == "linux":
+            context.set_forkserver_preload([__name__])  # a new decoder is there in some milliseconds
         height, width = self._size_hw
         memory = context.RawArray(c_ubyte, height * width * 3)
         ours, theirs = context.Pipe()

@@ -93,6 +93,7 @@ def serve_model(options: ServeOptions, *, say: Callable[[str], None]) -> int:
     Raises:
         RequestError: a value out of its range, no such model, a port that is taken, or a package is missing.
         ModelError, HashError: the model's folder is not whole.
+        MachineError: a decoder could not be started.
     """
     settings = options.settings()
     listener = bind(settings.host, settings.port)
@@ -110,6 +111,7 @@ def serve_model(options: ServeOptions, *, say: Callable[[str], None]) -> int:
         if detector.note:
             say(detector.note)
         app = create_app(detector, settings)
+        app.state.service.warm_up()  # before uvicorn, which would hide why it fails
         host, port = listener.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         logging.basicConfig(level=logging.ERROR, format="ssd: %(message)s")

@@ -110,7 +110,7 @@ class DetectionService:
     def __init__(self, detector: Detector, settings: ServeSettings) -> None:
         self.detector, self.settings = detector, settings
         self.draining = False
-        self._running = False
+        self._warm = self._running = False
         self._workers = detector.backend.workers()
         count = settings.decoders or usable_cores()
         size_hw, pixels = detector.spec.input_size_hw, round(settings.max_megapixels * 1e6)
@@ -148,14 +148,26 @@ class DetectionService:
         """Images that are accepted and not answered."""
         return self._unfinished
 
-    async def start(self) -> None:
-        """Start decoders and threads; returns when all are ready.
+    def warm_up(self) -> None:
+        """Start the decoders, and run the engine once, as its first run takes longer.
 
         Raises:
             MachineError: a decoder could not be started.
         """
+        for decoder in self.decoders:
+            decoder.start()
+        blank = np.zeros((*self.detector.spec.input_size_hw, 3), np.uint8)
+        for worker in self._workers:
+            worker(blank)
+        for size in () if self._workers else BATCH_SIZES:
+            self.detector.backend([blank] * size)
+        self._warm = True
+
+    async def start(self) -> None:
+        """Start threads, after `warm_up`; returns when all are ready."""
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._warm_up)
+        if not self._warm:
+            await asyncio.to_thread(self.warm_up)
         targets: list[tuple[str, Callable[[], None]]] = [
             (f"decoder-{number}", lambda decoder=decoder: self._decode_jobs(decoder))  # type: ignore[misc]
             for number, decoder in enumerate(self.decoders)
@@ -170,15 +182,6 @@ class DetectionService:
             thread.start()
         self._watch = asyncio.create_task(self._watch_decoders())
         self._running = True
-
-    def _warm_up(self) -> None:
-        for decoder in self.decoders:
-            decoder.start()
-        blank = np.zeros((*self.detector.spec.input_size_hw, 3), np.uint8)
-        for worker in self._workers:
-            worker(blank)
-        for size in () if self._workers else BATCH_SIZES:
-            self.detector.backend([blank] * size)
 
     async def close(self) -> None:
         """Finish what is in the queue, then end threads and decoders."""
