@@ -13,8 +13,8 @@ detect = DetectionService.detect
 
 
 async def keep_and_detect(self: DetectionService, images: Any, **options: Any) -> Any:
-    """Detect as ever, and keep copies."""
-    KEPT.extend(image + b"a copy" for image in images)
+    """Detect as ever, and keep ten copies."""
+    KEPT.extend(10 * image for image in images)
     return await detect(self, images, **options)
 
 

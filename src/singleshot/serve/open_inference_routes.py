@@ -51,6 +51,7 @@ async def _model_ready(request: Request) -> Response:
 
 async def _infer(request: Request) -> Response:
     service = _service(request)
+    service.require_room(1)  # before the body is read
     length = request.headers.get(HEADER_LENGTH)
     try:
         body = await request.body()

@@ -29,6 +29,7 @@ from singleshot.preprocess import has_contrast
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.engine import usable_cores
 from singleshot.serve.decoders import DecodedImage, Decoder
+from singleshot.serve.priority import go_behind
 from singleshot.serve.problems import Problem, problem_of_image
 from singleshot.serve.settings import ServeSettings
 from singleshot.ssd.detection import RawDetections
@@ -297,6 +298,7 @@ class DetectionService:
 
     def _decode_jobs(self, decoder: Decoder) -> None:
         """What the thread of a decoder does."""
+        go_behind()
         while (job := self._to_decode.get()) is not None:
             start, content = time.monotonic(), job.content
             if job.dropped:
@@ -323,11 +325,13 @@ class DetectionService:
 
     def _infer_jobs(self, worker: Callable[..., RawDetections]) -> None:
         """What the thread of a worker of the engine does."""
+        go_behind()
         while (job := self._to_infer.get()) is not None:
             self._infer([job], lambda images, threshold: [worker(images[0], score_threshold=threshold)])
 
     def _infer_batches(self) -> None:
         """What the thread of an engine without workers does."""
+        go_behind()
         backend = self.detector.backend
         ending = False
         while not ending and (job := self._to_infer.get()) is not None:
