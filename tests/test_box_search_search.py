@@ -14,7 +14,7 @@ from singleshot.box_search.search import ABSENT, EPSILON, FINER_SOURCES, BoxSear
 from singleshot.box_search.study import measure_boxes
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.spec import Compatibility, MapBoxes, ModelSpec
+from singleshot.spec import PYRAMID, Compatibility, Fusion, MapBoxes, ModelSpec, SharedHead
 from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 
 if TYPE_CHECKING:
@@ -52,6 +52,22 @@ def test_what_the_search_counts_is_what_the_network_has() -> None:
         assert box_set.score == pytest.approx(recall.per_class.mean() + mean_iou, abs=1e-4)
         assert box_set.recalls.mean() == pytest.approx(recall.per_class.mean())
     assert len(SSD(box_set.spec).default_boxes) == box_set.num_boxes
+
+
+def test_maps_of_shared_heads_all_stay_and_have_as_many_boxes() -> None:
+    sizes = ((64.0, 64.0), (90.0, 45.0), (45.0, 90.0))
+    maps = tuple(MapBoxes((), (), (), sizes_wh=tuple((w * k, h * k) for w, h in sizes)) for k in (1, 2))
+    spec = replace(LITE, shared_head=SharedHead(8, 1), fusion=Fusion(PYRAMID, channels=8))
+    spec = replace(spec, sources=("block13", "last"), extras=(), boxes=replace(LITE.boxes, maps=maps))
+    search = search_for(DOTS_AND_PLATES, spec)
+    assert search.given.num_boxes == 3 * search.fewest
+    assert search.within(search.given.num_boxes).score > search.given.score
+    for box_set in search.curve:
+        recall = measure_boxes(box_set.spec, DOTS_AND_PLATES, grid_sizes).recall
+        assert box_set.spec.sources == spec.sources
+        assert recall.num_default_boxes == box_set.num_boxes
+        assert box_set.recalls.mean() == pytest.approx(recall.per_class.mean())
+        assert len({boxes.boxes_per_cell for boxes in box_set.spec.boxes.maps}) == 1
 
 
 def test_the_curve_rises_and_is_the_same_each_time() -> None:

@@ -22,19 +22,21 @@ RATIOS = ((), (1.5,), (2.0,), (3.0,), (1.5, 2.5), (2.0, 3.0))
 """Aspect ratios beside 1, with their inverses ..."""
 ONE_SIDED_RATIOS = ((1 / 1.5,), (1 / 2.0,), (1 / 2.0, 1 / 3.0), (1.5,), (2.0,), (2.0, 3.0))
 """... and without: where all objects are upright, wide boxes fit none."""
+PER_OCTAVE = (1, 2, 3)
+"""Sizes from one to its double, where the maps share their heads."""
 
 
 @dataclass(frozen=True, eq=False)
 class MapCandidates:
-    """What one source map may carry, and how well it fits.
+    """What one source map may carry, or all maps together where they share their heads, and how well it fits.
 
     Attributes:
-        entries: the candidates; the map's present boxes come first.
-        counts: default boxes of each on the whole map.
+        entries: the candidates, each with the boxes of every map it is for; the present boxes come first.
+        counts: default boxes of each on the whole map, or on all of them.
         ious: best IoU of each ground-truth box with each candidate.
     """
 
-    entries: tuple[MapBoxes, ...]
+    entries: tuple[tuple[MapBoxes, ...], ...]
     counts: Int64[np.ndarray, " n"]
     ious: Float32[np.ndarray, "n M"]
 
@@ -102,7 +104,47 @@ def map_candidates(
     shape_ious = centres.best_ious(distinct)
     ends = np.cumsum([len(rows_of_entry) for rows_of_entry in shapes])
     ious = np.stack([shape_ious[part].max(axis=0) for part in np.split(rows.reshape(-1), ends[:-1])])
-    return MapCandidates(entries, np.array([cells * entry.boxes_per_cell for entry in entries]), ious)
+    counts = np.array([cells * entry.boxes_per_cell for entry in entries])
+    return MapCandidates(tuple((entry,) for entry in entries), counts, ious)
+
+
+def shared_candidates(
+    maps: Sequence[MapBoxes],
+    centres_of_maps: Sequence[NearestCentres],
+    cells: Sequence[int],
+    *,
+    smallest: Sequence[float],
+    truncate: bool,
+) -> MapCandidates:
+    """Candidates of maps that share their heads: the same shapes on every map, in proportion to its scale.
+
+    A map's scale is that of its present boxes: the geometric mean of their sides, from map to map as now. Candidates
+    are the present boxes, these made smaller or larger alike, and one to three sizes an octave with each of the ratios
+    that one map alone may carry. The order is TensorFlow's, sizes before ratios, so that a head that has learnt such
+    boxes keeps them.
+
+    Args:
+        maps: the present boxes of each map.
+        centres_of_maps: the ground-truth boxes, seen from each map.
+        cells: number of cells of each map.
+        smallest: sizes of the smallest box on the first map, in pixels.
+        truncate: see `BoxSpec.truncate_sizes`.
+    """
+    present = [cell_sizes(boxes, truncate=truncate) for boxes in maps]
+    scales = np.array([np.exp(np.log(shapes).mean()) for shapes in present])
+    factors = scales / scales[0]
+    base = float(np.sqrt(present[0].prod(axis=1)).min())
+    patterns = [present[0] * (size / base) for size in smallest]
+    patterns += [size * shape for size, shape in product(smallest, _unit_shapes())]
+    entries, ious = [tuple(maps)], [_best_of_maps(centres_of_maps, present)]
+    for pattern in patterns:
+        shapes_of_maps = [pattern * factor for factor in factors]
+        entries.append(tuple(_sized(boxes, shapes) for boxes, shapes in zip(maps, shapes_of_maps, strict=True)))
+        ious.append(_best_of_maps(centres_of_maps, shapes_of_maps))
+    counts = np.array(
+        [sum(n * boxes.boxes_per_cell for n, boxes in zip(cells, entry, strict=True)) for entry in entries]
+    )
+    return MapCandidates(tuple(entries), counts, np.stack(ious))
 
 
 def size_ladder(low: float, high: float) -> tuple[float, ...]:
@@ -111,9 +153,38 @@ def size_ladder(low: float, high: float) -> tuple[float, ...]:
     return tuple(float(size) for size in np.unique(np.round(np.geomspace(low, high, count + 1))))
 
 
+def _unit_shapes() -> Iterator[Float32[np.ndarray, "n 2"]]:
+    """Width and height of the boxes of a cell, the smallest square of which has a side of 1."""
+    for octave, (beside, flip) in product(PER_OCTAVE, _ratio_sets()):
+        ratios = np.array([1.0, *MapBoxes((1.0,), aspect_ratios=beside, flip=flip).ratios], np.float32)
+        sizes = 2 ** (np.arange(octave, dtype=np.float32) / octave)
+        roots = np.sqrt(ratios)[:, None]
+        yield np.stack([sizes * roots, sizes / roots], axis=-1).reshape(-1, 2)
+
+
+def _best_of_maps(
+    centres_of_maps: Sequence[NearestCentres], shapes_of_maps: Sequence[Float32[np.ndarray, "n 2"]]
+) -> Float32[np.ndarray, " M"]:
+    """Best IoU of each ground-truth box with a box of any map."""
+    best: Float32[np.ndarray, " M"] = np.maximum.reduce(
+        [centres.best_ious(shapes).max(axis=0) for centres, shapes in zip(centres_of_maps, shapes_of_maps, strict=True)]
+    )
+    return best
+
+
+def _sized(boxes: MapBoxes, shapes_wh: Float32[np.ndarray, "n 2"]) -> MapBoxes:
+    """The map's boxes with other shapes, to a ten-thousandth of a pixel."""
+    sizes_wh = tuple((round(float(width), 4), round(float(height), 4)) for width, height in shapes_wh)
+    return replace(boxes, min_sizes=(), max_sizes=(), aspect_ratios=(), sizes_wh=sizes_wh)
+
+
+def _ratio_sets() -> list[tuple[tuple[float, ...], bool]]:
+    """Ratios beside 1, and whether their inverses belong to them."""
+    return [*((beside, True) for beside in RATIOS), *((beside, False) for beside in ONE_SIDED_RATIOS)]
+
+
 def _entries(present: MapBoxes, sizes: Sequence[float]) -> Iterator[MapBoxes]:
-    ratios = [*((beside, True) for beside in RATIOS), *((beside, False) for beside in ONE_SIDED_RATIOS)]
-    for start, steps, larger, (beside, flip) in product(range(len(sizes)), SIZES, LARGER, ratios):
+    for start, steps, larger, (beside, flip) in product(range(len(sizes)), SIZES, LARGER, _ratio_sets()):
         if start + steps[-1] + larger < len(sizes):
             low = tuple(sizes[start + step] for step in steps)
             high = tuple(sizes[start + step + larger] for step in steps) if larger else ()

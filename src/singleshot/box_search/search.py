@@ -16,7 +16,13 @@ from functools import cached_property
 
 import numpy as np
 
-from singleshot.box_search.candidates import MapCandidates, NearestCentres, map_candidates, size_ladder
+from singleshot.box_search.candidates import (
+    MapCandidates,
+    NearestCentres,
+    map_candidates,
+    shared_candidates,
+    size_ladder,
+)
 from singleshot.box_search.recall import IOU_THRESHOLD, GroundTruthBoxes
 from singleshot.boxes import xyxy_to_cxcywh
 from singleshot.errors import RequestError
@@ -81,7 +87,7 @@ class BoxSearch:
 
     Args:
         spec: the detector as it is. Finer maps of its backbone may be added, and any map may be left out, except one
-            that is fused with another.
+            that is fused with another. Maps that share their heads all stay, and change together.
         ground_truth: at least one box.
         deciding: classes that count.
         map_sizes_hw: gives the height and width of each source map of a spec.
@@ -98,9 +104,12 @@ class BoxSearch:
         for name in finer_sources(spec):
             self._widest = with_source(self._widest, name)
         added = len(self._widest.sources) - len(spec.sources)
-        self._given_choice = (ABSENT,) * added + (0,) * len(spec.sources)
-        self._needed = [spec.fusion is not None and name == spec.fusion.fine for name in self._widest.sources]
         self._maps = _candidates(self._widest, boxes_cxcywh, map_sizes_hw(self._widest))
+        self._given_choice = (ABSENT,) * added + (0,) * (len(self._maps) - added)
+        fine = None if spec.fusion is None else spec.fusion.fine
+        shared = spec.shared_head is not None
+        self._sources = [self._widest.sources] if shared else [(name,) for name in self._widest.sources]
+        self._needed = [fine in names for names in self._sources]
 
     @cached_property
     def given(self) -> BoxSet:
@@ -185,8 +194,9 @@ class BoxSearch:
 
     def _box_set(self, choice: Choice) -> BoxSet:
         kept = [place for place, entry in enumerate(choice) if entry != ABSENT]
-        maps = tuple(self._maps[place].entries[choice[place]] for place in kept)
-        spec = self._widest.with_maps(tuple(self._widest.sources[place] for place in kept), maps)
+        sources = tuple(name for place in kept for name in self._sources[place])
+        maps = tuple(boxes for place in kept for boxes in self._maps[place].entries[choice[place]])
+        spec = self._widest.with_maps(sources, maps)
         ious = self._ious(choice)
         matched = ious >= np.float32(IOU_THRESHOLD)
         recalls = np.array([matched[self._labels == label].mean() for label in self._deciding])
@@ -203,8 +213,11 @@ def pareto(box_sets: Sequence[BoxSet]) -> list[BoxSet]:
 
 
 def finer_sources(spec: ModelSpec) -> tuple[str, ...]:
-    """Finer maps that may be added in front of a spec's, coarse before fine; none to a grid head, which has one map."""
-    if spec.grid_head is not None:
+    """Finer maps that may be added in front of a spec's, coarse before fine.
+
+    None to a grid head, which has one map, nor to shared heads, which a pyramid stands before.
+    """
+    if spec.grid_head is not None or spec.shared_head is not None:
         return ()
     prefix = next((prefix for prefix in (TIMM, OWN) if spec.backbone.startswith(prefix)), spec.backbone)
     known = FINER_SOURCES.get(prefix, ())
@@ -240,18 +253,34 @@ def _sample(
 def _candidates(
     spec: ModelSpec, boxes_cxcywh: Float32[np.ndarray, "M 4"], map_sizes_hw: Sequence[tuple[int, int]]
 ) -> list[MapCandidates]:
-    """Candidates of each map: sizes that suit its stride, and the given boxes as they are."""
-    (height, width), side = spec.input_size_hw, min(spec.input_size_hw)
+    """Candidates of each map, or of all maps together: sizes that suit the stride, and the given boxes as they are."""
+    side, truncate = min(spec.input_size_hw), spec.boxes.truncate_sizes
+    cells = [rows * columns for rows, columns in map_sizes_hw]
+    strides = [_stride(spec.input_size_hw, size_hw) for size_hw in map_sizes_hw]
+    centres = [
+        NearestCentres.on_map(
+            boxes_cxcywh,
+            size_hw,
+            spec.input_size_hw,
+            steps_hw=boxes.steps_hw,
+            offset=spec.boxes.offset if boxes.offset is None else boxes.offset,
+        )
+        for boxes, size_hw in zip(spec.boxes.maps, map_sizes_hw, strict=True)
+    ]
+    if spec.shared_head is not None:
+        present, stride = min(spec.boxes.maps[0].sizes), strides[0]
+        sizes = size_ladder(min(present, LEAST_STRIDES * stride), max(present, MOST_STRIDES * stride))
+        return [shared_candidates(spec.boxes.maps, centres, cells, smallest=sizes, truncate=truncate)]
     smallest = np.quantile(np.sqrt(boxes_cxcywh[:, 2] * boxes_cxcywh[:, 3]), 0.01)
     sizes = size_ladder(float(smallest.clip(2, side / 2)), side)
     candidates = []
-    for boxes, (rows, columns) in zip(spec.boxes.maps, map_sizes_hw, strict=True):
-        stride = max(round(height / rows), round(width / columns))
+    for boxes, centres_of_map, count, stride in zip(spec.boxes.maps, centres, cells, strides, strict=True):
         least = min(*boxes.sizes, LEAST_STRIDES * stride)
         fitting = [size for size in sizes if least <= size <= MOST_STRIDES * stride]
-        offset = spec.boxes.offset if boxes.offset is None else boxes.offset
-        centres = NearestCentres.on_map(
-            boxes_cxcywh, (rows, columns), spec.input_size_hw, steps_hw=boxes.steps_hw, offset=offset
-        )
-        candidates.append(map_candidates(boxes, fitting, centres, rows * columns, truncate=spec.boxes.truncate_sizes))
+        candidates.append(map_candidates(boxes, fitting, centres_of_map, count, truncate=truncate))
     return candidates
+
+
+def _stride(input_size_hw: tuple[int, int], map_size_hw: tuple[int, int]) -> int:
+    """The distance of two cells in pixels, the larger one of both axes."""
+    return max(round(pixels / cells) for pixels, cells in zip(input_size_hw, map_size_hw, strict=True))

@@ -227,7 +227,7 @@ def find_boxes(
     """
     annotations, sampled = sample_of(annotations)
     given = measure_boxes(spec, annotations, map_sizes_hw)
-    reason = _reason_to_keep(spec, given.recall, goal)
+    reason = _reason_to_keep(given.recall, goal)
     if reason:
         return BoxStudy(given, remarks=(reason + sampled,))
     search = BoxSearch(spec, given.recall.ground_truth, given.recall.deciding, map_sizes_hw)
@@ -249,14 +249,13 @@ def find_boxes(
     return BoxStudy(given, chosen, tuple(curve), timer, tuple(remarks))
 
 
-def _reason_to_keep(spec: ModelSpec, recall: DefaultBoxRecall, goal: Goal) -> str:
+def _reason_to_keep(recall: DefaultBoxRecall, goal: Goal) -> str:
     """Why no search is needed, or none is possible; empty if one is."""
-    if spec.shared_head is not None:
-        return f"default boxes kept: the maps of {spec.name} share their heads, and so the number of boxes a cell"
     if not len(recall.best_ious):
         return "default boxes kept: no ground-truth boxes to fit them to"
     if goal.kept_from is not None and recall.lowest >= goal.kept_from:
-        return f"default boxes kept: each class has a recall of {goal.kept_from:.0%} or more"
+        closer = "" if recall.lowest >= GOOD_RECALL else " (--boxes adapt searches closer ones)"
+        return f"default boxes kept: each class has a recall of {goal.kept_from:.0%} or more{closer}"
     return ""
 
 
