@@ -98,7 +98,7 @@ def test_requests_that_are_wrong_get_a_problem(detector: Detector) -> None:
         gzip = {"Content-Encoding": "gzip"}
         require_problem(await client.post("/v1/detect", content=cat, headers=gzip), 415, "gzip")
         files = [("a", ("cat.jpg", cat))] * 17
-        require_problem(await client.post("/v1/detect", files=files), 413, "16")
+        require_problem(await client.post("/v1/detect", files=files), 413, "more than 16")
         unfinished = b"--x\r\nContent-Disposition: form-data; name=a; filename=b\r\n\r\ncat"
         boundary = {"Content-Type": "multipart/form-data; boundary=x"}
         require_problem(await client.post("/v1/detect", content=unfinished, headers=boundary), 400, "within")

@@ -53,6 +53,7 @@ async def _infer(request: Request) -> Response:
     service = _service(request)
     service.require_room(1)  # before the body is read
     length = request.headers.get(HEADER_LENGTH)
+    service.require_room(1)  # before the body is read
     try:
         body = await request.body()
         # In a thread, so that numbers by the hundred thousand do not keep other requests waiting.
