@@ -149,7 +149,7 @@ def test_an_empty_ground_truth_is_an_error() -> None:
     ("line", "token"),
     [
         ("1,2,3,4,5", "5 numbers"),
-        ("1,-1,0,0,5,5", "tracks are needed"),
+        ("1,-1,0,0,5,5", "--mot"),
         ("-1,1,0,0,5,5", "frame"),
         ("1.5,1,0,0,5,5", "whole"),
         ("1,1,0,nan,5,5", "nan"),
@@ -181,7 +181,7 @@ def test_true_boxes_of_confidence_0_are_left_out_and_it_is_said(
 @pytest.mark.parametrize(
     ("arguments", "token"),
     [
-        ([], "--detections"),
+        ([], "--mot"),
         (["--detections", "missing.txt"], "missing.txt"),
         (["--detections", "gt.txt", "--report", "page.html"], "--report"),
         (["--detections", "gt.txt", "--split", "val"], "--split"),
@@ -211,3 +211,9 @@ def test_what_is_no_file_of_tracks(tmp_path: Path, capsys: pytest.CaptureFixture
     assert mot_file(tracks) == tracks
     assert run(["evaluate", str(listed), "--detections", str(tracks), "--protocol", "mot"]) == 2
     assert "frame,id,left" in capsys.readouterr().err
+
+
+def test_tracks_of_confidence_0_count(tmp_path: Path) -> None:
+    file = tmp_path / "tracks.txt"
+    file.write_text("1,1,0,0,10,10,0\n")
+    assert len(read_track_boxes(file)) == 1

@@ -36,12 +36,14 @@ class Mark:
         colour: of line and caption.
         caption: text on a plate at the box; none where empty.
         dashed: dashed line, as ground-truth boxes have.
+        outlined: draw the box; else its caption alone.
     """
 
     box_xyxy: Sequence[float]
     colour: Colour
     caption: str = ""
     dashed: bool = False
+    outlined: bool = True
 
 
 def class_colour(label: int) -> Colour:
@@ -65,7 +67,7 @@ def draw_marks(
     thickness = max(1, round(scale / 260))
     font = _font(max(10, round(scale / 42)))
     drawn = [mark for mark in marks if all(math.isfinite(value) for value in mark.box_xyxy)]
-    for mark in drawn:
+    for mark in (mark for mark in drawn if mark.outlined):
         _outline(pen, _inside(mark.box_xyxy, canvas.size), mark.colour, thickness=thickness, dashed=mark.dashed)
     captioned = [mark for mark in reversed(drawn) if mark.caption]  # the uppermost box chooses first
     plates: list[Rectangle] = []

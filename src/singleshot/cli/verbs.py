@@ -38,6 +38,12 @@ VERBS = {
         "ssd detect photos/ --out annotated --json detections.json",
         "ssd train teaches your own classes",
     ),
+    "track": Verb(
+        "singleshot.cli.track:track",
+        "Follow the objects of a video: numbers that stay, and counts.",
+        "ssd track traffic.mp4 --out tracked --line 380,430,380,200 --mot tracks.txt",
+        "ssd evaluate gt.txt --detections tracks.txt measures the tracks",
+    ),
     "train": Verb(
         "singleshot.cli.train:train",
         "Train a detector on labelled images.",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
+from typing import Protocol
 
 from rich.console import Console
 
-from singleshot.commands.detect_video import DetectedVideo
-
 EVERY = 10.0, 0.5
 """Seconds between two lines, on a pipe and on a terminal."""
+
+
+class VideoSoFar(Protocol):
+    """A video that is being read: its name, the frames that were read, and those that it claims to have."""
+
+    name: str
+    frames: int
+    claimed_frames: int | None
 
 
 class VideoProgress:
@@ -22,10 +29,10 @@ class VideoProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._every = EVERY[console.is_terminal]
-        self._video: DetectedVideo | None = None
+        self._video: VideoSoFar | None = None
         self._start = self._last = 0.0
 
-    def __call__(self, video: DetectedVideo) -> None:
+    def __call__(self, video: VideoSoFar) -> None:
         """Show the state of this video."""
         now = time.monotonic()
         if video is not self._video:
@@ -44,7 +51,7 @@ class VideoProgress:
             self._console.print("\r\x1b[K", end="")
 
 
-def progress_line(video: DetectedVideo, elapsed: float) -> str:
+def progress_line(video: VideoSoFar, elapsed: float) -> str:
     """`a.mp4: 1,200 of 3,770 frames, 151 a second, 0:17 left`; without what is unknown.
 
     Args:

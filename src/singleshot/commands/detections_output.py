@@ -46,7 +46,7 @@ class Output(Protocol):
 class JsonDocument:
     """`{"model": ..., "images": [...], "videos": [...]}`; without videos there are no `videos`."""
 
-    def __init__(self, file: _File, model: str) -> None:
+    def __init__(self, file: GrowingFile, model: str) -> None:
         self._file = file
         self._model = model
         self._images: list[Mapping[str, Any]] = []
@@ -83,7 +83,7 @@ class JsonDocument:
 class JsonLines:
     """A line for each image and each frame, with the name and the size of its file."""
 
-    def __init__(self, file: _File) -> None:
+    def __init__(self, file: GrowingFile) -> None:
         self._file = file
         self._video: Mapping[str, Any] = {}
 
@@ -110,7 +110,7 @@ class JsonLines:
 class Csv:
     """A row for each detection, under the names of `COLUMNS`; `frame` and `seconds` of an image are empty."""
 
-    def __init__(self, file: _File) -> None:
+    def __init__(self, file: GrowingFile) -> None:
         self._rows = csv.writer(file, lineterminator="\n")
         self._rows.writerow(COLUMNS)
         self._video = ""
@@ -154,7 +154,7 @@ class DetectionsOutput:
     """
 
     def __init__(self, model: str, *, json: Path | None, csv: Path | None) -> None:
-        self._files: list[_File] = []
+        self._files: list[GrowingFile] = []
         self._outputs: list[Output] = []
         if json is not None:
             file = self._open(json)
@@ -197,13 +197,13 @@ class DetectionsOutput:
         for output in self._outputs:
             output.end_video()
 
-    def _open(self, place: Path) -> _File:
-        file = _File(place)
+    def _open(self, place: Path) -> GrowingFile:
+        file = GrowingFile(place)
         self._files.append(file)
         return file
 
 
-class _File:
+class GrowingFile:
     """A text file that is written beside its place; a device is written to itself."""
 
     def __init__(self, place: Path) -> None:

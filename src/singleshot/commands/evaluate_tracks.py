@@ -33,7 +33,10 @@ def evaluate_track_file(
     """
     source = options.source
     if source.detections is None:
-        raise RequestError("tracks are evaluated from a file in MOTChallenge's format: --detections tracks.txt")
+        raise RequestError(
+            "tracks are evaluated from a file, give it with --detections tracks.txt: ssd track VIDEO --mot tracks.txt "
+            "writes one"
+        )
     for name, value in (("--report", options.report), ("--against", options.against), ("--split", source.split)):
         if value is not None:
             raise RequestError(f"{name} is for detections of images, not for tracks")

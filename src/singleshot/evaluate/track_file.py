@@ -94,7 +94,7 @@ def _row(line: str, where: str) -> list[float]:
         if not value.is_integer():
             raise DataError(f"{where}: {name} is a whole number, got {value:g}")
         if value < 0:
-            advice = ": detections that belong to no track have the id -1; tracks are needed"
+            advice = ": detections without tracks have the id -1; ssd track VIDEO --mot FILE writes tracks"
             raise DataError(f"{where}: {name} is 0 or more, got {value:.0f}{advice if name == 'id' else ''}")
     return row
 

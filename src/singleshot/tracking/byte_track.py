@@ -61,7 +61,7 @@ class TrackerSettings:
 
     begin_score: float = 0.5
     high_score: float = 0.5
-    low_score: float = 0.1
+    low_score: float = 0.2
     iou_threshold: float = 0.1
     lost_seconds: float = 1.0
     confirm_frames: int = 2
@@ -113,7 +113,7 @@ class Tracker:
         """The tracks that are seen in the next frame.
 
         Args:
-            detections: of the frame, unlikely ones too (`Detector.load(score=0.1)`); they have the class names of the
+            detections: of the frame, unlikely ones too (`Detector.load(score=0.2)`); they have the class names of the
                 frames before.
             seconds: when the frame is shown; later than the frame before.
 

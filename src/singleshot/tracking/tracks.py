@@ -49,6 +49,6 @@ class Tracks:
         return (Track(int(number), *detection) for number, detection in zip(self.ids, self.detections, strict=True))
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """Plain values: id, box, label, score."""
+        """Plain values, as `ssd track --json` writes them: id, box, label, score."""
         values = zip(self.ids.tolist(), self.detections.to_dicts(), strict=True)
         return [{"id": number, **detection} for number, detection in values]
