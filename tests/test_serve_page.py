@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import re
@@ -10,7 +11,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,18 @@ from singleshot.photographs import ASTRONAUT, CAMERA, CHELSEA, ROCKET
 from singleshot.serve.app import PAGE
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (extra dev)")
+playwright.expect.set_options(timeout=30_000)  # milliseconds, on a machine that is busy with others
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 needs_browser = pytest.mark.skipif(
     CHROMIUM is None, reason="needs Chromium or Chrome, and there is none on this machine"
 )
-FAKE_CAMERA = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+REBOUND = "rebound.test"
+"""A name that its owner makes point to this machine, as in DNS rebinding."""
+FLAGS = [
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
+]
 MARKUP = "<img src=x onerror=window.wasRun=1>"
 TEXT_FILE = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
 
@@ -48,9 +58,28 @@ def address() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FAKE_CAMERA)
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[str]:
+    """The address of another server on this machine, whose page is empty."""
+    (tmp_path / "index.html").write_text("<p>")
+    handler = type("Handler", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(tmp_path))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+def refused(address: str) -> float:
+    """How many requests to detect the server has answered with 403."""
+    lines = httpx.get(f"{address}metrics").text.splitlines()
+    return sum(
+        float(line.split()[-1]) for line in lines if "requests_total" in line and "/v1/detect" in line and "403" in line
+    )
 
 
 class Visit:
@@ -294,6 +323,11 @@ def test_a_server_that_is_gone_or_fails_is_told_in_words(visit: Visit) -> None:
     page.route("**/v1/detect*", lambda route: route.fulfill(status=504, json={"detail": "not done within 30 s"}))
     page.click("#retry")
     playwright.expect(page.locator("#failure")).to_contain_text("not done within 30 s")
+    page.unroute("**/v1/detect*")
+    image = {"file": "image", "width": 451, "height": 300, "detections": []}
+    visit.answer_with("v1/detect", {"model": "another", "images": [image]})
+    page.click("#retry")
+    playwright.expect(page.locator("#remarks")).to_contain_text("another model")
 
 
 @needs_browser
@@ -430,6 +464,20 @@ def test_a_token_is_asked_for_and_kept_out_of_the_curl_line(visit: Visit) -> Non
     line = page.locator("#curl").text_content()
     assert '-H "Authorization: Bearer $TOKEN"' in line
     assert "s3cret" not in line + page.content()
+
+
+@needs_browser
+def test_pages_of_other_origins_and_rebound_names_get_nothing(browser: Any, address: str, elsewhere: str) -> None:
+    page = Visit(browser, address).page
+    page.goto(elsewhere)
+    ask = "([url, mode]) => fetch(url, { method: 'POST', body: 'x', mode }).then((answer) => answer.text(), () => null)"
+    before = refused(address)
+    for mode in ("cors", "no-cors"):
+        assert page.evaluate(ask, [f"{address}v1/detect", mode]) is None
+    assert refused(address) == before + 2
+    answer = page.goto(address.replace("127.0.0.1", REBOUND))
+    assert answer.status == 421
+    page.context.close()
 
 
 @needs_browser

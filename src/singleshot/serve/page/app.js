@@ -83,6 +83,7 @@ function renderHeading(picture, seen) {
   if (element("summary").textContent !== seen) element("summary").textContent = seen;
   const remarks = [...(picture.answer?.image.remarks ?? [])];
   if (picture.answer && picture.isUnreadable) remarks.push("This browser cannot show this format: only boxes are drawn.");
+  if (picture.answer && picture.answer.model !== model.name) remarks.push("The server has another model now: reload this page.");
   element("remarks").textContent = remarks.join(" ");
   element("remarks").hidden = remarks.length === 0;
 }

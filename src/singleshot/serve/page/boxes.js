@@ -31,7 +31,7 @@ export function scoreText(score) {
  * @param {number} pen.line width of a line, in the canvas's units.
  * @param {number} pen.text height of letters.
  * @param {string[]} pen.classes the model's classes, whose order gives their colours.
- * @param {Detection | null} pen.highlighted drawn full, the others faint.
+ * @param {Detection | null} pen.highlighted drawn full, the others faint and without captions.
  */
 export function drawDetections(context, detections, view, { line, text, classes, highlighted = null }) {
   context.save();
@@ -52,9 +52,9 @@ export function drawDetections(context, detections, view, { line, text, classes,
     context.globalAlpha = highlighted === null || mark.detection === highlighted ? 1 : 0.35;
     drawOutline(context, mark, line, mark.detection === highlighted);
   }
+  context.globalAlpha = 1;
   for (const mark of upwards) {
-    context.globalAlpha = highlighted === null || mark.detection === highlighted ? 1 : 0.2;
-    drawPlate(context, mark, text);
+    if (highlighted === null || mark.detection === highlighted) drawPlate(context, mark, text);
   }
   context.restore();
 }

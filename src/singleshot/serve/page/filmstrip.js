@@ -9,6 +9,7 @@ export class Filmstrip {
   #strip;
   #onSelect;
   #tiles = new Map();
+  #selected = null;
 
   /**
    * @param {HTMLElement} strip
@@ -46,11 +47,16 @@ export class Filmstrip {
       tile.setAttribute("aria-label", `${picture.name}: ${describe(picture, text)}`);
       if (picture.bitmap && !tile.dataset.drawn) drawThumbnail(tile, picture.bitmap);
     }
+    if (selected !== this.#selected) this.#reveal(selected);
+    this.#selected = selected;
   }
 
-  /** Bring an image's thumbnail into view. */
-  reveal(picture) {
-    this.#tiles.get(picture)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  /** Bring an image's thumbnail into view; the strip alone scrolls, not the page. */
+  #reveal(picture) {
+    const tile = this.#tiles.get(picture);
+    if (!tile) return;
+    const [strip, left] = [this.#strip, tile.offsetLeft - this.#strip.offsetLeft];
+    strip.scrollLeft = Math.min(left, Math.max(strip.scrollLeft, left + tile.offsetWidth - strip.clientWidth));
   }
 
   #add(picture) {

@@ -58,13 +58,14 @@ export class Filter {
     return detections.filter(({ label, score }) => score >= this.score && this.#chosen.has(label));
   }
 
-  /** Show how many detections of each class reach the score. */
+  /** Show how many detections of each class reach the score; of many classes those with some come first. */
   count(detections) {
     const reached = detections.filter(({ score }) => score >= this.score);
     for (const [label, chip] of [...element("chips").children].entries()) {
       const count = reached.filter((detection) => detection.label === this.#names[label]).length;
       chip.querySelector(".count").textContent = count || "";
       chip.classList.toggle("absent", count === 0);
+      chip.style.order = count || this.#names.length <= CLASSES_WITHOUT_SEARCH ? 0 : 1;
     }
   }
 
@@ -127,6 +128,7 @@ export class DetectionList {
     this.#detections = detections;
     while (this.#list.children.length > detections.length) this.#list.lastChild.remove();
     while (this.#list.children.length < detections.length) this.#list.append(row());
+    this.#list.style.setProperty("--rows", detections.length);
     this.#focused = Math.min(this.#focused, Math.max(0, detections.length - 1));
     for (const [place, detection] of detections.entries()) {
       const button = this.#list.children[place].firstChild;
@@ -140,9 +142,12 @@ export class DetectionList {
     }
   }
 
-  /** Bring the row of a detection into view. */
+  /** Bring the row of a detection into view; the list alone scrolls, not the page. */
   reveal(detection) {
-    this.#list.children[this.#detections.indexOf(detection)]?.scrollIntoView({ block: "nearest" });
+    const row = this.#list.children[this.#detections.indexOf(detection)];
+    if (!row) return;
+    const [list, top] = [this.#list, row.offsetTop - this.#list.offsetTop];
+    list.scrollTop = Math.min(top, Math.max(list.scrollTop, top + row.offsetHeight - list.clientHeight));
   }
 
   #onKey(event, onPick) {

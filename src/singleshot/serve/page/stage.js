@@ -3,6 +3,7 @@
 import { detectionAt, drawDetections, scoreText } from "./boxes.js";
 
 const LARGEST_SHOWN = 2560; // longest side of the picture kept to be shown, in pixels
+const CLASSES_IN_WORDS = 4;
 const LINE = 2.5; // CSS pixels
 const TEXT = 12.5;
 
@@ -127,10 +128,11 @@ export async function annotated(blob, detections, classes) {
   return new Promise((resolve) => canvas.toBlob(resolve, type, 0.95));
 }
 
-/** What is in an image, in words: `2 × person, cat`. */
+/** What is in an image, in words: `2 × person, cat`; of many classes their number. */
 export function counts(detections) {
   const byLabel = new Map();
   for (const { label } of detections) byLabel.set(label, (byLabel.get(label) ?? 0) + 1);
+  if (byLabel.size > CLASSES_IN_WORDS) return `${detections.length} detections of ${byLabel.size} classes`;
   return [...byLabel].map(([label, count]) => (count > 1 ? `${count} × ${label}` : label)).join(", ");
 }
 
