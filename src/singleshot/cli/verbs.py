@@ -62,6 +62,12 @@ VERBS = {
         "ssd analyze my-images --model runs/mine/best --report analysis.html",
         "ssd explain traces one image; ssd boxes checks the default boxes",
     ),
+    "label": Verb(
+        "singleshot.cli.label:label",
+        "Label images with a model, for a person to correct in CVAT, Label Studio or labelme.",
+        "ssd label new-images --model runs/mine/best --format cvat --out to-correct",
+        "correct the labels in the tool, export them, then ssd train",
+    ),
     "boxes": Verb(
         "singleshot.cli.boxes:boxes",
         "See how many objects the default boxes (anchors) reach, and search better ones.",

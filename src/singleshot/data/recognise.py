@@ -299,7 +299,7 @@ def _open(
             remarks += left_out
         refuse(faults, where=where)
     if len(annotations) == 0:
-        raise DataError(f"{where}: the set is empty: no images")
+        raise DataError("; ".join([f"{where}: the set is empty: no images", *remarks]))
     if len(annotations.labels) == 0:
         raise DataError("; ".join([f"{where}: {len(annotations)} images, but not one labelled object", *remarks]))
     return replace(annotations, remarks=tuple(remarks))
@@ -313,6 +313,11 @@ def _without_missing(result: ReadResult, *, all_sized: bool) -> ReadResult:
     missing = len(result.faults) - len(faults)
     remarks = [f"{missing} images are not here: the annotations state their sizes"] if missing else []
     return replace(result, faults=tuple(faults), remarks=(*result.remarks, *remarks))
+
+
+def holds_labels(path: Path) -> bool:
+    """Whether a file, or anything in a folder, speaks for a format; a folder of images alone does not."""
+    return any(form.recognise(path) is not None for form in FORMATS.values())
 
 
 def recognise(path: Path) -> str:
