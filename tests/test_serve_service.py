@@ -6,10 +6,13 @@ import asyncio
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -237,6 +240,35 @@ def test_a_decoder_that_takes_too_long_is_killed(detector: Detector) -> None:
         assert time.monotonic() - start < 10
 
     with_service(detector, work, decoders=1, decode_timeout=0.5)
+
+
+def test_a_script_without_a_main_guard_is_not_run_again_by_decoders(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from singleshot.serve.decoders import Decoder\n"
+        "print('ran')\n"
+        "decoder = Decoder((32, 32), max_pixels=10**6, timeout=10)\n"
+        "decoder.start()\n"
+        "decoder.stop()\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
+
+
+def test_torch_in_batches_gives_the_boxes_of_the_detector() -> None:
+    in_torch = Detector.load(precision="fp32", device="cpu")
+    assert in_torch.backend.workers() == ()
+    expected = [in_torch(file).above(0.3) for file in FILES]
+
+    async def work(service: DetectionService) -> None:
+        results = await service.detect([file.read_bytes() for file in FILES], score=0.3)
+        for result, detections in zip(results, expected, strict=True):
+            assert isinstance(result, ImageResult)
+            assert result.detections.names == detections.names
+            np.testing.assert_allclose(result.detections.boxes, detections.boxes, atol=0.1)
+
+    with_service(in_torch, work)
+    assert sum(map(len, expected)) > 3
 
 
 def test_an_image_that_kills_two_decoders_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,13 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ctypes import c_ubyte
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from threading import Lock
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,6 +34,7 @@ from singleshot.shapes import UInt8
 ERRORS = {kind.__name__: kind for kind in (ImageError, ImageFormatError, ImageSizeError)}
 FAULTS = (EOFError, OSError, ValueError, KeyError, TypeError)
 """What talking to a decoder raises that has died, or whose reply is none."""
+_MAIN_LOCK = Lock()
 MOST_REPLY_BYTES = 100_000
 START_SECONDS = 60
 """After which a new decoder that has not said a word is given up."""
@@ -94,7 +99,8 @@ class Decoder:
         ours, theirs = context.Pipe()
         arguments = (theirs, memory, self._size_hw, self._max_pixels)
         process = context.Process(target=_decode_all, args=arguments, name="decoder", daemon=True)  # type: ignore[attr-defined]
-        process.start()
+        with _no_main_module():
+            process.start()
         theirs.close()
         self._process, self._pipe = process, ours
         self._shared = np.frombuffer(memoryview(memory), np.uint8).reshape(height, width, 3)
@@ -154,6 +160,21 @@ class Decoder:
             self._process.kill()
             self._process.join()
         self._process = self._pipe = None
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep a new process from importing the program that started it, of which it needs nothing.
+
+    Else a script that makes a server outside of `if __name__ == "__main__":` would make another one in each decoder.
+    """
+    with _MAIN_LOCK:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _decode_all(pipe: Connection, memory: Any, size_hw: tuple[int, int], max_pixels: int) -> None:
