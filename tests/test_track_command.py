@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from singleshot.commands.track import TrackedVideo, TrackOptions, track_video
 from singleshot.errors import RequestError, SingleshotError, UnknownNameError, VideoError
 from singleshot.evaluate.track_file import read_track_boxes
 from singleshot.runtime.detector import Detector
+from singleshot.ssd.detection import RawDetections
 from singleshot.tracking.byte_track import Tracker
 from test_detect_video import WhiteSquare
 from video_files import moving_square, write_video
@@ -112,6 +114,19 @@ def test_frames_without_detections(detector: Detector, film: Path, tmp_path: Pat
     tracked = track_video(film, TrackOptions(score=1, json=tmp_path / "a.json"), detector=detector)
     assert json.loads((tmp_path / "a.json").read_text())["counts"] == {}
     assert tracked.summary()[0].endswith("nothing")
+
+
+def test_detections_without_area_are_counted(film: Path) -> None:
+    class WithoutArea(WhiteSquare):
+        def _detect(self, image: np.ndarray, **options: object) -> RawDetections:
+            raw = super()._detect(image, **options)
+            return replace(raw, boxes_xyxy=raw.boxes_xyxy * np.array([[1, 1, 1, 1], [1, 1, 1, 0]], np.float32))
+
+    said: list[str] = []
+    detector = Detector(WithoutArea(), name="white square")  # type: ignore[arg-type]
+    tracked = track_video(film, detector=detector, say=said.append)
+    assert (tracked.unusable, tracked.classes.counts) == (FRAMES, {"car": 1})
+    assert f": {FRAMES}" in said[-1]
 
 
 def test_ctrl_c_leaves_whole_files(detector: Detector, film: Path, tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ def assign(similarity: Float[np.ndarray, "n m"]) -> tuple[Int64[np.ndarray, " k"
         columns, rows = assign(similarity.T)
         order = np.argsort(rows)
         return rows[order], columns[order]
+    largest = similarity.argmax(axis=1) if row_count else np.zeros(0, np.int64)
+    if len(set(largest.tolist())) == row_count:  # each row can have what is best for it
+        return np.arange(row_count), largest
     cost = -np.asarray(similarity, np.float64)
     row_potential, column_potential = np.zeros(row_count), np.zeros(column_count)
     row_of = np.full(column_count, -1)

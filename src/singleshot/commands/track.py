@@ -121,6 +121,7 @@ class TrackedVideo:
         frames: how many were searched.
         seconds: the time of the last.
         copy: the annotated video, or the folder of the annotated frames.
+        unusable: detections that were left out, since they were not finite or had no area.
         fault: what is wrong with a video that is cut or damaged.
         interrupted: whether Ctrl-C ended it.
     """
@@ -135,6 +136,7 @@ class TrackedVideo:
     frames: int = 0
     seconds: float = 0.0
     copy: Path | None = None
+    unusable: int = 0
     fault: str | None = None
     interrupted: bool = False
 
@@ -216,6 +218,8 @@ def track_video(
         run.all_frames()
         for line in video.remarks:
             say(line)
+        if tracked.unusable:
+            say(f"detections left out, since they were not finite or had no area: {tracked.unusable:,}")
         tracked.fault = video.fault
     return tracked
 
@@ -252,6 +256,7 @@ class _Run:
                     self.on_frame(tracked)
             except KeyboardInterrupt:
                 tracked.interrupted = True
+            tracked.unusable = tracker.unusable
             output.end(tracked.counts())
 
     def _copy(self, stack: ExitStack) -> AnnotatedFrames | None:

@@ -163,7 +163,11 @@ class Tracker:
         self, detections: Detections, rows: Int64[np.ndarray, " m"], track_of: Int64[np.ndarray, " n"]
     ) -> None:
         """Assign tracks that have no detection in this frame to these detections, of the same class only."""
-        tracks = np.setdiff1d(np.arange(len(self._alive)), track_of)
+        free = np.ones(len(self._alive), bool)
+        free[track_of[track_of >= 0]] = False
+        tracks = np.flatnonzero(free)
+        if not len(tracks) or not len(rows):
+            return
         similarity = pairwise_iou(self._alive["state"][tracks, :, 0], detections.boxes[rows].astype(np.float64))
         similarity *= self._alive["label"][tracks, None] == detections.labels[rows]
         assigned, columns = assign(similarity)
