@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from PIL import Image
 
 from singleshot.errors import RequestError, VideoError
 from singleshot.video.capture import OPTIONS_VARIABLE
+from singleshot.video.capture import _ffmpeg as open_by_ffmpeg
+from singleshot.video.container import FORMATS, missing_bytes, sniff_video
 from singleshot.video.frames import VideoReader, open_video
 from video_files import moving_square, write_video
 
@@ -211,3 +214,45 @@ def test_frames_of_another_size_are_scaled_to_the_first(tmp_path: Path) -> None:
     with open_video(tmp_path, fps=1) as video:
         assert {frame.pixels.shape for frame in video} == {(20, 30, 3)}
     assert "2 frames" in video.remarks[0]
+
+
+def test_ffmpeg_is_held_to_the_kind_that_was_recognised(tmp_path: Path) -> None:
+    secret = write_video(tmp_path / "secret.ts", moving_square(3))
+    playlist = tmp_path / "a.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n")
+    assert open_by_ffmpeg(str(playlist), "protocol_whitelist;file|allowed_extensions;ALL") is not None
+    assert open_by_ffmpeg(str(playlist), f"protocol_whitelist;file|format_whitelist;{FORMATS['MP4']}") is None
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi", ".ts", ".mpg", ".flv"])
+def test_a_cut_is_said_for_every_kind(tmp_path: Path, suffix: str) -> None:
+    codec = {".mpg": "mpeg2video", ".flv": "flv"}.get(suffix, "mpeg4")
+    options = {"movflags": "faststart"} if suffix == ".mp4" else {}
+    whole = write_video(tmp_path / f"whole{suffix}", moving_square(200), codec=codec, options=options)
+    kind = sniff_video(whole.read_bytes()[:400])
+    assert kind is not None
+    assert missing_bytes(whole, kind) == 0
+    cut = tmp_path / f"cut{suffix}"
+    size = whole.stat().st_size
+    for place in (size - 1, size - 30, size * 3 // 4 + 1):
+        cut.write_bytes(whole.read_bytes()[:place])
+        assert missing_bytes(cut, kind) > 0, place
+    with open_video(cut) as video:
+        assert 20 < len(list(video)) < 200
+    assert "the file is cut" in (video.fault or "")
+
+
+def test_a_network_stream_that_does_not_answer_is_an_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(VideoError, match="stream") as caught:
+        open_video(f"rtsp://user:secret@127.0.0.1:{port}/a", allow_network=True)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_is_opened_with_its_own_reader_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Matroska file whose first bytes say MP4 is not read, though FFmpeg alone would recognise it."""
+    file = write_video(tmp_path / "a.mkv", moving_square(5))
+    monkeypatch.setattr("singleshot.video.container.sniff_video", lambda _head: "MP4")
+    with pytest.raises(VideoError, match="no video in it can be decoded"):
+        open_video(file)

@@ -10,7 +10,7 @@ from pathlib import Path
 from singleshot.data.images import IMAGE_SUFFIXES
 from singleshot.errors import RequestError
 from singleshot.image_formats import UNREAD_SUFFIXES
-from singleshot.video.capture import STREAM_PROTOCOLS
+from singleshot.video.capture import STREAM_PROTOCOLS, without_password
 from singleshot.video.container import PLAYLIST_SUFFIXES, VIDEO_SUFFIXES, is_video
 from singleshot.video.sequence import is_pattern
 
@@ -89,7 +89,9 @@ def find_sources(
 def _address(source: str, *, allowed: bool) -> str:
     if source.startswith(STREAM_PROTOCOLS):
         if not allowed:
-            raise RequestError(f"{source}: no address is opened unless it is asked for: --stream opens RTSP")
+            raise RequestError(
+                f"{without_password(source)}: no address is opened unless it is asked for: --stream opens RTSP"
+            )
         return source
     raise RequestError(f"{source}: addresses are not fetched; give a file")
 

@@ -101,12 +101,25 @@ def open_stream(address: str) -> Capture:
         VideoError: it cannot be opened.
     """
     if not address.startswith(STREAM_PROTOCOLS):
-        raise RequestError(f"{address}: a network stream begins with {' or '.join(STREAM_PROTOCOLS)}")
+        raise RequestError(f"{without_password(address)}: a network stream begins with {' or '.join(STREAM_PROTOCOLS)}")
     options = "rtsp_transport;tcp|protocol_whitelist;rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto"
     capture = _ffmpeg(address, options)
     if capture is None:
-        raise VideoError(f"{address}: the stream cannot be opened within {PATIENCE_MS / 1000:.0f} s")
+        raise VideoError(
+            f"{without_password(address)}: the stream cannot be opened, or not within {PATIENCE_MS // 1000} s"
+        )
     return Capture(capture)
+
+
+def without_password(address: str) -> str:
+    """The address as it may be shown and written.
+
+    >>> without_password("rtsp://me:secret@camera/1")
+    'rtsp://camera/1'
+    """
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def open_camera(index: int) -> Capture:

@@ -34,6 +34,9 @@ MP4_FIRST = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 TS_PACKETS = ((0, 188), (4, 192))
 """First byte 0x47 (G) of the first packet, and bytes a packet, of MPEG-TS and of the recordings of cameras (M2TS)."""
 LISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"<MPD", b"<?xml", b"[playlist]", b"[InternetShortcut]")
+TAIL_BYTES = 2**18
+FLV_TAGS = (b"\x08", b"\x09", b"\x12")
+"""Sound, video and script data."""
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 """Element identifiers of Matroska, RFC 9559."""
 
@@ -92,15 +95,22 @@ def require_video(path: Path) -> str:
 
 
 def missing_bytes(path: Path, kind: str) -> int:
-    """How many bytes the file must have more by the lengths written in it; 0 where it is whole, or does not say.
+    """How many bytes the file must have more, at least, by what is written in it; 0 where nothing says so.
 
-    MP4: the last box (ISO 14496-12). Matroska: the Segment (RFC 9559). AVI: the RIFF chunks. Streams of MPEG and Flash
-    do not say their length.
+    MP4: the length of the last box (ISO 14496-12). Matroska: of the Segment (RFC 9559); a stream's has none. AVI: of
+    the RIFF chunks. MPEG-TS: of its packets. MPEG-PS: of the last packet (ISO 13818-1). FLV: of the last tag.
     """
+    ends = {
+        "MP4": _box_ends,
+        "Matroska": _element_ends,
+        "AVI": _chunk_ends,
+        "MPEG-TS": _ts_ends,
+        "MPEG-PS": _ps_ends,
+        "FLV": _tag_ends,
+    }
     size = path.stat().st_size
     with path.open("rb") as file:
-        ends = {"MP4": _box_ends, "AVI": _chunk_ends, "Matroska": _element_ends}.get(kind)
-        return max(0, max(ends(file, size), default=0) - size) if ends else 0
+        return max(0, max(ends[kind](file, size), default=0) - size)
 
 
 def _head(path: Path) -> bytes:
@@ -153,3 +163,41 @@ def _element_ends(file: BinaryIO, size: int) -> Iterator[int]:
             return
         place += 4 + width + length
         yield place
+
+
+def _ts_ends(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where the last packet of an MPEG-TS file ends."""
+    head = file.read(HEAD_BYTES)
+    for start, length in TS_PACKETS:
+        if head[start::length][:3] == b"GGG":
+            yield -(-size // length) * length
+            return
+
+
+def _ps_ends(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where the packets at the end of an MPEG-PS file end, from the last pack header on."""
+    file.seek(max(0, size - TAIL_BYTES))
+    tail = file.read()
+    place = tail.rfind(b"\0\0\1\xba")
+    if place < 0:
+        return
+    base = size - len(tail)
+    while tail[place : place + 3] == b"\0\0\1" and tail[place + 3 : place + 4] != b"\xb9":  # the end code
+        header = tail[place + 3 : place + 14].ljust(11, b"\0")
+        if header[0] != 0xBA:
+            place += 6 + int.from_bytes(header[1:3], "big")
+        else:  # a pack header, of MPEG-1 or of MPEG-2
+            place += 12 if header[1] >> 4 == 2 else 14 + (header[10] & 7)
+        yield base + place
+    if 0 < len(tail) - place < 4:  # a start code was begun
+        yield base + place + 4
+
+
+def _tag_ends(file: BinaryIO, size: int) -> Iterator[int]:
+    """Where the last tag of an FLV file ends: the file's last four bytes say how long that tag is."""
+    file.seek(max(0, size - 4))
+    length = int.from_bytes(file.read(4), "big")
+    file.seek(max(0, size - 4 - length))
+    tag = file.read(4)
+    if tag[:1] not in FLV_TAGS or int.from_bytes(tag[1:], "big") + 11 != length:
+        yield size + 1

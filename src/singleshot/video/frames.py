@@ -13,7 +13,7 @@ import numpy as np
 from singleshot.decode import pixel_limit
 from singleshot.errors import RequestError, VideoError
 from singleshot.shapes import UInt8
-from singleshot.video.capture import open_camera, open_file, open_stream
+from singleshot.video.capture import open_camera, open_file, open_stream, without_password
 from singleshot.video.sequence import ImageSequence, is_pattern, open_sequence
 
 USUAL_FPS = 25.0
@@ -222,8 +222,8 @@ def open_video(
         return VideoReader(f"camera {source}", open_camera(source), max_pixels=limit)
     if "://" in str(source):
         if not allow_network:
-            raise RequestError(f"{source}: addresses are not opened; --stream allows RTSP")
-        return VideoReader(str(source), open_stream(str(source)), max_pixels=limit)
+            raise RequestError(f"{without_password(str(source))}: addresses are not opened; --stream allows RTSP")
+        return VideoReader(without_password(str(source)), open_stream(str(source)), max_pixels=limit)
     path = Path(source)
     if path.is_dir() or is_pattern(path):
         return VideoReader(str(path), open_sequence(path, fps=fps, max_pixels=limit), max_pixels=limit)
