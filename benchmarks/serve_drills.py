@@ -67,10 +67,11 @@ class Faults(list[str]):
         self.require(not log, f"the server wrote: {log[:2000]}")
 
 
-def overload(*, seconds: float = 600, times: float = 10, model: str = MODEL, queue: int = 32) -> Outcome:
+def overload(*, seconds: float = 600, times: float = 10, model: str = MODEL, queue: int | None = None) -> Outcome:
     """Ten times as many requests as the server can answer, after as many as it can."""
     image, faults = PHOTOGRAPH, Faults()
-    with running("--model", model, "--queue", str(queue)) as server:
+    limit = [] if queue is None else ["--queue", str(queue)]
+    with running("--model", model, *limit) as server:
 
         def load(rate: float, seconds: float) -> dict[str, object]:
             script, options = str(Path(serve_load.__file__)), ["--image", str(image), "--rate", str(rate)]
@@ -92,7 +93,7 @@ def overload(*, seconds: float = 600, times: float = 10, model: str = MODEL, que
     faults.require(not much["answers"]["0"], f"{much['answers']} have no answer")  # type: ignore[index]
     faults.require(not much["without_retry"], "503 without Retry-After")
     return Outcome(
-        f"{model}, queue {queue}: capacity {rate:.0f} images/s; p99 {at_capacity:.0f} ms at capacity "
+        f"{Path(model).name}: capacity {rate:.0f} images/s; p99 {at_capacity:.0f} ms at capacity "
         f"({usual['answers']}, {usual['rate']}/s), {at_overload:.0f} ms at {times:g} times that for {seconds:.0f} s "
         f"({much['answers']}, {much['lost']} not sent, {much['rate']}/s; of the 503s {quantile(much, '503'):.0f} ms)",
         tuple(faults),
@@ -494,12 +495,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*DRILLS, []], metavar="NAME", help=", ".join(DRILLS))
     parser.add_argument("--seconds", type=float, help="of the overload")
+    parser.add_argument("--model", help="of the overload")
     parser.add_argument("--requests", type=int, help="of the leak")
     parser.add_argument("--leaking", action="store_true", help="the leak with a model that leaks")
     options = parser.parse_args()
     failed = False
     for name in options.names or DRILLS:
-        given = {"overload": {"seconds": options.seconds}, "leak": {"requests": options.requests}}.get(name, {})
+        given = {
+            "overload": {"seconds": options.seconds, "model": options.model},
+            "leak": {"requests": options.requests},
+        }.get(name, {})
         settings = {key: value for key, value in given.items() if value is not None}
         if name == "leak" and options.leaking:
             settings["leaking"] = True
