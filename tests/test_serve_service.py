@@ -178,6 +178,7 @@ def test_a_queue_that_does_not_get_empty_is_kept_short(detector: Detector, monke
 
     async def work(service: DetectionService) -> None:
         backend.go_on.clear()
+        service._seconds_an_image = 0.01
         burst = [asyncio.ensure_future(service.detect([encoded()], score=0.5)) for _ in range(30)]
         await asyncio.sleep(0.1)
         service.require_room(16)
@@ -189,6 +190,19 @@ def test_a_queue_that_does_not_get_empty_is_kept_short(detector: Detector, monke
         service.require_room(16)
 
     with_service(Detector(backend, name="batches"), work)
+
+
+def test_a_burst_is_as_long_as_it_can_be_done_soon(detector: Detector) -> None:
+    async def work(service: DetectionService) -> None:
+        service._seconds_an_image = 1.0  # a large network: the standing queue is all that there is
+        with pytest.raises(Problem) as none_of_so_many:
+            service.require_room(service._parallel * 9 + 1)
+        assert none_of_so_many.value.status == 503
+        service.require_room(service._parallel * 9)
+        service._seconds_an_image = 0.01
+        service.require_room(50)
+
+    with_service(detector, work, max_images=60)
 
 
 def test_after_its_deadline_an_image_is_not_detected(detector: Detector) -> None:

@@ -44,6 +44,8 @@ BATCH_WAIT = 0.003
 WATCH_SECONDS = 0.25
 BURST_SECONDS = 1.0
 """After so long without a moment in which nothing waited, the queue is a standing one, and is kept short."""
+BURST_WORK = 2.0
+"""Seconds in which a burst must be done, by the measured rate: of a large network fewer images may wait."""
 STANDING = 8
 """Images that may wait in a standing queue for each worker of the engine; without workers two batches may."""
 logger = logging.getLogger("singleshot.serve")
@@ -123,7 +125,7 @@ class DetectionService:
         self._to_infer: Queue[_Job | None] = Queue(maxsize=2 * BATCH if not self._workers else 2 * self._parallel)
         self._threads: list[Thread] = []
         self._unfinished = 0
-        self._seconds_an_image = 0.1  # a moving average of the time between two results under load
+        self._seconds_an_image = 0.1  # at first by `warm_up`, then a moving average of the time between two results
         self._last_result = 0.0
         self._nothing_waited = 0.0  # when it was last so
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -150,7 +152,7 @@ class DetectionService:
         return self._unfinished
 
     def warm_up(self) -> None:
-        """Start the decoders, and run the engine once, as its first run takes longer.
+        """Start the decoders, and run the engine: its first run takes longer, the last is timed.
 
         Raises:
             MachineError: a decoder could not be started.
@@ -158,10 +160,15 @@ class DetectionService:
         for decoder in self.decoders:
             decoder.start()
         blank = np.zeros((*self.detector.spec.input_size_hw, 3), np.uint8)
-        for worker in self._workers:
-            worker(blank)
-        for size in () if self._workers else BATCH_SIZES:
-            self.detector.backend([blank] * size)
+        runs: list[Callable[[], object]] = [lambda worker=worker: worker(blank) for worker in self._workers]  # type: ignore[misc]
+        runs += runs[:1]
+        if not runs:
+            runs = [lambda size=size: self.detector.backend([blank] * size) for size in BATCH_SIZES]  # type: ignore[misc]
+        start = 0.0
+        for run in runs:
+            start = time.monotonic()
+            run()
+        self._seconds_an_image = max(1e-4, time.monotonic() - start) / (self._parallel if self._workers else BATCH)
         self._warm = True
 
     async def start(self) -> None:
@@ -259,16 +266,17 @@ class DetectionService:
     def _room(self) -> int:
         """How many images may come now.
 
-        A burst may fill the whole queue. Where more comes than can be done, a long queue makes every client wait and
-        helps none, so it is kept short (after CoDel, Nichols and Jacobson 2012, "Controlling Queue Delay").
+        A burst may fill the whole queue, where it is done soon. Where more comes than can be done, a long queue makes
+        every client wait and helps none, so it is kept short (after CoDel, Nichols and Jacobson 2012, "Controlling
+        Queue Delay").
         """
         now = time.monotonic()
         if self._unfinished <= self._parallel:
             self._nothing_waited = now
         standing = STANDING * self._parallel if self._workers else 2 * BATCH
         is_burst = now - self._nothing_waited < BURST_SECONDS
-        limit = self.settings.queue if is_burst else min(self.settings.queue, standing)
-        return limit + self._parallel - self._unfinished
+        limit = max(standing, int(BURST_WORK / self._seconds_an_image)) if is_burst else standing
+        return min(limit, self.settings.queue) + self._parallel - self._unfinished
 
     def retry_after(self) -> int:
         """Whole seconds, at least 1, in which what waits now will be done, by the measured rate."""
