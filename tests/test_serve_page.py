@@ -324,6 +324,10 @@ def test_a_server_that_is_gone_or_fails_is_told_in_words(visit: Visit) -> None:
     page.click("#retry")
     playwright.expect(page.locator("#failure")).to_contain_text("not done within 30 s")
     page.unroute("**/v1/detect*")
+    page.route("**/v1/detect*", lambda route: route.fulfill(body="<p>A proxy"))
+    page.click("#retry")
+    playwright.expect(page.locator("#failure-title")).to_have_text("The answer cannot be read")
+    page.unroute("**/v1/detect*")
     image = {"file": "image", "width": 451, "height": 300, "detections": []}
     visit.answer_with("v1/detect", {"model": "another", "images": [image]})
     page.click("#retry")
@@ -352,6 +356,7 @@ def test_the_camera_sends_one_frame_at_a_time_until_it_is_stopped(visit: Visit) 
     page.wait_for_timeout(300)
     assert visit.detect_requests == asked
     assert page.evaluate("mostInFlight") == 1
+    assert "'@frame.jpg'" in page.locator("#curl").text_content()
     visit.set_score(0.01)  # the last frame stays, and is filtered as an image is
     playwright.expect(page.locator("#copy-json")).to_be_enabled()
 
@@ -409,7 +414,7 @@ def test_all_can_be_done_with_the_keyboard(visit: Visit) -> None:
     second = page.locator("#detections button").nth(1)
     playwright.expect(second).to_be_focused()
     playwright.expect(second).to_have_attribute("aria-current", "true")
-    playwright.expect(second).to_have_attribute("aria-label", re.compile(r"person, score 0\.\d\d, from \d+, \d+ to"))
+    playwright.expect(second).to_have_attribute("aria-label", re.compile(r"person 0\.\d\d, from \d+, \d+ to"))
     page.keyboard.press("Escape")
     playwright.expect(page.locator("#detections [aria-current=true]")).to_have_count(0)
 

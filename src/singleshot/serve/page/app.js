@@ -12,10 +12,16 @@ const element = (id) => document.getElementById(id);
 
 const server = new Server(askForToken);
 const filter = new Filter({ onChange: render });
-const highlight = { onHover: (detection) => mark({ hovered: detection }), onPick: (detection) => mark({ picked: detection }) };
+const highlight = {
+  onHover: (detection) => mark({ hovered: detection }),
+  onPick: (detection) => mark({ picked: detection }),
+};
 const stage = new Stage(element("canvas"), highlight);
 const list = new DetectionList(highlight);
-const pictures = new Pictures(server, { onChange: render, onBusy: (seconds) => showBusy(seconds, () => pictures.stop()) });
+const pictures = new Pictures(server, {
+  onChange: render,
+  onBusy: (seconds) => showBusy(seconds, () => pictures.stop()),
+});
 const filmstrip = new Filmstrip(element("filmstrip"), (picture) => {
   live.close();
   pictures.select(picture);
@@ -40,7 +46,10 @@ async function start() {
   }
   const [width, height] = model.input_size;
   const classes = model.classes.length === 1 ? "1 class" : `${model.classes.length} classes`;
-  element("model").replaceChildren(make("strong", "", model.name), make("span", "", `${classes}, ${width} × ${height}`));
+  element("model").replaceChildren(
+    make("strong", "", model.name),
+    make("span", "", `${classes}, ${width} × ${height}`),
+  );
   document.title = `${model.name} · singleshot`;
   filter.use(model);
   live.use(model);
@@ -82,8 +91,10 @@ function renderHeading(picture, seen) {
   element("summary").setAttribute("aria-live", live.isRunning ? "off" : "polite");
   if (element("summary").textContent !== seen) element("summary").textContent = seen;
   const remarks = [...(picture.answer?.image.remarks ?? [])];
-  if (picture.answer && picture.isUnreadable) remarks.push("This browser cannot show this format: only boxes are drawn.");
-  if (picture.answer && picture.answer.model !== model.name) remarks.push("The server has another model now: reload this page.");
+  if (picture.answer && picture.isUnreadable)
+    remarks.push("This browser cannot show this format: only boxes are drawn.");
+  if (picture.answer && picture.answer.model !== model.name)
+    remarks.push("The server has another model now: reload this page.");
   element("remarks").textContent = remarks.join(" ");
   element("remarks").hidden = remarks.length === 0;
 }
@@ -126,7 +137,7 @@ function renderActions(picture) {
       ? "Choose a class first."
       : curlLine({
           address: new URL(".", location.href).href,
-          file: picture.address ?? picture.name,
+          file: picture === live.picture ? "frame.jpg" : (picture.address ?? picture.name),
           score: filter.score,
           classes,
           withToken: server.hasToken,
@@ -277,8 +288,10 @@ function listen() {
     video: () => element("choose-video").click(),
     camera: () => live.start({ camera: true }),
   };
-  for (const button of document.querySelectorAll("[data-source]")) button.addEventListener("click", sources[button.dataset.source]);
-  for (const button of document.querySelectorAll("[data-sample]")) button.addEventListener("click", () => openSample(button.dataset.sample));
+  for (const button of document.querySelectorAll("[data-source]"))
+    button.addEventListener("click", sources[button.dataset.source]);
+  for (const button of document.querySelectorAll("[data-sample]"))
+    button.addEventListener("click", () => openSample(button.dataset.sample));
   element("retry").addEventListener("click", () => pictures.retry(pictures.selected));
   element("stop").addEventListener("click", () => (live.isRunning ? live.stop() : live.again()));
   element("copy-json").addEventListener("click", (event) => copy(event.currentTarget, shownAsJson(current())));

@@ -94,7 +94,10 @@ function drawOutline(context, { box: [left, top, right, bottom], colour }, line,
     context.fillStyle = css(colour, 0.22);
     context.fillRect(left, top, right - left, bottom - top);
   }
-  for (const [style, width] of [["rgb(0 0 0 / 0.75)", line + 2 * Math.max(1, line / 3)], [css(colour), line]]) {
+  for (const [style, width] of [
+    ["rgb(0 0 0 / 0.75)", line + 2 * Math.max(1, line / 3)],
+    [css(colour), line],
+  ]) {
     context.strokeStyle = style;
     context.lineWidth = isHighlighted ? width * 1.4 : width;
     context.strokeRect(left, top, right - left, bottom - top);

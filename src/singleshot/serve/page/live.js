@@ -89,7 +89,8 @@ function nextFrame(video, signal) {
     };
     const options = { signal: listening.signal };
     for (const name of ["ended", "error"]) video.addEventListener(name, () => settle(false), options);
-    for (const track of video.srcObject?.getTracks() ?? []) track.addEventListener("ended", () => settle(false), options);
+    for (const track of video.srcObject?.getTracks() ?? [])
+      track.addEventListener("ended", () => settle(false), options);
     signal.addEventListener("abort", () => settle(false), options);
     if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(() => settle(true));
     else requestAnimationFrame(() => settle(true));

@@ -189,7 +189,7 @@ function inMilliseconds(value) {
 }
 
 function row() {
-  const button = make("button", "", make("span", "swatch"), make("span", "name"), make("span", "value"));
+  const button = make("button", "", make("span", "swatch"), make("span", "name"), " ", make("span", "value"));
   button.type = "button";
   return make("li", "", button);
 }

@@ -84,7 +84,7 @@ export class Pictures {
   async #work() {
     if (this.#isWorking) return;
     this.#isWorking = true;
-    for (let next; (next = this.all.find(({ state }) => state === "waiting")); ) await this.#send(next);
+    for (let next; (next = this.all.find(({ state }) => state === "waiting"));) await this.#send(next);
     this.#isWorking = false;
   }
 

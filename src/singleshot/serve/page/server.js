@@ -13,12 +13,14 @@ export class ServerError extends Error {
 
   /** Whether the same request may succeed later. */
   get mayPass() {
-    return this.status === 0 || this.status >= 500 || [401, 408].includes(this.status);
+    return this.status < 400 || this.status >= 500 || [401, 408].includes(this.status);
   }
 
   /** The kind of error in a few words. */
   get title() {
-    return TITLES[this.status] ?? (this.status >= 500 ? "The server failed" : "The server refused this");
+    if (this.status in TITLES) return TITLES[this.status];
+    if (this.status < 400) return "The answer cannot be read";
+    return this.status < 500 ? "The server refused this" : "The server failed";
   }
 }
 
@@ -53,7 +55,7 @@ export class Server {
 
   /** What the server tells of its model: name, classes, scores, limits. */
   async model() {
-    return (await this.#ask("v1/model", {})).json();
+    return readJson(await this.#ask("v1/model", {}));
   }
 
   /**
@@ -80,7 +82,7 @@ export class Server {
         await sleep(1000 * seconds, signal);
         continue;
       }
-      const answer = await response.json();
+      const answer = await readJson(response, signal);
       const timing = { ...parseServerTiming(response.headers.get("Server-Timing")), total: performance.now() - start };
       return { model: answer.model, image: answer.images[0], timing };
     }
@@ -120,6 +122,15 @@ export class Server {
 export function parseServerTiming(header) {
   const entries = [...(header ?? "").matchAll(/([a-z]+);dur=([0-9.]+)/g)];
   return Object.fromEntries(entries.map(([, name, duration]) => [name, Number(duration)]));
+}
+
+async function readJson(response, signal) {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new ServerError(response.status, "It is no whole JSON: does another program answer in the server's place?");
+  }
 }
 
 /** Seconds of a header Retry-After, which may be a date; at least 1. */

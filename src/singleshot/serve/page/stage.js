@@ -85,19 +85,18 @@ export class Stage {
  *   null where this browser does not read it.
  */
 export async function readPicture(blob) {
-  let whole;
   try {
-    whole = await createImageBitmap(blob);
+    const whole = await createImageBitmap(blob);
+    const { width, height } = whole;
+    const scale = LARGEST_SHOWN / Math.max(width, height);
+    if (scale >= 1) return { bitmap: whole, width, height };
+    const size = { resizeWidth: Math.ceil(scale * width), resizeHeight: Math.ceil(scale * height) };
+    const bitmap = await createImageBitmap(whole, { ...size, resizeQuality: "medium" });
+    whole.close();
+    return { bitmap, width, height };
   } catch {
     return null;
   }
-  const { width, height } = whole;
-  const scale = LARGEST_SHOWN / Math.max(width, height);
-  if (scale >= 1) return { bitmap: whole, width, height };
-  const size = { resizeWidth: Math.ceil(scale * width), resizeHeight: Math.ceil(scale * height) };
-  const bitmap = await createImageBitmap(whole, { ...size, resizeQuality: "medium" });
-  whole.close();
-  return { bitmap, width, height };
 }
 
 /**
@@ -136,8 +135,8 @@ export function counts(detections) {
   return [...byLabel].map(([label, count]) => (count > 1 ? `${count} × ${label}` : label)).join(", ");
 }
 
-/** A detection in words. */
+/** A detection in words: class, score, and corners of its box in pixels. */
 export function inWords({ label, score, box }) {
   const [left, top, right, bottom] = box.map(Math.round);
-  return `${label}, score ${scoreText(score)}, from ${left}, ${top} to ${right}, ${bottom}`;
+  return `${label} ${scoreText(score)}, from ${left}, ${top} to ${right}, ${bottom}`;
 }
