@@ -10,9 +10,10 @@ import data_fixtures as drawn
 from golden import SHARED
 from singleshot.cli.main import run
 from singleshot.commands.data_convert import ConvertOptions, class_map, convert
+from singleshot.commands.new_set import write_new_set
 from singleshot.data.whole_set import LabelledSet, image_places, read_whole_set
 from singleshot.data.writers.new_set import WRITERS
-from singleshot.errors import DataError, RequestError, UnknownNameError
+from singleshot.errors import DataError, ImageError, RequestError, UnknownNameError
 
 SUB_PIXEL = ("1.25", "2.3", "10.7", "20.123")
 SPLITS = {"train": ["a", "c"], "val": ["b"]}
@@ -139,7 +140,7 @@ def test_nothing_is_left_behind_by_a_conversion_that_fails(tmp_path: Path, monke
     def fail(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("shutil.copyfile", fail)
+    monkeypatch.setattr("singleshot.data.writers.new_set.image_bytes", fail)
     with pytest.raises(KeyboardInterrupt):
         convert(source, ConvertOptions(tmp_path / "out", "yolo"))
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
@@ -229,3 +230,13 @@ def test_folders_of_images_in_those_of_splits_are_the_formats_own(tmp_path: Path
     convert(tmp_path / "rf", ConvertOptions(tmp_path / "new", to))
     data = read_whole_set(tmp_path / "new").annotations
     assert (len(data), len(data.labels), data.class_names) == (2, 2, ("cat",))
+
+
+def test_an_image_that_cannot_be_read_is_named_and_not_the_new_set(tmp_path: Path) -> None:
+    data = read_whole_set(voc_set(tmp_path / "set"))
+    source = data.annotations.path(0)
+    source.unlink()
+    source.mkdir()  # root may read every file
+    with pytest.raises(ImageError, match=f"{source.name}: cannot be read"):
+        write_new_set(data, tmp_path / "out", to="coco")
+    assert not (tmp_path / "out").exists()

@@ -174,3 +174,8 @@ def test_a_set_in_a_folder_inside_is_named(tmp_path: Path, inside: str) -> None:
     voc(tmp_path / inside, {"a": [("cat", (1, 2, 10, 20))]})
     with pytest.raises(RequestError, match=f"did you mean .*{inside}"):
         recognise(tmp_path)
+
+
+def test_an_address_is_named_as_it_was_given() -> None:
+    with pytest.raises(RequestError, match=r"http://example\.org/set .*not fetched"):
+        open_data("http://example.org/set")

@@ -71,3 +71,10 @@ def test_the_command_ends_with_1_where_there_are_faults_and_replaces_no_other_pa
     assert run(["data", "show", str(source), "--out", str(out)]) == 2
     with pytest.raises(RequestError, match="--most"):
         ShowOptions(out, most=0)
+
+
+def test_the_page_has_to_be_called_html(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = faulty_set(tmp_path / "set")
+    assert run(["data", "show", str(source), "--out", str(tmp_path / "x")]) == 2
+    assert "x.html" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

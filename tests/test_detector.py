@@ -326,7 +326,7 @@ def test_torch_does_not_wait_for_threads_of_another_process(model: Path) -> None
 
 def test_more_images_than_are_decoded_ahead_come_in_order(detector: Detector, tmp_path: Path) -> None:
     paths = [image(tmp_path / f"{i:02}.png", width=20 + i) for i in range(23)]
-    detections = list(detector.stream(paths, batch_size=3))
+    detections = list(detector.stream([*map(str, paths[:2]), *paths[2:]], batch_size=3))
     assert [item[0] for item in detections if not isinstance(item, ImageError)] == paths
     assert [item[1].shape[1] for item in detections if not isinstance(item, ImageError)] == [20 + i for i in range(23)]
 

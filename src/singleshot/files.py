@@ -140,6 +140,19 @@ def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -
         raise RequestError(f"{flag}: {folder} is no folder that can be written to")
 
 
+_ADDRESS = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]+):/+")
+
+
+def not_there(path: Path | str) -> str:
+    """A path that does not exist, as a message names it: of an address, that it is not fetched.
+
+    >>> not_there(Path("http://example.org/a.json"))
+    'http://example.org/a.json (addresses are not fetched: give a file)'
+    """
+    text = _ADDRESS.sub(r"\1://", str(path))  # a Path has one slash of the two
+    return text if text.find("://") < 2 else f"{text} (addresses are not fetched: give a file)"
+
+
 PAGE = b"<!doctype html>\n", b"<footer>singleshot "
 """Beginning of our HTML pages, and what their last 200 bytes contain."""
 

@@ -173,8 +173,11 @@ def show(data: Path, *, out: Path, split: str | None = None, most: int = 100, la
     from singleshot.commands.data_show import ShowOptions
     from singleshot.commands.data_show import show as write_shown
     from singleshot.console import progress, remarks, results
-    from singleshot.files import require_page
+    from singleshot.errors import RequestError
+    from singleshot.files import is_device, require_page
 
+    if out.suffix.lower() not in {".html", ".htm"} and not is_device(out):
+        raise RequestError(f"--out is the HTML file of the page, such as {out.name or 'page'}.html; got {out}")
     require_page(out, None, [data])
     with progress(remarks(), "decoding images") as on_image:
         page = write_shown(data, ShowOptions(out, split, most, labels_on), on_image=on_image)

@@ -12,7 +12,7 @@ from singleshot.commands.new_set import NewSet, OnImage, require_new_folder, wri
 from singleshot.data.cropping import CroppedSet, crop_set
 from singleshot.data.turned_images import LabelsOn
 from singleshot.data.whole_set import LabelledSet, read_whole_set
-from singleshot.data.writers.new_set import FormatName
+from singleshot.data.writers.new_set import FormatName, image_bytes
 from singleshot.decode import decode_image
 from singleshot.errors import RequestError
 from singleshot.tiles import Tiling
@@ -73,7 +73,7 @@ class _TileWriter:
         index, (left, top, right, bottom) = self._cropped.sources[number]
         path = self._source.annotations.path(index)
         if (right - left, bottom - top) == tuple(self._source.annotations.sizes_wh[index].tolist()):  # the whole image
-            target.write_bytes(path.read_bytes())
+            target.write_bytes(image_bytes(path))
             return
         if self._decoded[0] != index:
             self._decoded = (index, decode_image(path))

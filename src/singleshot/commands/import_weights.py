@@ -11,6 +11,7 @@ from safetensors.torch import save as format_tensors
 from torch import Tensor
 
 from singleshot.errors import ModelError, RequestError
+from singleshot.files import not_there
 from singleshot.graphs.import_detector import import_detector, is_tensorflow
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import FULL
@@ -97,7 +98,7 @@ def _import_graph(
 ) -> str:
     """A detector of TensorFlow's, as a network of ours or as its own graph."""
     if not path.exists():
-        raise RequestError(f"there is no file {path}")
+        raise RequestError(f"there is no file {not_there(path)}")
     detector = import_detector(path, labels=labels, class_names=class_names, size_hw=size_hw)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     files += detector.shards
@@ -130,7 +131,7 @@ def _required_files(files: Sequence[Path]) -> tuple[Path, Path] | None:
         raise RequestError(f"give a .prototxt with its .caffemodel, or one other file; got {names}")
     for file in files:
         if not file.exists():
-            raise RequestError(f"there is no file {file}")
+            raise RequestError(f"there is no file {not_there(file)}")
         if not file.is_file():
             raise RequestError(f"{file} is no ordinary file")
     return (by_suffix[".prototxt"], by_suffix[".caffemodel"]) if is_pair else None

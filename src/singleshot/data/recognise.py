@@ -33,6 +33,7 @@ from singleshot.data.voc_layout import IMAGES, voc_marker
 from singleshot.data.yolo import read_yolo
 from singleshot.data.yolo_layout import yolo_marker, yolo_set
 from singleshot.errors import DataError, RequestError
+from singleshot.files import not_there
 from singleshot.types import Annotations
 
 __all__ = ["FORMATS", "DefaultSplits", "default_splits", "join", "open_data", "read_splits", "recognise", "splits"]
@@ -332,7 +333,7 @@ def recognise(path: Path) -> str:
 def _recognise(path: Path) -> tuple[str, tuple[str, ...]]:
     """The format, and remarks on what else lies there and is left aside. Raises as `recognise`."""
     if not path.exists():
-        raise RequestError(f"{path}: no such file or folder")
+        raise RequestError(f"{not_there(path)}: no such file or folder")
     expected = ", ".join(form.expected for form in FORMATS.values())
     if path.is_file():
         name = next((name for name, form in FORMATS.items() if form.recognise(path)), None)

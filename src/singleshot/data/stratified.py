@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -65,7 +66,7 @@ def stratified(
     ranked = sorted(
         members, key=lambda name: (hashlib.blake2b(f"{seed}:{name}".encode(), digest_size=8).digest(), name)
     )
-    contents = _contents(annotations, [members[name] for name in ranked])
+    contents = _Contents.of(annotations, [members[name] for name in ranked])
     assigned = _assign(contents, np.array(list(shares.values())))
     parts: dict[str, tuple[int, ...]] = {}
     for number, part in enumerate(shares):
@@ -74,30 +75,70 @@ def stratified(
     return parts
 
 
-def _contents(annotations: Annotations, groups: Sequence[Sequence[int]]) -> np.ndarray:
-    """(G, L + 2): images of each class, images without objects, and all images of each group."""
-    classes = len(annotations.class_names)
-    image_of_box = np.arange(len(annotations)).repeat(np.diff(annotations.starts))
-    present = np.zeros((len(annotations), classes + 2))
-    present[image_of_box, annotations.labels] = 1
-    present[:, classes] = np.diff(annotations.starts) == 0
-    present[:, classes + 1] = 1
-    return np.stack([present[list(group)].sum(axis=0) for group in groups])
+@dataclass(frozen=True)
+class _Contents:
+    """How many images of each class every group has; images without objects are a class of their own, the last.
+
+    A set of a million images and hundreds of classes has few classes an image: only counts above 0 are kept, in the
+    order of the groups.
+
+    Attributes:
+        images: (G,) of each group.
+        starts: (G + 1,) where each group's counts begin.
+        classes: of each count, its class, and
+        counts: how many images.
+    """
+
+    images: np.ndarray
+    starts: np.ndarray
+    classes: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, annotations: Annotations, groups: Sequence[Sequence[int]]) -> _Contents:
+        kinds = len(annotations.class_names) + 1
+        objects = np.diff(annotations.starts)
+        group_of = np.empty(len(annotations), np.int64)
+        for number, members in enumerate(groups):
+            group_of[members] = number
+        images = np.arange(len(annotations))
+        present = np.unique(images.repeat(objects) * kinds + annotations.labels)  # an image and a class that it has
+        empty = images[objects == 0]
+        keys = np.concatenate(
+            [group_of[present // kinds] * kinds + present % kinds, group_of[empty] * kinds + kinds - 1]
+        )
+        keys, counts = np.unique(keys, return_counts=True)
+        starts = np.searchsorted(keys, np.arange(len(groups) + 1) * kinds)
+        return cls(np.bincount(group_of, minlength=len(groups)), starts, keys % kinds, counts)
+
+    def of_class(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The groups that have a class, in their order, and how many images of it."""
+        places = np.flatnonzero(self.classes == number)
+        return np.searchsorted(self.starts, places, side="right") - 1, self.counts[places]
+
+    def of_group(self, number: int) -> slice:
+        """Where the counts of a group are."""
+        return slice(self.starts[number], self.starts[number + 1])
 
 
-def _assign(contents: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def _assign(contents: _Contents, shares: np.ndarray) -> np.ndarray:
     """The part of each group. Every part gets one at least."""
-    wanted = np.outer(shares, contents.sum(axis=0))
-    assigned = np.full(len(contents), -1)
-    while (assigned < 0).any():
-        free = np.flatnonzero(assigned < 0)
-        left = contents[free].sum(axis=0)[:-1]
+    kinds = int(contents.classes.max()) + 1
+    left = np.bincount(contents.classes, contents.counts, minlength=kinds)
+    wanted, wanted_images = np.outer(shares, left), shares * contents.images.sum()
+    assigned = np.full(len(contents.images), -1)
+    while (left > 0).any():
         rarest = int(np.argmin(np.where(left > 0, left, np.inf)))
-        candidates = free[contents[free, rarest] > 0]
-        for group in candidates[np.argsort(-contents[candidates, rarest], kind="stable")]:
-            part = max(range(len(shares)), key=lambda row: (wanted[row, rarest], wanted[row, -1], -row))
+        groups, counts = contents.of_class(rarest)
+        free = assigned[groups] < 0
+        groups, counts = groups[free], counts[free]
+        for group in groups[np.argsort(-counts, kind="stable")].tolist():
+            part = max(range(len(shares)), key=lambda row: (wanted[row, rarest], wanted_images[row], -row))
             assigned[group] = part
-            wanted[part] -= contents[group]
+            of_group = contents.of_group(group)
+            wanted[part, contents.classes[of_group]] -= contents.counts[of_group]
+            left[contents.classes[of_group]] -= contents.counts[of_group]
+            wanted_images[part] -= contents.images[group]
     for part in range(len(shares)):
         if not (assigned == part).any():
             largest = np.bincount(assigned, minlength=len(shares)).argmax()

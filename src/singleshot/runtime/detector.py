@@ -146,7 +146,7 @@ class Detector:
         return results
 
     def stream(
-        self, paths: Iterable[Path], *, batch_size: int = 8
+        self, paths: Iterable[Path | str], *, batch_size: int = 8
     ) -> Iterator[tuple[Path, np.ndarray, Detections] | ImageError]:
         """Detect in many files, decoding while detecting, a bounded number of images in memory.
 
@@ -159,7 +159,8 @@ class Detector:
             except ImageError as error:
                 return error
 
-        yield from self._stream(paths, decoded, batch_size=batch_size)
+        files = (Path(path) if isinstance(path, str) else path for path in paths)
+        yield from self._stream(files, decoded, batch_size=batch_size)
 
     def stream_frames(self, frames: Iterable[Frame], *, batch_size: int = 8) -> Iterator[tuple[Frame, Detections]]:
         """Detect in the frames of a video, reading while detecting, a bounded number of frames in memory.

@@ -6,6 +6,7 @@ from importlib import resources
 from pathlib import Path
 
 from singleshot.errors import RequestError, offer
+from singleshot.files import not_there
 from singleshot.variants import VARIANTS
 from singleshot.weights.folder import CONFIG, ModelFolder, read_folder
 
@@ -60,8 +61,12 @@ def find_model(model: str | Path | ModelFolder | None) -> ModelFolder:
         raise RequestError(
             f"{model} is an architecture without weights here; train it first: ssd train DATA --model {model}"
         )
+    if path.suffix.lower() in FOREIGN_SUFFIXES:
+        raise RequestError(
+            f"there is no file {not_there(model)}; a model is a folder, which ssd weights import makes of such a file"
+        )
     if path.parent != Path():
-        raise RequestError(f"there is no model folder {model}")
+        raise RequestError(f"there is no model folder {not_there(model)}")
     names = [*shipped, *VARIANTS]
     raise RequestError(f"there is no folder {model}, and no model of that name; {offer(str(model), names)}")
 

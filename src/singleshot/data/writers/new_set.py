@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,7 +12,7 @@ import numpy as np
 from singleshot.boxes import area
 from singleshot.data.whole_set import LabelledSet
 from singleshot.data.writers import coco, csv_table, cvat, label_studio, labelme, voc, yolo
-from singleshot.errors import DataError, RequestError
+from singleshot.errors import DataError, ImageError, RequestError
 from singleshot.types import Annotations
 
 FormatName = Literal["voc", "coco", "yolo", "csv", "labelme", "cvat", "label-studio"]
@@ -109,11 +108,23 @@ def _require_writable_names(data: LabelledSet) -> None:
             raise DataError(f"the name {name!r} of a split cannot be that of a file: rename it")
 
 
+def image_bytes(source: Path) -> bytes:
+    """The content of an image that is to be copied.
+
+    Raises:
+        ImageError: it cannot be read; without this the message would be of the new set, which is written meanwhile.
+    """
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise ImageError(f"{source}: cannot be read: {error.strerror or error}") from error
+
+
 def placing(annotations: Annotations, how: Literal["copy", "link", "none"]) -> PlaceImage | None:
     """How the images of a set get into a new one: copied, hard-linked (no space is taken), or not at all."""
 
     def copy(index: int, target: Path) -> None:
-        shutil.copyfile(annotations.path(index), target)
+        target.write_bytes(image_bytes(annotations.path(index)))
 
     def link(index: int, target: Path) -> None:
         source = annotations.path(index).resolve()
