@@ -157,3 +157,31 @@ def test_pixels_and_files_go_through_the_service_alike(detector: Detector) -> No
         np.testing.assert_array_equal(of_file.detections.scores, of_pixels.detections.scores)
 
     with_client(detector, work)
+
+
+def test_what_is_counted(detector: Detector) -> None:
+    async def work(client: httpx.AsyncClient, app: Any) -> None:
+        cat = CAT.read_bytes()
+        await client.post(
+            "/v1/detect", files=[("a", ("cat.jpg", cat)), ("b", ("cut.jpg", cat[:5000])), ("c", ("d", b"e"))]
+        )
+        await client.post("/v1/detect", content=cat)
+        await client.post("/v1/detect", content=b"")
+        await client.get("/no/such/path")
+        lines = set((await client.get("/metrics")).text.splitlines())
+        assert lines >= {
+            'singleshot_requests_total{path="/v1/detect",status="200"} 2.0',
+            'singleshot_requests_total{path="/v1/detect",status="400"} 1.0',
+            'singleshot_requests_total{path="other",status="404"} 1.0',
+            'singleshot_images_total{status="200"} 2.0',
+            'singleshot_images_total{status="422"} 1.0',
+            'singleshot_images_total{status="415"} 1.0',
+            'singleshot_image_seconds_count{stage="infer"} 2.0',
+            "singleshot_images_waiting 0.0",
+            "singleshot_ready 1.0",
+        }
+        assert app.state.metrics.summary().endswith(
+            "3 requests to detect: 2 answered, 0 refused for lack of room, 1 wrong or given up"
+        )
+
+    with_client(detector, work)

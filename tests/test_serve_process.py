@@ -98,11 +98,14 @@ def test_signals_clients_and_ports() -> None:
         clients = [server.connect(request) for _ in range(50)]
         code, out, errors = server.stop()
         answers = [answer_of(client) for client in clients]
-        assert [answer[9:12] for answer in answers] == [b"200"] * 50
-        assert all(b'"label":"cat"' in answer for answer in answers)
+        done = [answer for answer in answers if answer[9:12] == b"200"]
+        refused = [answer for answer in answers if answer[9:12] == b"503"]  # on a slow machine, or a busy one
+        assert len(done) + len(refused) == 50
+        assert len(done) >= 16
+        assert all(b'"label":"cat"' in answer for answer in done)
         assert code == 128 + signal.SIGTERM
         assert errors == ""
-        assert out.startswith("ssd: served 52 requests to detect: 50 answered")
+        assert f": {len(done)} answered, {len(refused)} refused for lack of room, 2 wrong or given up" in out
 
 
 def test_a_second_signal_ends_the_server_at_once() -> None:

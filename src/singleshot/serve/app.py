@@ -48,6 +48,7 @@ def create_app(detector: Detector, settings: ServeSettings) -> Starlette:
     """
     service = DetectionService(detector, settings)
     metrics = Metrics(service)
+    service.on_image = metrics.count_image
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
+from dataclasses import asdict, fields
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from singleshot.serve.open_inference import MODEL_PATHS
-from singleshot.serve.service import DetectionService
+from singleshot.serve.problems import Problem
+from singleshot.serve.service import DetectionService, ImageResult, Timing
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 PATHS = frozenset({"/v1/detect", "/v1/model", "/v2/health/live", "/v2/health/ready", "/metrics", "/", "/openapi.json"})
@@ -30,6 +34,11 @@ class Metrics:
         self._seconds = Histogram(
             "singleshot_detect_seconds", "Duration of answered detections", buckets=SECONDS, registry=self._registry
         )
+        self._images = Counter("singleshot_images", "Images by status", ["status"], registry=self._registry)
+        stages = Histogram(
+            "singleshot_image_seconds", "What an image waits for", ["stage"], buckets=SECONDS, registry=self._registry
+        )
+        self._stages = {stage.name: stages.labels(stage.name) for stage in fields(Timing)}
         waiting = Gauge("singleshot_images_waiting", "Images accepted and not answered", registry=self._registry)
         waiting.set_function(lambda: service.waiting)
         ready = Gauge("singleshot_ready", "Whether images are taken", registry=self._registry)
@@ -49,12 +58,20 @@ class Metrics:
 
     def summary(self) -> str:
         """What was served, in a line."""
-        count = {200: 0, 503: 0}
-        total = 0
+        count = Counts[int]()
         for metric in self.requests.collect():
             for sample in metric.samples:
                 if sample.name.endswith("_total") and sample.labels["path"] in self._detecting:
-                    total += int(sample.value)
-                    status = int(sample.labels["status"])
-                    count[status] = count.get(status, 0) + int(sample.value)
-        return f"served {total:,} requests to detect: {count[200]:,} answered, {count[503]:,} refused for lack of room"
+                    count[int(sample.labels["status"])] += int(sample.value)
+        others = count.total() - count[200] - count[503]
+        return (
+            f"served {count.total():,} requests to detect: {count[200]:,} answered, {count[503]:,} refused for lack of "
+            f"room, {others:,} wrong or given up"
+        )
+
+    def count_image(self, result: ImageResult | Problem) -> None:
+        """Count an image, and where its time went."""
+        self._images.labels("200" if isinstance(result, ImageResult) else str(result.status)).inc()
+        if isinstance(result, ImageResult):
+            for stage, seconds in asdict(result.timing).items():
+                self._stages[stage].observe(seconds)

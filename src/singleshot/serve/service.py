@@ -108,11 +108,13 @@ class DetectionService:
         detector: the model, loaded.
         settings: limits.
         draining: whether the server is about to stop; it still detects, but says that it is not ready.
+        on_image: called with the result of each image that somebody waits for.
     """
 
     def __init__(self, detector: Detector, settings: ServeSettings) -> None:
         self.detector, self.settings = detector, settings
         self.draining = False
+        self.on_image: Callable[[ImageResult | Problem], None] = lambda _result: None
         self._warm = self._running = False
         self._workers = detector.backend.workers()
         count = settings.decoders or usable_cores()
@@ -247,7 +249,9 @@ class DetectionService:
     def _accept(self, job: _Job) -> None:
         """Queue a job, or answer at once what is of no format that is read."""
         if isinstance(job.content, bytes) and not readable(sniff(job.content)):
-            job.future.set_result(Problem(415, describe(job.content)))
+            problem = Problem(415, describe(job.content))
+            job.future.set_result(problem)
+            self.on_image(problem)
             return
         self._unfinished += 1
         job.future.add_done_callback(self._finished)
@@ -297,6 +301,7 @@ class DetectionService:
         self._last_result = now
         if not job.future.done():
             job.future.set_result(result)
+            self.on_image(result)
 
     async def _watch_decoders(self) -> None:
         while True:
