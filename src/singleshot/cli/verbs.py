@@ -62,6 +62,12 @@ VERBS = {
         "ssd analyze my-images --model runs/mine/best --report analysis.html",
         "ssd explain traces one image; ssd boxes checks the default boxes",
     ),
+    "compare": Verb(
+        "singleshot.cli.compare:compare",
+        "Set runs or models side by side: figures, curves, settings, images on which they differ.",
+        "ssd compare runs/first runs/second --data my-images --report comparison.html",
+        "ssd analyze shows where the mAP of one is lost",
+    ),
     "label": Verb(
         "singleshot.cli.label:label",
         "Label images with a model, for a person to correct in CVAT, Label Studio or labelme.",

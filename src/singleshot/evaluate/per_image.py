@@ -118,3 +118,27 @@ def _f1(outcomes: Int8[np.ndarray, " n"], objects: Bool[np.ndarray, " R"]) -> fl
     """F1 of one image; NaN where it has no objects and no detections."""
     counted = int((outcomes != IGNORED).sum() + objects.sum())
     return 2 * int((outcomes == TRUE_POSITIVE).sum()) / counted if counted else float("nan")
+
+
+def most_different(first: PerImageResults, second: PerImageResults, count: int) -> list[int]:
+    """The images of a set on which two sets of detections differ most, each at the score that is best for it.
+
+    They differ by their numbers of errors, and where these are equally far apart by F1. Images with the same result,
+    and those without objects and detections, are left out.
+
+    Args:
+        first: of one set of detections.
+        second: of the other.
+        count: at most so many on which the first is better, and as many on which the second is; those of the first
+            come first.
+    """
+    pairs = list(zip(first.results, second.results, strict=True))
+
+    def gain(index: int) -> tuple[int, float]:
+        ours, theirs = pairs[index]
+        return theirs.errors - ours.errors, float(np.nan_to_num(ours.f1) - np.nan_to_num(theirs.f1))
+
+    order = sorted(range(len(pairs)), key=lambda index: (*(-part for part in gain(index)), index))
+    better = [index for index in order if gain(index) > (0, 0.0)][:count]
+    worse = [index for index in order[::-1] if gain(index) < (0, 0.0)][:count]
+    return [*better, *worse]

@@ -106,13 +106,13 @@ def line_chart(series: Sequence[Series], x: Axis, y: Axis, *, label: str) -> Mar
     return _svg(figure, label) + _legend([(f"swatch c{line.colour}", line.name) for line in lines if line.name])
 
 
-def curve_chart(curves: Sequence[Series], *, label: str) -> Markup:
-    """A small square of the unit interval: precision (y) against recall (x)."""
+def curve_chart(curves: Sequence[Series], *, label: str, filled: bool = True) -> Markup:
+    """A small square of the unit interval: precision (y) against recall (x); `filled` below what is not faint."""
     figure, axes = _page_figure(208, 158, margins=(4, 4, 4, 4))
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1), xticklabels=[], yticklabels=[])
     axes.grid(visible=True, axis="both", color=RULE, linewidth=1)
     for curve in map(_thinned, curves):
-        if len(curve.x) and not curve.faint:
+        if filled and len(curve.x) and not curve.faint:
             axes.fill_between(curve.x, curve.y, color=COLOURS[curve.colour], alpha=0.1, linewidth=0)
         axes.plot(curve.x, curve.y, color=COLOURS[curve.colour], linewidth=1 if curve.faint else 2)
     return _svg(figure, label)
