@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -16,8 +17,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from singleshot import Detector
 from singleshot.cli.main import EXTRAS, run
 from singleshot.photographs import CHELSEA
+from singleshot.serve.app import create_app
+from singleshot.serve.http_server import HttpServer
+from singleshot.serve.run import bind
+from singleshot.serve.settings import ServeSettings
 
 COMMAND = [sys.executable, "-m", "singleshot", "serve"]
 
@@ -148,3 +154,28 @@ def test_without_the_extra_it_is_named() -> None:
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "singleshot[serve]" in done.stderr
     assert {EXTRAS[package] for package in ("starlette", "python_multipart", "prometheus_client", "h11")} == {"serve"}
+
+
+def test_connections_are_limited() -> None:
+    settings = ServeSettings(decoders=1, max_connections=2, drain=0)
+
+    async def run_server() -> None:
+        listener = bind("127.0.0.1", 0)
+        port = listener.getsockname()[1]
+        started = asyncio.Event()
+        server = HttpServer(create_app(Detector.load(), settings), settings, started.set)
+        serving = asyncio.ensure_future(server.serve([listener]))
+        await asyncio.wait_for(started.wait(), 60)
+        opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+        assert await asyncio.wait_for(opened[2][0].read(), 10) == b""  # the third is closed
+        opened[0][1].close()
+        await asyncio.sleep(0.2)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(), 10))[9:12] == b"200"
+        for _, each in (*opened, (reader, writer)):
+            each.close()
+        server.should_exit = True
+        await serving
+
+    asyncio.run(run_server())

@@ -15,7 +15,6 @@ from cyclopts import Parameter
 
 from singleshot.errors import RequestError
 from singleshot.files import read_regular
-from singleshot.runtime.detector import Detector
 from singleshot.serve.settings import MEGABYTE, ServeSettings
 
 TOKEN_VARIABLE = "SINGLESHOT_TOKEN"  # noqa: S105  (a name)
@@ -98,6 +97,7 @@ def serve_model(options: ServeOptions, *, say: Callable[[str], None]) -> int:
     settings = options.settings()
     listener = bind(settings.host, settings.port)
     try:
+        from singleshot.runtime.detector import Detector  # late, as these: `ssd serve --help` is there at once
         from singleshot.serve.app import create_app
         from singleshot.serve.http_server import HttpServer
 
