@@ -8,7 +8,8 @@ detections from 0.5 on:
 
     detections   the boxes of each frame by themselves
     tracks       ByteTrack: a likely detection begins a track, those from 0.4 of its score on go on with it
-    any class    the same without regard to classes; a track has the class that most of its detections had so far
+    at once      the same, shown from the first frame on; tracks wait for their second
+    any class    tracks without regard to classes; a track has the class that most of its detections had so far
     smoothed     tracks that begin at 0.3, shown where the filtered score of the track is high enough
     held         tracks, and the last box of each for a tenth of a second after it was seen
 
@@ -23,6 +24,7 @@ import argparse
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,15 +90,15 @@ def detections_alone(frames: Frames, threshold: float) -> list[Shown]:
     return [Shown(frame.boxes, frame.labels) for frame in (frame.above(threshold) for frame in frames)]
 
 
-def settings_for(begin: float) -> TrackerSettings:
+def settings_for(begin: float, *, confirm: int = 2) -> TrackerSettings:
     """Of a track that begins at this score."""
-    return TrackerSettings(begin_score=begin, high_score=begin, low_score=LOW * begin)
+    return TrackerSettings(begin_score=begin, high_score=begin, low_score=LOW * begin, confirm_frames=confirm)
 
 
-def tracks(frames: Frames, threshold: float, *, fps: float = FPS) -> list[Shown]:
+def tracks(frames: Frames, threshold: float, *, confirm: int = 2) -> list[Shown]:
     """Tracks that begin at the threshold."""
-    tracker = Tracker(settings_for(threshold))
-    seen = [tracker(frame, index / fps).detections for index, frame in enumerate(frames)]
+    tracker = Tracker(settings_for(threshold, confirm=confirm))
+    seen = [tracker(frame, index / FPS).detections for index, frame in enumerate(frames)]
     return [Shown(detections.boxes, detections.labels) for detections in seen]
 
 
@@ -145,6 +147,7 @@ def held(frames: Frames, threshold: float) -> list[Shown]:
 WAYS: dict[str, Way] = {
     "detections": detections_alone,
     "tracks": tracks,
+    "at once": partial(tracks, confirm=1),
     "any class": of_any_class,
     "smoothed 0.4": smoothed(0.4),
     "smoothed 0.2": smoothed(0.2),
@@ -175,8 +178,8 @@ def measure(videos: Sequence[tuple[Sequence[Truth], Frames]], way: Way, threshol
     return precision, 1 - true_positives / objects, 100 * lost / objects
 
 
-def compare_on_pans(detector: Detector, data: str, split: str, images: int) -> None:
-    """Print a line for each way."""
+def compare_on_pans(detector: Detector, data: str, split: str, images: int, *, ways: Sequence[str]) -> None:
+    """Print a line for each way, and for detections from 0.5 on."""
     annotations, rng = open_data(data, split=split), np.random.default_rng(0)
     names = detector.spec.class_names
     labels = {label: names.index(name) for label, name in enumerate(annotations.class_names) if name in names}
@@ -186,7 +189,8 @@ def compare_on_pans(detector: Detector, data: str, split: str, images: int) -> N
         pixels, truths = zip(*pan(annotations, int(index), labels, rng), strict=True)
         videos.append((truths, detector(pixels)))
     precision = measure(videos, detections_alone, 0.5)[0]
-    for name, way in WAYS.items():
+    for name in ways or WAYS:
+        way = WAYS[name]
         for threshold in THRESHOLDS if name != "detections" else [0.5]:
             result = measure(videos, way, float(threshold))
             if result[0] >= precision:
@@ -234,12 +238,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=120)
     parser.add_argument("--video", type=Path)
     parser.add_argument("--model")
+    parser.add_argument("--way", choices=WAYS, action="append", default=[], help="left out, all of them")
     options = parser.parse_args()
     detector = Detector.load(options.model, score=0.05)
     if options.video is not None:
         compare_on_video(detector, options.video)
     if options.data is not None:
-        compare_on_pans(detector, options.data, options.split, options.images)
+        compare_on_pans(detector, options.data, options.split, options.images, ways=options.way)
 
 
 if __name__ == "__main__":

@@ -193,6 +193,8 @@ def test_the_command(film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--score", "nan"], "--score"),
         (["--lost", "-1"], "--lost"),
         (["--confirm", "0"], "--confirm"),
+        (["--tile", "0"], "--tile"),
+        (["another.mp4"], "another.mp4"),
         (["--json", "a.txt", "--mot", "a.txt"], "--mot"),
         (["--json", "in/film.mp4"], "--json"),
         (["--out", "in"], "in"),

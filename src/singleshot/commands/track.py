@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +17,7 @@ from singleshot.commands.tracks_output import TracksOutput
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.files import require_output
 from singleshot.runtime.detector import Detector
+from singleshot.tiles import OVERLAP, tiling_of
 from singleshot.tracking.byte_track import Tracker, TrackerSettings
 from singleshot.tracking.counting import ClassCounter, LineCounter, ZoneCounter, points_of
 from singleshot.tracking.drawing import TrackPainter
@@ -48,11 +49,15 @@ class TrackOptions:
         stream: open an RTSP address that is given as the video; else no address is opened.
         device: `auto`, `cpu` or `cuda`.
         max_megapixels: frames up to this size; left out, 50.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of a model that was trained on a backbone of your own.
+        tile: side of tiles in pixels: frames that are larger are searched in tiles, too, for their small objects.
+        overlap: share of a tile that its neighbour has, too.
 
     Raises:
-        RequestError: a score, a time, a line or a zone that is none.
+        RequestError: a score, a time, a line, a zone or tiles that are none.
     """
 
+    _: KW_ONLY
     model: str | None = None
     out: Path | None = None
     json: Path | None = None
@@ -69,8 +74,12 @@ class TrackOptions:
     stream: bool = False
     device: str = "auto"
     max_megapixels: float | None = None
+    backbone: str | None = None
+    tile: int | None = None
+    overlap: float = OVERLAP
 
     def __post_init__(self) -> None:
+        tiling_of(self.tile, self.overlap)
         self.settings  # noqa: B018 (refuses what is wrong)
         self.counters()
 
@@ -203,9 +212,7 @@ def track_video(
         count = len(found.videos) + len(found.images)
         raise RequestError(f"{source} is {'no' if count == 1 else 'not one'} video: ssd track takes one")
     _require_outputs(options, found)
-    detector = detector or Detector.load(
-        options.model, device=options.device, score=LOW * options.score, max_megapixels=options.max_megapixels
-    )
+    detector = detector or _load(options)
     if detector.note:
         say(detector.note)
     wanted = _labels(options.classes, detector.spec.class_names)
@@ -266,6 +273,18 @@ class _Run:
         if place.suffix == ".webm":
             return stack.enter_context(WebmWriter(place, self.tracked.size_wh, comment=MARK))
         return JpegFrames(place)
+
+
+def _load(options: TrackOptions) -> Detector:
+    return Detector.load(
+        options.model,
+        device=options.device,
+        score=LOW * options.score,
+        backbone=options.backbone,
+        max_megapixels=options.max_megapixels,
+        tile=options.tile,
+        overlap=options.overlap,
+    )
 
 
 def _of_classes(detections: Detections, wanted: frozenset[int] | None) -> Detections:
