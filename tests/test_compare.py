@@ -98,7 +98,15 @@ def test_runs_on_other_data_or_other_classes_are_said_not_to_compare(runs: Path)
     assert any("different data" in note and "cells" in note for note in notes)
     assert any("different classes" in note for note in notes)
     assert "best validation" not in result.content.runs[1].facts
-    assert result.content.runs[1].facts["kind"].startswith(("openvino", "weights"))
+    first, shipped = (item.facts["runs on"] for item in result.content.runs)
+    assert (first, shipped.split()[0]) == ("torch fp32", "openvino")
+
+
+def test_progress_is_that_of_all_models(runs: Path, data: Path) -> None:
+    done: list[tuple[int, int]] = []
+    options = CompareOptions((str(runs / "run0"), str(runs / "run1")), data=str(data))
+    compare_runs(options, on_image=lambda *progress: done.append(progress))
+    assert done == [(number, 6) for number in range(1, 7)]
 
 
 def test_on_a_set_they_are_evaluated_and_the_difference_is_judged(

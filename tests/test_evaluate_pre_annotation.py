@@ -99,7 +99,8 @@ def test_evaluate_tells_what_the_detections_would_save(tmp_path: Path, capsys: p
     expected = {"score": 0.3, "boxes": 2, "right": 1, "moved": 1, "drawn": 0, "deleted": 0}
     assert json.loads((tmp_path / "f.json").read_text())["pre_annotation"] == expected
     assert "of 2 boxes 50.0% are right (IoU 0.7), 50.0% to be moved" in capsys.readouterr().out
-    assert run([*command, "--label-score", "0.4"]) == 0
+    assert run([*command, "--label-score", "0.4", "--report", str(tmp_path / "page.html")]) == 0
+    assert "as labels from score 0.4 on, of 2 boxes 0.0% are right" in (tmp_path / "page.html").read_text()
     assert json.loads((tmp_path / "f.json").read_text())["pre_annotation"]["drawn"] == 2
 
 

@@ -32,6 +32,7 @@ from singleshot.report.comparison import (
     significance,
 )
 from singleshot.report.page import flat
+from singleshot.runtime.backends import engine_inside
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.find_model import find_model
 from singleshot.train.run_log import METRICS, SETTINGS, read_metrics
@@ -267,16 +268,17 @@ def _recorded_figures(record: RunRecord) -> dict[str, str]:
 
 
 def _model_facts(model: ModelFolder) -> dict[str, str]:
+    """What the model is; size and engine are those of what runs, which may be an export inside the folder."""
     height, width = model.spec.input_size_hw
-    files = model.export.files if model.export is not None else (WEIGHTS,)
-    size = sum((model.path / name).stat().st_size for name in files if (model.path / name).is_file())
-    kind = "weights" if model.export is None else f"{model.export.engine}, {model.export.precision}"
+    runs = model if model.export is not None else engine_inside(model) or model
+    files = (WEIGHTS,) if runs.export is None else runs.export.files
+    size = sum((runs.path / name).stat().st_size for name in files if (runs.path / name).is_file())
     return {
         "model": model.spec.name,
         "backbone": model.spec.backbone,
         "input": f"{width}x{height}",
         "classes": str(len(model.spec.class_names)),
-        "kind": kind,
+        "runs on": "torch fp32" if runs.export is None else f"{runs.export.engine} {runs.export.precision}",
         "size": f"{size / 1e6:.1f} MB",
     }
 
@@ -327,9 +329,16 @@ def _evaluated(
         if folder.spec.class_agnostic:
             raise RequestError(f"{run} is class-agnostic and has no mAP to compare: ssd evaluate gives its recall")
         require_common_class(run, folder.spec.class_names, str(options.data), annotations.class_names)
-    for folder in folders:
+    total = len(folders) * len(annotations)
+    for place, folder in enumerate(folders):
+        before = place * len(annotations)
         detector = Detector.load(folder, device=options.device, backbone=options.backbone)
-        detections = detect_known(detector, annotations, on_note=on_note, on_image=on_image)
+        detections = detect_known(
+            detector,
+            annotations,
+            on_note=on_note,
+            on_image=lambda done, _total, before=before: on_image(before + done, total),  # type: ignore[misc]
+        )
         evaluation = evaluate(annotations, detections, protocol=options.protocol)
         against = None
         if evaluated:
