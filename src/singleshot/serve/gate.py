@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -108,10 +109,11 @@ class Gate:
         return not self._settings.on_loopback
 
 
+@dataclass
 class _HeldBytes:
     """How many bytes all requests together hold."""
 
-    count = 0
+    count: int = 0
 
 
 class _Body:

@@ -17,6 +17,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import PurePath
 from queue import Empty, Queue, SimpleQueue
 from threading import Thread
@@ -125,7 +126,7 @@ class DetectionService:
         self._parallel = max(1, len(self._workers))
         self._to_decode: SimpleQueue[_Job | None] = SimpleQueue()
         self._to_infer: Queue[_Job | None] = Queue(maxsize=2 * BATCH if not self._workers else 2 * self._parallel)
-        self._threads: list[Thread] = []
+        self._decoding, self._detecting = list[Thread](), list[Thread]()
         self._unfinished = 0
         self._seconds_an_image = 0.1  # at first by `warm_up`, then a moving average of the time between two results
         self._last_result = 0.0
@@ -162,10 +163,8 @@ class DetectionService:
         for decoder in self.decoders:
             decoder.start()
         blank = np.zeros((*self.detector.spec.input_size_hw, 3), np.uint8)
-        runs: list[Callable[[], object]] = [lambda worker=worker: worker(blank) for worker in self._workers]  # type: ignore[misc]
-        runs += runs[:1]
-        if not runs:
-            runs = [lambda size=size: self.detector.backend([blank] * size) for size in BATCH_SIZES]  # type: ignore[misc]
+        runs: list[Callable[[], object]] = [partial(worker, blank) for worker in (*self._workers, *self._workers[:1])]
+        runs += [] if self._workers else [partial(self.detector.backend, [blank] * size) for size in BATCH_SIZES]
         start = 0.0
         for run in runs:
             start = time.monotonic()
@@ -178,17 +177,10 @@ class DetectionService:
         self._loop = asyncio.get_running_loop()
         if not self._warm:
             await asyncio.to_thread(self.warm_up)
-        targets: list[tuple[str, Callable[[], None]]] = [
-            (f"decoder-{number}", lambda decoder=decoder: self._decode_jobs(decoder))  # type: ignore[misc]
-            for number, decoder in enumerate(self.decoders)
-        ]
-        if self._workers:
-            for number, worker in enumerate(self._workers):
-                targets.append((f"engine-{number}", lambda worker=worker: self._infer_jobs(worker)))  # type: ignore[misc]
-        else:
-            targets.append(("engine", self._infer_batches))
-        self._threads = [Thread(target=target, name=name, daemon=True) for name, target in targets]
-        for thread in self._threads:
+        detecting: list[Callable[[], None]] = [partial(self._infer_jobs, worker) for worker in self._workers]
+        self._decoding = [Thread(target=self._decode_jobs, args=(decoder,), daemon=True) for decoder in self.decoders]
+        self._detecting = [Thread(target=target, daemon=True) for target in detecting or [self._infer_batches]]
+        for thread in (*self._decoding, *self._detecting):
             thread.start()
         self._watch = asyncio.create_task(self._watch_decoders())
         self._running = True
@@ -196,12 +188,12 @@ class DetectionService:
     async def close(self) -> None:
         """Finish what is in the queue, then end threads and decoders."""
         self._running = False
-        for _ in self.decoders:
+        for _ in self._decoding:
             self._to_decode.put(None)
-        await asyncio.to_thread(self._join, "decoder")
-        for _ in range(self._parallel):
+        await asyncio.to_thread(_join, self._decoding)
+        for _ in self._detecting:
             await asyncio.to_thread(self._to_infer.put, None)
-        await asyncio.to_thread(self._join, "engine")
+        await asyncio.to_thread(_join, self._detecting)
         if self._watch is not None:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -209,15 +201,14 @@ class DetectionService:
         for decoder in self.decoders:
             decoder.stop()
 
-    def _join(self, kind: str) -> None:
-        for thread in self._threads:
-            if thread.name.startswith(kind):
-                thread.join()
-
     async def detect(
-        self, images: Sequence[bytes | np.ndarray], *, score: float, classes: Sequence[str] | None = None,
+        self,
+        images: Sequence[bytes | np.ndarray],
+        *,
+        score: float,
+        classes: Sequence[str] | None = None,
         deadline: float | None = None,
-    ) -> list[ImageResult | Problem]:  # fmt: skip
+    ) -> list[ImageResult | Problem]:
         """The detections of each image, or why it has none; cancelling the call drops what is not in work.
 
         Args:
@@ -391,6 +382,11 @@ class DetectionService:
         now = time.monotonic()
         timing = Timing(start - job.submitted - job.decode_seconds, job.decode_seconds, now - start)
         return ImageResult(decoded.size_wh, detections.above(job.score), decoded.remarks, timing)
+
+
+def _join(threads: Sequence[Thread]) -> None:
+    for thread in threads:
+        thread.join()
 
 
 def _late() -> Problem:
