@@ -18,8 +18,11 @@ from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from singleshot.serve.problems import MEDIA_TYPE, Problem
+from singleshot.serve.refusal import plain_post, refusal
 from singleshot.serve.settings import ServeSettings
 
+BETWEEN_REQUESTS = {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE}
+NOTHING = (b"", False)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -33,6 +36,17 @@ class TimedProtocol(H11Protocol):
     _late: asyncio.TimerHandle | None = None
     read_timeout = 20.0
     max_connections = 1000
+    max_body_bytes = 0
+    _missing = 0  # bytes of a refused request that are still to come
+
+    @staticmethod
+    def full() -> Problem | None:
+        """Why no image is taken now; None: one is."""
+        return None
+
+    @staticmethod
+    def on_response(path: str, status: int, seconds: float) -> None:
+        """Called for a request that never reached the application."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected; it now has to send."""
@@ -44,11 +58,40 @@ class TimedProtocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes came."""
+        if self._refuse(data):
+            return
         super().data_received(data)
         if self.cycle is None or self.cycle.response_complete:
             self._wait()
         else:
             self._stop_waiting()
+
+    def _refuse(self, data: bytes) -> bool:
+        """Answer a plain request for which there is no room, or throw away what is left of it; see `refusal.py`."""
+        if self._missing:
+            if len(data) > self._missing:  # the next request, before the answer was read
+                self.transport.close()
+                return True
+            self._missing -= len(data)
+        else:
+            if self.conn.states != BETWEEN_REQUESTS or self.conn.trailing_data != NOTHING:
+                return False
+            problem = self.full()
+            post = None if problem is None else plain_post(data, max_body_bytes=self.max_body_bytes)
+            if problem is None or post is None:
+                return False
+            self._unset_keepalive_if_required()
+            self.transport.write(refusal(problem, post.path))
+            self.on_response(post.path, problem.status, 0.0)
+            self._missing = post.missing
+        self._stop_waiting()
+        if self._missing:
+            self._wait()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        return True
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, as all errors are answered."""
@@ -82,8 +125,10 @@ class HttpServer(uvicorn.Server):
     """
 
     def __init__(self, app: Starlette, settings: ServeSettings, on_start: Callable[[], None]) -> None:
-        limits = {"read_timeout": settings.read_timeout, "max_connections": settings.max_connections}
-        protocol = type("Protocol", (TimedProtocol,), limits)
+        names = ("read_timeout", "max_connections", "max_body_bytes")
+        calls = {"full": staticmethod(app.state.service.full), "on_response": staticmethod(app.state.metrics.count)}
+        limits = {name: getattr(settings, name) for name in names}
+        protocol = type("Protocol", (TimedProtocol,), {**limits, **calls})
         super().__init__(
             uvicorn.Config(
                 app, http=protocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,

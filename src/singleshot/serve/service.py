@@ -45,7 +45,7 @@ BATCH_WAIT = 0.003
 WATCH_SECONDS = 0.25
 BURST_SECONDS = 1.0
 """After so long without a moment in which nothing waited, the queue is a standing one, and is kept short."""
-BURST_WORK = 2.0
+BURST_WORK = 3.0
 """Seconds in which a burst must be done, by the measured rate: of a large network fewer images may wait."""
 STANDING = 8
 """Images that may wait in a standing queue for each worker of the engine; without workers two batches may."""
@@ -149,13 +149,21 @@ class DetectionService:
         """The least score that the model's post-processing keeps."""
         return self.detector.spec.postprocess.score_threshold
 
+    def full(self) -> Problem | None:
+        """Why not even one image is taken now; None: one is."""
+        try:
+            self.require_room(1)
+        except Problem as problem:
+            return problem
+        return None
+
     @property
     def waiting(self) -> int:
         """Images that are accepted and not answered."""
         return self._unfinished
 
     def warm_up(self) -> None:
-        """Start the decoders, and run the engine: its first run takes longer, the last is timed.
+        """Start the decoders, and run the engine: its first run takes longer, the fastest counts.
 
         Raises:
             MachineError: a decoder could not be started.
@@ -163,13 +171,17 @@ class DetectionService:
         for decoder in self.decoders:
             decoder.start()
         blank = np.zeros((*self.detector.spec.input_size_hw, 3), np.uint8)
-        runs: list[Callable[[], object]] = [partial(worker, blank) for worker in (*self._workers, *self._workers[:1])]
-        runs += [] if self._workers else [partial(self.detector.backend, [blank] * size) for size in BATCH_SIZES]
-        start = 0.0
-        for run in runs:
+        seconds = list[float]()
+        for _ in range(2):
+            for worker in self._workers:
+                start = time.monotonic()
+                worker(blank)
+                seconds.append((time.monotonic() - start) / self._parallel)
+        for size in () if self._workers else BATCH_SIZES:
             start = time.monotonic()
-            run()
-        self._seconds_an_image = max(1e-4, time.monotonic() - start) / (self._parallel if self._workers else BATCH)
+            self.detector.backend([blank] * size)
+            seconds.append((time.monotonic() - start) / size)
+        self._seconds_an_image = max(1e-4, min(seconds))
         self._warm = True
 
     async def start(self) -> None:
