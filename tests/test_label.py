@@ -232,6 +232,8 @@ def test_nothing_is_written_where_nothing_is_detected_or_the_place_is_wrong(
     (tmp_path / "full/kept.txt").write_text("kept")
     with pytest.raises(RequestError, match="not empty"):
         label_images(photos, LabelOptions(tmp_path / "full", "cvat"))
+    with pytest.raises(RequestError, match="does not exist"):
+        label_images(tmp_path / "nowhere", LabelOptions(tmp_path / "out", "cvat"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(RequestError, match="no images"):
         label_images(tmp_path / "empty", LabelOptions(tmp_path / "out", "cvat"))
@@ -239,6 +241,29 @@ def test_nothing_is_written_where_nothing_is_detected_or_the_place_is_wrong(
     assert not (photos / "out").exists()
     with pytest.raises(RequestError, match="--score"):
         LabelOptions(tmp_path / "out", "cvat", score=0)
+
+
+def test_a_run_that_is_interrupted_leaves_nothing(
+    tmp_path: Path, photos: Path, by_hand: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("singleshot.data.writers.new_set.image_bytes", fail)
+    with pytest.raises(KeyboardInterrupt):
+        label_images(photos, LabelOptions(tmp_path / "out", "label-studio"))
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_videos_of_a_folder_are_left_out_and_counted(tmp_path: Path, photos: Path) -> None:
+    (photos / "clip.mp4").write_bytes(b"no video")
+    notes: list[str] = []
+    assert len(unlabelled_images(photos, on_note=notes.append)[1]) == 3
+    assert notes == [f"{photos}: 1 videos left out: labels are of images"]
+    for image in photos.rglob("*.png"):
+        image.unlink()
+    with pytest.raises(RequestError, match="only videos"):
+        unlabelled_images(photos)
 
 
 def test_the_shipped_model_labels_a_photograph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -318,7 +318,7 @@ def _without_missing(result: ReadResult, *, all_sized: bool) -> ReadResult:
 
 def holds_labels(path: Path) -> bool:
     """Whether a file, or anything in a folder, speaks for a format; a folder of images alone does not."""
-    return any(form.recognise(path) is not None for form in FORMATS.values())
+    return path.exists() and any(form.recognise(path) is not None for form in FORMATS.values())
 
 
 def recognise(path: Path) -> str:
