@@ -26,6 +26,7 @@ from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import RawDetections
 from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.video.contact_sheet import ContactSheet
+from singleshot.video.frames import Frame
 from video_files import moving_square, write_video
 
 
@@ -200,15 +201,21 @@ def test_sources_are_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 12, 13, 24, 25, 100, 1000])
-def test_a_contact_sheet_is_evenly_spread_and_bounded(count: int) -> None:
-    sheet, kept = ContactSheet(), 0
-    for index in range(count):
-        if sheet.wants(index):
-            sheet.add(index / 10, np.full((9, 16, 3), 200, np.uint8))
-            kept = max(kept, len(sheet._kept))
+def test_a_contact_sheet_shows_the_best_of_each_part_in_bounded_memory(count: int) -> None:
+    generator, sheet = np.random.default_rng(count), ContactSheet()
+    interests = generator.permutation(count)
+    for index, interest in enumerate(interests):
+        if sheet.wants(index, interest):
+            pixels = np.full((9, 16, 3), 20 + 200 * interest / count, np.uint8)
+            sheet.add(Frame(index, index / 10, pixels), interest, pixels)
+        assert len(sheet._kept) <= 24
     rows, columns = -(-min(count, 12) // 3), min(count, 3)
-    assert sheet.image().shape == (rows * (225 + 8) + 8, columns * (400 + 8) + 8, 3)
-    assert kept <= 25
+    image = sheet.image()
+    assert image.shape == (rows * (225 + 8) + 8, columns * (400 + 8) + 8, 3)
+    assert int(image[:, :, 0].max()) >= 20 + 200 * (count - 1) // count  # the best of all is on it
+    if count <= 12:
+        shades = [int(image[20 + 233 * (place // 3), 20 + 408 * (place % 3), 0]) for place in range(count)]
+        assert shades == [int(20 + 200 * interest / count) for interest in interests]
 
 
 @pytest.mark.parametrize(

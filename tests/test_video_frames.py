@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rtsp_server import playing
 from singleshot.errors import RequestError, VideoError
 from singleshot.video.capture import OPTIONS_VARIABLE
 from singleshot.video.capture import _ffmpeg as open_by_ffmpeg
@@ -256,3 +257,13 @@ def test_a_file_is_opened_with_its_own_reader_alone(tmp_path: Path, monkeypatch:
     monkeypatch.setattr("singleshot.video.container.sniff_video", lambda _head: "MP4")
     with pytest.raises(VideoError, match="no video in it can be decoded"):
         open_video(file)
+
+
+def test_a_network_stream_gives_its_frames(tmp_path: Path) -> None:
+    frames = moving_square(40, width=320, height=240)
+    file = write_video(tmp_path / "a.ts", frames, codec="mpeg2video", fps=25)
+    with playing(file) as address, open_video(address, allow_network=True) as video:
+        read = list(video)
+    assert video.size_wh == (320, 240)
+    assert len(read) >= 35
+    assert np.abs(read[0].pixels.astype(int) - frames[0]).mean() < 12

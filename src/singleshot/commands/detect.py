@@ -44,7 +44,7 @@ class DetectOptions:
         overlap: share of a tile that its neighbour has, too.
         csv: CSV file for the detections, a row each.
         frames: copy a video frame by frame, as JPEGs in a folder, instead of as a WebM.
-        contact_sheet: image file for twelve frames of a video, boxes drawn.
+        contact_sheet: JPEG file for twelve frames of a video, of each twelfth the one that shows most, boxes drawn.
         fps: take a folder, or a pattern such as `frame_%05d.jpg`, for a video of so many frames a second.
         stream: open RTSP addresses that are given as a source; else no address is opened.
 

@@ -134,9 +134,9 @@ def detect_in_video(
                 copy = JpegFrames(outputs.copy)
             for frame, all_detections in detector.stream_frames(video):
                 detections = all_detections.above(score)
+                _show(frame, detections, copy, outputs.sheet)  # first, as Ctrl-C most often comes while it waits
                 outputs.detections.frame(frame.index, frame.seconds, detections)
                 detected.add(frame, detections)
-                _show(frame, detections, copy, outputs.sheet)
                 on_frame(detected)
     except KeyboardInterrupt:
         interrupted = True
@@ -147,11 +147,12 @@ def detect_in_video(
 
 def _show(frame: Frame, detections: Detections, copy: AnnotatedFrames | None, sheet: ContactSheet | None) -> None:
     """Draw a frame where somebody will see it."""
-    on_sheet = sheet is not None and sheet.wants(frame.index)
+    interest = float(detections.scores.sum())
+    on_sheet = sheet is not None and sheet.wants(frame.index, interest)
     if copy is None and not on_sheet:
         return
     drawn = detections.draw(frame.pixels)
     if copy is not None:
         copy.write(frame.seconds, drawn)
     if sheet is not None and on_sheet:
-        sheet.add(frame.seconds, drawn)
+        sheet.add(frame, interest, drawn)

@@ -1,13 +1,17 @@
-"""Frames of a video, evenly spread, on one page, for people who would rather look than read."""
+"""Frames of a video on one page, the best of each twelfth of it, for people who would rather look than read."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
 
 from singleshot.shapes import UInt8
+from singleshot.video.frames import Frame
 
 FRAMES = 12
 COLUMNS = 3
@@ -16,35 +20,54 @@ GAP = 8
 BACKGROUND = 24
 
 
+@dataclass(frozen=True, eq=False)
+class _Cell:
+    interest: float
+    pixels: UInt8[np.ndarray, "H W 3"]
+
+
 class ContactSheet:
     """Collects frames while a video of unknown length is read; holds at most twice as many as it shows.
 
-    Every `step`-th frame is kept; when there are too many, every second of them is dropped and the step doubles.
+    Of every `step` frames the most interesting is kept, the first of equals. When there are too many, the better of
+    each two neighbours is kept, and the step doubles.
     """
 
     def __init__(self) -> None:
         self._step = 1
-        self._kept: list[UInt8[np.ndarray, "H W 3"]] = []
+        self._kept: list[_Cell] = []
 
-    def wants(self, index: int) -> bool:
-        """Whether the frame of this index belongs on the sheet, as far as is known."""
-        return index % self._step == 0
+    def wants(self, index: int, interest: float) -> bool:
+        """Whether the frame of this index belongs on the sheet, as far as is known.
 
-    def add(self, seconds: float, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
-        """Add a frame that is wanted: its time in the video and its RGB pixels, boxes drawn."""
+        Args:
+            index: of the frame; frames come in order.
+            interest: any measure of how much is to be seen, such as the sum of its scores.
+        """
+        part = index // self._step
+        return part >= len(self._kept) or interest > self._kept[part].interest
+
+    def add(self, frame: Frame, interest: float, pixels: UInt8[np.ndarray, "H W 3"]) -> None:
+        """Add a frame that is wanted.
+
+        Args:
+            frame: the frame.
+            interest: as for `wants`.
+            pixels: of the frame, boxes drawn.
+        """
         height, width = pixels.shape[:2]
         size = (CELL_WIDTH, max(1, round(CELL_WIDTH * height / width)))
         small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        self._kept.append(_with_time(small, seconds))
+        self._kept[frame.index // self._step :] = [_Cell(interest, _with_time(small, frame.seconds))]
         if len(self._kept) > 2 * FRAMES:
-            self._kept = self._kept[::2]
+            self._kept = [_best(self._kept[place : place + 2]) for place in range(0, len(self._kept), 2)]
             self._step *= 2
 
     def image(self) -> UInt8[np.ndarray, "H W 3"]:
         """The sheet, RGB, row by row in the order of time. At least one frame must have been added."""
         count = min(FRAMES, len(self._kept))
-        places = np.linspace(0, len(self._kept) - 1, count).round().astype(int)
-        cells = [self._kept[place] for place in places]
+        bounds = np.linspace(0, len(self._kept), count + 1).round().astype(int)
+        cells = [_best(self._kept[start:end]).pixels for start, end in pairwise(bounds)]
         height, width = cells[0].shape[:2]
         columns = min(COLUMNS, count)
         rows = math.ceil(count / columns)
@@ -53,6 +76,10 @@ class ContactSheet:
             top, left = (GAP + (place // columns) * (height + GAP), GAP + (place % columns) * (width + GAP))
             sheet[top : top + height, left : left + width] = cell
         return sheet
+
+
+def _best(cells: Sequence[_Cell]) -> _Cell:
+    return max(cells, key=lambda cell: cell.interest)  # the first of equals
 
 
 def _with_time(image: UInt8[np.ndarray, "H W 3"], seconds: float) -> UInt8[np.ndarray, "H W 3"]:
