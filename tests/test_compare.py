@@ -12,7 +12,8 @@ import pytest
 from data_fixtures import voc
 from evaluation_examples import random_set
 from singleshot.cli.main import run
-from singleshot.commands.compare import CompareOptions, compare_runs, short_names
+from singleshot.commands.compare import compare_runs, short_names
+from singleshot.commands.options import CompareOptions
 from singleshot.errors import ModelError, RequestError
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.per_image import ImageResult, PerImageResults, most_different

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any, Literal
+from typing import Any
 
 from singleshot.commands.evaluate import detect_known, labelled_set
-from singleshot.commands.options import DetectionSource
+from singleshot.commands.options import CompareOptions, DetectionSource
 from singleshot.console import percent
 from singleshot.decode import decode_image
 from singleshot.errors import ModelError, RequestError
@@ -45,48 +44,6 @@ KEPT = ("best", "last")
 """Models of a run, the one to compare first."""
 OnNote = Callable[[str], None]
 OnImage = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class CompareOptions:
-    """What to compare, and on what.
-
-    Attributes:
-        runs: two or more: folders that `ssd train` wrote, model folders, exported models or names of shipped models.
-            The others are compared with the first.
-        data: a labelled set: all are evaluated on it. Left out, only what each recorded of itself is compared.
-        split: which split; left out, the test split, else the validation split.
-        protocol: `voc07`, `voc12`, `coco` or `ilsvrc`; left out, that of COCO and ILSVRC data, else voc07.
-        report: the page to write, with curves and the images on which two differ most.
-        device: `auto`, `cpu` or `cuda`.
-        backbone: `PACKAGE.MODULE:FUNCTION`, the code of models that were trained on a backbone of your own.
-
-    Raises:
-        RequestError: fewer than two runs, one of them twice, or a split of no set.
-    """
-
-    runs: tuple[str, ...]
-    _: KW_ONLY
-    data: str | None = None
-    split: str | None = None
-    protocol: Literal["voc07", "voc12", "coco", "ilsvrc"] | None = None
-    report: Path | None = None
-    device: str = "auto"
-    backbone: str | None = None
-
-    def __post_init__(self) -> None:
-        if len(self.runs) < 2:
-            raise RequestError(f"give two or more runs or models to compare, got {len(self.runs)}")
-        places = [os.path.realpath(run) for run in self.runs]
-        if len(set(places)) < len(places):
-            raise RequestError(f"a run is given twice: {', '.join(self.runs)}")
-        if self.data is None and (self.split is not None or self.protocol is not None):
-            raise RequestError("--split and --protocol are of a labelled set: give it with --data DATA")
-
-    @property
-    def inputs(self) -> list[str | Path]:
-        """What is read, which no output may replace."""
-        return [*self.runs, *([] if self.data is None else [self.data])]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
-"""What a user may ask of `ssd evaluate`, `analyze`, `boxes`, `explain` and `export`: their flags, without torch."""
+"""What a user may ask of `ssd evaluate`, `compare`, `analyze`, `boxes`, `explain`, `export`: flags, without torch."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -115,6 +116,48 @@ class EvaluateOptions:
     def only_reads_files(self) -> bool:
         """Annotations and detections suffice: no image is detected in or shown."""
         return self.source.detections is not None and self.report is None and self.against is None
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """What to compare, and on what.
+
+    Attributes:
+        runs: two or more: folders that `ssd train` wrote, model folders, exported models or names of shipped models.
+            The others are compared with the first.
+        data: a labelled set: all are evaluated on it. Left out, only what each recorded of itself is compared.
+        split: which split; left out, the test split, else the validation split.
+        protocol: `voc07`, `voc12`, `coco` or `ilsvrc`; left out, that of COCO and ILSVRC data, else voc07.
+        report: file for a page with curves and the images on which two differ most.
+        device: `auto`, `cpu` or `cuda`.
+        backbone: `PACKAGE.MODULE:FUNCTION`, the code of models that were trained on a backbone of your own.
+
+    Raises:
+        RequestError: fewer than two runs, one of them twice, or a split of no set.
+    """
+
+    runs: tuple[str, ...]
+    _: KW_ONLY
+    data: str | None = None
+    split: str | None = None
+    protocol: Literal["voc07", "voc12", "coco", "ilsvrc"] | None = None
+    report: Path | None = None
+    device: str = "auto"
+    backbone: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.runs) < 2:
+            raise RequestError(f"give two or more runs or models to compare, got {len(self.runs)}")
+        places = [os.path.realpath(run) for run in self.runs]
+        if len(set(places)) < len(places):
+            raise RequestError(f"a run is given twice: {', '.join(self.runs)}")
+        if self.data is None and (self.split is not None or self.protocol is not None):
+            raise RequestError("--split and --protocol are of a labelled set: give it with --data DATA")
+
+    @property
+    def inputs(self) -> list[str | Path]:
+        """What is read, which no output may replace."""
+        return [*self.runs, *([] if self.data is None else [self.data])]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ What was recorded while they were trained is always there; what needs a labelled
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from singleshot.evaluate.per_image import most_different
 from singleshot.evaluate.protocols import Evaluation
 from singleshot.report import template
 from singleshot.report.charts import COLOURS, Axis, Series, curve_chart, line_chart, smoothed
-from singleshot.report.images import OpenImage
+from singleshot.report.images import Figure, OpenImage
 from singleshot.report.page import CURVES_SHOWN, FIGURES, PROTOCOLS, image_figures
 from singleshot.types import Annotations, Detections
 
@@ -251,7 +251,7 @@ def _pairs(content: ComparisonContent, open_image: OpenImage) -> list[dict[str, 
     return parts
 
 
-def _draw(annotations: Annotations, of_run: EvaluatedRun, open_image: OpenImage) -> Any:
+def _draw(annotations: Annotations, of_run: EvaluatedRun, open_image: OpenImage) -> Callable[[int], Figure]:
     """A function from an image's number to its figure."""
     assert of_run.evaluation.per_image is not None
     return image_figures(annotations, of_run.detections, of_run.evaluation.per_image.results, open_image)
