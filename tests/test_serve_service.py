@@ -256,6 +256,18 @@ def test_a_decoder_that_takes_too_long_is_killed(detector: Detector) -> None:
     with_service(detector, work, decoders=1, decode_timeout=0.5)
 
 
+def test_decoders_need_no_folder_that_can_be_written_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_folder() -> str:
+        raise FileNotFoundError("no usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", no_folder)
+    monkeypatch.setattr("tempfile.mkdtemp", no_folder)
+    decoder = Decoder((32, 32), max_pixels=10**6, timeout=30)
+    decoded = decoder.decode(encoded())
+    assert (decoded.size_wh, decoded.pixels.shape) == ((40, 30), (32, 32, 3))
+    decoder.stop()
+
+
 def test_a_script_without_a_main_guard_is_not_run_again_by_decoders(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

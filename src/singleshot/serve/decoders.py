@@ -1,8 +1,8 @@
 """Decoders as processes: a damaged image may crash or stop one of them, but never the server.
 
-A decoder decodes an image and resizes it to the network's input, so that some 270 KB an image come back, by memory that
-both processes share; resizing it again, as every engine does, leaves it as it is. What else comes back is JSON: nothing
-that a decoder says is trusted further than that.
+A decoder decodes an image and resizes it to the network's input, so that some 300 KB an image come back; resizing it
+again, as every engine does, leaves it as it is. What comes back is JSON, then pixels: nothing that a decoder says is
+trusted further than that. No file is needed for it, where the system's temporary folder cannot be written to either.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import json
 import multiprocessing
 import signal
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import c_ubyte
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from threading import Lock
@@ -72,7 +72,6 @@ class Decoder:
         self._timeout = timeout
         self._process: Any = None
         self._pipe: Connection | None = None
-        self._shared: np.ndarray | None = None
         self._since: float | None = None  # when the image in work was handed over
         self._late = False
         self.started = 0
@@ -91,19 +90,14 @@ class Decoder:
         if self.process_id is not None:
             return
         self.stop()
-        context = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
-        if sys.platform == "linux":
-            context.set_forkserver_preload([__name__])  # a new decoder is there in some milliseconds
-        height, width = self._size_hw
-        memory = context.RawArray(c_ubyte, height * width * 3)
+        context = _context()
         ours, theirs = context.Pipe()
-        arguments = (theirs, memory, self._size_hw, self._max_pixels)
-        process = context.Process(target=_decode_all, args=arguments, name="decoder", daemon=True)  # type: ignore[attr-defined]
+        arguments = (theirs, self._size_hw, self._max_pixels)
+        process = context.Process(target=_decode_all, args=arguments, name="decoder", daemon=True)
         with _no_main_module():
             process.start()
         theirs.close()
         self._process, self._pipe = process, ours
-        self._shared = np.frombuffer(memoryview(memory), np.uint8).reshape(height, width, 3)
         self.started += 1
         try:
             if not ours.poll(START_SECONDS) or ours.recv_bytes(MOST_REPLY_BYTES) != b"ready":
@@ -133,17 +127,19 @@ class Decoder:
     def _decode(self, content: bytes) -> DecodedImage:
         self.start()
         assert self._pipe is not None
-        assert self._shared is not None
         self._late, self._since = False, time.monotonic()
         try:
             self._pipe.send_bytes(content)
             reply = json.loads(self._pipe.recv_bytes(MOST_REPLY_BYTES))
+            if "error" in reply:
+                raise ERRORS[reply["error"]](reply["message"])
+            height, width = self._size_hw
+            content = self._pipe.recv_bytes(height * width * 3)
         finally:
             self._since = None
-        if "error" in reply:
-            raise ERRORS[reply["error"]](reply["message"])
+        pixels = np.frombuffer(content, np.uint8).reshape(height, width, 3)
         width, height = reply["size_wh"]
-        return DecodedImage(self._shared.copy(), (width, height), reply["contrast"], tuple(reply["remarks"]))
+        return DecodedImage(pixels, (width, height), reply["contrast"], tuple(reply["remarks"]))
 
     def kill_if_late(self) -> None:
         """Kill the process where its image takes too long; called by another thread now and then."""
@@ -177,7 +173,24 @@ def _no_main_module() -> Iterator[None]:
             sys.modules["__main__"] = main
 
 
-def _decode_all(pipe: Connection, memory: Any, size_hw: tuple[int, int], max_pixels: int) -> None:
+def _context() -> Any:
+    """How processes are started.
+
+    By a server of processes where there is one and it has a folder for its socket: a new decoder is then there in some
+    milliseconds. Elsewhere each one starts Python anew.
+    """
+    if sys.platform != "linux":  # macOS has one, but what is imported here is not safe to be forked there
+        return multiprocessing.get_context("spawn")
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:  # a read-only container
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
+
+
+def _decode_all(pipe: Connection, size_hw: tuple[int, int], max_pixels: int) -> None:
     """What a decoder process does until the server closes its end of the pipe, or dies."""
     import cv2
 
@@ -185,17 +198,20 @@ def _decode_all(pipe: Connection, memory: Any, size_hw: tuple[int, int], max_pix
         signal.signal(stop, signal.SIG_IGN)  # sent to all processes of a terminal or service: the server ends us
     go_behind()
     cv2.setNumThreads(1)  # there are as many decoders as cores
-    shared = np.frombuffer(memory, np.uint8).reshape(*size_hw, 3)
+    pixels = np.empty((1, *size_hw, 3), np.uint8)
     try:
         pipe.send_bytes(b"ready")
         while True:
-            pipe.send_bytes(json.dumps(_reply(pipe.recv_bytes(), shared, max_pixels)).encode())
+            reply = _decode_into(pixels, pipe.recv_bytes(), max_pixels)
+            pipe.send_bytes(json.dumps(reply).encode())
+            if "error" not in reply:
+                pipe.send_bytes(pixels.tobytes())
     except (EOFError, OSError):
         return
 
 
-def _reply(content: bytes, shared: UInt8[np.ndarray, "h w 3"], max_pixels: int) -> dict[str, Any]:
-    """Decode an image into the shared memory; what there is to say about it."""
+def _decode_into(pixels: UInt8[np.ndarray, "1 h w 3"], content: bytes, max_pixels: int) -> dict[str, Any]:
+    """Decode an image and resize it; what there is to say about it."""
     try:
         with warnings.catch_warnings(record=True) as remarks:
             warnings.simplefilter("always", UserWarning)
@@ -203,7 +219,7 @@ def _reply(content: bytes, shared: UInt8[np.ndarray, "h w 3"], max_pixels: int) 
     except (ImageError, MemoryError) as error:
         kind = type(error).__name__ if type(error).__name__ in ERRORS else ImageError.__name__
         return {"error": kind, "message": str(error)[:1000] or "decoding it needs more memory than there is"}
-    resize_into(shared[None], [image])
+    resize_into(pixels, [image])
     lines = [str(remark.message).removeprefix("image: ")[:500] for remark in remarks]
     size_wh = (image.shape[1], image.shape[0])
     return {"size_wh": size_wh, "contrast": has_contrast(image), "remarks": lines}
