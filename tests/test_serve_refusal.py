@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -115,7 +116,12 @@ def test_a_body_that_never_ends_is_given_up() -> None:
         with Connection(port) as connection:
             request = post("/v1/detect", BODY)
             assert connection.ask(request[: len(request) // 2]).status == 503
-            ends.append(connection.socket.recv(1))
+            connection.socket.settimeout(0.3)
+            for byte in range(30):  # slowly, for longer than the deadline of 2 seconds
+                connection.socket.sendall(request[byte : byte + 1])
+                with contextlib.suppress(TimeoutError):
+                    ends.append(connection.socket.recv(1))
+                    break
 
     with_full_server(work)
     assert ends == [b""]

@@ -69,9 +69,7 @@ class TimedProtocol(H11Protocol):
     def _refuse(self, data: bytes) -> bool:
         """Answer a plain request for which there is no room, or throw away what is left of it; see `refusal.py`."""
         if self._missing:
-            if len(data) > self._missing:  # the next request, before the answer was read
-                self.transport.close()
-                return True
+            data, rest = data[: self._missing], data[self._missing :]
             self._missing -= len(data)
         else:
             if self.conn.states != BETWEEN_REQUESTS or self.conn.trailing_data != NOTHING:
@@ -83,14 +81,16 @@ class TimedProtocol(H11Protocol):
             self._unset_keepalive_if_required()
             self.transport.write(refusal(problem, post.path))
             self.on_response(post.path, problem.status, 0.0)
-            self._missing = post.missing
-        self._stop_waiting()
-        if self._missing:
-            self._wait()
-        else:
+            self._missing, rest = post.missing, b""
+            self._stop_waiting()
+            self._wait()  # for all that is missing
+        if not self._missing:
+            self._stop_waiting()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
+        if rest:  # the next request
+            self.data_received(rest)
         return True
 
     def send_400_response(self, msg: str) -> None:
