@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -267,3 +269,37 @@ def test_a_network_stream_gives_its_frames(tmp_path: Path) -> None:
     assert video.size_wh == (320, 240)
     assert len(read) >= 35
     assert np.abs(read[0].pixels.astype(int) - frames[0]).mean() < 12
+
+
+def test_a_camera_is_timed_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Camera:
+        """Says what cameras of Linux say: no number of frames, and the time since the machine was started."""
+
+        frames = 3
+
+        def isOpened(self) -> bool:  # noqa: N802 (OpenCV's name)
+            return True
+
+        def get(self, prop: int) -> float:
+            return {cv2.CAP_PROP_FPS: 30.0, cv2.CAP_PROP_FRAME_COUNT: -1.0, cv2.CAP_PROP_POS_MSEC: 9e9}.get(prop, 0.0)
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            self.frames -= 1
+            time.sleep(0.02)
+            return (True, np.zeros((4, 6, 3), np.uint8)) if self.frames >= 0 else (False, None)
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _index: Camera())
+    with open_video(0) as video:
+        times = [frame.seconds for frame in video]
+    assert video.name == "camera 0"
+    assert times[0] == 0
+    assert 0.02 <= times[1] < times[2] < 5
+    assert (video.claimed_frames, video.fault, video.remarks) == (None, None, [])
+
+
+def test_a_camera_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(VideoError, match="camera 77"):
+        open_video(77)

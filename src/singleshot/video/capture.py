@@ -6,6 +6,7 @@ FFmpeg may open a file, and nothing else: it is told the one reader and the one 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,9 +43,10 @@ class Capture:
         capture: OpenCV's.
         missing: becomes `missing_bytes`.
         may_fail: frames in a row that may fail before the source is taken to have ended.
+        live: whether frames are timed by the clock, as they come; else by their timestamps.
     """
 
-    def __init__(self, capture: Any, *, missing: int = 0, may_fail: int = 0) -> None:
+    def __init__(self, capture: Any, *, missing: int = 0, may_fail: int = 0, live: bool = False) -> None:
         import cv2
 
         self._capture = capture
@@ -55,6 +57,8 @@ class Capture:
         self.missing_bytes = missing
         self.lost = 0
         self._may_fail = may_fail
+        self._live = live
+        self._start: float | None = None
 
     def __iter__(self) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"]]]:
         """Time in seconds and RGB pixels, as displayed, of each frame."""
@@ -70,7 +74,17 @@ class Capture:
                 failed += 1
                 continue
             self.lost, failed = self.lost + failed, 0
-            yield self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            yield self._seconds(), cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+    def _seconds(self) -> float:
+        """When the frame that was read last is shown."""
+        import cv2
+
+        if not self._live:
+            return float(self._capture.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+        now = time.monotonic()
+        self._start = now if self._start is None else self._start
+        return now - self._start
 
     def close(self) -> None:
         """Release the file or the camera."""
@@ -134,7 +148,7 @@ def open_camera(index: int) -> Capture:
     capture = cv2.VideoCapture(index)
     if not capture.isOpened():
         raise VideoError(f"camera {index}: there is none, or it cannot be opened; the first is 0")
-    return Capture(capture)
+    return Capture(capture, live=True)
 
 
 def _ffmpeg(source: str, options: str) -> Any | None:
