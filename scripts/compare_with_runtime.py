@@ -70,12 +70,16 @@ def decoded(graph: DetectorGraph, offsets: np.ndarray, scores: np.ndarray) -> tu
 
 
 def by_openvino(file: Path) -> Runtime:
-    """The detections of a frozen graph, which has its own post-processing inside; its classes count from 1."""
+    """The detections of a frozen graph or SavedModel, which have their own post-processing; classes count from 1."""
     compiled = core().compile_model(core().read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    outputs = [
+        next(port for port in compiled.outputs if f"detection_{name}" in {n.removesuffix(":0") for n in port.names})
+        for name in ("boxes", "classes", "scores")
+    ]
 
     def run(image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         results = compiled(image[None])
-        boxes, ids, scores = (results[f"detection_{name}:0"][0] for name in ("boxes", "classes", "scores"))
+        boxes, ids, scores = (results[output][0] for output in outputs)
         return boxes, ids.astype(int) - 1, scores
 
     return run

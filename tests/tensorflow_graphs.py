@@ -183,8 +183,13 @@ def evaluated(outputs: Sequence[Any]) -> list[np.ndarray]:
     return [np.array(results[place]) for place in range(len(outputs))]
 
 
-def frozen_detector(*, softmax: bool = False) -> openvino.Model:
-    """A graph as the Object Detection API freezes it, without resize and NMS."""
+def frozen_detector(*, softmax: bool = False, nms: Sequence[tuple[int, float, float]] = ()) -> openvino.Model:
+    """A graph as the Object Detection API freezes it, without resize.
+
+    Args:
+        softmax: of the scores; else their sigmoid.
+        nms: an operation each inside a loop: most boxes, IoU, lowest score.
+    """
     chance = np.random.default_rng(0)
     image = opset9.parameter([-1, -1, -1, 3], np.uint8, name="image_tensor")
     resized = opset9.convert(image, np.float32)
@@ -221,4 +226,31 @@ def frozen_detector(*, softmax: bool = False) -> openvino.Model:
     ]
     boxes = opset9.concat([opset9.unsqueeze(corner, np.array([1])) for corner in corners], 1)
     results = [opset9.result(node) for node in (boxes, activated)]
+    results += [opset9.result(_in_a_loop(boxes, activated, limits)) for limits in nms]
     return openvino.Model(results, [image], "frozen")
+
+
+def _in_a_loop(boxes: Any, scores: Any, limits: tuple[int, float, float]) -> Any:
+    """NMS as the body of a loop over images; its limit of boxes is the least of a number and of how many there are."""
+    most, iou, lowest = limits
+    body_boxes = opset9.parameter([-1, 4], np.float32)
+    body_scores = opset9.parameter([1, -1, CLASSES + 1], np.float32)
+    by_class = opset9.transpose(body_scores, np.array([0, 2, 1]))
+    count = opset9.gather(opset9.shape_of(body_boxes, "i32"), np.int32(0), np.int32(0))
+    kept = opset9.non_max_suppression(
+        opset9.unsqueeze(body_boxes, np.array([0])),
+        by_class,
+        opset9.minimum(opset9.constant(np.int32(most)), count),
+        opset9.constant(np.float32(iou)),
+        opset9.constant(np.float32(lowest)),
+        opset9.constant(np.float32(0)),
+    )
+    go_on = opset9.constant(np.array([True]))
+    total = opset9.reduce_sum(kept.output(0), np.array([0, 1]), keep_dims=True)
+    body = openvino.Model([opset9.result(go_on), opset9.result(total)], [body_boxes, body_scores], "body")
+    loop = opset9.loop(opset9.constant(np.int32(1)), opset9.constant(np.array([True])))
+    loop.set_function(body)
+    loop.set_special_body_ports([-1, 0])
+    loop.set_invariant_input(body_boxes, boxes.output(0))
+    loop.set_invariant_input(body_scores, scores.output(0))
+    return loop.get_iter_value(body.get_results()[1].output(0), -1)

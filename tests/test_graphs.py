@@ -28,7 +28,7 @@ from singleshot.graphs.label_map import default_names, names_of_lines, read_labe
 from singleshot.graphs.tflite import PostProcess, read_tflite
 from singleshot.runtime.backends import start_engine
 from singleshot.runtime.openvino_core import core, openvino, opset9
-from singleshot.spec import ModelSpec
+from singleshot.spec import ModelSpec, Postprocess
 from singleshot.train.initial import base_spec
 from tensorflow_graphs import frozen_detector
 from tflite_files import ANCHORS, OPTIONS, detector, flexbuffer
@@ -254,6 +254,19 @@ def test_a_frozen_graph_gives_its_heads_anchors_and_pixels(softmax: bool) -> Non
         np.testing.assert_allclose(expected[place], box, atol=1e-5)
         assert scores[0, place, label + 1] == pytest.approx(score, abs=1e-5)
     assert len(raw) > 20
+
+
+def test_the_limits_of_nms_are_read_from_the_graph() -> None:
+    graph = graph_of_model(frozen_detector(nms=[(50, 0.55, 0.2)]), SIZE, "frozen.pb")
+    assert graph.postprocess == Postprocess(0.2, 0.55, top_k=-1, keep_top_k=50, scores="sigmoid")
+    assert "IoU of 0.55, at most 50 detections, read from the graph" in graph.remarks[0]
+
+
+@pytest.mark.parametrize("nms", [[], [(50, 0.55, 0.2), (50, 0.6, 0.2)], [(50, 0.0, 0.2)]])
+def test_limits_of_nms_that_are_not_certain_are_assumed_and_told(nms: list[tuple[int, float, float]]) -> None:
+    graph = graph_of_model(frozen_detector(nms=nms), SIZE, "frozen.pb")
+    assert (graph.postprocess.nms_threshold, graph.postprocess.keep_top_k) == (0.6, 100)
+    assert "not read" in graph.remarks[0]
 
 
 def test_a_graph_for_images_of_any_size_needs_one() -> None:

@@ -30,6 +30,7 @@ PIXELS = Preprocess((127.5,) * 3, (127.5,) * 3, "rgb")
 """What TensorFlow's MobileNets take, where a file does not say: pixels / 127.5 - 1."""
 DEFAULT_SCALES = (10.0, 10.0, 5.0, 5.0)
 """Of the box coder, y, x, height, width: TensorFlow's, where a file does not say."""
+DEFAULT_LIMITS = Postprocess(nms_threshold=0.6, keep_top_k=100)
 ASSUMED = "NMS at an IoU of 0.6, at most 100 detections, as TensorFlow's detectors have: not read from the file"
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "Convert", "ConvertLike", "Transpose", "FakeQuantize", "Pad")
@@ -155,7 +156,7 @@ def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:
         remarks.append("pixels / 127.5 - 1, as TensorFlow's detectors take them: the file does not say")
     options, postprocess = (
         file.post_process,
-        Postprocess(nms_threshold=0.6, keep_top_k=100, scores=activation or "sigmoid"),
+        replace(DEFAULT_LIMITS, scores=activation or "sigmoid"),
     )
     scales, background, columns = DEFAULT_SCALES, True, _length(scores, -1)
     if options is not None:
@@ -228,6 +229,7 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
         RequestError: no size. ModelError: it is no SSD; says what was expected.
     """
     nodes = model.get_ordered_ops()
+    limits, about_limits = _nms_limits(model)
     image = _image(nodes, origin)
     height, width = _image_size(image, size_hw, origin)
     pixels = opset9.parameter([1, height, width, 3], np.uint8, name="images")
@@ -252,7 +254,7 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
         raise ModelError(f"{origin} is no SSD: boxes {shapes[0]} do not go with class scores {shapes[1]}")
     anchors, scales = _decoded(boxes, exponentials, (1, height, width, 3), origin)
     preprocess = _preprocessing(nodes, origin)
-    sizes = Postprocess(scores=ends[0].get_type_name().lower(), nms_threshold=0.6, keep_top_k=100)
+    sizes = replace(limits, scores=ends[0].get_type_name().lower())
     shaped.inputs[0].get_tensor().set_names({"images"})
     return DetectorGraph(
         _named(offsets, logits, pixels),
@@ -265,9 +267,49 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
         shapes[1][2],
         sizes,
         None,
-        (ASSUMED, "the first column of scores is taken as background"),
+        (about_limits, "the first column of scores is taken as background"),
         origin,
     )
+
+
+def _nms_limits(model: openvino.Model) -> tuple[Postprocess, str]:
+    """The limits of NMS that a graph's own operations have, and what to say of them; the default ones without any.
+
+    The limit of boxes is one class's: TensorFlow's detectors have the same for all classes together.
+    """
+    limits = set()
+    for node in _with_bodies(model):
+        if node.get_type_name() == "NonMaxSuppression" and node.get_input_size() == 6:
+            values = tuple(_least(node.input(place).get_source_output()) for place in (2, 3, 4))
+            limits.add(values)
+    if len(limits) != 1:
+        return DEFAULT_LIMITS, ASSUMED
+    most, iou, score = limits.pop()
+    if most is None or iou is None or score is None or most < 1 or not 0 < iou <= 1:
+        return DEFAULT_LIMITS, ASSUMED
+    lowest = max(round(score, 6), Postprocess.score_threshold)
+    settings = Postprocess(lowest, nms_threshold=round(iou, 6), top_k=-1, keep_top_k=int(most))
+    return settings, f"NMS at an IoU of {iou:g}, at most {most:g} detections, read from the graph"
+
+
+def _with_bodies(model: openvino.Model) -> Iterator[Any]:
+    """The operations of a graph and of its loops' bodies."""
+    for node in model.get_ordered_ops():
+        yield node
+        if node.get_type_name() in {"Loop", "TensorIterator"}:
+            yield from _with_bodies(node.get_function())
+
+
+def _least(output: openvino.Output) -> float | None:
+    """A number that depends on no input, or the least of those in a Minimum; None where there is none."""
+    node = output.get_node()
+    if not _comes_from(node, ("Parameter",)):
+        value = evaluate([output])[0]
+        return float(value.reshape(-1)[0]) if value.size == 1 else None
+    if node.get_type_name() != "Minimum":
+        return None
+    values = (_least(port.get_source_output()) for port in node.inputs())
+    return min((value for value in values if value is not None), default=None)
 
 
 def _image(nodes: Sequence[Any], origin: str) -> openvino.Output:
