@@ -183,17 +183,25 @@ def evaluated(outputs: Sequence[Any]) -> list[np.ndarray]:
     return [np.array(results[place]) for place in range(len(outputs))]
 
 
-def frozen_detector(*, softmax: bool = False, nms: Sequence[tuple[int, float, float]] = ()) -> openvino.Model:
-    """A graph as the Object Detection API freezes it, without resize.
+def frozen_detector(
+    *, softmax: bool = False, nms: Sequence[tuple[int, float, float]] = (), preparation: str = ""
+) -> openvino.Model:
+    """A graph as the Object Detection API freezes it.
 
     Args:
+        preparation: `normalise`: images are resized to 32x48 after that, and not before; `square`: the square of
+            each pixel is taken, too; without it images are not resized.
         softmax: of the scores; else their sigmoid.
         nms: an operation each inside a loop: most boxes, IoU, lowest score.
     """
     chance = np.random.default_rng(0)
     image = opset9.parameter([-1, -1, -1, 3], np.uint8, name="image_tensor")
     resized = opset9.convert(image, np.float32)
+    if preparation == "square":
+        resized = opset9.power(_resized(resized), np.float32(2))
     scaled = opset9.subtract(opset9.multiply(resized, np.float32(2 / 255)), np.float32(1))
+    if preparation == "normalise":
+        scaled = _resized(scaled)
     x = opset9.transpose(scaled, np.array([0, 3, 1, 2]))
     heads = {}
     for name, columns in (("boxes", 4), ("scores", 4)):
@@ -228,6 +236,13 @@ def frozen_detector(*, softmax: bool = False, nms: Sequence[tuple[int, float, fl
     results = [opset9.result(node) for node in (boxes, activated)]
     results += [opset9.result(_in_a_loop(boxes, activated, limits)) for limits in nms]
     return openvino.Model(results, [image], "frozen")
+
+
+def _resized(image: Any) -> Any:
+    axes = np.array([1, 2])
+    return ops.interpolate(
+        image, np.array([32, 48]), "linear", "sizes", axes=axes, pads_begin=[0] * 4, pads_end=[0] * 4
+    )
 
 
 def _in_a_loop(boxes: Any, scores: Any, limits: tuple[int, float, float]) -> Any:

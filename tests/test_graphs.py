@@ -256,6 +256,22 @@ def test_a_frozen_graph_gives_its_heads_anchors_and_pixels(softmax: bool) -> Non
     assert len(raw) > 20
 
 
+def test_normalisation_before_the_resize_is_kept() -> None:
+    """As newer graphs of TensorFlow's have it; a graph cut behind the resize lost it, and detected other things."""
+    image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
+    graph, expected = (
+        graph_of_model(frozen_detector(preparation=where), SIZE, "frozen.pb") for where in ("normalise", "")
+    )
+    for values, others in zip(graph.run(image), expected.run(image), strict=True):
+        np.testing.assert_allclose(values, others, atol=1e-5)
+    np.testing.assert_allclose(graph.preprocess.mean_rgb, 127.5, atol=1e-3)
+
+
+def test_a_graph_that_does_something_else_to_images_is_refused() -> None:
+    with pytest.raises(ModelError, match="prepares its images"):
+        graph_of_model(frozen_detector(preparation="square"), SIZE, "frozen.pb")
+
+
 def test_the_limits_of_nms_are_read_from_the_graph() -> None:
     graph = graph_of_model(frozen_detector(nms=[(50, 0.55, 0.2)]), SIZE, "frozen.pb")
     assert graph.postprocess == Postprocess(0.2, 0.55, top_k=-1, keep_top_k=50, scores="sigmoid")

@@ -34,6 +34,9 @@ DEFAULT_LIMITS = Postprocess(nms_threshold=0.6, keep_top_k=100)
 ASSUMED = "NMS at an IoU of 0.6, at most 100 detections, as TensorFlow's detectors have: not read from the file"
 _CONVOLUTIONS = ("Convolution", "GroupConvolution")
 _ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "Convert", "ConvertLike", "Transpose", "FakeQuantize", "Pad")
+AFFINE = {"Add": opset9.add, "Subtract": opset9.subtract, "Multiply": opset9.multiply, "Divide": opset9.divide}
+LARGEST_DIFFERENCE = 1e-3
+"""Of a score before its activation from the whole graph's, relative where that exceeds 1: float32 of another order."""
 _ROUNDING = ("Convert", "FakeQuantize")
 _SHAPING = ("Reshape", "Squeeze", "Unsqueeze", "Transpose", "Convert", "FakeQuantize")
 
@@ -228,14 +231,14 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
     Raises:
         RequestError: no size. ModelError: it is no SSD; says what was expected.
     """
-    nodes = model.get_ordered_ops()
+    whole, nodes = model.clone(), model.get_ordered_ops()
     limits, about_limits = _nms_limits(model)
     image = _image(nodes, origin)
     height, width = _image_size(image, size_hw, origin)
     pixels = opset9.parameter([1, height, width, 3], np.uint8, name="images")
-    floats = opset9.convert(pixels, np.float32)
+    prepared = _before_resizing(image, opset9.convert(pixels, np.float32).output(0))
     for target in list(image.get_target_inputs()):
-        target.replace_source_output(floats.output(0))
+        target.replace_source_output(prepared)
     activations = [node for node in nodes if node.get_type_name() in {"Sigmoid", "Softmax"}]
     ends = [node for node in activations if not _leads_to(node, _CONVOLUTIONS) and _comes_from(node, _CONVOLUTIONS)]
     exponentials = [node for node in nodes if node.get_type_name() == "Exp" and _comes_from(node, _CONVOLUTIONS)]
@@ -256,7 +259,7 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
     preprocess = _preprocessing(nodes, origin)
     sizes = replace(limits, scores=ends[0].get_type_name().lower())
     shaped.inputs[0].get_tensor().set_names({"images"})
-    return DetectorGraph(
+    graph = DetectorGraph(
         _named(offsets, logits, pixels),
         (height, width),
         preprocess,
@@ -270,6 +273,54 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
         (about_limits, "the first column of scores is taken as background"),
         origin,
     )
+    _require_equal(graph, whole, scores.get_node().get_friendly_name())
+    return graph
+
+
+def _before_resizing(image: openvino.Output, pixels: openvino.Output) -> openvino.Output:
+    """The sums and products with constants that a graph applies to its input before it resizes it, applied to pixels.
+
+    They commute with resizing, which is linear; the graph is cut behind it. Later ones stay in the graph.
+    """
+    parameters = _parameters([image])
+    if len(parameters) != 1 or image.get_node().get_type_name() == "Parameter":
+        return pixels
+    current, prepared = parameters[0].output(0), pixels
+    while True:
+        followers = [target.get_node() for target in current.get_target_inputs()]
+        followers = [node for node in followers if node.get_type_name() in {*AFFINE, "Convert"}]
+        if len(followers) != 1 or len(_variable_inputs(followers[0])) != 1:
+            return prepared
+        (node,) = followers
+        if node.get_type_name() in AFFINE:
+            sources = [port.get_source_output() for port in node.inputs()]
+            sides = [prepared if source == current else source for source in sources]
+            prepared = AFFINE[node.get_type_name()](*sides).output(0)
+        current = node.output(0)
+
+
+def _require_equal(graph: DetectorGraph, whole: openvino.Model, scores: str) -> None:
+    """Refuse a graph that was cut wrongly: its scores, of noise of the input size, are the whole graph's.
+
+    Args:
+        graph: what was cut out.
+        whole: the graph as it was.
+        scores: name of the operation that gives the scores of both, before their activation.
+
+    Raises:
+        ModelError: they differ, so that something is done to images that was not understood.
+    """
+    parameters = whole.get_parameters()
+    node = next(node for node in whole.get_ops() if node.get_friendly_name() == scores)
+    image = np.random.default_rng(0).integers(0, 256, (*graph.input_size_hw, 3), np.uint8)
+    kind = parameters[0].output(0).element_type
+    if len(parameters) == 1 and kind != openvino.Type.string:
+        part = openvino.Model([opset9.result(node.output(0))], parameters, "scores")
+        expected = np.array(_compiled(part)(image[None].astype(kind.to_dtype()))[0])
+        apart = np.abs(graph.run(image)[1] - expected.reshape(-1, graph.columns))
+        if (apart <= LARGEST_DIFFERENCE * np.maximum(1, np.abs(expected.reshape(-1, graph.columns)))).all():
+            return
+    raise ModelError(f"{graph.origin} prepares its images in a way that is not known: its scores would be others")
 
 
 def _nms_limits(model: openvino.Model) -> tuple[Postprocess, str]:
