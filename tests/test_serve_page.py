@@ -305,12 +305,28 @@ def test_a_busy_server_is_asked_again_after_the_time_it_gives(visit: Visit) -> N
     playwright.expect(page.locator("#notice")).to_be_hidden()
     assert visit.detect_requests == 3
 
-    statuses.append(503)
+    statuses += [503] * 100
     page.set_input_files("#choose-images", [ASTRONAUT.path, ROCKET.path])
     page.click("#notice-action")
     playwright.expect(page.locator("#failure-title")).to_have_text("Not sent")
+    statuses.clear()
     page.click("#retry")
     playwright.expect(page.locator("#summary")).to_have_text("person")
+
+
+@needs_browser
+def test_what_is_opened_before_the_server_answers_is_sent_when_it_does(visit: Visit) -> None:
+    page = visit.page
+    page.route("**/v1/model", lambda route: route.abort())
+    page.goto(visit.address)
+    playwright.expect(page.locator("#notice")).to_contain_text("The server does not answer")
+    drop(page, ("cat.jpg", "image/jpeg", CHELSEA.path.read_bytes()))
+    playwright.expect(page.locator("#notice-action")).to_have_text("Try again")
+    page.unroute("**/v1/model")
+    assert visit.detect_requests == 0
+    page.click("#notice-action")
+    playwright.expect(page.locator("#summary")).to_have_text("cat")
+    playwright.expect(page.locator("#notice")).to_be_hidden()
 
 
 @needs_browser

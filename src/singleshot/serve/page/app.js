@@ -33,11 +33,17 @@ const live = new LiveView(server, {
 });
 
 let model = null;
+let starting = null;
 let hovered = null;
 let picked = null;
 
-/** Ask the server for its model; again on demand where it does not answer. */
-async function start() {
+/** Ask the server for its model, once at a time; again whenever something is opened, until it has answered. */
+function start() {
+  if (model === null) starting ??= askForModel().finally(() => (starting = null));
+  return starting;
+}
+
+async function askForModel() {
   try {
     model = await server.model();
   } catch (error) {
@@ -64,12 +70,12 @@ function current() {
 
 function render() {
   const picture = current();
-  const view = picture ? "work" : "welcome";
+  const view = picture && model ? "work" : "welcome";
   const isNew = document.body.dataset.view !== view;
   document.body.dataset.view = view;
   element("welcome").hidden = view !== "welcome";
   element("work").hidden = view !== "work";
-  if (!picture || !model) return;
+  if (view === "welcome") return;
   if (isNew) element("file").focus({ preventScroll: true });
   const all = picture.answer?.image.detections ?? [];
   const detections = filter.apply(all);
@@ -197,11 +203,21 @@ function open(files) {
   const video = files.find(isVideo);
   if (video) {
     if (files.length > 1) notify(`Of ${files.length} files only ${video.name} is played: videos come one at a time.`);
-    live.start({ file: video });
+    play({ file: video });
     return;
   }
   live.close();
-  pictures.add(files.map((file) => newPicture(file, file.name || "image.png")));
+  add(files.map((file) => newPicture(file, file.name || "image.png")));
+}
+
+function add(added) {
+  pictures.add(added);
+  start();
+}
+
+async function play(source) {
+  await start();
+  if (model) live.start(source);
 }
 
 async function openSample(name) {
@@ -209,7 +225,7 @@ async function openSample(name) {
   try {
     const response = await fetch(address);
     if (!response.ok) throw new Error(`${name} is not there`);
-    pictures.add([newPicture(await response.blob(), name, address)]);
+    add([newPicture(await response.blob(), name, address)]);
   } catch (error) {
     notify(inWords(error));
   }
@@ -286,7 +302,7 @@ function listen() {
   const sources = {
     images: () => element("choose-images").click(),
     video: () => element("choose-video").click(),
-    camera: () => live.start({ camera: true }),
+    camera: () => play({ camera: true }),
   };
   for (const button of document.querySelectorAll("[data-source]"))
     button.addEventListener("click", sources[button.dataset.source]);

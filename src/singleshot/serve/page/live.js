@@ -122,7 +122,7 @@ export class LiveView {
     this.#events = events;
   }
 
-  /** Keep to what the server told of its model. */
+  /** Keep to what the server told of its model; before `start`. */
   use({ min_score: least }) {
     this.#leastScore = least;
   }

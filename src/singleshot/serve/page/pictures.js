@@ -29,7 +29,7 @@ export class Pictures {
   selected = null;
   #server;
   #events;
-  #limits = { min_score: 0, max_body_bytes: Infinity };
+  #limits = null; // what the server told of its model; nothing is sent before
   #isWorking = false;
   #stopping = new AbortController();
 
@@ -82,7 +82,7 @@ export class Pictures {
   }
 
   async #work() {
-    if (this.#isWorking) return;
+    if (this.#isWorking || this.#limits === null) return;
     this.#isWorking = true;
     for (let next; (next = this.all.find(({ state }) => state === "waiting"));) await this.#send(next);
     this.#isWorking = false;
