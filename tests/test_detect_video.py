@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
-from singleshot.cli.video_progress import progress_line
+from singleshot.cli.video_progress import VideoProgress, progress_line
 from singleshot.commands import detect as detect_module
 from singleshot.commands.detect import DetectOptions, Listeners, detect_files
 from singleshot.commands.detect_video import DetectedVideo
@@ -245,3 +247,20 @@ def test_the_command(film: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"{film}: 23 frames, 2.2 s: ")
+
+
+def test_progress_on_a_terminal_is_one_line_that_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True)
+    now = iter([0.0, 0.4, 0.6, 1.3])
+    monkeypatch.setattr("singleshot.cli.video_progress.time.monotonic", lambda: next(now))
+    video = DetectedVideo("a\x1b[31m.mp4", (64, 48), 10.0, 100)
+    progress = VideoProgress(terminal)
+    for video.frames in (1, 4, 6, 13):
+        progress(video)
+    progress.close()
+    shown = terminal.file.getvalue()  # type: ignore[attr-defined]
+    lines = [
+        "a\\x1b[31m.mp4: 6 of 100 frames, 10 a second, 0:09 left",
+        "a\\x1b[31m.mp4: 13 of 100 frames, 10 a second, 0:09 left",
+    ]
+    assert shown == "".join(f"\r{line}\x1b[K" for line in [*lines, ""])

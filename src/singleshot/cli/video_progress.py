@@ -7,6 +7,8 @@ from typing import Protocol
 
 from rich.console import Console
 
+from singleshot.console import printable
+
 EVERY = 10.0, 0.5
 """Seconds between two lines, on a pipe and on a terminal."""
 
@@ -17,6 +19,10 @@ class VideoSoFar(Protocol):
     name: str
     frames: int
     claimed_frames: int | None
+
+
+CLEAR_REST = "\x1b[K"
+"""Of a terminal: clear what is right of the cursor."""
 
 
 class VideoProgress:
@@ -41,14 +47,19 @@ class VideoProgress:
             self._last = now
             line = progress_line(video, now - self._start)
             if self._console.is_terminal:
-                self._console.print(f"\r{line}\x1b[K", end="")
+                self._rewrite(line)
             else:
                 self._console.print(line)
 
     def close(self) -> None:
         """Leave the line that changes."""
         if self._console.is_terminal and self._last > self._start:
-            self._console.print("\r\x1b[K", end="")
+            self._rewrite("")
+
+    def _rewrite(self, line: str) -> None:
+        """Put a line in the place of the one before; `print` would escape what moves the cursor."""
+        self._console.file.write(f"\r{printable(line)}{CLEAR_REST}")
+        self._console.file.flush()
 
 
 def progress_line(video: VideoSoFar, elapsed: float) -> str:
