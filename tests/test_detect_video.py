@@ -192,10 +192,13 @@ def test_sources_are_told_apart(tmp_path: Path) -> None:
     for name in ("a.jpg", "sub/b.MP4", "code.ts", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x" * 500)
-    found = find_sources([tmp_path, tmp_path / "no-ending", "0", tmp_path / "f_%03d.png", tmp_path / "sub/*.MP4"])
+    found = find_sources([tmp_path, tmp_path / "no-ending", "0", tmp_path / "sub/*.MP4"])
     assert found.images == [tmp_path / "a.jpg"]
-    assert found.videos == [tmp_path / "sub/b.MP4", tmp_path / "no-ending", 0, tmp_path / "f_%03d.png"]
-    assert find_sources([tmp_path], sequences=True).videos == [tmp_path]
+    assert found.videos == [tmp_path / "sub/b.MP4", tmp_path / "no-ending", 0]
+    pattern = tmp_path / "f_%03d.png"
+    assert find_sources([tmp_path, pattern], sequences=True).videos == [tmp_path, pattern]
+    with pytest.raises(RequestError, match="--fps"):
+        find_sources([pattern])
     assert find_sources(["rtsp://a/b"], stream=True).videos == ["rtsp://a/b"]
     for address, token in {"rtsp://a/b": "--stream", "http://a/b.mp4": "not fetched"}.items():
         with pytest.raises(RequestError, match=token):

@@ -76,6 +76,8 @@ def find_sources(
         elif source.isdecimal():
             videos[int(source)] = None
         elif is_pattern(path):
+            if not sequences:
+                raise RequestError(f"{source}: a sequence of images needs its frames a second: --fps 25")
             videos[path] = None
         else:
             matches = sorted(Path(p) for p in glob.glob(source, recursive=True) if Path(p).is_file())  # noqa: PTH207 (absolute patterns)
