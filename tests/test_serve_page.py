@@ -209,6 +209,10 @@ def test_threshold_and_classes_filter_what_is_there_without_a_request(visit: Vis
         visit.set_score(score)
         assert len(visit.rows()) == (every.scores >= score).sum()
     playwright.expect(page.locator("#score-value")).to_have_text("0.05")
+    visit.set_score(1)
+    playwright.expect(page.locator("#summary")).to_have_text("nothing found")
+    playwright.expect(page.locator("#remarks")).to_contain_text(f"or of other classes: {len(every)}.")
+    visit.set_score(0.05)
     others = [name for name in every.above(0.05).names if name != "person"]
     assert others
     page.locator(".chip", has_text="person").click()

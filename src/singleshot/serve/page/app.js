@@ -76,27 +76,31 @@ function render() {
   element("welcome").hidden = view !== "welcome";
   element("work").hidden = view !== "work";
   if (view === "welcome") return;
-  if (isNew) element("file").focus({ preventScroll: true });
+  if (isNew) {
+    window.scrollTo(0, 0);
+    element("file").focus({ preventScroll: true });
+  }
   const all = picture.answer?.image.detections ?? [];
   const detections = filter.apply(all);
   const highlighted = [hovered, picked].find((detection) => detections.includes(detection)) ?? null;
-  const seen = describe(picture, detections, all);
+  const seen = describe(picture, detections);
   stage.show({ ...picture, detections, classes: model.classes, highlighted, description: `${picture.name}: ${seen}` });
   list.show(detections, model.classes, highlighted);
   filter.count(all);
   filmstrip.show(live.picture ? [] : pictures.all, pictures.selected, badge);
-  renderHeading(picture, seen);
+  renderHeading(picture, seen, all.length - detections.length);
   renderStates(picture);
   showTiming(picture.answer?.timing ?? null);
   renderActions(picture);
 }
 
-function renderHeading(picture, seen) {
+function renderHeading(picture, seen, hiddenCount) {
   element("file").textContent = picture.name;
   element("file").title = picture.name;
   element("summary").setAttribute("aria-live", live.isRunning ? "off" : "polite");
   if (element("summary").textContent !== seen) element("summary").textContent = seen;
   const remarks = [...(picture.answer?.image.remarks ?? [])];
+  if (seen === "nothing found" && hiddenCount) remarks.push(`Below the score, or of other classes: ${hiddenCount}.`);
   if (picture.answer && picture.isUnreadable)
     remarks.push("This browser cannot show this format: only boxes are drawn.");
   if (picture.answer && picture.answer.model !== model.name)
@@ -106,13 +110,13 @@ function renderHeading(picture, seen) {
 }
 
 /** What a picture's state and detections are, in words. */
-function describe(picture, detections, all) {
+function describe(picture, detections) {
   if (picture.state === "failed") return "no result";
   if (picture.state === "stopped") return "not sent";
   if (!picture.answer) return picture.state === "waiting" ? "waiting for its turn" : "detecting";
   if (detections.length) return counts(detections);
   if (filter.classes?.length === 0) return "no class is chosen";
-  return `nothing with a score of ${filter.score.toFixed(2)} or more${all.length ? `; ${all.length} below or of other classes` : ""}`;
+  return "nothing found";
 }
 
 function renderStates(picture) {
