@@ -47,7 +47,7 @@ class Server:
 
     def stop(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         self.process.send_signal(number)
-        out, errors = self.process.communicate(timeout=30)
+        out, errors = self.process.communicate(timeout=120)  # on a machine that is busy
         return self.process.returncode, out, errors
 
 
