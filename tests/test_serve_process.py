@@ -149,7 +149,10 @@ def test_what_is_wrong_is_told_in_one_line(
 
 
 def test_without_the_extra_it_is_named() -> None:
-    program = "import sys; sys.modules['uvicorn'] = None; from singleshot.cli.main import run; sys.exit(run(['serve']))"
+    program = (
+        "import sys; sys.modules['uvicorn'] = None; from singleshot.cli.main import run; "
+        "sys.exit(run(['serve', '--port', '0']))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
     assert "singleshot[serve]" in done.stderr
