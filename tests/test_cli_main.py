@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from data_fixtures import voc
+from data_fixtures import image, voc
 from singleshot.cli import main
 from singleshot.errors import (
     DataError,
@@ -194,3 +194,20 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
+def test_names_beyond_ascii_in_an_ascii_locale(tmp_path: Path) -> None:
+    """And without HOME, and with files and classes that have umlauts."""
+    image(tmp_path / "sätze" / "käfer.png")
+    (tmp_path / "sätze" / "käfer.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "sätze" / "classes.txt").write_text("Käfer\n", encoding="utf-8")
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    environment.pop("HOME", None)
+    for words in (["convert", "sätze", "--to", "coco", "--out", "neü"], ["check", "neü"]):
+        done = subprocess.run(
+            (sys.executable, "-m", "singleshot", "data", *words),
+            cwd=tmp_path, env=environment, check=False, capture_output=True, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert "1 images, 1 boxes" in done.stdout.decode()
+    assert "käfer.png" in (tmp_path / "neü/annotations/instances_all.json").read_text(encoding="utf-8")

@@ -354,3 +354,13 @@ def test_a_link_to_a_folder_above_repeats_no_image(tmp_path: Path) -> None:
     (root / "images/up").symlink_to("..")
     (root / "images/here").symlink_to(".")
     assert open_data(root).files == ("images/a.png",)
+
+
+def test_a_yaml_means_the_folder_labels(tmp_path: Path) -> None:
+    image(tmp_path / "train/images/a.png")
+    (tmp_path / "train/annotations").mkdir()
+    (tmp_path / "train/annotations/a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    (tmp_path / "data.yaml").write_text("train: train/images\nnames: [cat]\n")
+    place = r"train/labels/a\.txt; train/annotations/a\.txt is there: call its folder labels"
+    with pytest.raises(DataError, match=f"not one labelled object; .*{place}"):
+        open_data(tmp_path)

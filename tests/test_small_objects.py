@@ -40,6 +40,11 @@ def test_each_way_is_named_with_the_recall_it_reaches() -> None:
 
 def test_large_objects_and_well_fitted_ones_get_no_advice() -> None:
     assert advice(objects(200)) == ()
+    # 26 pixels of the input, a shape that no default box has
+    tall = [[x, y, x + 30, y + 150] for x in range(0, 930, 47) for y in range(0, 570, 181)]
+    unfitted = ground_truth_set(tall, [0] * len(tall), size_wh=(960, 720))
+    assert measure_boxes(SSDLITE320_MOBILENETV2, unfitted, grid_sizes).recall.lowest < 0.5
+    assert advice(unfitted) == ()
     small = objects(20)
     fitted = find_boxes(SSDLITE320_MOBILENETV2.with_input_size(864, 1152), small, Goal(), map_sizes_hw=grid_sizes)
     assert advice_on_small_objects(fitted.chosen.spec, small, fitted.chosen.recall, adapted) == ()

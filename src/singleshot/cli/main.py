@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 
 from cyclopts import App, CycloptsError, MissingArgumentError, Parameter
@@ -149,8 +149,20 @@ def _warn(message: Warning | str, *_where: object, **_more: object) -> None:
     print(f"ssd: {printable(str(message))}", file=sys.stderr)
 
 
+def _in_utf8() -> None:
+    """Start again in Python's UTF-8 mode where names of files are ASCII alone: LC_ALL=C with PYTHONUTF8=0.
+
+    There a name that a json states, `käfer.png`, could never be that of a file.
+    """
+    if sys.getfilesystemencoding() == "ascii" and sys.executable:
+        os.environ["PYTHONUTF8"] = "1"  # of worker processes, too
+        with suppress(OSError):
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606
+
+
 def main() -> None:
     """Entry point of the console script."""
+    _in_utf8()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding lacks

@@ -37,7 +37,7 @@ def read_yolo(path: Path, *, split: str | None = None) -> ReadResult:
     if split is not None and split not in dataset.sources:
         raise UnknownNameError("split", split, [name for name in dataset.sources if name])
     listed = {name: list_images(dataset, name) for name in dataset.sources}
-    labels = LabelFiles(dataset.root)
+    labels = LabelFiles(dataset.root, names=dataset.label_folders)
     labels.look_up(list(dict.fromkeys(file for images in listed.values() for file in images.files)))
     wanted = list(listed.values()) if split is None else [listed[split]]
     names = dataset.names or _numbered_names(labels)
@@ -108,13 +108,17 @@ class _Reader:
         without = [image for image in images if self.labels.of_image[image] is None]
         if without:
             looked_for = self.labels.places(without[0])[0]
+            if other := self.labels.elsewhere(without[0]):
+                looked_for += f"; {other} is there: call its folder labels"
             lines.append(
                 f"{len(without)} of {len(images)} images have no label file and count as background, "
                 f"such as {without[0]} (looked for {looked_for})"
             )
-        if other := [image for image in self.labels.other_letters if image in read]:
-            file = self.labels.of_image[other[0]]
-            lines.append(f"{len(other)} label files are written in other letters, such as {file} for {other[0]}")
+        if in_other_letters := [image for image in self.labels.other_letters if image in read]:
+            file, example = self.labels.of_image[in_other_letters[0]], in_other_letters[0]
+            lines.append(
+                f"{len(in_other_letters)} label files are written in other letters, such as {file} for {example}"
+            )
         if doubled := [image for image in self.labels.doubled if image in read]:
             first, second = self.labels.places(doubled[0])
             lines.append(f"{len(doubled)} images have two label files, such as {first}, which is read, and {second}")

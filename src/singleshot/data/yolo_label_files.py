@@ -2,7 +2,8 @@
 
 `images/train/a.jpg` is labelled by `labels/train/a.txt`, by the last folder `images` (or darknet's `JPEGImages`, else
 `image`, `img`) of its path; where that is not there, by `a.txt` beside the image. Where no folder is called `labels`,
-it may be `annotations`. A name in other letters (`Labels`, `A.TXT`) counts where it is the only one.
+it may be `annotations`, but not where a yaml says that the set is YOLO's own. A name in other letters (`Labels`,
+`A.TXT`) counts where it is the only one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from singleshot.data.yolo_lines import is_label_line
 _HEAD_BYTES = 2**16
 _IMAGES = (("images", "jpegimages"), ("image", "imgs", "img"))
 """Names of folders of images; those of the second kind count where none of the first is in a path."""
-_LABELS = ("labels", "label", "annotations", "annotation")
+LABEL_FOLDERS = ("labels", "label", "annotations", "annotation")
 """Names of folders of label files, the likeliest first."""
 
 
@@ -38,6 +39,7 @@ class LabelFiles:
         root: folder of the set.
         of_image: the label file of each image that was looked up; None where it has none.
         other_letters: images whose label file is written in other letters.
+        names: what the folder of labels may be called, the likeliest first.
         doubled: images with a label file in `labels/` and another beside them, which is not read.
     """
 
@@ -45,6 +47,7 @@ class LabelFiles:
     of_image: dict[str, str | None] = field(default_factory=dict)
     other_letters: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
+    names: Sequence[str] = LABEL_FOLDERS
     _listed: dict[str, dict[str, str]] = field(default_factory=dict)
     _labels_names: dict[str, str] = field(default_factory=dict)
 
@@ -78,6 +81,12 @@ class LabelFiles:
         mirrored = None if above is None else _relative(os.path.join(*above), self.root)  # noqa: PTH118
         return [beside] if mirrored is None else [beside, posixpath.join(mirrored, text)]
 
+    def elsewhere(self, image: str) -> str | None:
+        """The label file of an image in a folder of another name, which is not read."""
+        other = LabelFiles(self.root, names=[name for name in LABEL_FOLDERS if name not in self.names])
+        other.look_up([image])
+        return other.of_image[image]
+
     def without_image(self, images: Sequence[str]) -> Iterator[str]:
         """Label files in the folders of these images' labels that label no image; other text files do not count."""
         folders: dict[str, set[str]] = {}
@@ -103,7 +112,7 @@ class LabelFiles:
     def _labels_name(self, parent: str) -> str:
         """What the folder `labels` in this one is called: `Labels` or `annotations` where only that is there."""
         if parent not in self._labels_names:
-            folders = (child_folder(self.root / parent, name) for name in _LABELS)
+            folders = (child_folder(self.root / parent, name) for name in self.names)
             self._labels_names[parent] = next((folder.name for folder in folders if folder is not None), "labels")
         return self._labels_names[parent]
 

@@ -19,7 +19,7 @@ from singleshot.data.image_names import LocatedImages, locate_images, remark_on_
 from singleshot.data.images import is_image
 from singleshot.data.listing import folders_below
 from singleshot.data.split_folders import child_folder, is_split_name, split_folders
-from singleshot.data.yolo_label_files import LabelFiles, holds_labels, image_folder
+from singleshot.data.yolo_label_files import LABEL_FOLDERS, LabelFiles, holds_labels, image_folder
 from singleshot.data.yolo_yaml import read_yaml
 from singleshot.errors import DataError
 from singleshot.files import read_list
@@ -44,6 +44,7 @@ class YoloSet:
         sources: the folders or lists of images of each split; "" where there are no splits.
         pose_numbers: how many numbers of key points follow each box.
         remarks: lines on what was guessed.
+        label_folders: what the folders of labels may be called.
     """
 
     root: Path
@@ -51,6 +52,7 @@ class YoloSet:
     sources: dict[str, tuple[Path, ...]]
     pose_numbers: int = 0
     remarks: tuple[str, ...] = ()
+    label_folders: tuple[str, ...] = LABEL_FOLDERS
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def yolo_set(path: Path) -> YoloSet:
     if not names:
         names = {number: f"class {number}" for number in range(content.class_count)}
         remarks = (*remarks, remark_on_numbers(len(names)))
-    return YoloSet(file.parent, names, content.sources, content.pose_numbers, remarks)
+    return YoloSet(file.parent, names, content.sources, content.pose_numbers, remarks, ("labels",))
 
 
 def remark_on_numbers(count: int) -> str:
