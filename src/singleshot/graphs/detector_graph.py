@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,16 @@ from singleshot.boxes import cxcywh_to_xyxy
 from singleshot.errors import ModelError, RequestError
 from singleshot.graphs.graph_def import frozen_graph
 from singleshot.graphs.graph_files import require_graph
+from singleshot.graphs.graph_walk import (
+    before,
+    comes_from,
+    downstream,
+    leads_to,
+    length_of,
+    parameters_of,
+    shape_of,
+    variable_inputs,
+)
 from singleshot.graphs.tfjs import TFJSWeights
 from singleshot.graphs.tflite import TFLiteFile, read_tflite
 from singleshot.runtime.openvino_core import core, openvino, opset9
@@ -127,7 +137,7 @@ def read_detector_graph(
 
 def evaluate(outputs: Sequence[openvino.Output]) -> list[np.ndarray]:
     """The values of outputs of a graph that depend on none of its inputs."""
-    model = openvino.Model([opset9.result(output) for output in outputs], _parameters(outputs), "constants")
+    model = openvino.Model([opset9.result(output) for output in outputs], parameters_of(outputs), "constants")
     zeros = [np.zeros(tuple(port.shape), port.element_type.to_dtype()) for port in model.inputs]
     results = core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(zeros)
     return [np.array(results[place]) for place in range(len(outputs))]
@@ -147,7 +157,7 @@ def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:
         cut = Path(folder) / "cut.tflite"
         cut.write_bytes(file.content)
         model = _read(cut, origin)
-    results = [_before(result.input(0).get_source_output(), _ROUNDING) for result in model.get_results()]
+    results = [before(result.input(0).get_source_output(), _ROUNDING) for result in model.get_results()]
     boxes, scores = _heads(results, origin)
     scores, activation = _before_activation(scores)
     remarks = [] if not file.weights else [file.weights]
@@ -161,7 +171,7 @@ def _of_tflite(file: TFLiteFile, origin: str) -> DetectorGraph:
         file.post_process,
         replace(DEFAULT_LIMITS, scores=activation or "sigmoid"),
     )
-    scales, background, columns = DEFAULT_SCALES, True, _length(scores, -1)
+    scales, background, columns = DEFAULT_SCALES, True, length_of(scores, -1)
     if options is not None:
         scales = (options.y_scale, options.x_scale, options.h_scale, options.w_scale)
         background = columns == options.num_classes + 1
@@ -199,7 +209,7 @@ def _require_fit(file: TFLiteFile, boxes: openvino.Output, columns: int, origin:
     """Refuse a post-process whose default boxes or classes are not those of the heads."""
     assert file.anchors is not None
     assert file.post_process is not None
-    count, classes = _length(boxes, 1), file.post_process.num_classes
+    count, classes = length_of(boxes, 1), file.post_process.num_classes
     if len(file.anchors) != count:
         raise ModelError(f"{origin} holds {len(file.anchors)} default boxes, but its heads give {count}")
     if columns not in {classes, classes + 1}:
@@ -208,7 +218,7 @@ def _require_fit(file: TFLiteFile, boxes: openvino.Output, columns: int, origin:
 
 def _heads(results: Sequence[openvino.Output], origin: str) -> tuple[openvino.Output, openvino.Output]:
     """Box encodings (1, K, 4) and class scores (1, K, C) among a graph's results."""
-    shapes = [_shape(result) for result in results]
+    shapes = [shape_of(result) for result in results]
     boxes = [place for place, shape in enumerate(shapes) if len(shape) == 3 and shape[0] == 1 and shape[2] == 4]
     for place in boxes:
         for other, shape in enumerate(shapes):
@@ -240,8 +250,8 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
     for target in list(image.get_target_inputs()):
         target.replace_source_output(prepared)
     activations = [node for node in nodes if node.get_type_name() in {"Sigmoid", "Softmax"}]
-    ends = [node for node in activations if not _leads_to(node, _CONVOLUTIONS) and _comes_from(node, _CONVOLUTIONS)]
-    exponentials = [node for node in nodes if node.get_type_name() == "Exp" and _comes_from(node, _CONVOLUTIONS)]
+    ends = [node for node in activations if not leads_to(node, _CONVOLUTIONS) and comes_from(node, _CONVOLUTIONS)]
+    exponentials = [node for node in nodes if node.get_type_name() == "Exp" and comes_from(node, _CONVOLUTIONS)]
     if len(ends) != 1 or len(exponentials) < 2:
         raise ModelError(
             f"{origin} is no SSD: expected the scores' sigmoid or softmax and the exponential of box sizes, it holds "
@@ -252,7 +262,7 @@ def graph_of_model(model: openvino.Model, size_hw: tuple[int, int] | None, origi
     shaped = openvino.Model([opset9.result(_rows(boxes, 4)), opset9.result(scores)], [pixels], "heads")
     shaped.validate_nodes_and_infer_types()
     offsets, logits = (result.input(0).get_source_output() for result in shaped.get_results())
-    shapes = _shape(offsets), _shape(logits)
+    shapes = shape_of(offsets), shape_of(logits)
     if len(shapes[1]) != 3 or shapes[0][1] != shapes[1][1]:
         raise ModelError(f"{origin} is no SSD: boxes {shapes[0]} do not go with class scores {shapes[1]}")
     anchors, scales = _decoded(boxes, exponentials, (1, height, width, 3), origin)
@@ -282,14 +292,14 @@ def _before_resizing(image: openvino.Output, pixels: openvino.Output) -> openvin
 
     They commute with resizing, which is linear; the graph is cut behind it. Later ones stay in the graph.
     """
-    parameters = _parameters([image])
+    parameters = parameters_of([image])
     if len(parameters) != 1 or image.get_node().get_type_name() == "Parameter":
         return pixels
     current, prepared = parameters[0].output(0), pixels
     while True:
         followers = [target.get_node() for target in current.get_target_inputs()]
         followers = [node for node in followers if node.get_type_name() in {*AFFINE, "Convert"}]
-        if len(followers) != 1 or len(_variable_inputs(followers[0])) != 1:
+        if len(followers) != 1 or len(variable_inputs(followers[0])) != 1:
             return prepared
         (node,) = followers
         if node.get_type_name() in AFFINE:
@@ -354,7 +364,7 @@ def _with_bodies(model: openvino.Model) -> Iterator[Any]:
 def _least(output: openvino.Output) -> float | None:
     """A number that depends on no input, or the least of those in a Minimum; None where there is none."""
     node = output.get_node()
-    if not _comes_from(node, ("Parameter",)):
+    if not comes_from(node, ("Parameter",)):
         value = evaluate([output])[0]
         return float(value.reshape(-1)[0]) if value.size == 1 else None
     if node.get_type_name() != "Minimum":
@@ -368,7 +378,7 @@ def _image(nodes: Sequence[Any], origin: str) -> openvino.Output:
     first = next((node for node in nodes if node.get_type_name() in _CONVOLUTIONS), None)
     if first is None:
         raise ModelError(f"{origin} is no SSD: it has no convolution")
-    return _before(first.input(0).get_source_output(), _ARITHMETIC)
+    return before(first.input(0).get_source_output(), _ARITHMETIC)
 
 
 def _image_size(image: openvino.Output, size_hw: tuple[int, int] | None, origin: str) -> tuple[int, int]:
@@ -387,7 +397,7 @@ def _decoded(
     boxes: openvino.Output, exponentials: Sequence[Any], image_shape: tuple[int, ...], origin: str
 ) -> tuple[Float32[np.ndarray, "K 4"], tuple[float, ...]]:
     """Default boxes (ycenter, xcenter, height, width) and scales of the coder, by decoding zeros and ones."""
-    shape = _shape(boxes)
+    shape = shape_of(boxes)
     offsets = opset9.parameter(shape, np.float32, name="offsets")
     targets = list(boxes.get_target_inputs())
     for target in targets:
@@ -395,7 +405,7 @@ def _decoded(
     decoded = _decoding(exponentials, math.prod(shape) // 4)
     if decoded is None:
         raise ModelError(f"{origin} decodes its boxes in a way that is not known")
-    parameters = _parameters([decoded])
+    parameters = parameters_of([decoded])
     compiled = _compiled(openvino.Model([opset9.result(decoded)], parameters, "decoding"))
     anchors, ones = (
         _centres(np.array(compiled(_inputs(parameters, offsets, np.full(shape, value, np.float32), image_shape))[0]))
@@ -425,11 +435,11 @@ def _inputs(
 
 def _decoding(exponentials: Sequence[Any], count: int) -> openvino.Output | None:
     """The first output behind both exponentials that holds all boxes, corners y1, x1, y2, x2."""
-    followers = [_after(node) for node in exponentials[:2]]
+    followers = [downstream(node) for node in exponentials[:2]]
     for name, node in followers[0].items():
         if name in followers[1]:
             for output in node.outputs():
-                shape = _shape(output)
+                shape = shape_of(output)
                 if len(shape) >= 2 and shape[-1] == 4 and shape[-2] in {count, -1}:
                     return output
     return None
@@ -445,7 +455,7 @@ def _preprocessing(nodes: Sequence[Any], origin: str) -> Preprocess:
     """Mean and standard deviation, by what the first convolution gets of a black and of a white image."""
     first = next(node for node in nodes if node.get_type_name() in _CONVOLUTIONS)
     source = first.input(0).get_source_output()
-    pixels = _parameters([source])
+    pixels = parameters_of([source])
     compiled = core().compile_model(
         openvino.Model([opset9.result(source)], pixels, "pixels"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
@@ -489,7 +499,7 @@ def _named(boxes: openvino.Output, scores: openvino.Output, pixels: Any) -> open
 
 def _before_activation(scores: openvino.Output) -> tuple[openvino.Output, str | None]:
     """The scores before their sigmoid or softmax, and which of both; as they are where neither stands there."""
-    source = _before(scores, _SHAPING)
+    source = before(scores, _SHAPING)
     kind = source.get_node().get_type_name()
     if kind in {"Sigmoid", "Softmax"}:
         return source.get_node().input(0).get_source_output(), kind.lower()
@@ -500,7 +510,7 @@ def _joined(output: openvino.Output) -> openvino.Output:
     """Up from an output to where the maps' predictions are joined: (1, K, C), or the only map's convolution."""
     current = output
     while current.get_node().get_type_name() not in {"Concat", *_CONVOLUTIONS}:
-        sources = _variable_inputs(current.get_node())
+        sources = variable_inputs(current.get_node())
         if not sources:
             break
         previous, current = current, sources[0]
@@ -511,79 +521,6 @@ def _joined(output: openvino.Output) -> openvino.Output:
 
 def _rows(boxes: openvino.Output, columns: int) -> openvino.Output:
     return opset9.reshape(boxes, np.array([1, -1, columns]), special_zero=False).output(0)
-
-
-def _before(output: openvino.Output, kinds: Iterable[str]) -> openvino.Output:
-    """Up from an output through operations of these kinds."""
-    kinds = set(kinds)
-    while output.get_node().get_type_name() in kinds:
-        sources = _variable_inputs(output.get_node())
-        if len(sources) != 1:
-            break
-        output = sources[0]
-    return output
-
-
-def _variable_inputs(node: Any) -> list[openvino.Output]:
-    """The inputs that depend on the graph's input."""
-    sources = [port.get_source_output() for port in node.inputs()]
-    return [source for source in sources if _comes_from(source.get_node(), ("Parameter",))]
-
-
-def _upstream(node: Any) -> Iterator[Any]:
-    known, waiting = set(), [node]
-    while waiting:
-        current = waiting.pop()
-        if current.get_name() in known:
-            continue
-        known.add(current.get_name())
-        yield current
-        waiting += [port.get_source_output().get_node() for port in current.inputs()]
-
-
-def _after(node: Any) -> dict[str, Any]:
-    """All operations that depend on one, by name, nearest first."""
-    known: dict[str, Any] = {}
-    waiting = [node]
-    while waiting:
-        current = waiting.pop(0)
-        for output in current.outputs():
-            for target in output.get_target_inputs():
-                follower = target.get_node()
-                if follower.get_name() not in known:
-                    known[follower.get_name()] = follower
-                    waiting.append(follower)
-    return known
-
-
-def _ends(node: Any) -> list[openvino.Output]:
-    """What goes into the graph's results behind an operation."""
-    results = [follower for follower in _after(node).values() if follower.get_type_name() == "Result"]
-    return [result.input(0).get_source_output() for result in results]
-
-
-def _leads_to(node: Any, kinds: Iterable[str]) -> bool:
-    kinds = set(kinds)
-    return any(follower.get_type_name() in kinds for follower in _after(node).values())
-
-
-def _comes_from(node: Any, kinds: Iterable[str]) -> bool:
-    kinds = set(kinds)
-    return any(current.get_type_name() in kinds for current in _upstream(node))
-
-
-def _parameters(outputs: Sequence[openvino.Output]) -> list[Any]:
-    found = {node.get_name(): node for output in outputs for node in _upstream(output.get_node())}
-    return [node for node in found.values() if node.get_type_name() == "Parameter"]
-
-
-def _shape(output: openvino.Output) -> list[int]:
-    shape = output.get_partial_shape()
-    return [side.get_length() if side.is_static else -1 for side in shape] if shape.rank.is_static else []
-
-
-def _length(output: openvino.Output, axis: int) -> int:
-    return _shape(output)[axis]
 
 
 def _xyxy(boxes_yxhw: Float32[np.ndarray, "K 4"]) -> Float32[np.ndarray, "K 4"]:
