@@ -303,3 +303,12 @@ def test_a_camera_is_timed_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_camera_that_is_not_there_is_an_error() -> None:
     with pytest.raises(VideoError, match="camera 77"):
         open_video(77)
+
+
+def test_opencv_4_is_kept_quiet_as_5_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenCV 4 has `setLogLevel` in its main module, 5 in `cv2.utils.logging`; both are allowed."""
+    levels: list[int] = []
+    monkeypatch.delenv("OPENCV_LOG_LEVEL", raising=False)
+    monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
+    open_video(write_video(tmp_path / "a.mp4", moving_square(2))).close()
+    assert levels == [0]
