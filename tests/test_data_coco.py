@@ -398,3 +398,13 @@ def test_a_category_for_the_background_is_no_class(tmp_path: Path, name: str) ->
     data = open_data(coco(tmp_path / "with", content))
     assert data.class_names == plain.class_names
     assert any("stands for the background" in remark for remark in data.remarks)
+
+
+def test_boxes_whose_numbers_are_texts(tmp_path: Path) -> None:
+    content = coco_content(2)
+    content["annotations"][0]["bbox"] = ["1", "2.5", "10", "20"]
+    content["annotations"][1]["bbox"] = ["1", "two", "10", "20"]
+    result = read_coco(coco(tmp_path, content))
+    assert result.annotations.boxes_xyxy.tolist() == [[1, 2.5, 11, 22.5]]
+    assert [fault.kind for fault in result.faults] == ["malformed"]
+    assert any("1 boxes are texts" in remark for remark in result.remarks)

@@ -275,6 +275,23 @@ def test_a_table_without_classes_is_left_beside_one_that_has_them(tmp_path: Path
     assert open_data(tmp_path).class_names == ("ant", "zebra")
 
 
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("Image_Name,Class_ID,Box_X_Min,Box_Y_Min,Box_X_Max,Box_Y_Max", "a.png,7,1,2,11,22"),
+        ("filename,class,bbox_x1,bbox_y1,bbox_x2,bbox_y2", "a.png,7,1,2,11,22"),
+    ],
+)
+def test_a_header_that_names_the_box(tmp_path: Path, header: str, row: str) -> None:
+    data = open_data(table(tmp_path, f"{header}\n{row}\n"))
+    assert (data.class_names, data.boxes_xyxy.tolist()) == (("7",), [[1, 2, 11, 22]])
+
+
+def test_a_header_that_contradicts_the_cells_is_not_guessed_at(tmp_path: Path) -> None:
+    path = table(tmp_path, "image_name,class_id,a,b,c,d\na.png,7,1,2,11,22\n")
+    assert not is_annotation_table(path)
+
+
 def test_images_that_the_table_does_not_name_are_counted(tmp_path: Path) -> None:
     remarks = open_data(table(tmp_path, "a.png,1,2,11,22,zebra\n")).remarks
     assert any("1 images are not in boxes.csv: left out, such as b c.png" in remark for remark in remarks)

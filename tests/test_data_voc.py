@@ -405,3 +405,10 @@ def test_a_shape_in_place_of_the_box_is_named(tmp_path: Path, tag: str) -> None:
     shape = f"<object><name>cat</name><{tag}><cx>1</cx></{tag}></object>"
     (tmp_path / "a.xml").write_text(f"<annotation><filename>a.png</filename>{shape}</annotation>")
     assert f"<{tag}>" in read_voc(tmp_path).faults[0].detail
+
+
+def test_vocs_folders_in_those_of_splits(tmp_path: Path) -> None:
+    for split, name in (("train", "a"), ("test", "b")):
+        voc(tmp_path / split, {name: [CAT]})
+    assert voc_splits(tmp_path) == {"test": 1, "train": 1}
+    assert open_data(tmp_path).files == ("test/JPEGImages/b.png", "train/JPEGImages/a.png")

@@ -192,6 +192,8 @@ def _remarks(content: CocoJson, images: dict[Any, Any]) -> list[str]:
         remarks.append(f"{notes['outlines']} outlines without a box: their upright boxes")
     if notes["masks"]:
         remarks.append(f"{notes['masks']} masks (RLE) without a box: their upright boxes")
+    if notes["boxes of texts"]:
+        remarks.append(f"the numbers of {notes['boxes of texts']} boxes are texts: read as numbers")
     if notes["areas"]:
         remarks.append(f"{notes['areas']} areas are NaN or infinite: the area of the box counts")
     if notes["texts"] and any(isinstance(image["id"], (int, float)) for image in images.values()):

@@ -76,6 +76,8 @@ class CocoJson:
         box, area = item.get("bbox"), item.get("area")
         if not box or box == [0, 0, 0, 0]:
             box = self._box_of_outline(row, item.get("segmentation"), box)
+        if isinstance(box, list) and all(isinstance(value, str) for value in box):
+            box = self._numbers_of_texts(box)
         if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
             self.malformed.setdefault(row, f"bbox must be 4 numbers, got {str(box)[:60]}")
             box = [0.0, 0.0, 0.0, 0.0]
@@ -85,6 +87,15 @@ class CocoJson:
         self.crowd.append(crowd != 0 and str(crowd) in CROWD)
         self.difficult.append(item.get("difficult") == 1)
         return None
+
+    def _numbers_of_texts(self, box: list[Any]) -> list[Any]:
+        """A box whose numbers are texts, `"12.5"`, as some tools write them; as it is where one is none."""
+        try:
+            numbers = [float(value) for value in box]
+        except ValueError:
+            return box
+        self.notes["boxes of texts"] += 1
+        return numbers
 
     def _box_of_outline(self, row: int, outline: Any, box: Any) -> Any:
         if not outline:

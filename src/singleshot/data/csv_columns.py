@@ -49,6 +49,7 @@ SETS = {"TRAIN": "train", "TRAINING": "train", "VALIDATION": "validation", "VALI
 ONLY_CLASS = "object"
 """The class of a table without a column of classes."""
 _SIGNS = re.compile(r"[\W_]+")
+_BOX_NAME = re.compile(r"^(bnd|b)?box(?=[xy](min|max|[12])$)")
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     if not rows:
         return None
     columns = _by_header(rows[0]) or next((columns for row in rows if (columns := _by_cells(row))), None)
+    if columns is not None and not columns.header and _contradicts(rows[0], columns):
+        return None
     unknown_header = columns is not None and not columns.header and len(rows[0]) == columns.count and all(rows[0])
     if columns is not None and unknown_header and not any(map(_is_number, rows[0])):
         remark = "; ".join(
@@ -96,8 +99,24 @@ def columns_of(rows: Sequence[Sequence[str]]) -> Columns | None:
     return columns
 
 
-def _by_header(row: Sequence[str]) -> Columns | None:
+def _plain(row: Sequence[str]) -> list[str]:
+    """The names of a header without case, spaces and signs, and `boxxmin` as `xmin`."""
     names = [_SIGNS.sub("", cell.lower()) for cell in row]
+    return [_BOX_NAME.sub("", name) for name in names]
+
+
+def _contradicts(row: Sequence[str], columns: Columns) -> bool:
+    """Whether a header that is not understood as a whole names a file or a class in another column than the cells."""
+    names = _plain(row)
+    return any(
+        name in known and place != of_cells
+        for known, of_cells in ((FILE, columns.file), (LABEL, columns.label))
+        for place, name in enumerate(names)
+    ) and not any(map(_is_number, row))
+
+
+def _by_header(row: Sequence[str]) -> Columns | None:
+    names = _plain(row)
 
     def position(wanted: Sequence[str]) -> int | None:
         return next((names.index(name) for name in wanted if name in names), None)

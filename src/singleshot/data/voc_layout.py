@@ -192,8 +192,8 @@ def _image_folders(root: Path, annotation_folders: list[Path]) -> list[Path]:
     """The folders where images lie: those that are called so, in the set and beside its annotations, and these."""
     parents = dict.fromkeys([root, *(folder.parent for folder in annotation_folders if folder != root)])
     named = [child for parent in parents for name in _IMAGES if (child := child_folder(parent, name)) is not None]
-    if named and named[0].name.lower() == _IMAGES[0]:
-        return named[:1]
+    if classic := [folder for folder in named if folder.name.lower() == _IMAGES[0]]:
+        return classic
     beside = [folder for folder in annotation_folders if folder.name.lower() not in _ANNOTATIONS or not named]
     splits = list(split_folders(root).values())
     return (

@@ -41,7 +41,7 @@ def read_yolo(path: Path, *, split: str | None = None) -> ReadResult:
     labels.look_up(list(dict.fromkeys(file for images in listed.values() for file in images.files)))
     wanted = list(listed.values()) if split is None else [listed[split]]
     names = dataset.names or _numbered_names(labels)
-    remarks = list(dataset.remarks) if dataset.names else [*dataset.remarks, remark_on_numbers(len(names))]
+    remarks = [*dataset.remarks, *([] if dataset.names or not names else [remark_on_numbers(len(names))])]
     return _Reader(dataset, labels, names, remarks).read(wanted)
 
 
