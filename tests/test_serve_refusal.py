@@ -17,7 +17,7 @@ from serve_process import Answer, Connection, get, post
 from singleshot import Detector
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.serve.app import create_app
-from singleshot.serve.http_server import HttpServer
+from singleshot.serve.http_server import Entering, HttpServer
 from singleshot.serve.problems import Problem
 from singleshot.serve.refusal import plain_post, refusal
 from singleshot.serve.settings import ServeSettings
@@ -125,6 +125,25 @@ def test_a_body_that_never_ends_is_given_up() -> None:
 
     with_full_server(work)
     assert ends == [b""]
+
+
+def test_requests_that_come_at_once_count_before_the_application_sees_them() -> None:
+    async def work() -> list[int]:
+        entering, counts = Entering(), []
+        for _ in range(3):
+            counts.append(entering.count)
+            entering.add(asyncio.get_running_loop())
+        await asyncio.sleep(0)
+        return [*counts, entering.count]
+
+    assert asyncio.run(work()) == [0, 1, 2, 0]
+    service = create_app(Detector.load(), ServeSettings(queue=16)).state.service
+    service._running = True
+    room = service._room()
+    assert service.full(room - 1) is None
+    problem = service.full(room)
+    assert problem.status == 503
+    assert "Retry-After" in problem.headers
 
 
 def test_a_refusal_is_whole() -> None:

@@ -26,6 +26,21 @@ NOTHING = (b"", False)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+class Entering:
+    """How many requests came in this turn of the event loop: the application sees them in the next, all at once."""
+
+    count = 0
+
+    def add(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Count one, until the next turn."""
+        if not self.count:
+            loop.call_soon(self._clear)
+        self.count += 1
+
+    def _clear(self) -> None:
+        self.count = 0
+
+
 class TimedProtocol(H11Protocol):
     """HTTP of one connection: closed where bytes come for too long without a whole head of a request.
 
@@ -39,9 +54,11 @@ class TimedProtocol(H11Protocol):
     max_body_bytes = 0
     _missing = 0  # bytes of a refused request that are still to come
 
+    entering = Entering()
+
     @staticmethod
-    def full() -> Problem | None:
-        """Why no image is taken now; None: one is."""
+    def full(_entering: int) -> Problem | None:
+        """Why no image is taken now, beside so many that are on their way; None: one is."""
         return None
 
     @staticmethod
@@ -74,9 +91,12 @@ class TimedProtocol(H11Protocol):
         else:
             if self.conn.states != BETWEEN_REQUESTS or self.conn.trailing_data != NOTHING:
                 return False
-            problem = self.full()
+            if not data.startswith(b"POST "):
+                return False
+            problem = self.full(self.entering.count)
             post = None if problem is None else plain_post(data, max_body_bytes=self.max_body_bytes)
             if problem is None or post is None:
+                self.entering.add(self.loop)
                 return False
             self._unset_keepalive_if_required()
             self.transport.write(refusal(problem, post.path))
@@ -128,7 +148,7 @@ class HttpServer(uvicorn.Server):
         names = ("read_timeout", "max_connections", "max_body_bytes")
         calls = {"full": staticmethod(app.state.service.full), "on_response": staticmethod(app.state.metrics.count)}
         limits = {name: getattr(settings, name) for name in names}
-        protocol = type("Protocol", (TimedProtocol,), {**limits, **calls})
+        protocol = type("Protocol", (TimedProtocol,), {**limits, **calls, "entering": Entering()})
         super().__init__(
             uvicorn.Config(
                 app, http=protocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,

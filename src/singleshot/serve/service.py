@@ -149,13 +149,13 @@ class DetectionService:
         """The least score that the model's post-processing keeps."""
         return self.detector.spec.postprocess.score_threshold
 
-    def full(self) -> Problem | None:
-        """Why not even one image is taken now; None: one is."""
+    def full(self, entering: int = 0) -> Problem | None:
+        """Why not even one image is taken now, beside so many that are on their way; None: one is."""
         try:
             self.require_room(1)
         except Problem as problem:
             return problem
-        return None
+        return None if self._room() > entering else self._no_room()
 
     @property
     def waiting(self) -> int:
@@ -267,8 +267,11 @@ class DetectionService:
         if count > self.settings.max_images:
             raise Problem(413, f"{count} images in one request, the limit is {self.settings.max_images}")
         if count > self._room():
-            detail = f"{self._unfinished} images wait already: try again later"
-            raise Problem(503, detail, {"Retry-After": str(self.retry_after())})
+            raise self._no_room()
+
+    def _no_room(self) -> Problem:
+        detail = f"{self._unfinished} images wait already: try again later"
+        return Problem(503, detail, {"Retry-After": str(self.retry_after())})
 
     def _room(self) -> int:
         """How many images may come now.
