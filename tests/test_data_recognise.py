@@ -179,3 +179,14 @@ def test_a_set_in_a_folder_inside_is_named(tmp_path: Path, inside: str) -> None:
 def test_an_address_is_named_as_it_was_given() -> None:
     with pytest.raises(RequestError, match=r"http://example\.org/set .*not fetched"):
         open_data("http://example.org/set")
+
+
+@pytest.mark.parametrize(
+    ("file", "tool"),
+    [("ds0/ann/a.png.json", "Supervisely"), ("labelTxt/a.txt", "DOTA"), ("train/Apple/Label/a.txt", "OIDv4")],
+)
+def test_a_set_that_is_not_read_is_named(tmp_path: Path, file: str, tool: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(RequestError, match=f"{tool}.*not read"):
+        recognise(tmp_path)

@@ -39,6 +39,15 @@ from singleshot.types import Annotations
 __all__ = ["FORMATS", "DefaultSplits", "default_splits", "join", "open_data", "read_splits", "recognise", "splits"]
 
 
+NOT_READ = {
+    "*/ann/*.json": "Supervisely",
+    "*.manifest": "SageMaker Ground Truth",
+    "vott-json-export/*.json": "VoTT",
+    "label_2/*.txt": "KITTI",
+    "labelTxt/*.txt": "DOTA",
+    "*/*/Label/*.txt": "the OIDv4 toolkit",
+}
+"""Files by which sets of other kinds are known."""
 MOST_FOLDERS = 20
 """Folders that are looked into for a set, where the one that was given is none."""
 
@@ -374,7 +383,10 @@ def _sets_inside(folder: Path) -> list[Path]:
 
 
 def _near_miss(folder: Path) -> str:
-    """Advice where a folder holds annotations in the wrong place or shape."""
+    """Advice where a folder holds annotations in the wrong place or shape, or of a kind that is not read."""
+    for pattern, tool in NOT_READ.items():
+        if file := next(folder.glob(pattern), None):
+            return f"; {file} is of {tool}, which is not read: export or convert the set to COCO, VOC or YOLO"
     if any(folder.glob("*.xml")):
         return "; there are .xml files: put them into Annotations/ and the images into JPEGImages/"
     if file := next(folder.glob("*.json"), None):
