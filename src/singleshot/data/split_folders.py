@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -37,4 +38,6 @@ def child_folder(root: Path, name: str) -> Path | None:
     exact = root / name
     if exact.is_dir():
         return exact
-    return next((child for child in sorted(root.iterdir()) if child.name.lower() == name and child.is_dir()), None)
+    with os.scandir(root) as entries:  # there may be a hundred thousand
+        names = sorted(entry.name for entry in entries if entry.name.lower() == name and entry.is_dir())
+    return root / names[0] if names else None
