@@ -21,7 +21,9 @@ def is_split_name(name: str) -> bool:
 
 def split_folders(root: Path) -> dict[str, Path]:
     """The folders in `root` that are splits, in alphabetical order."""
-    return {child.name: child for child in sorted(root.iterdir()) if is_split_name(child.name) and child.is_dir()}
+    with os.scandir(root) as entries:
+        names = sorted(entry.name for entry in entries if is_split_name(entry.name) and entry.is_dir())
+    return {name: root / name for name in names}
 
 
 def split_of(file: str) -> str:
