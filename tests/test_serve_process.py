@@ -96,7 +96,7 @@ def test_signals_clients_and_ports() -> None:
         assert answer_of(stalled[""]) == b""
         assert answer_of(stalled["body"])[9:12] == b"408"
         assert endless.recv(65_536)[9:12] == b"413"  # at once; the connection is closed later
-        assert time.monotonic() - start < 15
+        assert time.monotonic() - start < 60
         endless.close()
 
         image = CHELSEA.path.read_bytes()
