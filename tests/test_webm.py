@@ -37,6 +37,16 @@ def test_the_pixels_are_those_that_were_written(tmp_path: Path) -> None:
             assert np.abs(decoded.to_ndarray(format="rgb24").astype(int) - frame).mean() < 6
 
 
+@pytest.mark.parametrize("fps", [12.5, 30000 / 1001, 1000.0, 0.0001])
+def test_other_programs_read_the_frame_rate_that_was_given(tmp_path: Path, fps: float) -> None:
+    with WebmWriter(tmp_path / "a.webm", (64, 48), fps=fps) as writer:
+        for index, frame in enumerate(moving_square(5)):
+            writer.write(index / 10, frame)
+    with av.open(str(tmp_path / "a.webm")) as container:
+        assert float(container.streams.video[0].average_rate) == pytest.approx(max(fps, 1 / 1001), rel=1e-4)
+        assert [round(10 * frame.time) for frame in container.decode(video=0)] == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(("width", "height"), [(65, 48), (64, 47), (1, 1), (3, 2)])
 def test_odd_sides_get_one_more_pixel(tmp_path: Path, width: int, height: int) -> None:
     frame = np.full((height, width, 3), 128, np.uint8)

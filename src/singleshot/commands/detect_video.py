@@ -129,7 +129,7 @@ def detect_in_video(
         with ExitStack() as stack:
             copy: AnnotatedFrames | None = None
             if outputs.copy is not None and outputs.copy.suffix == ".webm":
-                copy = stack.enter_context(WebmWriter(outputs.copy, video.size_wh, comment=MARK))
+                copy = stack.enter_context(WebmWriter(outputs.copy, video.size_wh, fps=video.fps, comment=MARK))
             elif outputs.copy is not None:
                 copy = JpegFrames(outputs.copy)
             for frame, all_detections in detector.stream_frames(video):

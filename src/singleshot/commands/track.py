@@ -271,7 +271,7 @@ class _Run:
         if place is None:
             return None
         if place.suffix == ".webm":
-            return stack.enter_context(WebmWriter(place, self.tracked.size_wh, comment=MARK))
+            return stack.enter_context(WebmWriter(place, self.tracked.size_wh, fps=self.tracked.fps, comment=MARK))
         return JpegFrames(place)
 
 

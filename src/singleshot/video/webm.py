@@ -32,8 +32,10 @@ PIXELS_A_THREAD = 1_000_000
 """Beyond one thread: at 768 x 432 two take 10 to 30% more processor time of the whole than one."""
 TICKS = 1000
 """A second; Matroska's timestamps are whole milliseconds."""
-USUAL_FPS = 25
-"""By which a video of one frame has its duration."""
+USUAL_FPS = 25.0
+"""Where the caller knows no frame rate."""
+LARGEST_DENOMINATOR = 1001
+"""Of a frame rate: 30000/1001 is the NTSC standard's."""
 KEY_FRAME_EVERY = 120
 """Frames; a player can jump to a key frame."""
 WAITING = 8
@@ -58,6 +60,7 @@ class WebmWriter:
         path: where the video shall be; what is there is replaced.
         size_wh: width and height of the frames. VP9 of browsers has even sides: an odd one gets one more pixel, a
             copy of the last.
+        fps: nominal frames a second, which other programs read from the file; the frames are shown at their own times.
         comment: kept in the file.
 
     Raises:
@@ -65,11 +68,12 @@ class WebmWriter:
         MachineError: no space left on the disk.
     """
 
-    def __init__(self, path: Path, size_wh: tuple[int, int], *, comment: str = "") -> None:
+    def __init__(self, path: Path, size_wh: tuple[int, int], *, fps: float = USUAL_FPS, comment: str = "") -> None:
         if not can_write_webm():
             raise RequestError("writing a video needs PyAV: pip install 'singleshot[video]'")
         self.path = path
         self.size_wh = size_wh
+        self._fps = fps
         self._comment = comment
         self._beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._queue: Queue[tuple[float, UInt8[np.ndarray, "H W 3"]] | None] = Queue(WAITING)
@@ -159,7 +163,7 @@ class WebmWriter:
 
     def _timed(self) -> Iterator[tuple[int, int, UInt8[np.ndarray, "H W 3"]]]:
         """Start, duration and pixels of each frame that was written; the last is shown as long as the one before."""
-        start, duration, held = 0, TICKS // USUAL_FPS, None
+        start, duration, held = 0, max(round(TICKS / self._fps), 1), None
         while (entry := self._queue.get()) is not None:
             if not self._keep:
                 continue
@@ -173,7 +177,8 @@ class WebmWriter:
             yield start, duration, held
 
     def _stream(self, container: Any) -> Any:
-        stream = container.add_stream("libvpx-vp9", rate=TICKS, options=OPTIONS)
+        rate = max(Fraction(self._fps).limit_denominator(LARGEST_DENOMINATOR), Fraction(1, LARGEST_DENOMINATOR))
+        stream = container.add_stream("libvpx-vp9", rate=rate, options=OPTIONS)
         stream.width, stream.height = (side + side % 2 for side in self.size_wh)
         stream.pix_fmt = "yuv420p"
         codec = stream.codec_context
