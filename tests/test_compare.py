@@ -119,13 +119,13 @@ def test_on_a_set_they_are_evaluated_and_the_difference_is_judged(
     told = capsys.readouterr()
     assert "3 images of" in told.err
     assert "split val" in told.err
-    assert "run0 against run1: " in told.out
+    assert "run1 against run0: " in told.out
     assert "resamples of the 3 images" in told.out
     assert any(line.startswith("mAP voc07") for line in told.out.splitlines())
     figures = json.loads(out.read_text())
     (comparison,) = figures["comparisons"]
     maps = [row["evaluation"]["mAP"] for row in figures["runs"]]
-    assert comparison["difference"] == pytest.approx(maps[0] - maps[1])
+    assert comparison["difference"] == pytest.approx(maps[1] - maps[0])
     assert (comparison["first"], comparison["second"]) == ("run0", "run1")
     text = Page(page.read_text()).text
     for heading in ("Side by side", "Learning curves", "Could the difference be chance?", "Settings that differ"):
@@ -197,7 +197,7 @@ def content(count: int) -> ComparisonContent:
     evaluated: list[EvaluatedRun] = []
     for seed in range(count):
         _, detections = random_set(seed, images=6)
-        against = compare(annotations, evaluated[0].detections, detections, resamples=5) if evaluated else None
+        against = compare(annotations, detections, evaluated[0].detections, resamples=5) if evaluated else None
         evaluated.append(EvaluatedRun(evaluate(annotations, detections), detections, against))
     runs = [RunRecord(f"run <{seed}>", {"size": f"{seed} MB"}) for seed in range(count)]
     return ComparisonContent("several", runs, (), annotations, evaluated)

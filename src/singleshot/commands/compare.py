@@ -220,7 +220,7 @@ def _recorded_figures(record: RunRecord) -> dict[str, str]:
     if best is None:
         return {}
     at = number(best.get("epoch"))
-    when = f"epoch {at:.4g}" if at is not None else f"step {best.get('step')}"
+    when = f"epoch {round(at, 1):g}" if at is not None else f"step {best.get('step')}"
     return {"best validation": percent(RunRecord.validated(best)), "reached at": when}
 
 
@@ -280,7 +280,7 @@ def _evaluated(
     on_note: OnNote,
     on_image: OnImage,
 ) -> list[EvaluatedRun]:
-    """Each run on the set, and the first against each other one."""
+    """Each run on the set, and each but the first against the first."""
     evaluated: list[EvaluatedRun] = []
     for run, folder in zip(options.runs, folders, strict=True):
         if folder.spec.class_agnostic:
@@ -300,6 +300,6 @@ def _evaluated(
         against = None
         if evaluated:
             first = evaluated[0].detections
-            against = compare(annotations, first, detections, protocol=evaluation.protocol)
+            against = compare(annotations, detections, first, protocol=evaluation.protocol)
         evaluated.append(EvaluatedRun(evaluation, detections, against))
     return evaluated

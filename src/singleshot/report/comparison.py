@@ -63,7 +63,7 @@ class EvaluatedRun:
     Attributes:
         evaluation: how good they are.
         detections: of each image.
-        against_first: the first run's against this one's; None for the first itself.
+        against_first: this run's against the first's; None for the first itself.
     """
 
     evaluation: Evaluation
@@ -144,9 +144,9 @@ def differing_settings(runs: Sequence[RunRecord]) -> list[list[str]]:
 
 
 def significance(runs: Sequence[RunRecord], evaluated: Sequence[EvaluatedRun]) -> list[str]:
-    """A line on the first run against each of the others."""
+    """A line on each of the others against the first run."""
     return [
-        f"{runs[0].name} against {run.name}: {of_run.against_first}"
+        f"{run.name} against {runs[0].name}: {of_run.against_first}"
         for run, of_run in zip(runs, evaluated, strict=False)
         if of_run.against_first is not None
     ]

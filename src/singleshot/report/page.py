@@ -167,7 +167,7 @@ def _tiles(content: ReportContent) -> Iterator[dict[str, Any]]:
 
 def _when(row: Mapping[str, Any]) -> str:
     epoch = _number(row.get("epoch"))
-    return f"epoch {epoch:.4g}" if epoch is not None else f"step {int(row['step']):,}"
+    return f"epoch {round(epoch, 1):g}" if epoch is not None else f"step {int(row['step']):,}"
 
 
 def _number(value: Any) -> float | None:
