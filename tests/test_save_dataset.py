@@ -77,7 +77,9 @@ def test_labels_may_count_from_one(tmp_path: Path) -> None:
         ((PIXELS, {**TARGET, "boxes": [[1, 2, 3]]}), "expected"),
         ((PIXELS, {**TARGET, "boxes": [[1, 2, 3, float("nan")]]}), "finite"),
         ((PIXELS, {"boxes": [[1, 2, 3, 4]]}), "labels"),
-        (PIXELS, "expected"),
+        (PIXELS, "got a ndarray"),
+        ((PIXELS, TARGET, 3), "tuple of 3"),
+        ((PIXELS * 2.0, TARGET), "item 0.*float64"),
         ((PIXELS, {"boxes": [], "labels": []}), "not one labelled"),
     ],
 )
@@ -85,6 +87,12 @@ def test_an_item_that_is_none_is_named_and_nothing_is_left(tmp_path: Path, item:
     with pytest.raises(DataError, match=token):
         save_dataset(Items(item), tmp_path / "set", class_names=NAMES)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_boxes_of_which_the_corners_are_exchanged_are_counted(tmp_path: Path) -> None:
+    target = {"boxes": [[1, 2, 9, 8], [9, 2, 1, 8], [1, 2, 5, 2]], "labels": [0, 1, 1]}
+    (remark,) = save_dataset(Items((PIXELS, target)), tmp_path, class_names=NAMES)
+    assert "boxes without area: 2" in remark
 
 
 def test_a_folder_that_holds_anything_is_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from singleshot.commands.new_set import require_new_folder
 from singleshot.data.builder import AnnotationBuilder
 from singleshot.data.whole_set import LabelledSet
 from singleshot.data.writers.new_set import WRITERS
-from singleshot.errors import DataError
+from singleshot.errors import DataError, ImageError
 from singleshot.runtime.image_source import as_array
 from singleshot.shapes import Float32, Int64
 from singleshot.types import Annotations
@@ -48,7 +48,7 @@ def save_dataset(
         first_label: the number of the first class: 1 where 0 stands for the background, as in torchvision.
 
     Returns:
-        Remarks on what was converted, and on classes without objects.
+        Remarks on what was converted, on boxes without area, and on classes without objects.
 
     Raises:
         RequestError: the folder is not empty.
@@ -88,12 +88,16 @@ def _item(
     item: Any, where: str, classes: int, first_label: int
 ) -> tuple[np.ndarray, Float32[np.ndarray, "n 4"], Int64[np.ndarray, " n"], bool]:
     """Pixels, boxes and labels from 0 of an item, and whether its image had floats."""
+    expected = f"{where}: expected (image, {{'boxes': (n, 4), 'labels': (n,)}})"
+    if not isinstance(item, tuple | list) or len(item) != 2:
+        parts = f" of {len(item)}" if isinstance(item, tuple | list) else ""
+        raise DataError(f"{expected}, got a {type(item).__name__}{parts}")
+    image, target = item
     try:
-        image, target = item
         boxes = np.asarray(target["boxes"], np.float32).reshape(-1, 4)
         numbers = np.asarray(target["labels"]).reshape(-1)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{where}: expected (image, {{'boxes': (n, 4), 'labels': (n,)}}), got {error}") from None
+        raise DataError(f"{expected}, got {error}") from None
     if len(boxes) != len(numbers):
         raise DataError(f"{where}: {len(boxes)} boxes, but {len(numbers)} labels")
     if not np.isfinite(boxes).all():
@@ -110,13 +114,18 @@ def _item(
         )
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        pixels = as_array(image)
+        try:
+            pixels = as_array(image)
+        except ImageError as error:
+            raise ImageError(f"{where}: {error}") from None
     return pixels, boxes, labels, any("float" in str(warning.message) for warning in warned)
 
 
 def _remarks(annotations: Annotations, floats: int) -> tuple[str, ...]:
     counts = np.bincount(annotations.labels, minlength=len(annotations.class_names))
     remarks = [f"{floats} images of floats in 0..1 were multiplied by 255"] if floats else []
+    inverted = int((annotations.boxes_xyxy[:, 2:] <= annotations.boxes_xyxy[:, :2]).any(axis=1).sum())
+    remarks += [f"boxes without area: {inverted}; expected left, top, right, bottom in pixels"] if inverted else []
     empty = [name for name, count in zip(annotations.class_names, counts, strict=True) if not count]
     remarks += [f"classes without an object: {', '.join(empty)}"] if empty else []
     return tuple(remarks)
