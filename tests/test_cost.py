@@ -24,6 +24,11 @@ def test_a_long_run_is_told_with_what_is_shorter() -> None:
     assert len(Cost(seconds=599, seconds_per_step=0.6, steps=1000, epochs=200).lines()) == 1
 
 
+def test_a_run_of_one_epoch_is_told_in_whole_seconds_and_without_patience() -> None:
+    lines = Cost(seconds=2900, seconds_per_step=113.4, steps=26, epochs=1).lines()
+    assert lines == ["1 epoch, 26 steps: about 48 min on this machine (113 s per step)"]
+
+
 def test_measuring_leaves_weights_and_random_numbers_as_they_are(data: Path, tmp_path: Path) -> None:
     plan = prepare([str(data)], replace(OPTIONS, out=tmp_path / "run", iterations=500, accumulate=2))
     weights = {name: tensor.clone() for name, tensor in plan.model.state_dict().items()}

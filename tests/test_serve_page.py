@@ -249,6 +249,8 @@ def test_of_several_files_each_has_its_result_or_its_error(visit: Visit) -> None
     page.set_input_files("#choose-images", [TEXT_FILE, large])
     page.locator(".tile:nth-child(4)[data-state=failed]").wait_for()
     assert page.locator(".tile .count").all_text_contents() == ["1", "1", "!", "!"]
+    labels = [tile.get_attribute("aria-label") for tile in page.locator(".tile").all()]
+    assert [label.split(": ")[1] for label in labels] == ["1 detection", "1 detection", "failed", "failed"]
     playwright.expect(page.locator("#failure-title")).to_have_text("Not an image that can be read")
     playwright.expect(page.locator("#failure-text")).to_contain_text("JPEG, PNG")
     playwright.expect(page.locator("#retry")).to_be_hidden()

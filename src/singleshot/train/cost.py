@@ -19,6 +19,8 @@ TIMED_STEPS = 5
 """Steps that are timed, after those that a run starts slowly with ..."""
 PATIENCE = 20.0
 """... or as many as fit into so many seconds."""
+STOP_AFTER = 5
+"""Validations without a gain; what is offered as --patience."""
 LONG = 600.0
 """Seconds from which on a run is long, and shorter ones are offered."""
 
@@ -41,12 +43,15 @@ class Cost:
 
     def lines(self) -> list[str]:
         """For people: the time, and shorter runs where this one is long."""
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs:g} epochs"
+        step = format(self.seconds_per_step, ".0f" if self.seconds_per_step >= 10 else ".2g")
         lines = [
-            f"{self.epochs:g} epochs, {self.steps:,} steps: about {format_duration(self.seconds)} on this machine "
-            f"({self.seconds_per_step:.2g} s per step)"
+            f"{epochs}, {self.steps:,} steps: about {format_duration(self.seconds)} on this machine ({step} s per step)"
         ]
-        if self.seconds >= LONG:
-            lines.append("shorter: --patience 5 stops when five validations in a row are no better than the best")
+        if self.seconds >= LONG and self.epochs > STOP_AFTER:
+            lines.append(
+                f"shorter: --patience {STOP_AFTER} stops when five validations in a row are no better than the best"
+            )
         if self.seconds >= LONG and self.epochs > DEFAULT_EPOCHS:
             shorter = format_duration(self.seconds * DEFAULT_EPOCHS / self.epochs)
             lines.append(

@@ -78,7 +78,7 @@ function thumbnail() {
 
 function describe({ state }, count) {
   const words = { waiting: "waits", sending: "is being sent", failed: "failed", stopped: "not sent" };
-  return words[state] ?? `${count} detections`;
+  return words[state] ?? `${count} ${count === "1" ? "detection" : "detections"}`;
 }
 
 function drawThumbnail(tile, bitmap) {
