@@ -17,6 +17,7 @@ from singleshot.commands.export import export_model
 from singleshot.commands.options import ExportOptions
 from singleshot.errors import VerificationError
 from singleshot.export import engine_graph
+from singleshot.export import source as export_source
 from singleshot.export.openvino_ir import to_openvino
 from singleshot.photographs import PHOTOGRAPHS
 from singleshot.preprocess import to_network_input
@@ -127,7 +128,7 @@ def with_offsets_first(network: SSD, **how: str) -> openvino.Model:
 def test_rows_that_say_something_else_are_not_left_behind(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "to_openvino", with_offsets_first)
+    monkeypatch.setattr(export_source, "to_openvino", with_offsets_first)
     with pytest.raises(VerificationError, match=r"the rows of the export hold other numbers .*; it was not kept"):
         export_model(ExportOptions(out=tmp_path / "out", model=str(source), outputs="rows"))
     assert not (tmp_path / "out").exists()

@@ -96,6 +96,7 @@ REFUSED = {
     "datatype": (request(inputs=[image_input(datatype="FP32")]), "BYTES"),
     "shape of one axis too many": (request(inputs=[image_input(shape=[1, 2])]), "shape"),
     "empty shape": (request(inputs=[image_input(shape=[0], data=[])]), "shape"),
+    "shape of lists": (request(inputs=[image_input(shape=[[1]])]), "shape"),
     "shape of true": (request(inputs=[image_input(shape=[True])]), "shape"),
     "shape is no list": (request(inputs=[image_input(shape=2)]), "shape"),
     "fewer elements": (request(inputs=[image_input(shape=[3])]), "3"),

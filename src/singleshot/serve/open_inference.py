@@ -232,7 +232,7 @@ def _shape(shape: Any, tensor: Tensor) -> tuple[int, ...]:
     sizes: tuple[int, ...] = tuple(_of_type(shape, list, f"{tensor.name}.shape"))
     whole = all(type(size) is int and 1 <= size < 2**31 for size in sizes)
     fits = len(sizes) == len(tensor.shape) and all(
-        wanted in {-1, size} for wanted, size in zip(tensor.shape, sizes, strict=True)
+        wanted in (-1, size) for wanted, size in zip(tensor.shape, sizes, strict=True)
     )
     if not whole or not (fits or (tensor is IMAGE and len(sizes) == 2 and sizes[1] == 1)):
         expected = "[N]" if tensor is IMAGE else "[N, H, W, 3]"
