@@ -213,6 +213,14 @@ def test_what_is_no_file_of_tracks(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "frame,id,left" in capsys.readouterr().err
 
 
+def test_a_table_of_columns_far_apart_is_looked_at_quickly(tmp_path: Path) -> None:
+    """Each run of spaces that matches in several ways multiplies the time; here it would never end."""
+    table = tmp_path / "table.txt"
+    for end, expected in ((" x", None), ("", table)):
+        table.write_text("1,1" + (20 * " " + "1") * 9 + end + "\n")
+        assert mot_file(table) == expected
+
+
 def test_tracks_of_confidence_0_count(tmp_path: Path) -> None:
     file = tmp_path / "tracks.txt"
     file.write_text("1,1,0,0,10,10,0\n")

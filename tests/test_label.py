@@ -201,18 +201,20 @@ def test_a_file_that_cannot_be_used_is_named_and_the_others_are_labelled(
     tmp_path: Path, photos: Path, by_hand: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "broken.jpg").write_bytes(b"no image")
-    (photos / "bell\a.png").write_bytes((photos / "sure.png").read_bytes())
+    for name in ("bell\a.png", "back\\slash.png"):
+        (photos / name).write_bytes((photos / "sure.png").read_bytes())
     out = tmp_path / "out"
     command = ["label", str(photos), "--format", "labelme", "--out", str(out), "--json", str(tmp_path / "l.json")]
     assert run(command) == 1
     told = capsys.readouterr()
     assert "broken.jpg" in told.err
     assert "bell" in told.err
+    assert "slash" in told.err
     assert "3 images, 3 boxes (2 x ant, 1 x bee & co), labelme" in told.out
     assert "deep er/unsure.png: 2 boxes, 1.2 expected to be wrong or missing" in told.out
     assert f"labelme {out}" in told.out
     figures = json.loads((tmp_path / "l.json").read_text())
-    assert len(figures["failed"]) == 2
+    assert len(figures["failed"]) == 3
     assert figures["images"][0] == {
         "file": "deep er/unsure.png",
         "place": "deep er/unsure.png",

@@ -124,6 +124,24 @@ def test_a_large_body_is_refused_by_its_length_and_while_it_comes(detector: Dete
     with_client(detector, work, max_body_bytes=20_000)
 
 
+def test_a_form_that_takes_long_to_read_keeps_nobody_waiting(detector: Detector) -> None:
+    head = b'--b\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n'
+    form = head + b"\r\n--bx" * 200_000 + b"\r\n--b--\r\n"
+
+    async def work(client: httpx.AsyncClient, _app: Any) -> None:
+        headers = {"Content-Type": "multipart/form-data; boundary=b"}
+        slow = asyncio.create_task(client.post("/v1/detect", content=form, headers=headers))
+        healthy = 0
+        while not slow.done():
+            assert (await client.get("/v2/health/live")).status_code == 200
+            healthy += 1
+            await asyncio.sleep(0.001)
+        assert healthy > 10
+        require_problem(slow.result(), 415, "bytes")
+
+    with_client(detector, work)
+
+
 def test_an_image_of_too_many_pixels_is_refused(detector: Detector) -> None:
     async def work(client: httpx.AsyncClient, _app: Any) -> None:
         require_problem(await client.post("/v1/detect", content=CAT.read_bytes()), 413, "megapixels")

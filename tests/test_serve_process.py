@@ -91,6 +91,12 @@ def test_signals_clients_and_ports() -> None:
         without_host = answer_of(server.connect(b"GET / HTTP/1.0\r\n\r\n"))
         assert (without_host[9:12], json.loads(without_host.partition(b"\r\n\r\n")[2])["status"]) == (b"421", 421)
 
+        chunked = head.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked") + b"\r\n"
+        assert b"4,000 chunks" in answer_of(server.connect(chunked + 5000 * b"1\r\nx\r\n"))
+        large = 5000 * (b"258\r\n" + bytes(0x258) + b"\r\n") + b"0\r\n\r\n"
+        with server.connect(chunked + large) as client:
+            assert client.recv(65_536)[9:12] == b"415"
+
         start = time.monotonic()
         assert answer_of(stalled["head"]) == b""
         assert answer_of(stalled[""]) == b""
@@ -111,7 +117,7 @@ def test_signals_clients_and_ports() -> None:
         assert all(b'"label":"cat"' in answer for answer in done)
         assert code == 128 + signal.SIGTERM
         assert errors == ""
-        assert f": {len(done)} answered, {len(refused)} refused for lack of room, 2 wrong or given up" in out
+        assert f": {len(done)} answered, {len(refused)} refused for lack of room, 4 wrong or given up" in out
 
 
 def test_a_second_signal_ends_the_server_at_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,15 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
     for name, token in {"empty.mp4": "empty", "noise.mp4": "00 01", "pipe.mp4": "pipe", "none.mp4": "no such"}.items():
         with pytest.raises(VideoError, match=token):
             open_video(tmp_path / name)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """OpenCV would end the process at it, in a folder of a thousand good files, too."""
+    file = write_video(tmp_path / "a.mp4", moving_square(2)).rename(tmp_path / os.fsdecode(b"\xff.mp4"))
+    with pytest.raises(VideoError, match="UTF-8"):
+        open_video(file)
+    assert open_by_ffmpeg(str(file), "") is None
 
 
 def test_addresses_need_leave(tmp_path: Path) -> None:

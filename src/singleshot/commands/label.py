@@ -250,7 +250,7 @@ def _predicted(
     for item in detector.stream(files):
         if isinstance(item, ImageError):
             failed.append(str(item))
-        elif not str(item[0]).isprintable():
+        elif not str(item[0]).isprintable() or "\\" in item[0].as_posix():
             failed.append(f"{str(item[0])!r}: the name holds what not every format can: rename it")
         else:
             path, pixels, detections = item

@@ -16,7 +16,8 @@ from singleshot.shapes import Float64, Int64
 COLUMNS = "frame,id,left,top,width,height,confidence"
 LARGEST_NUMBER = 1e9
 """Frames, ids and coordinates up to here."""
-_LINE = re.compile(r"\s*\d+(\.0*)?\s*[,\s]\s*-?\d+(\.0*)?(\s*[,\s]\s*[-+.\deE]+){4,}\s*,?\s*")
+_BETWEEN = r"(?:\s*,\s*|\s+)"  # matches in one way only: tables have runs of spaces
+_LINE = re.compile(rf"\s*\d+(\.0*)?{_BETWEEN}-?\d+(\.0*)?({_BETWEEN}[-+.\deE]+){{4,}}\s*,?\s*")
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,10 @@ from singleshot.serve.settings import ServeSettings
 BETWEEN_REQUESTS = {h11.CLIENT: h11.IDLE, h11.SERVER: h11.IDLE}
 NOTHING = (b"", False)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MOST_HEAD_BYTES = 65_536
+SMALL_CHUNK = 512
+MOST_SMALL_CHUNKS = 4000
+"""Of a request. Other requests wait while chunks are parsed, each of which takes some 20 us however small it is."""
 
 
 class Entering:
@@ -41,6 +45,29 @@ class Entering:
         self.count = 0
 
 
+class LimitedConnection(h11.Connection):
+    """The state of a connection, which refuses a body in very many small chunks.
+
+    Attributes:
+        refusal: what it has refused, once it has.
+    """
+
+    refusal = ""
+    _small_chunks = 0
+
+    def next_event(self) -> Any:
+        """The next event. Raises `h11.RemoteProtocolError` at what is no HTTP, or one chunk too many."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._small_chunks = 0
+        elif isinstance(event, h11.Data) and event.chunk_start and len(event.data) < SMALL_CHUNK:
+            self._small_chunks += 1
+            if self._small_chunks > MOST_SMALL_CHUNKS:
+                self.refusal = f"more than {MOST_SMALL_CHUNKS:,} chunks of less than {SMALL_CHUNK} bytes in one body"
+                raise h11.RemoteProtocolError(self.refusal)
+        return event
+
+
 class TimedProtocol(H11Protocol):
     """HTTP of one connection: closed where bytes come for too long without a whole head of a request.
 
@@ -48,6 +75,7 @@ class TimedProtocol(H11Protocol):
     client sees the answer, but not for ever.
     """
 
+    conn: LimitedConnection
     _late: asyncio.TimerHandle | None = None
     read_timeout = 20.0
     max_connections = 1000
@@ -55,6 +83,10 @@ class TimedProtocol(H11Protocol):
     _missing = 0  # bytes of a refused request that are still to come
 
     entering = Entering()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = LimitedConnection(h11.SERVER, MOST_HEAD_BYTES)
 
     @staticmethod
     def full(_entering: int) -> Problem | None:
@@ -115,7 +147,7 @@ class TimedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, as all errors are answered."""
-        content = json.dumps(Problem(400, msg).to_dict()).encode()
+        content = json.dumps(Problem(400, self.conn.refusal or msg).to_dict()).encode()
         headers = [("Content-Type", MEDIA_TYPE), ("Content-Length", str(len(content))), ("Connection", "close")]
         for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=content), h11.EndOfMessage()):
             with contextlib.suppress(h11.LocalProtocolError):  # an answer has begun already
@@ -154,7 +186,7 @@ class HttpServer(uvicorn.Server):
                 app, http=protocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
                 timeout_graceful_shutdown=math.ceil(settings.read_timeout + settings.deadline),
                 timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # seconds of asyncio, fractions too
-                h11_max_incomplete_event_size=65_536, proxy_headers=False,
+                h11_max_incomplete_event_size=MOST_HEAD_BYTES, proxy_headers=False,
             )
         )  # fmt: skip
         self._service = app.state.service

@@ -100,7 +100,12 @@ def open_file(path: Path) -> Capture:
     kind = require_video(path)
     missing = missing_bytes(path, kind)
     options = f"protocol_whitelist;file|format_whitelist;{FORMATS[kind]}"
-    capture = _ffmpeg(str(path.resolve()), options)
+    try:
+        name = str(path.resolve())
+        name.encode()
+    except UnicodeEncodeError:
+        raise VideoError(f"{path}: a video's path must be UTF-8: rename it, or the folder that is not") from None
+    capture = _ffmpeg(name, options)
     if capture is None:
         cut = f"; its end is missing, {missing:,} bytes or more" if missing else ""
         raise VideoError(f"{path}: no video in it can be decoded ({kind}){cut}")
@@ -158,6 +163,7 @@ def _ffmpeg(source: str, options: str) -> Any | None:
     _quiet()
     limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, PATIENCE_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, PATIENCE_MS]
     try:
+        source.encode()  # VideoCapture ends the whole process at a name that is not UTF-8
         with _opening, _environment(OPTIONS_VARIABLE, options):
             capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
     except (cv2.error, ValueError, UnicodeError):
