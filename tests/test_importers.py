@@ -23,6 +23,7 @@ from singleshot.models.vgg import STAGES
 from singleshot.preprocess import to_network_input
 from singleshot.spec import Compatibility
 from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
+from singleshot.weights.build import save_network
 from singleshot.weights.importers import tensorflow
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.torch_file import read_torch_file
@@ -294,6 +295,18 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="kind that is not read"):
         import_files([tmp_path / "a.bin"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_import_replaces_imports_only(tmp_path: Path) -> None:
+    torch.save(filled_classifier("mobilenet_v2").state_dict(), tmp_path / "w.pth")
+    model = SSD(SSDLITE320_MOBILENETV2)
+    save_network(tmp_path / "trained", model, card="", provenance={"data": ["mine"]})
+    save_network(tmp_path / "imported", model, card="", provenance={"imported_from": {"w.pth": "0"}})
+    with pytest.raises(RequestError, match="trained holds a model"):
+        import_files([tmp_path / "w.pth"], tmp_path / "trained")
+    assert (tmp_path / "trained/model.safetensors").is_file()
+    import_files([tmp_path / "w.pth"], tmp_path / "imported")
+    assert (tmp_path / "imported/base.safetensors").is_file()
 
 
 @pytest.mark.parametrize("base", ["features.0.0", "_conv_stem"], ids=["mobilenet_v2", "efficient_net-b3"])

@@ -20,13 +20,13 @@ from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import fill, save_network
 from singleshot.weights.classes import cut
-from singleshot.weights.folder import Export, save_export
+from singleshot.weights.folder import CONFIG, Export, read_folder, save_export
 from singleshot.weights.importers.caffe import read_base
 from singleshot.weights.importers.detectors import detector_of_caffe, detector_of_state
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.torch_file import read_torch_file
 from singleshot.weights.importers.torchvision import from_torchvision
-from singleshot.weights.replace import replaced_folder
+from singleshot.weights.replace import replaced_folder, require_replaceable
 
 BASE = "base.safetensors"
 
@@ -59,10 +59,12 @@ def import_files(
         labels: the label map of a graph of TensorFlow's, see `label_map.read_label_map`.
 
     Raises:
-        RequestError: files of another kind or number; the folder cannot be written to; nothing to cut.
+        RequestError: files of another kind or number; the folder cannot be written to, or holds a model that was not
+            imported; nothing to cut.
         UnknownNameError: a class to keep that the detector does not have.
         ModelError: a file is damaged or holds another network; MachineError: the disk is full.
     """
+    _require_no_other_model(out)
     if len(files) == 1 and is_tensorflow(files[0]):
         if whole:
             raise RequestError(f"{files[0].name} is no classifier of VGG-16, which --whole is for")
@@ -85,6 +87,17 @@ def import_files(
     if class_names or keep or size_hw:
         raise RequestError(f"{file.name} is a classifier's backbone: it has neither classes nor a size to choose")
     return _write_backbone(file, state, out, whole=whole)
+
+
+def _require_no_other_model(out: Path) -> None:
+    """Refuse a place that holds a model of a training, or an export of one: an import replaces imports only.
+
+    Raises:
+        RequestError: it holds one, or a folder that is none of ours.
+    """
+    require_replaceable(out)
+    if (out / CONFIG).is_file() and "imported_from" not in read_folder(out).provenance:
+        raise RequestError(f"{out} holds a model, which the import would replace: give another --out")
 
 
 def _import_graph(
