@@ -14,6 +14,7 @@ import pytest
 
 from singleshot.cli.main import run
 from singleshot.commands import track as track_module
+from singleshot.commands.detect import DetectOptions
 from singleshot.commands.track import TrackedVideo, TrackOptions, track_video
 from singleshot.errors import RequestError, SingleshotError, UnknownNameError, VideoError
 from singleshot.evaluate.track_file import read_track_boxes
@@ -91,6 +92,12 @@ def test_a_copy_that_plays_with_the_times_of_the_video(detector: Detector, tmp_p
     assert [milliseconds for milliseconds, _ in frames] == times
     before = moving_square(5)[4].astype(int)
     assert (np.abs(frames[4][1].astype(int) - before).max(axis=2) > 60).mean() > 0.05  # something is drawn
+
+
+@pytest.mark.parametrize("options", [TrackOptions, DetectOptions])
+def test_frames_without_a_folder_are_refused(options: type[TrackOptions | DetectOptions]) -> None:
+    with pytest.raises(RequestError, match="--out"):
+        options(frames=True)
 
 
 def test_a_second_copy_replaces_the_first(detector: Detector, film: Path, tmp_path: Path) -> None:

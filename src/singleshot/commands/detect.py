@@ -72,6 +72,8 @@ class DetectOptions:
     def __post_init__(self) -> None:
         if not 0 <= self.score <= 1:
             raise RequestError(f"--score is between 0 and 1, got {self.score}")
+        if self.frames and self.out is None:
+            raise RequestError("--frames writes into the folder of --out: give one")
         tiling_of(self.tile, self.overlap)
 
 

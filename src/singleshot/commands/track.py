@@ -79,6 +79,8 @@ class TrackOptions:
     overlap: float = OVERLAP
 
     def __post_init__(self) -> None:
+        if self.frames and self.out is None:
+            raise RequestError("--frames writes into the folder of --out: give one")
         tiling_of(self.tile, self.overlap)
         self.settings  # noqa: B018 (refuses what is wrong)
         self.counters()
