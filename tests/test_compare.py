@@ -192,6 +192,19 @@ def test_settings_are_compared_among_runs_that_have_any() -> None:
     assert differing_settings([with_rate[0], RunRecord("model", {})]) == []
 
 
+@pytest.mark.parametrize("loss", ["1e308", "-1e308", "9" * 400, "NaN", '"text"', "[]", "true"])
+def test_figures_of_a_log_that_cannot_be_drawn_are_left_out(runs: Path, tmp_path: Path, loss: str) -> None:
+    bad = tmp_path / "bad"
+    shutil.copytree(runs / "run0", bad)
+    with (bad / "metrics.jsonl").open("a") as log:
+        log.write(f'{{"step": 1, "loss": -1e308, "mAP": {loss}}}\n{{"step": {loss}, "loss": {loss}, "mAP": 0.5}}\n')
+        log.write('{"step": NaN, "mAP": 0.99, "per_class": {"cat": NaN}}\n')
+    page = tmp_path / "page.html"
+    result = compare_runs(CompareOptions((str(runs / "run0"), str(bad)), report=page))
+    json.dumps(result.to_dict(), allow_nan=False)
+    assert "</html>" in page.read_text()
+
+
 def content(count: int) -> ComparisonContent:
     annotations, _ = random_set(0, images=6)
     evaluated: list[EvaluatedRun] = []

@@ -107,6 +107,7 @@ def test_which_attribute_is_the_class(tmp_path: Path, attributes: Any, label: st
         (region(RECT, kind=""), "no 'kind'"),
         (region({"name": "rect", "x": 1}, kind="cat"), "numbers"),
         (region({"name": "star"}, kind="cat"), "star"),
+        (region({"name": ["rect"]}, kind="cat"), "unknown shape"),
         (region({"name": "polygon", "all_points_x": [1], "all_points_y": []}, kind="cat"), "all_points_y"),
         (region({**RECT, "x": True}, kind="cat"), "numbers"),
         ("region", "no 'kind'"),

@@ -160,7 +160,7 @@ def _object(region: Region, key: str | None, notes: Counter[str]) -> LabelledObj
     """The object of a region; None for one without extent."""
     shape, attributes = region
     kind = shape.get("name") if isinstance(shape, dict) else None
-    if kind in {"point", "polyline"}:
+    if kind in ("point", "polyline"):  # a tuple, as a stranger's value may not be hashable
         notes[NO_BOX] += 1
         return None
     label = ONLY_CLASS if key is None else _text(attributes.get(key))

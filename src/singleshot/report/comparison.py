@@ -5,7 +5,6 @@ What was recorded while they were trained is always there; what needs a labelled
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -98,9 +97,13 @@ class ComparisonContent:
         return max(1, self.images_shown // max(1, len(self.runs) - 1))
 
 
+LARGEST_NUMBER = 1e100
+"""Of a log's figures: differences of such numbers are finite, and can be drawn."""
+
+
 def number(value: Any) -> float | None:
-    """A finite number, else None: a row of a log may hold anything."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """A number that can be drawn, else None: a row of a log may hold anything."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
     return float(value) if good else None
 
 

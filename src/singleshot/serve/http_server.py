@@ -27,7 +27,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MOST_HEAD_BYTES = 65_536
 SMALL_CHUNK = 512
 MOST_SMALL_CHUNKS = 4000
-"""Of a request. Other requests wait while chunks are parsed, each of which takes some 20 us however small it is."""
+"""Of a request. Other requests wait while chunks are parsed, each of which takes time however small it is."""
 
 
 class Entering:

@@ -122,13 +122,13 @@ class _Files:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a line cut by a crash is left out."""
+    """The rows of a `metrics.jsonl`, where NaN and Infinity are None; a line cut by a crash is left out."""
     if not path.is_file():
         return []
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_constant=lambda _name: None)
         except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
