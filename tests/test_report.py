@@ -26,7 +26,16 @@ from singleshot.report.charts import Axis, Series, curve_chart, line_chart, part
 from singleshot.report.diagnosis import EXAMPLE_SIDE
 from singleshot.report.diagnosis import render as render_diagnosis
 from singleshot.report.images import LONGEST_SIDE, marked
-from singleshot.report.page import RateSearch, ReportContent, flat, rate_chart, render, training_charts, write_report
+from singleshot.report.page import (
+    RateSearch,
+    ReportContent,
+    flat,
+    number,
+    rate_chart,
+    render,
+    training_charts,
+    write_report,
+)
 
 
 class Page(HTMLParser):
@@ -458,3 +467,9 @@ def test_the_grid_and_default_boxes_lie_on_the_shrunk_image():
     assert abs(green[-1] - 480) <= 2
     lines = np.flatnonzero(image[20, :, 0] > 180)
     assert lines.tolist() == [160, 320, 480]
+
+
+def test_what_a_log_holds_that_cannot_be_drawn_is_no_number() -> None:
+    assert [number(value) for value in (2, 0.5, 10**400, -1e308, float("nan"), True, "1", None)] == [2, 0.5] + [
+        None
+    ] * 6

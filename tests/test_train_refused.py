@@ -47,6 +47,11 @@ def test_a_plan_refuses_the_folder_that_the_run_would_refuse(data: Path, finishe
         plan_of([str(data)], replace(OPTIONS, out=finished_copy, seed=1, resume=True))
 
 
+def test_a_run_does_not_go_into_a_model_folder(data: Path, finished_copy: Path) -> None:
+    with pytest.raises(RequestError, match="is a model folder"):
+        plan_of([str(data)], replace(OPTIONS, out=finished_copy / "last"))
+
+
 def test_images_are_held_out_although_the_set_has_a_validation_split(data: Path, tmp_path: Path) -> None:
     images = {f"p{i}": [("dot", (2, 3, 20, 22))] for i in range(20)}
     own = voc(tmp_path / "voc", images, {"train": list(images), "val": ["p0"]})

@@ -19,7 +19,7 @@ from rtsp_server import playing
 from singleshot.errors import RequestError, VideoError
 from singleshot.video.capture import OPTIONS_VARIABLE
 from singleshot.video.capture import _ffmpeg as open_by_ffmpeg
-from singleshot.video.container import FORMATS, missing_bytes, sniff_video
+from singleshot.video.container import FORMATS, MOST_BOXES, missing_bytes, sniff_video
 from singleshot.video.frames import VideoReader, open_video
 from video_files import moving_square, write_video
 
@@ -322,3 +322,9 @@ def test_opencv_4_is_kept_quiet_as_5_is(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
     open_video(write_video(tmp_path / "a.mp4", moving_square(2))).close()
     assert levels == [0]
+
+
+def test_the_boxes_of_a_file_made_of_boxes_are_not_all_walked(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.mp4"
+    path.write_bytes(b"\0\0\0\x08free" * (MOST_BOXES + 1) + b"\0\0\xff\xfffree")
+    assert missing_bytes(path, "MP4") == 0  # the last box, which is cut, is behind those that are walked

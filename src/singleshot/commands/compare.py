@@ -26,11 +26,10 @@ from singleshot.report.comparison import (
     RunRecord,
     differing_settings,
     fact_rows,
-    number,
     render,
     significance,
 )
-from singleshot.report.page import flat
+from singleshot.report.page import flat, number
 from singleshot.runtime.backends import engine_inside
 from singleshot.runtime.detector import Detector
 from singleshot.runtime.find_model import find_model

@@ -19,7 +19,7 @@ from singleshot.evaluate.protocols import Evaluation
 from singleshot.report import template
 from singleshot.report.charts import COLOURS, Axis, Series, curve_chart, line_chart, smoothed
 from singleshot.report.images import Figure, OpenImage
-from singleshot.report.page import CURVES_SHOWN, FIGURES, PROTOCOLS, image_figures
+from singleshot.report.page import CURVES_SHOWN, FIGURES, PROTOCOLS, image_figures, number
 from singleshot.types import Annotations, Detections
 
 CHARTS = (("loss", "Loss, smoothed"), ("learning_rate", "Learning rate"))
@@ -95,16 +95,6 @@ class ComparisonContent:
     def images_each(self) -> int:
         """Those of one pair of runs: the first and another."""
         return max(1, self.images_shown // max(1, len(self.runs) - 1))
-
-
-LARGEST_NUMBER = 1e100
-"""Of a log's figures: differences of such numbers are finite, and can be drawn."""
-
-
-def number(value: Any) -> float | None:
-    """A number that can be drawn, else None: a row of a log may hold anything."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
-    return float(value) if good else None
 
 
 def render(content: ComparisonContent, open_image: OpenImage) -> str:

@@ -37,6 +37,8 @@ RIGHT, WRONG, MISSED, FOUND, IGNORED = (40, 150, 255), (255, 80, 50), (255, 214,
 CURVES_SHOWN = 24
 SAME_FIGURE = 5e-4
 FIGURES = ("mAP", "AR100")
+LARGEST_NUMBER = 1e100
+"""Of a log's figures: differences of such numbers are finite, and can be drawn."""
 """Names of `Evaluation.figure`, by which the validations of a run are compared."""
 
 
@@ -153,26 +155,26 @@ def _tiles(content: ReportContent) -> Iterator[dict[str, Any]]:
     if content.annotations is not None:
         yield _tile(f"{len(content.annotations):,}", "images")
     for name in FIGURES:
-        validated = [row for row in content.history if _number(row.get(name)) is not None]
+        validated = [row for row in content.history if number(row.get(name)) is not None]
         if validated:
             best = max(validated, key=lambda row: float(row[name]))
             final = None if result is None else result.figure[1]
             told = final is not None and abs(final - best[name]) < SAME_FIGURE
             words = "best on validation" if told else f"best validation {name}, {_when(best)}"
             yield _tile(_when(best) if told else percent(best[name]), words)
-    trained = [row for row in content.history if _number(row.get("loss")) is not None]
+    trained = [row for row in content.history if number(row.get("loss")) is not None]
     if trained:
         yield _tile(f"{int(trained[-1]['step']):,}", "steps")
 
 
 def _when(row: Mapping[str, Any]) -> str:
-    epoch = _number(row.get("epoch"))
+    epoch = number(row.get("epoch"))
     return f"epoch {round(epoch, 1):g}" if epoch is not None else f"step {int(row['step']):,}"
 
 
-def _number(value: Any) -> float | None:
-    """A finite number, else None: a row of a log may hold anything."""
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def number(value: Any) -> float | None:
+    """A number that can be drawn, else None: a row of a log may hold anything."""
+    good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST_NUMBER
     return float(value) if good else None
 
 
@@ -181,12 +183,12 @@ def _number(value: Any) -> float | None:
 
 def training_charts(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, Markup]]:
     """Titled charts of losses, the figure of validation and the learning rate."""
-    rows = [row for row in history if _number(row.get("step")) is not None]
-    axis = "epoch" if rows and all(_number(row.get("epoch")) is not None for row in rows) else "step"
+    rows = [row for row in history if number(row.get("step")) is not None]
+    axis = "epoch" if rows and all(number(row.get("epoch")) is not None for row in rows) else "step"
     charts: list[tuple[str, Markup]] = []
 
     def points(name: str) -> tuple[np.ndarray, np.ndarray]:
-        pairs = [(row[axis], row[name]) for row in rows if _number(row.get(name)) is not None]
+        pairs = [(row[axis], row[name]) for row in rows if number(row.get(name)) is not None]
         table = np.array(pairs, float).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
@@ -216,14 +218,14 @@ def _classes_over_time(rows: Sequence[Mapping[str, Any]], axis: str) -> tuple[st
     validated = [row for row in rows if isinstance(row.get("per_class"), dict)]
     if len(validated) < 2:
         return "", []
-    final = {name: ap for name, ap in validated[-1]["per_class"].items() if _number(ap) is not None}
+    final = {name: ap for name, ap in validated[-1]["per_class"].items() if number(ap) is not None}
     names = sorted(final, key=lambda name: -final[name])
     half = len(COLOURS) // 2
     few = names if len(names) <= len(COLOURS) else [*names[:half], *names[-half:]]
     lines = []
     for colour, name in enumerate(few):
         points = [(row[axis], row["per_class"].get(name)) for row in validated]
-        table = np.array([point for point in points if _number(point[1]) is not None], float).reshape(-1, 2)
+        table = np.array([point for point in points if number(point[1]) is not None], float).reshape(-1, 2)
         lines.append(Series(name, table[:, 0], table[:, 1], colour))
     title = "AP of each class" if len(few) == len(names) else f"AP of the best and worst of {len(names)} classes"
     return title, lines

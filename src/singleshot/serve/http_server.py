@@ -123,7 +123,7 @@ class TimedProtocol(H11Protocol):
         else:
             if self.conn.states != BETWEEN_REQUESTS or self.conn.trailing_data != NOTHING:
                 return False
-            if not data.startswith(b"POST "):
+            if not data.startswith(b"POST ") or self.flow.write_paused:  # who reads no answers is not answered faster
                 return False
             problem = self.full(self.entering.count)
             post = None if problem is None else plain_post(data, max_body_bytes=self.max_body_bytes)

@@ -16,6 +16,7 @@ from singleshot.train.plan import Plan
 from singleshot.train.recipe import Recipe, migrate_recipe
 from singleshot.train.run_log import METRICS, SETTINGS, read_metrics
 from singleshot.train.settings import Settings
+from singleshot.weights.folder import SUMS
 
 OLD_KEYS = {"pictures": "images"}
 """Settings by their names in version 0.1.0."""
@@ -71,11 +72,13 @@ def _same_run(plan: Plan) -> bool:
 
 
 def require_unused(folder: Path) -> None:
-    """Refuse a folder that holds another run.
+    """Refuse a folder that holds another run, or is a model.
 
     Raises:
-        RequestError: it does; its checkpoints or results are named.
+        RequestError: it does, or is; its checkpoints or results are named.
     """
+    if (folder / SUMS).exists():
+        raise RequestError(f"{folder} is a model folder, which the run's files would be mixed with: give another --out")
     if checkpoint.checkpoints(folder / "checkpoints"):
         raise RequestError(f"{folder} holds a run already: --resume goes on with it, --out begins another")
     _require_no_results(folder)

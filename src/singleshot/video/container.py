@@ -37,6 +37,8 @@ LISTS = (b"#EXTM3U", b"ffconcat", b"v=0", b"<MPD", b"<?xml", b"[playlist]", b"[I
 TAIL_BYTES = 2**18
 FLV_TAGS = (b"\x08", b"\x09", b"\x12")
 """Sound, video and script data."""
+MOST_BOXES = 100_000
+"""Of an MP4 file, at its top: a stream in fragments has two for each."""
 EBML, SEGMENT = 0x1A45DFA3, 0x18538067
 """Element identifiers of Matroska, RFC 9559."""
 
@@ -119,9 +121,11 @@ def _head(path: Path) -> bytes:
 
 
 def _box_ends(file: BinaryIO, size: int) -> Iterator[int]:
-    """Where each box of an MP4 file ends."""
+    """Where each box of an MP4 file ends; of a file made of very many, the first ones."""
     place = 0
-    while place < size:
+    for _ in range(MOST_BOXES):
+        if place >= size:
+            return
         file.seek(place)
         header = file.read(16)
         length = int.from_bytes(header[:4], "big")
