@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import math
 import os
 import re
 import stat
@@ -58,6 +59,26 @@ def read_list(path: Path, *, empty_too: bool = False) -> list[str]:
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read as text: {error}") from None
     return [line.strip() for line in lines if empty_too or line.strip()]
+
+
+def finite_number(word: str, where: str, *, largest: float) -> float:
+    """A word of a text file as a number.
+
+    Args:
+        word: the word.
+        where: file and line, for messages.
+        largest: its absolute value, at most.
+
+    Raises:
+        DataError: no number, not finite, or larger.
+    """
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not abs(value) <= largest:
+        raise DataError(f"{where}: expected a finite number, got {word[:40]!r}")
+    return value
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -1,23 +1,19 @@
 """Write detections while they are made: one JSON document, JSON Lines or CSV, by the name of the file.
 
-Nothing is kept in memory, so that a video may take hours. A file is written beside its place, and renamed when it is
-whole; a run that Ctrl-C ends has valid files of what was done.
+Nothing of a video is kept in memory, so that it may take hours; the images of a JSON document are, until its end. A run
+that Ctrl-C ends has valid files of what was done.
 """
 
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from singleshot.errors import MachineError
-from singleshot.files import is_device, sync
+from singleshot.commands.growing_file import GrowingFile, json_line
 from singleshot.types import Detections
 
 LINES_SUFFIXES = (".jsonl", ".ndjson")
@@ -59,13 +55,13 @@ class JsonDocument:
     def begin_video(self, entry: Mapping[str, Any]) -> None:
         """Begin a video."""
         self._file.write(self._head()[: -len("\n}")] + ',\n "videos": [\n' if not self._videos else ",\n")
-        self._file.write(f"  {_line(entry)[:-1]}, " + '"frames": [')
+        self._file.write(f"  {json_line(entry)[:-1]}, " + '"frames": [')
         self._videos, self._frames = self._videos + 1, 0
 
     def frame(self, index: int, seconds: float, detections: Detections) -> None:
         """Add a frame of that video."""
         entry = {"index": index, "seconds": round(seconds, 6), "detections": detections.to_dicts()}
-        self._file.write(("," if self._frames else "") + "\n   " + _line(entry))
+        self._file.write(("," if self._frames else "") + "\n   " + json_line(entry))
         self._frames += 1
 
     def end_video(self) -> None:
@@ -89,7 +85,7 @@ class JsonLines:
 
     def image(self, entry: Mapping[str, Any]) -> None:
         """Add an image."""
-        self._file.write(_line(entry) + "\n")
+        self._file.write(json_line(entry) + "\n")
 
     def begin_video(self, entry: Mapping[str, Any]) -> None:
         """Begin a video."""
@@ -98,7 +94,7 @@ class JsonLines:
     def frame(self, index: int, seconds: float, detections: Detections) -> None:
         """Add a frame of that video."""
         timed = {"index": index, "seconds": round(seconds, 6), "detections": detections.to_dicts()}
-        self._file.write(_line({**self._video, **timed}) + "\n")
+        self._file.write(json_line({**self._video, **timed}) + "\n")
 
     def end_video(self) -> None:
         """Nothing is open."""
@@ -201,54 +197,3 @@ class DetectionsOutput:
         file = GrowingFile(place)
         self._files.append(file)
         return file
-
-
-class GrowingFile:
-    """A text file that is written beside its place; a device is written to itself."""
-
-    def __init__(self, place: Path) -> None:
-        self._place = place
-        place.parent.mkdir(parents=True, exist_ok=True)
-        self._written = place if is_device(place) else place.with_name(f".{place.name}.{os.getpid()}.part")
-        mode = "a" if self._written == place else "w"
-        self._text = self._written.open(mode, encoding="utf-8", errors="backslashreplace", newline="")
-
-    def write(self, text: str) -> int:
-        """Write text.
-
-        Raises:
-            MachineError: no space left on the disk.
-        """
-        with self._naming_place():
-            return self._text.write(text)
-
-    def close(self, *, whole: bool) -> None:
-        """Put the file in its place where it is whole, else remove it. Raises as `write`."""
-        beside = self._written != self._place
-        try:
-            with self._naming_place():
-                self._text.flush()
-                if beside and whole:
-                    os.fsync(self._text.fileno())
-                    self._written.replace(self._place)
-                    sync(self._place.parent)
-        finally:
-            with suppress(OSError):
-                self._text.close()
-            if beside:
-                self._written.unlink(missing_ok=True)
-
-    @contextmanager
-    def _naming_place(self) -> Iterator[None]:
-        """Errors name the file that the user knows, not the temporary one."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise MachineError(f"no space left on the disk for {self._place}") from error
-            error.filename = str(self._place)
-            raise
-
-
-def _line(entry: Mapping[str, Any]) -> str:
-    return json.dumps(entry, allow_nan=False)

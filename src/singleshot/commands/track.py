@@ -26,6 +26,10 @@ from singleshot.types import Detections
 from singleshot.video.frames import Frame, VideoReader, open_video
 from singleshot.video.webm import WebmWriter, can_write_webm
 
+LOW = 0.4
+"""Of `--score`: detections from here on go on with a track."""
+LONGEST_LOST = 3600.0
+
 
 @dataclass(frozen=True)
 class TrackOptions:
@@ -110,11 +114,6 @@ class TrackOptions:
                 raise RequestError(f"--line is x1,y1,x2,y2, got {len(points)} points: {text}")
         zones = [points_of(text, "--zone", least=3) for text in self.zone]
         return [LineCounter(start, end) for start, end in lines], [ZoneCounter(points) for points in zones]
-
-
-LOW = 0.4
-"""Of `--score`: detections from here on go on with a track."""
-LONGEST_LOST = 3600.0
 
 
 @dataclass(eq=False)

@@ -6,13 +6,13 @@ Nothing is kept in memory, so that a video may take hours.
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from singleshot.commands.detections_output import LINES_SUFFIXES, GrowingFile
+from singleshot.commands.detections_output import LINES_SUFFIXES
+from singleshot.commands.growing_file import GrowingFile, json_line
 from singleshot.tracking.tracks import Tracks
 from singleshot.video.frames import Frame
 
@@ -35,16 +35,16 @@ class JsonDocument:
     def __init__(self, file: GrowingFile, head: Mapping[str, Any]) -> None:
         self._file = file
         self._frames = 0
-        file.write(_line(head)[:-1] + ', "frames": [')
+        file.write(json_line(head)[:-1] + ', "frames": [')
 
     def frame(self, frame: Frame, tracks: Tracks) -> None:
         """Add a frame."""
-        self._file.write(("," if self._frames else "") + "\n  " + _line(_entry(frame, tracks)))
+        self._file.write(("," if self._frames else "") + "\n  " + json_line(_entry(frame, tracks)))
         self._frames += 1
 
     def end(self, counts: Mapping[str, Any]) -> None:
         """Write what was counted."""
-        self._file.write("\n ],\n " + _line(counts)[1:] + "\n")
+        self._file.write("\n ],\n " + json_line(counts)[1:] + "\n")
 
 
 class JsonLines:
@@ -56,11 +56,11 @@ class JsonLines:
 
     def frame(self, frame: Frame, tracks: Tracks) -> None:
         """Add a frame."""
-        self._file.write(_line({**self._head, **_entry(frame, tracks)}) + "\n")
+        self._file.write(json_line({**self._head, **_entry(frame, tracks)}) + "\n")
 
     def end(self, counts: Mapping[str, Any]) -> None:
         """Write what was counted."""
-        self._file.write(_line({**self._head, **counts}) + "\n")
+        self._file.write(json_line({**self._head, **counts}) + "\n")
 
 
 class Csv:
@@ -149,7 +149,3 @@ class TracksOutput:
 
 def _entry(frame: Frame, tracks: Tracks) -> dict[str, Any]:
     return {"index": frame.index, "seconds": round(frame.seconds, 6), "tracks": tracks.to_dicts()}
-
-
-def _line(entry: Mapping[str, Any]) -> str:
-    return json.dumps(entry, allow_nan=False)

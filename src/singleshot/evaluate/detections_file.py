@@ -6,7 +6,6 @@ is an error. An image of the set that the file does not mention has no detection
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from singleshot.errors import DataError, RequestError, UnknownNameError
-from singleshot.files import parse_json, read_lines, read_regular
+from singleshot.files import finite_number, parse_json, read_lines, read_regular
 from singleshot.types import Annotations, Detections
 
 LIMIT_BYTES = 2**32
@@ -261,16 +260,5 @@ def _devkit_rows(file: Path, names: SetNames) -> Iterator[Row]:
             continue
         if len(words) != 6:
             raise DataError(f"{where}: expected `id score left top right bottom`, got {len(words)} words")
-        score, *box = (_number(word, where) for word in words[1:])
+        score, *box = (finite_number(word, where, largest=LARGEST_NUMBER) for word in words[1:])
         yield Row(names.image_by_id(words[0], where), label, score, box)
-
-
-def _number(word: str, where: str) -> float:
-    """A finite number."""
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not abs(value) <= LARGEST_NUMBER:
-        raise DataError(f"{where}: expected a finite number, got {word[:40]!r}")
-    return value

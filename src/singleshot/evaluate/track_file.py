@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from singleshot.errors import DataError
-from singleshot.files import LIST_LIMIT_BYTES, read_lines
+from singleshot.files import finite_number, read_list
 from singleshot.shapes import Float64, Int64
 
 COLUMNS = "frame,id,left,top,width,height,confidence"
@@ -62,15 +61,11 @@ def read_track_boxes(path: Path, *, ground_truth: bool = False) -> TrackBoxes:
     Raises:
         DataError: it cannot be read, a line is no such row, an id is negative, or a track is twice in a frame.
     """
-    try:
-        lines = read_lines(path, LIST_LIMIT_BYTES)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}") from None
     rows: list[list[float]] = []
     seen: set[tuple[float, float]] = set()
     ignored = 0
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    for number, line in enumerate(read_list(path, empty_too=True), 1):
+        if not line:
             continue
         row = _row(line, f"{path}, line {number}")
         if ground_truth and row[6] == 0:
@@ -90,7 +85,7 @@ def _row(line: str, where: str) -> list[float]:
     words = line.replace(",", " ").split()
     if len(words) < 6:
         raise DataError(f"{where}: expected {COLUMNS}, got {len(words)} numbers")
-    row = [_number(word, where) for word in words[:7]] + [1.0] * (len(words) == 6)
+    row = [finite_number(word, where, largest=LARGEST_NUMBER) for word in words[:7]] + [1.0] * (len(words) == 6)
     for name, value in zip(("frame", "id"), row, strict=False):
         if not value.is_integer():
             raise DataError(f"{where}: {name} is a whole number, got {value:g}")
@@ -98,13 +93,3 @@ def _row(line: str, where: str) -> list[float]:
             advice = ": detections without tracks have the id -1; ssd track VIDEO --mot FILE writes tracks"
             raise DataError(f"{where}: {name} is 0 or more, got {value:.0f}{advice if name == 'id' else ''}")
     return row
-
-
-def _number(word: str, where: str) -> float:
-    try:
-        value = float(word)
-    except ValueError:
-        value = math.nan
-    if not abs(value) <= LARGEST_NUMBER:
-        raise DataError(f"{where}: expected a finite number, got {word[:40]!r}")
-    return value
