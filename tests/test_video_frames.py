@@ -328,3 +328,10 @@ def test_the_boxes_of_a_file_made_of_boxes_are_not_all_walked(tmp_path: Path) ->
     path = tmp_path / "boxes.mp4"
     path.write_bytes(b"\0\0\0\x08free" * (MOST_BOXES + 1) + b"\0\0\xff\xfffree")
     assert missing_bytes(path, "MP4") == 0  # the last box, which is cut, is behind those that are walked
+
+
+def test_the_times_of_a_file_are_its_own(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", moving_square(3))
+    with open_video(path, fps=5) as video:
+        assert [frame.seconds for frame in video] == pytest.approx([0, 0.1, 0.2])
+        assert video.remarks == [f"{path} has times of its own: --fps is for sequences of images"]

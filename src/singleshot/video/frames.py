@@ -218,13 +218,18 @@ def open_video(
     limit = max_pixels or pixel_limit()
     if fps is not None and not 0 < fps <= MOST_FPS:
         raise RequestError(f"--fps lies above 0 and at most at {MOST_FPS:g}, got {fps:g}")
+    is_address = "://" in str(source)
+    if not isinstance(source, int) and not is_address and (Path(source).is_dir() or is_pattern(Path(source))):
+        return VideoReader(str(source), open_sequence(Path(source), fps=fps, max_pixels=limit), max_pixels=limit)
     if isinstance(source, int):
-        return VideoReader(f"camera {source}", open_camera(source), max_pixels=limit)
-    if "://" in str(source):
+        video = VideoReader(f"camera {source}", open_camera(source), max_pixels=limit)
+    elif is_address:
+        name = without_password(str(source))
         if not allow_network:
-            raise RequestError(f"{without_password(str(source))}: addresses are not opened; --stream allows RTSP")
-        return VideoReader(without_password(str(source)), open_stream(str(source)), max_pixels=limit)
-    path = Path(source)
-    if path.is_dir() or is_pattern(path):
-        return VideoReader(str(path), open_sequence(path, fps=fps, max_pixels=limit), max_pixels=limit)
-    return VideoReader(str(path), open_file(path), max_pixels=limit)
+            raise RequestError(f"{name}: addresses are not opened; --stream allows RTSP")
+        video = VideoReader(name, open_stream(str(source)), max_pixels=limit)
+    else:
+        video = VideoReader(str(source), open_file(Path(source)), max_pixels=limit)
+    if fps is not None:
+        video.remarks.append(f"{video.name} has times of its own: --fps is for sequences of images")
+    return video
