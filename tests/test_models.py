@@ -22,6 +22,7 @@ from singleshot.variants import (
     SSD300_VGG16,
     SSD300_VGG16_FULL,
     SSD512_VGG16,
+    SSDLITE320_EFFICIENTNETLITE0,
     SSDLITE320_MOBILENETV2,
     VARIANTS,
 )
@@ -43,6 +44,7 @@ def parameters(model: nn.Module) -> int:
         (SSD512_VGG16, 24564, 27_188_676, (64, 32, 16, 8, 4, 2, 1)),
         (SSD300_MOBILENETV1, 1917, 5_783_417, (19, 10, 5, 3, 2, 1)),
         (SSDLITE320_MOBILENETV2, 3234, 3_382_052, (20, 10, 5, 3, 2, 1)),
+        (SSDLITE320_EFFICIENTNETLITE0, 3234, 4_541_748, (20, 10, 5, 3, 2, 1)),
         (MULTIBOX_MOBILENETV2, 1420, 3_380_400, (8, 6, 4, 3, 2, 1)),  # 11 (64 + 36 + 16 + 9 + 4) + 1
     ],
     ids=lambda value: value.name if isinstance(value, ModelSpec) else None,
@@ -147,8 +149,13 @@ def channels(model: SSD, name: str) -> int:
             ("block2", "block4_expand", "block7_expand", "block14_expand", "last"),
             (4, 4, 8, 16, 32),
         ),
+        (
+            SSDLITE320_EFFICIENTNETLITE0,
+            ("block3", "block4_expand", "block6_expand", "block12_expand", "last"),
+            (4, 4, 8, 16, 32),
+        ),
     ],
-    ids=["vgg16", "mobilenetv1", "mobilenetv2"],
+    ids=["vgg16", "mobilenetv1", "mobilenetv2", "efficientnetlite0"],
 )
 def test_every_tap_has_its_stride(spec: ModelSpec, taps: tuple[str, ...], strides: tuple[int, ...]) -> None:
     boxes = replace(spec.boxes, maps=(MapBoxes((30,)),) * len(taps))

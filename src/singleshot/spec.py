@@ -31,6 +31,7 @@ GRAPH = "graph"
 OWN = "own:"
 """Prefix of a backbone of the user's own, whose code is given when the model is built: `own:tiny_net`."""
 TAP_STRIDES = {
+    "efficientnetlite0": {"block4_expand": 4, "block6_expand": 8, "block12_expand": 16, "last": 32},
     "mobilenetv1": {"conv3": 4, "conv5": 8, "conv11": 16, "conv13": 32},
     "mobilenetv2": {"block4_expand": 4, "block7_expand": 8, "block14_expand": 16, "last": 32},
     "mobilenetv3": {"block4_expand": 4, "block7_expand": 8, "block13_expand": 16, "last": 32},

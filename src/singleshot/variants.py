@@ -164,6 +164,14 @@ SSDLITE320_MOBILENETV3 = replace(
     compatibility=Compatibility(),
 )
 
+SSDLITE320_EFFICIENTNETLITE0 = replace(
+    SSDLITE320_MOBILENETV2,
+    name="ssdlite320-efficientnetlite0",
+    backbone="efficientnetlite0",
+    sources=("block12_expand", *SSDLITE320_MOBILENETV2.sources[1:]),
+    preprocess=Preprocess(mean_rgb=(127.0,) * 3, std_rgb=(128.0,) * 3, channel_order="rgb"),
+)
+
 # Maps 8, 6, 4, 3, 2, 1. Every proposal is kept, best first; users take the best K.
 MULTIBOX_MOBILENETV2 = replace(
     SSDLITE320_MOBILENETV2,
@@ -198,6 +206,7 @@ VARIANTS = {
         SSD300_MOBILENETV1,
         SSDLITE320_MOBILENETV2,
         SSDLITE320_MOBILENETV3,
+        SSDLITE320_EFFICIENTNETLITE0,
         MULTIBOX_MOBILENETV2,
     )
 }

@@ -48,6 +48,7 @@ EPSILON = 1e-6
 ABSENT = -1
 """Choice of a map that is left out."""
 FINER_SOURCES = {
+    "efficientnetlite0": ("block6_expand", "block4_expand"),
     "mobilenetv1": ("conv5", "conv3"),
     "mobilenetv2": ("block7_expand", "block4_expand"),
     "mobilenetv3": ("block7_expand", "block4_expand"),

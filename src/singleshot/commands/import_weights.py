@@ -16,16 +16,16 @@ from singleshot.graphs.import_detector import import_detector, is_tensorflow
 from singleshot.models.ssd import SSD
 from singleshot.models.vgg import FULL
 from singleshot.spec import ModelSpec
-from singleshot.variants import SSD300_VGG16, SSDLITE320_MOBILENETV2
+from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL, SSDLITE320_MOBILENETV2
 from singleshot.weights.bounds import require_bounds
 from singleshot.weights.build import fill, save_network
 from singleshot.weights.classes import cut
 from singleshot.weights.folder import CONFIG, Export, read_folder, save_export
 from singleshot.weights.importers.caffe import read_base
+from singleshot.weights.importers.classifiers import from_classifier, variant_of_classifier
 from singleshot.weights.importers.detectors import detector_of_caffe, detector_of_state
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.torch_file import read_torch_file
-from singleshot.weights.importers.torchvision import from_torchvision
 from singleshot.weights.replace import replaced_folder, require_replaceable
 
 BASE = "base.safetensors"
@@ -46,8 +46,8 @@ def import_files(
     A `.prototxt` with its `.caffemodel`, or a `.pth` of a project that `detectors` knows, is a whole detector and
     becomes a model folder; so is a graph of TensorFlow's: a `.tflite`, a frozen `.pb`, the folder of a SavedModel, a
     `model.json` of TensorFlow.js or a manifest of its weights.
-    Another file alone is a backbone: a `.caffemodel` or `.pth` of a classifier, an `.npz` of
-    MobileNetV2; it becomes `base.safetensors` for `ssd train --init`.
+    Another file alone is a backbone: a `.caffemodel` or `.pth` of a classifier (VGG-16, MobileNetV2,
+    EfficientNet-Lite0), an `.npz` of MobileNetV2; it becomes `base.safetensors` for `ssd train --init`.
 
     Args:
         files: what to read.
@@ -157,7 +157,7 @@ def _suffix(file: Path) -> str:
 
 def _write_backbone(file: Path, state: Mapping[str, Tensor], out: Path, *, whole: bool) -> str:
     """`base.safetensors` in its folder; returns how to use it."""
-    backbone = _read_backbone(file, state, whole=whole)
+    variant, backbone = _read_backbone(file, state, whole=whole)
     fc6 = backbone.get("backbone.fc6.convolution.weight")
     if whole and (fc6 is None or fc6.shape[-1] != FULL.kernel):
         raise RequestError(f"{file.name} has no fc6 of 7x7; --whole is for a VGG-16 classifier's fc6 and fc7")
@@ -165,7 +165,10 @@ def _write_backbone(file: Path, state: Mapping[str, Tensor], out: Path, *, whole
     with replaced_folder(out) as beside:
         (beside / BASE).write_bytes(content)
         (beside / "SHA256SUMS").write_text(f"{hashlib.sha256(content).hexdigest()}  {BASE}\n")
-    return f"{len(backbone)} tensors of a backbone from {file}; use them by: ssd train DATA --init {out / BASE}"
+    return (
+        f"{len(backbone)} tensors of a backbone from {file}; use them by: ssd train DATA --model {variant.name} --init "
+        f"{out / BASE}"
+    )
 
 
 def _write_detector(
@@ -218,14 +221,15 @@ def _classes(names: Sequence[str]) -> str:
     return f"{len(names)} class{'es' if len(names) > 1 else ''} ({shown}{', ...' if len(names) > 3 else ''})"
 
 
-def _read_backbone(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> dict[str, Tensor]:
+def _read_backbone(file: Path, state: Mapping[str, Tensor], *, whole: bool) -> tuple[ModelSpec, dict[str, Tensor]]:
+    """The backbone's tensors, and the named model that stands on it."""
     if file.suffix == ".caffemodel":
-        return read_base(file, whole=whole)
+        return SSD300_VGG16_FULL if whole else SSD300_VGG16, read_base(file, whole=whole)
     if file.suffix == ".npz":
-        return read_mobilenetv2(file)
+        return SSDLITE320_MOBILENETV2, read_mobilenetv2(file)
     if file.suffix in {".pth", ".pt"}:
-        variant = SSDLITE320_MOBILENETV2 if "features.18.0.weight" in state else SSD300_VGG16
-        return from_torchvision(state, variant.preprocess, whole=whole, origin=str(file))
+        variant = variant_of_classifier(state, whole=whole)
+        return variant, from_classifier(state, variant.preprocess, whole=whole, origin=str(file))
     raise RequestError(
         f"{file} is of a kind that is not read: .caffemodel, .npz, .pth and .pt are, and .tflite, .pb, SavedModel "
         "and .json of TensorFlow.js"

@@ -135,7 +135,7 @@ def divisible(channels: float, by: int = 8) -> int:
 
 
 class InvertedResiduals(Backbone):
-    """`stem`, `block1`, `block2`, ..., `last`: MobileNet v2 and v3.
+    """`stem`, `block1`, `block2`, ..., `last`: MobileNet v2 and v3, EfficientNet-Lite0.
 
     Args:
         taps: maps that are wanted: `blockN`, `blockN_expand` (the expansion inside block N, which still has the stride

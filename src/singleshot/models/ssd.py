@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.backbone import Backbone
+from singleshot.models.efficientnetlite import EfficientNetLite0
 from singleshot.models.extras import ExtraMaps
 from singleshot.models.fusion import Fused, Pyramid, channels_after
 from singleshot.models.heads import GridMap, Heads, SharedHeads, class_layers, fully_connected_heads
@@ -37,6 +38,7 @@ BACKBONES: dict[str, type[Backbone]] = {
     "mobilenetv1": MobileNetV1,
     "mobilenetv2": MobileNetV2,
     "mobilenetv3": MobileNetV3,
+    "efficientnetlite0": EfficientNetLite0,
     "resnet10-face": ResNet10,
     "ultralight-slim": UltraLight,
     "ultralight-rfb": UltraLightRFB,

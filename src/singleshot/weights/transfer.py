@@ -15,10 +15,10 @@ from singleshot.errors import ModelError, RequestError, first_of
 from singleshot.models.ssd import SSD
 from singleshot.spec import TIMM
 from singleshot.weights.folder import read_folder
+from singleshot.weights.importers.classifiers import from_classifier
 from singleshot.weights.importers.port import COUNTER
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.timm_file import from_timm
-from singleshot.weights.importers.torchvision import from_torchvision
 
 _CLASS_HEADS = "heads.confidence."
 _BACKBONE = "backbone."
@@ -132,7 +132,7 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
         tensors = from_timm(tensors, model, origin=str(path))
     else:
         whole = model.spec.backbone == "vgg16-full"
-        tensors = from_torchvision(tensors, model.spec.preprocess, whole=whole, origin=str(path))
+        tensors = from_classifier(tensors, model.spec.preprocess, whole=whole, origin=str(path))
     return start_from(model, tensors, origin=str(path))
 
 

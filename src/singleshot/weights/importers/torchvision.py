@@ -13,6 +13,7 @@ from singleshot.models.mobilenetv2 import BLOCKS
 from singleshot.models.vgg import LAYERS
 from singleshot.shapes import Float
 from singleshot.spec import Preprocess
+from singleshot.weights.importers.first_layer import convert_input
 
 # What torchvision's classifiers take: RGB, fractions of 255 normalised by ImageNet's mean and deviation.
 CLASSIFIER_INPUT = Preprocess(
@@ -43,31 +44,17 @@ def from_torchvision(
     if any(name.startswith("backbone.") and ".convolution." in name for name in state):
         return dict(state)
     if "features.0.0.weight" in state and "features.18.0.weight" in state:
-        return convert_input(mobilenetv2_base(state, origin=origin), "backbone.stem.convolution", preprocess)
+        return _converted(mobilenetv2_base(state, origin=origin), "stem", preprocess)
     if "features.0.weight" in state:
-        return convert_input(vgg16_base(state, whole=whole, origin=origin), "backbone.conv1_1.convolution", preprocess)
+        return _converted(vgg16_base(state, whole=whole, origin=origin), "conv1_1", preprocess)
     some = ", ".join(list(state)[:3]) or "nothing"
     raise ModelError(
         f"{origin} holds neither our layers nor torchvision's VGG-16 or MobileNetV2; it begins with {some}"
     )
 
 
-def convert_input(base: Mapping[str, Tensor], first: str, preprocess: Preprocess) -> dict[str, Tensor]:
-    """Rewrite the first convolution for images of another mean, scale and channel order.
-
-    With pixel p: the classifier computes w (p - m) / s + b, the network is fed x = (p - mean) / std, so w' = w std / s
-    and b' = b + sum w (mean - m) / s. Exact but for the border, where zeros are padded: x = 0 is another colour there.
-    """
-    weight, bias = base[f"{first}.weight"].double(), base[f"{first}.bias"].double()
-    scale = torch.tensor(CLASSIFIER_INPUT.std_rgb, dtype=torch.float64).view(1, 3, 1, 1)
-    mean = torch.tensor(preprocess.mean_rgb, dtype=torch.float64).view(1, 3, 1, 1)
-    std = torch.tensor(preprocess.std_rgb, dtype=torch.float64).view(1, 3, 1, 1)
-    shift = (mean - torch.tensor(CLASSIFIER_INPUT.mean_rgb, dtype=torch.float64).view(1, 3, 1, 1)) / scale
-    bias = bias + (weight * shift).sum(dim=(1, 2, 3))
-    weight = weight * std / scale
-    if preprocess.channel_order == "bgr":
-        weight = weight.flip(1)
-    return {**base, f"{first}.weight": weight.float().contiguous(), f"{first}.bias": bias.float()}
+def _converted(base: Mapping[str, Tensor], first: str, preprocess: Preprocess) -> dict[str, Tensor]:
+    return convert_input(base, f"backbone.{first}.convolution", CLASSIFIER_INPUT, preprocess)
 
 
 def vgg16_base(state: Mapping[str, Tensor], *, whole: bool = False, origin: str) -> dict[str, Tensor]:

@@ -1,0 +1,37 @@
+"""Rewrite a backbone's first convolution for images of another mean, scale and channel order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from singleshot.spec import Preprocess
+
+
+def convert_input(base: Mapping[str, Tensor], first: str, source: Preprocess, target: Preprocess) -> dict[str, Tensor]:
+    """The same tensors, but for the first convolution, which takes what `target` gives instead of `source`.
+
+    With pixel p: it computed w (p - m) / s + b and is fed x = (p - mean) / std, so w' = w std / s and
+    b' = b + sum w (mean - m) / s. Exact but for the border, where zeros are padded: x = 0 is another colour there.
+
+    Args:
+        base: tensors under our names.
+        first: name of the first convolution, which has a bias: `backbone.stem.convolution`.
+        source: what the weights were trained on.
+        target: what the network will be fed.
+    """
+    weight, bias = base[f"{first}.weight"].double(), base[f"{first}.bias"].double()
+    if source.channel_order == "bgr":
+        weight = weight.flip(1)
+    of_source, of_target = (
+        [torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1) for values in (each.mean_rgb, each.std_rgb)]
+        for each in (source, target)
+    )
+    (old_mean, old_std), (mean, std) = of_source, of_target
+    bias = bias + (weight * ((mean - old_mean) / old_std)).sum(dim=(1, 2, 3))
+    weight = weight * std / old_std
+    if target.channel_order == "bgr":
+        weight = weight.flip(1)
+    return {**base, f"{first}.weight": weight.float().contiguous(), f"{first}.bias": bias.float()}
