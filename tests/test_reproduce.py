@@ -14,6 +14,7 @@ from data_fixtures import coco, coco_content, voc
 from singleshot.cli.main import run
 from singleshot.data.class_names import COCO_CLASSES
 from singleshot.errors import RequestError, UnknownNameError
+from singleshot.evaluate.compare import ResampledEvaluation
 from singleshot.lab.bench.timing import Case
 from singleshot.lab.reproduce import runner, speed
 from singleshot.lab.reproduce.budget import budget
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from singleshot.lab.reproduce.paper import TableRow
 
 TINY = ["--budget", "small", "--width", "0.02", "--epochs", "1", "--workers", "0", "--threads", "1", "--rounds", "0"]
+
+
+NOTHING_MATCHED = ResampledEvaluation("voc07", ())
 
 
 def rows_of(name: str) -> dict[str, TableRow]:
@@ -123,7 +127,9 @@ def test_what_a_row_lacks_is_said(data: Path, tmp_path: Path) -> None:
 
 def outcome(key: str, *values: float) -> Outcome:
     row = replace(rows_of("table2")["ssd300"], key=key)
-    results = tuple(Result(seed, {"mAP": value, "per_class": {}}, "m") for seed, value in enumerate(values))
+    results = tuple(
+        Result(seed, {"mAP": value, "per_class": {}}, "m", NOTHING_MATCHED) for seed, value in enumerate(values)
+    )
     return Outcome(row, (), DataSplit("s", "test"), 1, 1, results)
 
 
@@ -146,16 +152,17 @@ def test_an_ordering_is_claimed_only_where_intervals_part() -> None:
 
 def test_a_budget_changes_the_cost_and_not_the_comparison() -> None:
     for row in (*table("table2").rows, *table("table3").rows):
-        small = budget("small").recipe(row.schedule)
+        small = budget("small").recipe(row, row.schedule)
         assert small.boundary_boxes == row.schedule.recipe.boundary_boxes
         assert small.augment.samplers == row.schedule.recipe.augment.samplers
         assert small.iou_threshold == row.schedule.recipe.iou_threshold
-        assert budget("full").recipe(row.schedule) is row.schedule.recipe
-        assert budget("small").network(row.spec).boxes == row.spec.boxes
-    fused = rows_of("relatives")["ssd300-top-down"].spec
-    small_fused = budget("small", width=0.125).network(fused)
+        assert budget("full").recipe(row, row.schedule) is row.schedule.recipe
+        assert budget("small").network(row).boxes == row.spec.boxes
+    top_down = rows_of("relatives")["ssd300-top-down"]
+    fused = top_down.spec
+    small_fused = budget("small", width=0.125).network(top_down)
     assert (fused.fusion and fused.fusion.channels, small_fused.fusion and small_fused.fusion.channels) == (256, 32)
-    assert budget("full").network(fused) == fused
+    assert budget("full").network(top_down) == fused
     with pytest.raises(UnknownNameError, match="did you mean small"):
         budget("smal")
     for width in (0.0, 2.0, float("nan")):

@@ -58,6 +58,7 @@ FINER_SOURCES = {
     "ultralight-slim": ("conv7", "conv3"),
     "vgg16": ("conv4_3", "conv3_3"),
     "vgg16-full": ("conv4_3", "conv3_3"),
+    "vgg16-undilated": ("conv4_3", "conv3_3"),
 }
 """Maps of each backbone that may be added in front: stride 8, then stride 4."""
 

@@ -64,7 +64,7 @@ def _plan(table: Table, options: ReproduceOptions) -> dict[str, object]:
     from singleshot.lab.reproduce.planning import chosen_budget, plan_lines, plan_of, runner_for, wanted_rows
 
     budget = chosen_budget(options)
-    rows = wanted_rows(table, options)
+    rows = wanted_rows(table, options, budget)
     planned = plan_of(rows, budget, runner_for(options, budget) if options.has_data else None)
     for line in plan_lines(planned, budget, len(options.seed_numbers())):
         results().print(line)
@@ -75,13 +75,14 @@ def _trained(table: Table, options: ReproduceOptions) -> dict[str, object]:
     """The table, trained and evaluated, for people and as plain values."""
     from singleshot.console import remarks, results, stages
     from singleshot.lab.reproduce.command import reproduce as run
-    from singleshot.lab.reproduce.page import as_text
+    from singleshot.lab.reproduce.page import as_text, differences_as_text
 
     console, people = results(), remarks()
     with stages(people) as on_stage:
         done = run(table, options, say=people.print, stage=on_stage)
     for note in done.notes:
         people.print(note)
-    for line in (*as_text(done.outcomes), *done.claims, str(options.out / f"{table.name}.html")):
+    compared = differences_as_text(done.differences)
+    for line in (*as_text(done.outcomes), *done.claims, *compared, str(options.out / f"{table.name}.html")):
         console.print(line)
     return done.to_json()

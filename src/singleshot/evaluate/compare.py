@@ -158,6 +158,11 @@ class ResampledEvaluation:
     protocol: str
     classes: tuple[ClassOutcomes, ...]
 
+    @property
+    def images(self) -> int:
+        """Images of the set."""
+        return len(self.classes[0].ground_truth)
+
     @classmethod
     def of(cls, annotations: Annotations, detections: Sequence[Detections], protocol: str) -> ResampledEvaluation:
         """Match the detections by `voc07`, `voc12`, `ilsvrc` or `coco`; arguments as of `compare`."""

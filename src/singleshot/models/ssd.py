@@ -23,7 +23,7 @@ from singleshot.models.own_backbone import BackboneFactory, OwnBackbone
 from singleshot.models.resnet10 import ResNet10
 from singleshot.models.timm_backbone import TimmBackbone
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
-from singleshot.models.vgg import VGG16, VGG16Full
+from singleshot.models.vgg import VGG16, VGG16Full, VGG16Undilated
 from singleshot.shapes import Float
 from singleshot.spec import OWN, PYRAMID, TIMM, ModelSpec
 from singleshot.ssd.default_boxes import caffe_default_boxes
@@ -35,6 +35,7 @@ LITE_DEVIATION = 0.03  # of SSDLite's new layers, as in TensorFlow's Object Dete
 BACKBONES: dict[str, type[Backbone]] = {
     "vgg16": VGG16,
     "vgg16-full": VGG16Full,
+    "vgg16-undilated": VGG16Undilated,
     "mobilenetv1": MobileNetV1,
     "mobilenetv2": MobileNetV2,
     "mobilenetv3": MobileNetV3,

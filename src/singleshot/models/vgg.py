@@ -33,6 +33,7 @@ class Ending(NamedTuple):
 HALVED = (2, 2, 0)  # kernel, stride and padding of all other pooling
 ATROUS = Ending(pool=(3, 1, 1), kernel=3, dilation=6, channels=1024)
 FULL = Ending(pool=HALVED, kernel=7, dilation=1, channels=4096)
+UNDILATED = Ending(pool=HALVED, kernel=3, dilation=1, channels=1024)
 
 
 class VGG16(Chain):
@@ -71,3 +72,13 @@ class VGG16Full(VGG16):
     """The classifier's own ending: pool5 2x2 with stride 2, fc6 7x7x4096, fc7 1x1x4096, no dilation (section 3.3)."""
 
     ENDING = FULL
+
+
+class VGG16Undilated(VGG16):
+    """pool5 2x2 with stride 2, fc6 3x3x1024 without dilation: the atrous one's weights at half its resolution.
+
+    What is left between the two is the atrous convolution alone: where fc6 and fc7 start fresh, `VGG16Full`, with 119
+    million weights there, would differ in more than that.
+    """
+
+    ENDING = UNDILATED

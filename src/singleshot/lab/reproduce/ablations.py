@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from singleshot.augment.settings import BatchSampler
-from singleshot.lab.reproduce.paper import Schedule, Table, TableRow, printed
+from singleshot.lab.reproduce.paper import Pair, Schedule, Table, TableRow, printed
 from singleshot.spec import MapBoxes, ModelSpec
 from singleshot.train.recipe import CAFFE
 from singleshot.variants import SSD300_VGG16, SSD300_VGG16_FULL
@@ -46,22 +47,39 @@ def with_ratios(spec: ModelSpec, allowed: tuple[float, ...]) -> ModelSpec:
 def table2() -> Table:
     """Effects of design choices and components (table 2)."""
     figures = [{"mAP": row["mAP"]} for row in printed("table2_voc2007_test_ssd300")]
-    rows = (
+    rows: tuple[TableRow, ...] = (
         replace(SSD300, key="bare", label="without the augmentation", schedule=Schedule(BARE, OLDER)),
         replace(SSD300, key="squares", label="without {1/2, 2} and {1/3, 3} boxes", spec=with_ratios(SSD300.spec, ())),
         replace(SSD300, key="no-thirds", label="without {1/3, 3} boxes", spec=with_ratios(SSD300.spec, (2.0,))),
-        replace(SSD300, key="no-atrous", label="without atrous", spec=SSD300_VGG16_FULL),
+        replace(SSD300, key="no-atrous", label="without atrous", spec=SSD300_VGG16_FULL, needs_vgg=True),
         replace(SSD300, label="all of them"),
     )
     counts = (8732, None, None, None, 8732)
+    rows = tuple(
+        replace(row, paper=figure, boxes=count) for row, figure, count in zip(rows, figures, counts, strict=True)
+    )
+    bare, whole = rows[0], rows[-1]
     return Table(
         "table2",
         "Effects of design choices on SSD300 (table 2)",
-        tuple(
-            replace(row, paper=figure, boxes=count) for row, figure, count in zip(rows, figures, counts, strict=True)
-        ),
+        rows,
         timed=True,
         note="without atrous: the full VGG-16, pool5 2x2 with stride 2, fc6 and fc7 whole, conv5_3 as a source",
+        controls=(
+            replace(whole, key="atrous", label="with atrous, VGG-16", needs_vgg=True),
+            replace(bare, key="bare-long", label=f"{bare.label}, twice as long", lengthened=2),
+            replace(whole, key="ssd300-long", label=f"{whole.label}, twice as long", lengthened=2),
+        ),
+        pairs=(
+            Pair("the augmentation helps", "ssd300", "bare"),
+            Pair("the augmentation helps, twice as long", "ssd300-long", "bare-long"),
+            Pair("it helps more than all ratios", "squares", "bare"),
+            Pair("more ratios help: all against none", "ssd300", "squares"),
+            Pair("{1/2, 2} boxes help", "no-thirds", "squares"),
+            Pair("{1/3, 3} boxes help", "ssd300", "no-thirds"),
+            Pair("atrous or not", "ssd300", "no-atrous"),
+            Pair("atrous or not, VGG-16", "atrous", "no-atrous"),
+        ),
     )
 
 
@@ -105,6 +123,8 @@ def table3() -> Table:
     specs = (SSD300.spec, *(retiled(SSD300.spec, tiling) for tiling in TILINGS))
     without = replace(PLAIN, boundary_boxes=False)
     rows: list[TableRow] = []
+    controls: list[TableRow] = []
+    boundary: list[Pair] = []
     for spec, one in zip(specs, printed("table3_voc2007_test_ssd300"), strict=True):
         count = len(spec.sources)
         label = f"{count} maps" if count > 1 else "fc7 alone"
@@ -120,10 +140,28 @@ def table3() -> Table:
                 paper={"mAP": one["mAP_without"]},
             ),
         ]
+        pruned = f"{key}-pruned"
+        controls.append(
+            replace(
+                rows[-1],
+                key=pruned,
+                label=f"{label}, none at test either",
+                model_of=rows[-1].key,
+                detects_boundary=False,
+            )
+        )
+        boundary += [
+            Pair(f"boundary boxes help, {label}", key, f"{key}-inside"),
+            Pair(f"boundary boxes help, {label}; none at test", key, pruned),
+        ]
+    of_maps = rows[::2]
+    steps = [Pair(f"{more.label} against {fewer.label}", more.key, fewer.key) for more, fewer in pairwise(of_maps)]
     return Table(
         "table3",
         "Effects of multiple output maps (table 3)",
         tuple(rows),
         timed=True,
         note="without boundary boxes none that reaches outside the image learns; detection asks all, as in Caffe",
+        controls=tuple(controls),
+        pairs=(Pair("several maps beat one", of_maps[0].key, of_maps[-1].key), *steps, *boundary),
     )

@@ -12,15 +12,19 @@ from singleshot.console import percent
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.lab.reproduce.datasets import DataSplit, MissingDataError
+from singleshot.lab.reproduce.differences import RESAMPLES, Difference, differences
+from singleshot.lab.reproduce.light import SIDE, STEPS, VGG_SIDE, VGG_STEPS
 from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.outcome import Outcome, Result, orderings
 from singleshot.lab.reproduce.page import data_of_all, write_table
 from singleshot.lab.reproduce.paper import Table, TableRow
+from singleshot.lab.reproduce.parallel import Job, train_at_once
 from singleshot.lab.reproduce.planning import chosen_budget, runner_for, wanted_rows
 from singleshot.lab.reproduce.runner import Runner
 from singleshot.lab.reproduce.speed import milliseconds
 from singleshot.models.ssd import SSD
 from singleshot.runtime.find_model import find_model
+from singleshot.train.initial import NO
 from singleshot.train.results import is_finished
 from singleshot.train.timer import format_duration
 
@@ -37,6 +41,7 @@ class Reproduced:
         outcomes: rows that were trained or given.
         left_out: label and reason of those that were not.
         claims: lines on which orderings the intervals bear out.
+        differences: of the rows that the paper compares.
         notes: lines on how it was made.
     """
 
@@ -44,6 +49,7 @@ class Reproduced:
     outcomes: tuple[Outcome, ...]
     left_out: tuple[tuple[str, str], ...]
     claims: tuple[str, ...]
+    differences: tuple[Difference, ...]
     notes: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -54,6 +60,7 @@ class Reproduced:
             "rows": [outcome.to_json() for outcome in self.outcomes],
             "left_out": [{"row": label, "reason": reason} for label, reason in self.left_out],
             "orderings": [list(pair) for pair in orderings(self.outcomes)],
+            "differences": [difference.to_json() for difference in self.differences],
             "notes": list(self.notes),
         }
 
@@ -75,36 +82,67 @@ def reproduce(
     """
     seeds, given = options.seed_numbers(), options.given_models()
     runner = runner_for(options, chosen_budget(options, say))
-    rows, left_out = _possible(table, wanted_rows(table, options), runner, given)
+    rows, left_out = _possible(table, wanted_rows(table, options, runner.budget), runner, given)
     for label, reason in left_out:
         say(f"left out: {label}: {reason}")
     timed: dict[str, dict[str, float]] = {}
     if table.timed and options.rounds:
         timed = milliseconds(
-            {row.key: row.spec for row in rows}, threads=options.threads or 2, rounds=options.rounds,
+            {row.key: runner.budget.network(row) if runner.budget.light else row.spec for row in rows},
+            threads=options.threads or 2,
+            rounds=options.rounds,
             on_round=lambda done: stage(f"timing: round {done} of {options.rounds}"),
-        )  # fmt: skip
+        )
+    if options.jobs > 1:
+        trained = [row for row in rows if row.key not in given]
+        train_at_once(runner, _jobs(trained, runner, seeds), options.jobs, say=say, stage=stage)
     results = _results(rows, runner, seeds, given, say=say, stage=stage)
     outcomes = tuple(
         _outcome(row, runner, results[row.key], timed.get(row.key, {}), given=row.key in given) for row in rows
     )
     notes = _notes(table, runner, outcomes)
-    done = Reproduced(table, outcomes, tuple(left_out), tuple(_claims(outcomes)), notes)
+    compared = differences(
+        outcomes,
+        [pair for pair in table.pairs if runner.budget.compares(table, pair)],
+        on_resample=lambda done: stage(f"comparing rows: {done} of {RESAMPLES} resamples"),
+    )
+    reproduced = Reproduced(table, outcomes, tuple(left_out), tuple(_claims(outcomes)), tuple(compared), notes)
     shown = [*notes, *(f"left out: {label}: {reason}" for label, reason in left_out)]
-    write_table(runner.options.out / f"{table.name}.html", table.title, outcomes, notes=shown, claims=done.claims)
-    return done
+    write_table(
+        runner.options.out / f"{table.name}.html",
+        table.title,
+        outcomes,
+        notes=shown,
+        claims=reproduced.claims,
+        compared=compared,
+    )
+    return reproduced
+
+
+def _jobs(rows: Sequence[TableRow], runner: Runner, seeds: Sequence[int]) -> list[Job]:
+    """The trainings of the rows, seed by seed; rows that share a model are one."""
+    groups: dict[str, list[TableRow]] = {}
+    for row in rows:
+        groups.setdefault(str(runner.folder(row, 0)), []).append(row)
+    return [Job(tuple(group), seed) for seed in seeds for group in groups.values()]
 
 
 def _notes(table: Table, runner: Runner, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     """What people should know of the comparison."""
     notes = [line for line in (table.note, data_of_all(outcomes)) if line]
     budget = runner.budget
-    if budget.quick or budget.width < 1:
+    if budget.light:
+        notes.append(
+            "budget light: MobileNetV2 with classifier's weights under the rows' own default boxes, "
+            f"input {SIDE}, {STEPS:,} steps of 16 images (VGG-16 rows: {VGG_SIDE}, {VGG_STEPS:,} steps): "
+            "no figure here is the paper's; it is the comparison on a light backbone"
+        )
+    elif budget.quick or budget.width < 1:
         notes.append(
             f"budget {budget.name}: the trunk's width x {budget.width:g}, epochs {budget.epochs or 0:g}, from nothing: "
             "no figure here is the paper's; it is the comparison in small, on other data"
         )
-    elif runner.options.init == "none":
+    elif runner.options.init in {None, NO}:
         notes.append("trained from nothing: the paper starts from a classifier's VGG-16 (--init FILE)")
     return tuple(notes)
 
@@ -125,10 +163,12 @@ def _possible(
         trains = row.key not in given
         try:
             sources = [runner.datasets.evaluation_split(row), *(runner.datasets.training_splits(row) if trains else ())]
+            if trains:
+                runner.start(row)
         except MissingDataError as error:
             lacking.append((row.label, str(error)))
             continue
-        training = json.dumps([runner.whole_cost(row), *map(str, sources), row.protocol])
+        training = json.dumps([runner.whole_cost(row), *map(str, sources), row.protocol, row.detects_boundary])
         if trains and (same := alike.setdefault(training, row.label)) != row.label:
             lacking.append((row.label, f"of what was given it would be the same as {same}"))
             continue
@@ -158,7 +198,8 @@ def _results(
     for row in rows:
         if (folder := given.get(row.key)) is not None:
             stage(f"{row.label}: evaluating {folder}")
-            results[row.key].append(Result(None, runner.evaluate(find_model(folder).path, row, memory=None), folder))
+            evaluated = runner.evaluate(find_model(folder).path, row, memory=None)
+            results[row.key].append(Result(None, evaluated.figures, folder, evaluated.matches))
             say(_line(row, results[row.key][-1]))
     jobs = [(seed, row) for seed in seeds for row in rows if row.key not in given]
     started, trained = time.monotonic(), 0
@@ -170,9 +211,9 @@ def _results(
         )
         finished_before = is_finished(runner.folder(row, seed))
         model = runner.train(row, seed)
-        figures = runner.evaluate(model, row, memory=runner.folder(row, seed))
+        evaluated = runner.evaluate(model, row, memory=runner.folder(row, seed))
         trained += not finished_before
-        results[row.key].append(Result(seed, figures, str(model)))
+        results[row.key].append(Result(seed, evaluated.figures, str(model), evaluated.matches))
         say(_line(row, results[row.key][-1]))
     return results
 
@@ -187,7 +228,7 @@ def _outcome(
     row: TableRow, runner: Runner, results: Sequence[Result], timed: Mapping[str, float], *, given: bool
 ) -> Outcome:
     names = tuple(results[0].figures["per_class"])
-    spec = find_model(results[0].model).spec if given else runner.budget.network(row.spec)
+    spec = find_model(results[0].model).spec if given else runner.budget.network(row)
     network = SSD(spec if given else replace(spec, class_names=names))
     return Outcome(
         row=row,
@@ -198,7 +239,7 @@ def _outcome(
         results=tuple(results),
         milliseconds=timed,
         given=given,
-        trained={} if given else runner.cost(row.spec, row.schedule),
+        trained={} if given else runner.cost(row, row.schedule),
     )
 
 

@@ -23,19 +23,23 @@ class ReproduceOptions:
         rows: only these, by key, separated by commas; `--plan` lists them.
         settings: `NAME=VALUE`, repeatable: every row is trained a second time with these settings of its recipe, an
             ablation of your own; `ssd train --settings` lists them.
-        budget: `full`: the paper's network and steps; `small`: an eighth of the trunk's width, 12 epochs from nothing.
-            Left out, full where there is a GPU.
+        budget: `full`: the paper's network and steps; `light`, tables 2 and 3: a pretrained MobileNetV2 (--init) with
+            input 192, some hours of two cores; `small`: an eighth of the trunk's width, 12 epochs from nothing. Left
+            out, full where there is a GPU, else small.
         width: of the trunk, instead of the budget's.
         epochs: instead of the budget's.
         seeds: of the trainings, separated by commas; from two on there are intervals.
         given: `ROW=FOLDER`: evaluate this model instead of training one.
-        init: weights of a VGG-16 classifier to start from, as `ssd train --init`; `none` for fresh ones.
+        init: weights of a classifier to start from, as `ssd train --init`: of VGG-16, for `light` of MobileNetV2;
+            `none` for fresh ones, as where it is left out.
+        init_vgg: weights of VGG-16 for those rows of `light` that are about it.
         train_split: instead of trainval, or of the set's own training split.
         test_split: instead of test, or of the set's own validation split where it has no test.
         rounds: how often each row is timed; 0 for never.
         device: `auto`, `cpu` or `cuda`.
         workers: processes that prepare images; left out: the cores less one.
-        threads: of torch on the CPU; left out: all cores.
+        threads: of torch on the CPU, of each training; left out: all cores.
+        jobs: trainings at once; without --threads they share the cores.
         out: folder of the runs and pages; a table that was cut short goes on there.
     """
 
@@ -48,13 +52,15 @@ class ReproduceOptions:
     epochs: float | None = None
     seeds: str = "0"
     given: Annotated[tuple[str, ...], MANY] = ()
-    init: str = "none"
+    init: str | None = None
+    init_vgg: str | None = None
     train_split: str | None = None
     test_split: str | None = None
     rounds: int = 9
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int | None = None
     threads: int | None = None
+    jobs: int = 1
     out: Path = Path("runs/reproduce")
 
     @property

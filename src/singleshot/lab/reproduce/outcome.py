@@ -8,11 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from singleshot.evaluate.compare import ResampledEvaluation
 from singleshot.lab.reproduce.datasets import DataSplit
 from singleshot.lab.reproduce.paper import TableRow, with_old_keys
 
 T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Quantiles of Student's t for 1, 2, ... degrees of freedom; 1.96 beyond."""
+
+
+def t_quantile(freedom: int) -> float:
+    """The 97.5% quantile of Student's t."""
+    return T_975[freedom - 1] if freedom <= len(T_975) else 1.96
 
 
 @dataclass(frozen=True)
@@ -23,11 +29,13 @@ class Result:
         seed: of its training; None for a model that the user gave.
         figures: see `Evaluation.to_json`.
         model: its folder.
+        matches: from which the mAP of any resampling of the images is computed.
     """
 
     seed: int | None
     figures: Mapping[str, Any]
     model: str
+    matches: ResampledEvaluation
 
     def figure(self, name: str) -> float | None:
         """mAP, AP50 and so on; COCO's AP is its mAP."""
@@ -79,8 +87,7 @@ class Outcome:
         count = len(values)
         if count < 2:
             return None
-        quantile = T_975[count - 2] if count - 2 < len(T_975) else 1.96
-        half = quantile * statistics.stdev(values) / math.sqrt(count)
+        half = t_quantile(count - 1) * statistics.stdev(values) / math.sqrt(count)
         middle = statistics.fmean(values)
         return max(0.0, middle - half), min(1.0, middle + half)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from singleshot.lab.reproduce.differences import Difference
 from singleshot.lab.reproduce.outcome import Outcome
 from singleshot.report import template
 
@@ -13,7 +14,13 @@ TIMED = {"network": "network, ms", "whole": "detection, ms"}
 
 
 def write_table(
-    path: Path, title: str, outcomes: Sequence[Outcome], *, notes: Sequence[str], claims: Sequence[str]
+    path: Path,
+    title: str,
+    outcomes: Sequence[Outcome],
+    *,
+    notes: Sequence[str],
+    claims: Sequence[str],
+    compared: Sequence[Difference],
 ) -> None:
     """Write the page.
 
@@ -23,6 +30,7 @@ def write_table(
         outcomes: the rows, in the paper's order.
         notes: what people should know of the comparison.
         claims: the orderings that the intervals bear out, a line each.
+        compared: the differences that the paper speaks of.
 
     Raises:
         MachineError: no space left on the disk.
@@ -35,6 +43,7 @@ def write_table(
         head=head,
         rows=[(cells, outcome.mean() or 0) for cells, outcome in zip(rows, outcomes, strict=True)],
         claims=claims,
+        compared=difference_columns(compared),
         classes=_classes(outcomes),
         configurations=[_configuration(outcome) for outcome in outcomes],
     )
@@ -81,6 +90,32 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in (head, *rows)
     ]
+
+
+def difference_columns(compared: Sequence[Difference]) -> tuple[list[str], list[list[str]]]:
+    """Head and plain cells of the differences, in points."""
+    head = ["the paper's orderings", "rows", "paper", "ours", "95%", "of images", "of seeds", "verdict"]
+    cells = []
+    for difference in compared:
+        low, high, ours = (f"{100 * value:+.1f}" for value in (difference.low, difference.high, difference.ours))
+        cells.append(
+            [
+                difference.pair.statement,
+                f"{difference.pair.first} - {difference.pair.second}",
+                "-" if difference.paper is None else f"{100 * difference.paper:+.1f}",
+                ours,
+                f"{low} to {high}",
+                f"±{100 * difference.of_images:.1f}",
+                "-" if difference.of_seeds is None else f"±{100 * difference.of_seeds:.1f}",
+                difference.verdict,
+            ]
+        )
+    return head, cells
+
+
+def differences_as_text(compared: Sequence[Difference]) -> list[str]:
+    """The differences as lines of aligned columns; none where there are none."""
+    return aligned(*difference_columns(compared)) if compared else []
 
 
 def data_of_all(outcomes: Sequence[Outcome]) -> str | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from singleshot.spec import ModelSpec
 from singleshot.train.recipe import OLD_NAMES, Recipe
@@ -62,6 +62,10 @@ class TableRow:
         paper: the paper's figures by their names, percent.
         per_class: the paper's AP of each class, percent; empty where it prints none.
         boxes: default boxes, as the paper counts them; None where it does not.
+        needs_vgg: under the light budget, too, its backbone is a VGG-16.
+        lengthened: multiplies the steps of the light budget.
+        model_of: key of the row whose models it evaluates in another way; empty: it has models of its own.
+        detects_boundary: whether default boxes that cross the image's border detect.
     """
 
     key: str
@@ -74,6 +78,10 @@ class TableRow:
     paper: Mapping[str, float] = field(default_factory=dict)
     per_class: Mapping[str, float] = field(default_factory=dict)
     boxes: int | None = None
+    needs_vgg: bool = False
+    lengthened: int = 1
+    model_of: str = ""
+    detects_boundary: bool = True
 
     def configuration(self) -> dict[str, Any]:
         """All that makes this row what it is, as plain values."""
@@ -102,6 +110,20 @@ def with_old_keys(values: Mapping[str, Any]) -> dict[str, Any]:
     return both
 
 
+class Pair(NamedTuple):
+    """Two rows whose difference the paper speaks of.
+
+    Attributes:
+        statement: what it says or shows.
+        first: key of the row that is less the other one.
+        second: its key.
+    """
+
+    statement: str
+    first: str
+    second: str
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of the paper.
@@ -112,6 +134,8 @@ class Table:
         rows: in the paper's order.
         timed: its rows are timed, too.
         note: what people should know of the comparison.
+        controls: rows that the light budget has besides.
+        pairs: rows to compare, where there are models of both.
     """
 
     name: str
@@ -119,6 +143,8 @@ class Table:
     rows: tuple[TableRow, ...]
     timed: bool = False
     note: str = ""
+    controls: tuple[TableRow, ...] = ()
+    pairs: tuple[Pair, ...] = ()
 
 
 PER_CLASS = "AP"

@@ -19,9 +19,12 @@ from singleshot.lab.reproduce.page import aligned
 from singleshot.lab.reproduce.paper import Table, TableRow
 from singleshot.lab.reproduce.runner import Runner
 from singleshot.models.ssd import SSD
+from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
 from singleshot.train.timer import format_duration
+
+MOST_JOBS = 64
 
 
 def chosen_budget(options: ReproduceOptions, say: Callable[[str], None] = lambda _line: None) -> Budget:
@@ -41,23 +44,32 @@ def runner_for(options: ReproduceOptions, budget: Budget) -> Runner:
     """Trains and evaluates rows as the user said.
 
     Raises:
-        RequestError: no data, or COCO's are not in its format.
+        RequestError: no data, or COCO's are not in its format; no weights to start the light budget from.
     """
     if not options.has_data:
         raise RequestError("which data? Give a set behind --data, or one in COCO's format behind --coco")
+    if budget.light and options.init is None:
+        raise RequestError(
+            "--budget light starts from weights of a MobileNetV2 classifier: --init FILE; not from the shipped model, "
+            "which may have learnt the images that rows are evaluated on"
+        )
     if options.coco is not None and (form := recognise(Path(options.coco))) != "coco":
         raise RequestError(f"--coco takes a set in COCO's format; {options.coco} is in that of {form}")
+    if not 1 <= options.jobs <= MOST_JOBS:
+        raise RequestError(f"--jobs is between 1 and {MOST_JOBS}, got {options.jobs}")
+    if options.jobs > 1 and options.threads is None:
+        options = replace(options, threads=max(1, usable_cores() // options.jobs))
     return Runner(options, budget)
 
 
-def wanted_rows(table: Table, options: ReproduceOptions) -> list[TableRow]:
+def wanted_rows(table: Table, options: ReproduceOptions, budget: Budget) -> list[TableRow]:
     """The rows that were asked for by key; behind each its variant with the user's settings, where there are any.
 
     Raises:
         UnknownNameError: no such row or setting; the nearest are offered.
         RequestError: a value that a setting cannot have.
     """
-    known = {row.key: row for row in table.rows}
+    known = {row.key: row for row in budget.rows(table)}
     wanted = known if options.rows is None else dict.fromkeys(key.strip() for key in options.rows.split(","))
     for key in wanted:
         if key not in known:
@@ -109,14 +121,18 @@ def plan_of(rows: Sequence[TableRow], budget: Budget, runner: Runner | None) -> 
         DataError, RequestError: the sets lack what a row needs.
     """
     if runner is None:
-        return [PlannedRow(row, None if budget.epochs else row.schedule.steps, None) for row in rows]
+        return [PlannedRow(row, 0 if row.model_of else budget.steps(row, row.schedule), None) for row in rows]
     seconds: dict[tuple[ModelSpec, int], float] = {}
     planned = []
     for row in rows:
-        schedule, network = row.schedule, budget.network(row.spec)
-        batch_size = budget.recipe(schedule).batch_size
-        steps = schedule.steps
-        if budget.epochs:
+        if row.model_of:
+            planned.append(PlannedRow(row, 0, 0.0))
+            continue
+        schedule, network = row.schedule, budget.network(row)
+        batch_size = budget.recipe(row, schedule).batch_size
+        steps = budget.steps(row, schedule)
+        if steps is None:
+            assert budget.epochs is not None
             images = sum(
                 len(open_data(split.path, split=split.split)) for split in runner.datasets.training_splits(row)
             )

@@ -11,13 +11,16 @@ from singleshot.commands.train import train_command
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError, first_of
 from singleshot.evaluate import protocols
+from singleshot.evaluate.compare import ResampledEvaluation
 from singleshot.files import parse_json, read_regular, write_json
 from singleshot.lab.reproduce.budget import Budget
-from singleshot.lab.reproduce.datasets import Datasets, DataSplit
+from singleshot.lab.reproduce.datasets import Datasets, DataSplit, MissingDataError
+from singleshot.lab.reproduce.kept_matches import read_matches, write_matches
 from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.paper import Schedule, TableRow
+from singleshot.lab.reproduce.pruned import pruned_detector
 from singleshot.runtime.detector import Detector, detect_in_set
-from singleshot.spec import ModelSpec
+from singleshot.train.initial import NO
 from singleshot.train.options import TrainOptions
 from singleshot.train.results import is_finished
 from singleshot.train.resume_check import MOST_SHOWN, completed, differences
@@ -25,8 +28,22 @@ from singleshot.train.signals import Stopped
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import cut
 
-RECORD, FIGURES = "row.json", "judged.json"
-LARGEST = 2**22  # bytes of these
+RECORD, FIGURES, MATCHES = "row.json", "judged.json", "matches.safetensors"
+PRUNED_FIGURES, PRUNED_MATCHES = "judged-pruned.json", "matches-pruned.safetensors"
+LARGEST = 2**22  # bytes of the JSON files
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What came out of one evaluation.
+
+    Attributes:
+        figures: see `Evaluation.to_json`.
+        matches: from which the mAP of any resampling of the images is computed.
+    """
+
+    figures: dict[str, Any]
+    matches: ResampledEvaluation
 
 
 @dataclass(frozen=True)
@@ -48,21 +65,33 @@ class Runner:
 
     def folder(self, row: TableRow, seed: int) -> Path:
         """The folder of this row's run."""
-        return self.options.out / "runs" / f"{row.key}-seed{seed}"
+        return self.options.out / "runs" / f"{row.model_of or row.key}-seed{seed}"
 
-    def cost(self, spec: ModelSpec, schedule: Schedule) -> dict[str, Any]:
-        """Network, recipe and length as they are trained under the budget, as plain values."""
+    def cost(self, row: TableRow, schedule: Schedule) -> dict[str, Any]:
+        """Network, recipe and length as a schedule of the row is trained under the budget, as plain values."""
         return {
-            "model": _without_classes(asdict(self.budget.network(spec))),
-            "recipe": asdict(self.budget.recipe(schedule)),
+            "model": _without_classes(asdict(self.budget.network(row))),
+            "recipe": asdict(self.budget.recipe(row, schedule)),
             "epochs": self.budget.epochs,
-            "updates": None if self.budget.epochs else schedule.steps,
+            "updates": self.budget.steps(row, schedule),
         }
 
     def whole_cost(self, row: TableRow) -> dict[str, Any]:
         """The row's cost, and that of what it learns before."""
-        before = None if row.before is None else self.cost(row.spec, row.before)
-        return self.cost(row.spec, row.schedule) | {"before": before}
+        before = None if row.before is None else self.cost(row, row.before)
+        return self.cost(row, row.schedule) | {"before": before}
+
+    def start(self, row: TableRow) -> str:
+        """The weights that the row starts from, as `ssd train --init` takes them.
+
+        Raises:
+            MissingDataError: the row is about VGG-16, and there are weights of MobileNetV2 alone.
+        """
+        if not (self.budget.light and row.needs_vgg):
+            return self.options.init or NO
+        if self.options.init_vgg is None:
+            raise MissingDataError("needs weights of a VGG-16: --init-vgg FILE")
+        return self.options.init_vgg
 
     def train(self, row: TableRow, seed: int) -> Path:
         """The row's trained model: made now, gone on with, or found there.
@@ -70,15 +99,13 @@ class Runner:
         Raises:
             RequestError: the run's folder holds another run; what differs is named.
         """
-        init = self.options.init
-        if row.before is not None:
-            init = str(self._cut_from_coco(row, row.before, seed))
-        return self._run(self.folder(row, seed), row.spec, row.schedule, self.datasets.training_splits(row), init, seed)
+        init = self.start(row) if row.before is None else str(self._cut_from_coco(row, row.before, seed))
+        return self._run(self.folder(row, seed), row, row.schedule, self.datasets.training_splits(row), init, seed)
 
     def _cut_from_coco(self, row: TableRow, before: Schedule, seed: int) -> Path:
         """The row's network, trained on COCO and cut to VOC's classes (the paper's fine-tuning starts so)."""
         folder = self.options.out / "runs" / f"{row.spec.name}-{before.steps}-seed{seed}"
-        learnt = self._run(folder, row.spec, before, (self.datasets.coco_training_split(),), self.options.init, seed)
+        learnt = self._run(folder, row, before, (self.datasets.coco_training_split(),), self.start(row), seed)
         target = folder / "voc"
         if not target.is_dir():
             card = f"# {row.spec.name}\n\nTrained on COCO, cut to VOC's classes; default boxes kept.\n"
@@ -86,10 +113,10 @@ class Runner:
         return target
 
     def _run(
-        self, folder: Path, spec: ModelSpec, schedule: Schedule, learnt: Sequence[DataSplit], init: str, seed: int
+        self, folder: Path, row: TableRow, schedule: Schedule, learnt: Sequence[DataSplit], init: str, seed: int
     ) -> Path:
-        network, recipe = self.budget.network(spec), self.budget.recipe_before_settings(schedule)
-        record = self.cost(spec, schedule) | {"learnt": [split.place() for split in learnt], "init": init, "seed": seed}
+        network, recipe = self.budget.network(row), self.budget.recipe_before_settings(row, schedule)
+        record = self.cost(row, schedule) | {"learnt": [split.place() for split in learnt], "init": init, "seed": seed}
         _require_same_run(folder, record)
         last = folder / "last"
         if is_finished(folder):
@@ -104,21 +131,25 @@ class Runner:
             workers=self.options.workers,
             threads=self.options.threads,
             epochs=self.budget.epochs,
-            iterations=None if self.budget.epochs else schedule.steps,
+            iterations=self.budget.steps(row, schedule),
             boxes="keep",
             overrides=schedule.settings,
             resume=True,
         )
         try:
             train_command(
-                [source.path for source in learnt], options, base=network, recipe=recipe, quietly=self.budget.quick
+                [source.path for source in learnt],
+                options,
+                base=network,
+                recipe=recipe,
+                quietly=self.budget.name != "full",
             )
         except Stopped as stop:
             raise Stopped(stop.number, stop.step, advice="the same command goes on from there") from stop
         return last
 
-    def evaluate(self, model: Path, row: TableRow, *, memory: Path | None) -> dict[str, Any]:
-        """The model's figures by the row's protocol, see `Evaluation.to_json`.
+    def evaluate(self, model: Path, row: TableRow, *, memory: Path | None) -> Evaluated:
+        """The model's figures by the row's protocol.
 
         Args:
             model: a model folder.
@@ -127,17 +158,21 @@ class Runner:
         """
         source = self.datasets.evaluation_split(row)
         question = {"judged": source.place(), "protocol": row.protocol}
-        record = None if memory is None else memory / FIGURES
-        if record is not None and record.is_file():
-            evaluated = _read(record)
+        names = (FIGURES, MATCHES) if row.detects_boundary else (PRUNED_FIGURES, PRUNED_MATCHES)
+        if memory is not None and all((memory / name).is_file() for name in names):
+            evaluated = _read(memory / names[0])
             if evaluated.get("question") == question:
-                return _figures(evaluated, record)
+                return Evaluated(_figures(evaluated, memory / names[0]), read_matches(memory / names[1], row.protocol))
         annotations = open_data(source.path, split=source.split)
-        detections = detect_in_set(Detector.load(str(model), device=self.options.device), annotations)
+        load = Detector.load if row.detects_boundary else pruned_detector
+        detector = load(model, device=self.options.device)
+        detections = detect_in_set(detector, annotations)
         figures = protocols.evaluate(annotations, detections, protocol=row.protocol).to_json()
-        if record is not None:
-            write_json(record, {"question": question, "figures": figures})
-        return figures
+        matches = ResampledEvaluation.of(annotations, detections, row.protocol)
+        if memory is not None:
+            write_matches(memory / names[1], matches)
+            write_json(memory / names[0], {"question": question, "figures": figures})
+        return Evaluated(figures, matches)
 
 
 def _require_same_run(folder: Path, wanted: dict[str, Any]) -> None:
