@@ -13,6 +13,7 @@ import argparse
 
 import numpy as np
 
+from singleshot.commands.learnt_images import learnt_overlap, paths_of
 from singleshot.commands.options import LABEL_SCORE
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.matching import MatchedDetections
@@ -31,7 +32,9 @@ def main() -> None:
     parser.add_argument("--score", type=float, default=LABEL_SCORE)
     options = parser.parse_args()
     annotations = open_data(options.data, split=options.split)
-    detections = detect_in_set(Detector.load(options.model), annotations)
+    detector = Detector.load(options.model)
+    learnt_overlap(detector.folder, paths_of(annotations), on_note=print)
+    detections = detect_in_set(detector, annotations)
     print(measure_pre_annotation(MatchedDetections.of(annotations, detections), score=options.score))
     counts = []
     for index, of_image in enumerate(detections):

@@ -52,7 +52,8 @@ def main() -> None:
     network.spec = replace(network.spec, name=given.name)
     folder = SHIPPED / given.name
     provenance = {**trained.provenance, "data": [Path(path).name for path in trained.provenance["data"]]}
-    save_network(folder, network, card="", provenance=provenance, half=True)
+    learnt = trained.learnt()
+    save_network(folder, network, card="", provenance=provenance, learnt=learnt, half=True)
     test_set = open_data(given.data, split=given.test_split)
     backends = {"torch, fp32": TorchBackend(load_network(folder), torch.device("cpu"))}
     for precision in ENGINE_PRECISIONS:
@@ -66,7 +67,7 @@ def main() -> None:
     }
     notes = [*training(provenance), *given.note]
     text = card(given.name, figures, {name: counts[name] for name in names}, test_set, notes)
-    save_network(folder, network, card=text, provenance=provenance, half=True)
+    save_network(folder, network, card=text, provenance=provenance, learnt=learnt, half=True)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:
         raise SystemExit(f"{folder} takes {size} bytes, more than {LARGEST}")
@@ -106,6 +107,7 @@ def warn_of_training_images(engine: Path) -> None:
         export=folder.export,
         card=text.replace(line, f"{line} {WARNING}"),
         provenance=folder.provenance,
+        learnt=folder.learnt(),
     )
 
 

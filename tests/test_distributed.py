@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from torch import multiprocessing
 
 from data_fixtures import voc
+from singleshot.data.image_hashes import hash_images
 from singleshot.data.loader import BatchSampler, Shard
 from singleshot.data.recognise import open_data
 from singleshot.errors import RequestError
@@ -34,6 +35,7 @@ from singleshot.train.optimizer import CaffeSGD, parameter_groups
 from singleshot.train.recipe import CAFFE
 from singleshot.train.step import TrainStep
 from singleshot.variants import SSD300_VGG16
+from singleshot.weights.folder import read_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,6 +152,15 @@ def until_newer(out: Path, step: int, process: subprocess.Popen[str], *, may_end
         time.sleep(0.05)
 
 
+def assert_knows_all(model: Path, data: Path) -> None:
+    """The model remembers the eight training images, whichever process saw them, and the three validation images."""
+    learnt = read_folder(model).learnt()
+    assert learnt is not None
+    paths = [next(data.rglob(f"JPEGImages/p{index}.*")) for index in range(8)]
+    assert learnt.trained.content.tolist() == sorted(hash_images(paths).content.tolist())
+    assert learnt.validated.content.tolist() == sorted(hash_images(paths[:3]).content.tolist())
+
+
 def stopped_after(told: str) -> bool:
     return re.search(r"stopped after step \d+|stopped by SIGTERM after step \d+|was lost", told) is not None
 
@@ -160,6 +171,7 @@ def test_a_run_of_two_processes_leaves_one_model(data: Path, tmp_path: Path) -> 
     assert whole.returncode == 0, told
     assert told.count("training on 8 images") == 1
     assert (tmp_path / "whole/report.html").is_file()
+    assert_knows_all(tmp_path / "whole/last", data)
 
 
 def test_machines_that_lack_each_others_images_train_together(data: Path, tmp_path: Path) -> None:
@@ -179,7 +191,8 @@ def test_machines_that_lack_each_others_images_train_together(data: Path, tmp_pa
     for machine in machines:
         told, _ = machine.communicate(timeout=300)
         assert machine.returncode == 0, told
-    assert sorted(path.name for path in tmp_path.glob("out*/last")) == ["last"]
+    (last,) = tmp_path.glob("out*/last")
+    assert_knows_all(last, data)
 
 
 def test_a_part_of_a_set_is_known_by_its_annotations_alone(tmp_path: Path) -> None:

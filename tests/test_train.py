@@ -33,6 +33,7 @@ def test_a_run_leaves_models_checkpoints_figures_and_a_page(finished: Path) -> N
             "README.md",
             "SHA256SUMS",
             "config.json",
+            "learnt.safetensors",
             "model.safetensors",
         ]
     assert [p.name for p in sorted((finished / "checkpoints").iterdir())] == ["step-00000002", "step-00000004"]

@@ -17,11 +17,11 @@ def explain(options: Annotated[ExplainOptions, FLAT], *, json: Path | None = Non
         json: file for the same as figures.
     """
     from singleshot.commands.explain import explain_image
-    from singleshot.console import results
+    from singleshot.console import remarks, results
     from singleshot.files import require_page, write_json
 
     require_page(options.report, json, options.inputs, flag="--report")
-    explanation = explain_image(options)
+    explanation = explain_image(options, on_note=remarks().print)
     console = results()
     detections = explanation.detections
     for name, sure, origin in zip(detections.names, detections.scores, explanation.origins, strict=True):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from singleshot.commands.evaluate import OnImage, OnNote, detections_of, labelled_set, model_of, title_of
+from singleshot.commands.learnt_images import learnt_overlap, paths_of
 from singleshot.commands.options import AnalyzeOptions
 from singleshot.evaluate.diagnosis.class_groups import parse_groups
 from singleshot.evaluate.diagnosis.diagnosis import Diagnosis, diagnose
@@ -33,7 +36,8 @@ def analyze_set(
     annotations = labelled_set(options.data, source, on_note=on_note)
     groups = None if options.similar is None else parse_groups(options.similar, annotations.class_names)
     model = model_of(source)
+    learnt = None if model is None else learnt_overlap(model.folder, paths_of(annotations), on_note=on_note)
     detections = detections_of(source, model, annotations, on_note=on_note, on_image=on_image)
-    diagnosis = diagnose(annotations, detections, groups=groups)
+    diagnosis = replace(diagnose(annotations, detections, groups=groups), learnt_images=learnt)
     write_diagnosis(options.report, title_of(options.data, source, model), diagnosis, detections)
     return diagnosis

@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from singleshot.commands.evaluate import detect_known, labelled_set
+from singleshot.commands.learnt_images import learnt_overlaps, paths_of
 from singleshot.commands.options import CompareOptions, DetectionSource
 from singleshot.console import percent
 from singleshot.decode import decode_image
@@ -145,8 +146,14 @@ def compare_runs(
         source = DetectionSource(split=options.split, device=options.device, backbone=options.backbone)
         annotations = labelled_set(options.data, source, on_note=on_note)
         evaluated = _evaluated(options, folders, annotations, on_note, on_image)
+        learnt = [
+            f"{name}: {line}"
+            for name, of_run in zip(names, evaluated, strict=True)
+            if of_run.evaluation.learnt_images is not None
+            for line in of_run.evaluation.learnt_images.lines()
+        ]
         title = f"{title} on {options.data}"
-        content = replace(content, title=title, annotations=annotations, evaluated=evaluated)
+        content = replace(content, title=title, notes=[*notes, *learnt], annotations=annotations, evaluated=evaluated)
     if options.report is not None:
         template.write_page(options.report, render(content, decode_image))
     return CompareResult(content)
@@ -285,6 +292,7 @@ def _evaluated(
         if folder.spec.class_agnostic:
             raise RequestError(f"{run} is class-agnostic and has no mAP to compare: ssd evaluate gives its recall")
         require_common_class(run, folder.spec.class_names, str(options.data), annotations.class_names)
+    learnt = learnt_overlaps(list(zip(options.runs, folders, strict=True)), paths_of(annotations), on_note=on_note)
     total = len(folders) * len(annotations)
     for place, folder in enumerate(folders):
         before = place * len(annotations)
@@ -296,6 +304,7 @@ def _evaluated(
             on_image=lambda done, _total, before=before: on_image(before + done, total),  # type: ignore[misc]
         )
         evaluation = evaluate(annotations, detections, protocol=options.protocol)
+        evaluation = replace(evaluation, learnt_images=learnt[place])
         against = None
         if evaluated:
             first = evaluated[0].detections

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from singleshot.commands.learnt_images import learnt_overlaps, paths_of
 from singleshot.commands.options import DetectionSource, EvaluateOptions
 from singleshot.data.recognise import default_splits, open_data
 from singleshot.data.splitting import HELD_OUT, hold_out
@@ -16,6 +17,7 @@ from singleshot.evaluate.box_table import require_common_class
 from singleshot.evaluate.coco import LIMITS
 from singleshot.evaluate.compare import compare
 from singleshot.evaluate.detections_file import read_detections
+from singleshot.evaluate.learnt_images import LearntOverlap
 from singleshot.evaluate.matching import MatchedDetections
 from singleshot.evaluate.pre_annotation import measure_pre_annotation
 from singleshot.evaluate.protocols import PROPOSALS, Evaluation, evaluate
@@ -58,9 +60,10 @@ def evaluate_set(
     annotations = labelled_set(options.data, source, on_note=on_note, images_needed=not options.only_reads_files)
     if other is not None:
         require_common_class(other.name, other.spec.class_names, options.data, annotations.class_names)
+    learnt, others_learnt = learnt_by(model, other, annotations, on_note=on_note)
     any_class = protocol == PROPOSALS
     detections = detections_of(source, model, annotations, on_note=on_note, on_image=on_image, any_class=any_class)
-    result = evaluate(annotations, detections, protocol=protocol)
+    result = replace(evaluate(annotations, detections, protocol=protocol), learnt_images=learnt)
     if not any_class:
         matched = MatchedDetections.of(annotations, detections)
         result = replace(result, pre_annotation=measure_pre_annotation(matched, score=options.label_score))
@@ -69,16 +72,28 @@ def evaluate_set(
             on_note(line)
     if other is not None:
         others = detect_known(other, annotations, on_note=on_note, on_image=on_image)
-        result = replace(result, comparison=compare(annotations, detections, others, protocol=result.protocol))
+        comparison = compare(annotations, detections, others, protocol=result.protocol)
+        result = replace(result, comparison=replace(comparison, learnt_images=others_learnt))
     if options.report is not None:
         content = ReportContent(
             title=title_of(options.data, source, model),
+            notes=[] if learnt is None else list(learnt.lines()),
             evaluation=result,
             annotations=annotations,
             detections=detections,
         )
         write_report(options.report, content)
     return result
+
+
+def learnt_by(
+    model: Detector | None, other: Detector | None, annotations: Annotations, *, on_note: OnNote
+) -> tuple[LearntOverlap | None, LearntOverlap | None]:
+    """How many of the images the model has learnt, and the one that it is compared with; None where there is none."""
+    detectors = [detector for detector in (model, other) if detector is not None]
+    folders = [(detector.name, detector.folder) for detector in detectors]
+    overlaps = learnt_overlaps(folders, paths_of(annotations), on_note=on_note)
+    return None if model is None else overlaps[0], None if other is None else overlaps[-1]
 
 
 def model_of(source: DetectionSource) -> Detector | None:

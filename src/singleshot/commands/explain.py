@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from singleshot.boxes import pairwise_iou
+from singleshot.commands.learnt_images import learnt_overlap
 from singleshot.commands.options import ExplainOptions
 from singleshot.data.recognise import open_data
 from singleshot.data.sample import ground_truth_to_learn
@@ -51,8 +52,12 @@ class GroundTruthToLearn:
     negative_ratio: float = 3.0
 
 
-def explain_image(options: ExplainOptions) -> Explanation:
+def explain_image(options: ExplainOptions, *, on_note: Callable[[str], None] = lambda _text: None) -> Explanation:
     """Explain one image and write the page.
+
+    Args:
+        options: what to explain.
+        on_note: called with lines for people.
 
     Raises:
         RequestError: an exported model or a graph, which have no weights to follow; the set does not hold the image.
@@ -76,7 +81,9 @@ def explain_image(options: ExplainOptions) -> Explanation:
         recipe = folder.provenance.get("recipe", {})
         recipe = migrate_recipe(recipe) if isinstance(recipe, dict) else {}
         ground_truth = _ground_truth(annotations, index, pixels.shape[:2], network.spec.class_names, recipe)
+    learnt = learnt_overlap(folder, [options.image], on_note=on_note)
     explanation = explain(network, pixels, score=options.score, ground_truth=ground_truth)
+    explanation = replace(explanation, learnt_images=learnt)
     write_explanation(options.report, f"{options.image.name} by {name}", pixels, explanation)
     return explanation
 

@@ -24,6 +24,7 @@ from singleshot.spec import GRAPH
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
 from singleshot.weights.folder import CONFIG, WEIGHTS, Export, read_folder, save_export
+from singleshot.weights.learnt import LearntImages
 from singleshot.weights.replace import require_replaceable
 
 MAX_MAP_DROP = 0.02
@@ -83,7 +84,7 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
     """
     _require_no_model(options.out)
     require_replaceable(options.out)
-    source, provenance, source_hash = _source(options)
+    source, provenance, source_hash, learnt = _source(options)
     data = None if options.calibrate is None else CalibrationData.open(options.calibrate, source.spec)
     map_before = None
     if data is not None:
@@ -101,7 +102,7 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
         largest_batch=source.largest_batch,
     )
     export = Export(options.format, options.precision, tuple(files), source_hash)
-    save_export(options.out, source.spec, files, export=export, card=card, provenance=provenance)
+    save_export(options.out, source.spec, files, export=export, card=card, provenance=provenance, learnt=learnt)
     return Exported(options, sum(map(len, files.values())), options.model not in VARIANTS, differences, drop)
 
 
@@ -165,20 +166,20 @@ def _verified(
     return differences, drop
 
 
-def _source(options: ExportOptions) -> tuple[Source, Mapping[str, Any], str]:
-    """What is exported, its provenance, and the hash of its weights."""
+def _source(options: ExportOptions) -> tuple[Source, Mapping[str, Any], str, LearntImages | None]:
+    """What is exported, its provenance, the hash of its weights, and the images that it learnt."""
     model = options.model
     if model in VARIANTS:
         assert model is not None
-        return NetworkSource(SSD(variant(model)).eval()), {"weights": "seed 0, not trained"}, ""
+        return NetworkSource(SSD(variant(model)).eval()), {"weights": "seed 0, not trained"}, "", None
     folder = find_model(model)
     if folder.spec.backbone == GRAPH:
         graph = GraphSource.of(folder, engine=options.format, precision=options.precision)
-        return graph, folder.provenance, graph.weights_hash
+        return graph, folder.provenance, graph.weights_hash, folder.learnt()
     network = load_network(folder, backbone=factory_of(options.backbone))
     name = Path(model).name if model is not None else folder.path.name
     network.spec = replace(network.spec, name=name if name in VARIANTS else network.spec.name)
-    return NetworkSource(network), folder.provenance, folder.weights_hash
+    return NetworkSource(network), folder.provenance, folder.weights_hash, folder.learnt()
 
 
 def _require_no_model(out: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from singleshot.boxes import area
+from singleshot.commands.learnt_images import learnt_overlap
 from singleshot.commands.new_set import Images, require_new_folder
 from singleshot.commands.options import LABEL_SCORE
 from singleshot.commands.sources import find_sources
@@ -20,6 +21,7 @@ from singleshot.data.writers.new_set import WRITERS, FormatName, placing, write_
 from singleshot.data.writers.text import write_text
 from singleshot.degenerate_boxes import usable_boxes
 from singleshot.errors import DataError, ImageError, RequestError
+from singleshot.evaluate.learnt_images import LearntOverlap
 from singleshot.evaluate.pre_annotation import LEAST_SCORE, expected_corrections
 from singleshot.runtime.detector import Detector
 from singleshot.tiles import OVERLAP, tiling_of
@@ -95,6 +97,7 @@ class LabelResult:
         places: path of each below the folder's images, in the same order.
         failed: a line for each file that could not be used.
         remarks: what was left out, renamed or converted.
+        learnt_images: how many of the images the model has learnt; None where that is not known.
     """
 
     out: Path
@@ -105,6 +108,7 @@ class LabelResult:
     places: Sequence[str]
     failed: Sequence[str] = ()
     remarks: Sequence[str] = field(default=())
+    learnt_images: LearntOverlap | None = None
 
     @property
     def boxes(self) -> int:
@@ -120,7 +124,9 @@ class LabelResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `ssd label --json`."""
+        learnt = {} if self.learnt_images is None else {"learnt_images": self.learnt_images.to_json()}
         return {
+            **learnt,
             "out": str(self.out),
             "format": self.format,
             "model": self.model,
@@ -177,6 +183,7 @@ def label_images(
         tile=options.tile,
         overlap=options.overlap,
     )
+    learnt = learnt_overlap(detector.folder, files, on_note=on_note)
     images, failed = _predicted(detector, root, files, options.score, on_image)
     if not images:
         raise RequestError(f"{data}: not one of {len(files)} images can be used: {failed[0]}")
@@ -192,7 +199,7 @@ def label_images(
         write_text(folder / ORDER, _order(images, [f"{WRITERS[options.format].images}/{p}" for p in written.places]))
     remarks = [*labelled.remarks, *remarks]
     return LabelResult(
-        options.out, options.format, detector.name, options.score, images, written.places, failed, remarks
+        options.out, options.format, detector.name, options.score, images, written.places, failed, remarks, learnt
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from singleshot.console import remarks
+from singleshot.console import progress, remarks
 from singleshot.decode import limited_to
 from singleshot.errors import RequestError
 from singleshot.files import write_json
@@ -23,6 +23,7 @@ from singleshot.train.options import TrainOptions
 from singleshot.train.plan import Plan
 from singleshot.train.prepare import prepare
 from singleshot.train.recipe import Recipe
+from singleshot.train.remember import images_to_remember
 from singleshot.train.results import write_run_report
 from singleshot.train.resume_check import require_unused, starting_state
 from singleshot.train.run_log import SETTINGS, RunLog
@@ -91,6 +92,8 @@ def _train(plan: Plan, console: Console) -> None:
         if plan.steps - start.step >= MANY_STEPS and ranks.world == 1 and not console.quiet:
             for line in measure_cost(plan).lines():
                 console.print(line)
+        with progress(console, "hashing images") as on_image:
+            plan.learnt = images_to_remember(plan, on_image=on_image)
         with RunLog(plan.folder, steps=plan.steps, done=start.step, console=console, silent=not ranks.is_first) as log:
             validation = run(plan, log, start)
             if not ranks.is_first:

@@ -16,6 +16,7 @@ from singleshot.evaluate.average_precision import (
     average_precision,
     mean_of_present,
 )
+from singleshot.evaluate.learnt_images import LearntOverlap
 from singleshot.evaluate.matching import COCO, IGNORED, ILSVRC, TRUE_POSITIVE, VOC, MatchedDetections
 from singleshot.shapes import Bool, Int64
 from singleshot.types import Annotations, Detections
@@ -38,6 +39,7 @@ class Comparison:
         high: its upper end.
         images: how many there are.
         resamples: how many sets of as many images were drawn from them, with replacement.
+        learnt_images: how many of the images the second's model has learnt; None where that is not known.
     """
 
     protocol: str
@@ -48,6 +50,7 @@ class Comparison:
     high: float
     images: int
     resamples: int
+    learnt_images: LearntOverlap | None = None
 
     @property
     def difference(self) -> float:
@@ -65,6 +68,7 @@ class Comparison:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
+        learnt = {} if self.learnt_images is None else {"learnt_images": self.learnt_images.to_json()}
         return {
             "mAP": self.against,
             "per_class": dict(self.per_class),
@@ -72,6 +76,7 @@ class Comparison:
             "interval": [self.low, self.high],
             "level": LEVEL,
             "resamples": self.resamples,
+            **learnt,
         }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from singleshot.evaluate.compare import Comparison
+from singleshot.evaluate.learnt_images import LearntOverlap
 from singleshot.evaluate.per_image import PerImageResults
 from singleshot.evaluate.pre_annotation import PreAnnotation
 from singleshot.evaluate.proposals import ProposalRecall
@@ -61,6 +62,7 @@ class Evaluation:
         comparison: with another set of detections, where there is one.
         proposals: recall against the number of proposals; None for the other protocols, and without ground-truth boxes.
         pre_annotation: what the detections would save a person who labels the images; None where it was not measured.
+        learnt_images: how many of the images the model has learnt; None where that is not known.
     """
 
     protocol: str
@@ -75,6 +77,7 @@ class Evaluation:
     comparison: Comparison | None = None
     proposals: ProposalRecall | None = None
     pre_annotation: PreAnnotation | None = None
+    learnt_images: LearntOverlap | None = None
 
     @property
     def figure(self) -> tuple[str, float | None]:
@@ -99,6 +102,8 @@ class Evaluation:
             result["proposals"] = self.proposals.to_json()
         if self.pre_annotation is not None:
             result["pre_annotation"] = self.pre_annotation.to_json()
+        if self.learnt_images is not None:
+            result["learnt_images"] = self.learnt_images.to_json()
         if self.comparison is not None:
             result["against"] = self.comparison.to_json()
         return result

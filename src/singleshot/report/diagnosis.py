@@ -61,6 +61,7 @@ def render(title: str, diagnosis: Diagnosis, detections: Sequence[Detections], *
     return template.render_page(
         "analysis.html",
         title=title,
+        notes=[] if diagnosis.learnt_images is None else list(diagnosis.learnt_images.lines()),
         tiles=_tiles(diagnosis),
         unknown=[name for name, there in zip(types.class_names, known, strict=True) if not there],
         groups="; ".join(", ".join(group) for group in diagnosis.groups) or "none",

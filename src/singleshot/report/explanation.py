@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from singleshot.draw import Colour, Mark, class_colour
+from singleshot.evaluate.learnt_images import LearntOverlap
 from singleshot.report import template
 from singleshot.report.images import Figure, figure, marked
 from singleshot.shapes import UInt8
@@ -102,6 +103,7 @@ class Explanation:
         mined: the default boxes that hard negative mining would take, hardest first, with the loss of each.
         maps: for each source map, its name, default boxes, and how many of the detections came from it.
         iou_threshold: from which IoU boxes learn an object.
+        learnt_images: whether the model has learnt the image; None where that is not known.
     """
 
     detections: Detections
@@ -110,6 +112,7 @@ class Explanation:
     mined: tuple[tuple[DefaultBox, float], ...]
     maps: tuple[tuple[str, int, int], ...]
     iou_threshold: float
+    learnt_images: LearntOverlap | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `truths` and the `overlap`s are earlier names of `ground_truth` and the `iou`s."""
@@ -123,7 +126,9 @@ class Explanation:
             }
             for labelled in self.objects
         ]
+        learnt = {} if self.learnt_images is None else {"learnt_images": self.learnt_images.to_json()}
         return {
+            **learnt,
             "detections": [
                 {
                     **detection,
@@ -157,6 +162,7 @@ def render(title: str, image: UInt8[np.ndarray, "H W 3"], explanation: Explanati
     return template.render_page(
         "explanation.html",
         title=title,
+        notes=[] if explanation.learnt_images is None else list(explanation.learnt_images.lines()),
         overview=_overview(image, explanation),
         origins=list(_origins(explanation)),
         objects=list(_objects(explanation)),

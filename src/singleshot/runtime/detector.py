@@ -44,6 +44,7 @@ class Detector:
         name: what the user called it.
         note: a line on how it runs, where that may surprise; else empty.
         max_pixels: the largest image that it decodes, width x height.
+        folder: that it was loaded from; None for one that was made of an engine.
 
     >>> detector = Detector.load("runs/blood/best")  # doctest: +SKIP
     >>> detector("slide.jpg").names  # doctest: +SKIP
@@ -58,6 +59,7 @@ class Detector:
         self.name = name
         self.note = ""
         self.max_pixels = pixel_limit()
+        self.folder: ModelFolder | None = None
         self._last: np.ndarray | None = None  # kept for a notebook, which shows the detections of a cell after it
         self._score_threshold = self.threshold_below(score)
 
@@ -104,6 +106,7 @@ class Detector:
             backend = TiledBackend(backend, tiling)
         detector = cls(backend, name=str(model) if isinstance(model, str | Path) else folder.path.name, score=score)
         detector.max_pixels = pixel_limit(max_megapixels)
+        detector.folder = folder
         if options.need_torch and (engine := engine_inside(folder)) is not None:
             assert engine.export is not None
             detector.note = (

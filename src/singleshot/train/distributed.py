@@ -87,6 +87,15 @@ class Ranks:
                 dist.all_reduce(value)
         return value
 
+    def gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows of all ranks, one rank behind the other; each has as many."""
+        if self.world == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.world)]
+        with lost_rank_errors():
+            dist.all_gather(parts, rows)
+        return torch.cat(parts)
+
     def agree(self, *flags: bool, device: torch.device) -> tuple[bool, ...]:
         """For each flag, whether any rank has it set."""
         if self.world == 1:

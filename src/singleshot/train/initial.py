@@ -13,6 +13,7 @@ from singleshot.runtime.find_model import refuse_weight_file, shipped_models
 from singleshot.spec import TIMM, ModelSpec, Postprocess
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.folder import CONFIG, read_folder, read_spec
+from singleshot.weights.learnt import LearntImages
 from singleshot.weights.transfer import start_from_file
 
 DEFAULT_MODEL = "ssdlite320-mobilenetv2"
@@ -27,10 +28,12 @@ class Start:
     Attributes:
         network: on the CPU, with its weights.
         note: a line that says where the weights come from.
+        learnt: the images that they have learnt, where that is known.
     """
 
     network: SSD
     note: str
+    learnt: LearntImages | None = None
 
 
 def base_spec(
@@ -162,4 +165,5 @@ def initial_network(
         return Start(network, "fresh weights: without a pretrained backbone it needs many more images and epochs")
     transfer = start_from_file(network, source)
     origin = f"the shipped {source.name}" if source in shipped_models().values() else str(source)
-    return Start(network, f"weights from {origin}: {transfer.summary}")
+    learnt = read_folder(source).learnt() if source.is_dir() else None
+    return Start(network, f"weights from {origin}: {transfer.summary}", learnt)

@@ -48,6 +48,8 @@ class TrainOptions:
         labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out: as stored
             where the annotations state the stored size of all of them.
         leave_out_faulty: leave images with faults out, named and counted, instead of refusing to start.
+        forget_images: keep no hashes of the training images in the model folder; an evaluation then cannot say that it
+            judges a model by what it learnt (docs/data.md).
         init: weights to start from: a model folder (of its architecture, where no model is named), a safetensors or
             .npz file of a backbone, or `none`.
         backbone: `timm:NAME`: a feature extractor of timm (`pip install 'singleshot[backbones]'`) in place of the
@@ -93,6 +95,7 @@ class TrainOptions:
     max_megapixels: Annotated[float | None, _in(DATA)] = None
     labels_on: Annotated[Literal["stored", "displayed"] | None, _in(DATA)] = None
     leave_out_faulty: Annotated[bool, _in(DATA)] = False
+    forget_images: Annotated[bool, _in(DATA)] = False
 
     init: Annotated[str | None, _in(MODEL)] = None
     backbone: Annotated[str | None, _in(MODEL)] = None

@@ -28,6 +28,7 @@ from singleshot.train.settings import Settings
 from singleshot.train.step import LossFunction
 from singleshot.train.timer import StepTimer
 from singleshot.types import Annotations
+from singleshot.weights.learnt import LearntImages
 
 
 @dataclass
@@ -51,8 +52,10 @@ class Plan:
         workers: loader processes of each.
         notes: lines that people read before the run starts: what was chosen and why.
         box_recall: lines on how well the default boxes fit the training objects, and on how they were chosen.
+        start_learnt: the images that the initial weights have learnt, where that is known.
         loss: instead of the recipe's loss.
         backbone: makes the backbone of a model that has one of the user's own.
+        learnt: the run's images, which its models remember; None before the run starts, and where it shall forget them.
     """
 
     data: tuple[str, ...]
@@ -71,8 +74,10 @@ class Plan:
     workers: int
     notes: tuple[str, ...]
     box_recall: tuple[str, ...]
+    start_learnt: LearntImages | None = None
     loss: LossFunction | None = None
     backbone: BackboneFactory | None = None
+    learnt: LearntImages | None = None
 
     @property
     def folder(self) -> Path:

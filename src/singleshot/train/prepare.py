@@ -112,6 +112,7 @@ def prepare(
             *_summary(model, start.note, settings, device, autocast),
         ),
         box_recall=(*boxes.lines, *advice),
+        start_learnt=start.learnt,
         backbone=factory,
     )
     plan.batches_ahead()  # refuses a machine without room for them

@@ -24,7 +24,8 @@ from singleshot.weights.folder import read_folder
 def keep_model(plan: Plan, name: str, step: int, validation: Evaluation | None, *, stopped: bool = False) -> None:
     """Write the model's present weights to the run's `last/` or `best/`; `stopped`: by a signal, before its end."""
     origin = provenance(plan, step) | ({"stopped": True} if stopped else {})
-    save_network(plan.folder / name, plan.model, card=model_card(plan, step, validation), provenance=origin)
+    card = model_card(plan, step, validation)
+    save_network(plan.folder / name, plan.model, card=card, provenance=origin, learnt=plan.learnt)
 
 
 def is_finished(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from singleshot.errors import ModelError
 from singleshot.models.own_backbone import BackboneFactory
 from singleshot.models.ssd import SSD
 from singleshot.weights.folder import ModelFolder, read_folder, save_folder
+from singleshot.weights.learnt import LearntImages
 
 
 def load_network(source: Path | ModelFolder, *, backbone: BackboneFactory | None = None) -> SSD:
@@ -55,11 +56,17 @@ def fill(model: SSD, state: Mapping[str, Tensor], *, origin: str) -> None:
 
 
 def save_network(
-    path: Path, model: SSD, *, card: str, provenance: Mapping[str, Any] | None = None, half: bool = False
+    path: Path,
+    model: SSD,
+    *,
+    card: str,
+    provenance: Mapping[str, Any] | None = None,
+    learnt: LearntImages | None = None,
+    half: bool = False,
 ) -> None:
     """Write a network as a model folder, see `folder.save_folder`."""
     tensors = {name: _array(tensor) for name, tensor in model.state_dict().items()}
-    save_folder(path, model.spec, tensors, card=card, provenance=provenance, half=half)
+    save_folder(path, model.spec, tensors, card=card, provenance=provenance, learnt=learnt, half=half)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -1,5 +1,7 @@
 """A model on disk: a folder with `config.json`, `model.safetensors`, `README.md` and `SHA256SUMS`. Needs no torch.
 
+`learnt.safetensors` is there, too, where it is known which images the model learnt.
+
 It contains no code: the configuration is validated strictly, weights are plain arrays, and every file has a hash.
 """
 
@@ -25,11 +27,14 @@ from singleshot.errors import HashError, ModelError, RequestError
 from singleshot.files import read_regular, validated
 from singleshot.spec import FORBID_UNKNOWN_FIELDS, GRAPH, ModelSpec, migrate_spec
 from singleshot.weights.bounds import require_bounds
+from singleshot.weights.learnt import LearntImages, format_learnt, parse_learnt
 from singleshot.weights.replace import replaced_folder
 
 FORMAT = 1
 CONFIG, WEIGHTS, CARD, SUMS = "config.json", "model.safetensors", "README.md", "SHA256SUMS"
-_LARGEST = {CONFIG: 4 * 2**20, SUMS: 2**20}  # bytes; 200 class names and all boxes need some ten thousand
+LEARNT = "learnt.safetensors"
+_LARGEST = {CONFIG: 4 * 2**20, SUMS: 2**20, LEARNT: 2**30}
+"""Bytes: 200 class names and all boxes need some ten thousand, 60 million images a gigabyte."""
 _LARGEST_WEIGHTS = 2**34
 STATISTICS = ("running_mean", "running_var")  # of batch normalisation, under any name before it
 _SUM_LINE = re.compile(r"([0-9a-f]{64})  ([^/\\\n\0]+)")
@@ -144,6 +149,14 @@ class ModelFolder:
             name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in tensors.items()
         }
 
+    def learnt(self) -> LearntImages | None:
+        """The images that it learnt; None where the folder does not say.
+
+        Raises:
+            ModelError: the file is not valid; HashError: not the file written.
+        """
+        return parse_learnt(self._read(LEARNT), str(self.path / LEARNT)) if LEARNT in self.hashes else None
+
     def engine_files(self) -> dict[str, bytes]:
         """The engine's own files of an export, by name.
 
@@ -174,6 +187,7 @@ def save_folder(
     *,
     card: str,
     provenance: Mapping[str, Any] | None = None,
+    learnt: LearntImages | None = None,
     half: bool = False,
 ) -> None:
     """Write a model folder; an older one in its place is replaced as a whole or not at all.
@@ -184,6 +198,7 @@ def save_folder(
         tensors: all weights by name.
         card: the model card, Markdown.
         provenance: see `Configuration`; values that are not finite become null.
+        learnt: the images that it learnt; None writes nothing on them.
         half: store weights as float16 (half the size; read back as float32). Statistics of batch normalisation and
             tensors beyond float16's range stay as they are.
 
@@ -191,7 +206,7 @@ def save_folder(
         MachineError: the disk is full; RequestError: the place cannot be written to. What was there is unchanged.
     """
     stored = {name: np.asarray(_halved(name, array) if half else array, order="C") for name, array in tensors.items()}
-    _write(path, Configuration(FORMAT, spec, dict(provenance or {})), {WEIGHTS: format_tensors(stored)}, card)
+    _write(path, Configuration(FORMAT, spec, dict(provenance or {})), {WEIGHTS: format_tensors(stored)}, card, learnt)
 
 
 def save_export(
@@ -202,16 +217,21 @@ def save_export(
     export: Export,
     card: str,
     provenance: Mapping[str, Any] | None = None,
+    learnt: LearntImages | None = None,
 ) -> None:
     """Write an exported model as a folder; see `Export` for what is said of it and `save_folder` for the rest."""
-    _write(path, Configuration(FORMAT, spec, dict(provenance or {}), export), engine_files, card)
+    _write(path, Configuration(FORMAT, spec, dict(provenance or {}), export), engine_files, card, learnt)
 
 
-def _write(path: Path, configuration: Configuration, weights: Mapping[str, bytes], card: str) -> None:
+def _write(
+    path: Path, configuration: Configuration, weights: Mapping[str, bytes], card: str, learnt: LearntImages | None
+) -> None:
     require_bounds(configuration.model, "the model")
     values = asdict(replace(configuration, provenance=_finite(configuration.provenance)))
     text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     files = {CONFIG: text.encode(), **weights, CARD: card.encode()}
+    if learnt is not None:
+        files[LEARNT] = format_learnt(learnt)
     sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
     with replaced_folder(path) as beside:
         for name, content in (*files.items(), (SUMS, sums.encode())):

@@ -17,7 +17,7 @@ from singleshot.files import sync
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # Linux fcntl.h, fs.h
 _MACHINE_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM}
 
-_EVERYWHERE = ("SHA256SUMS", "config.json", "README.md")
+_EVERYWHERE = ("SHA256SUMS", "config.json", "README.md", "learnt.safetensors")
 _TENSORS = ("model.safetensors", "base.safetensors", "optimizer.safetensors", "solver.safetensors", "state.json")
 _ENGINES = ("model.xml", "model.bin", "model.onnx", "model.pt2")
 OURS = frozenset((*_EVERYWHERE, *_TENSORS, *_ENGINES))

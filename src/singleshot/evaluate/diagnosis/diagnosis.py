@@ -12,6 +12,7 @@ from singleshot.evaluate.diagnosis.class_groups import groups_of, similarity
 from singleshot.evaluate.diagnosis.confusion import Confusion, ScoreCalibration, confusion, score_calibration
 from singleshot.evaluate.diagnosis.error_types import KINDS, ErrorTrend, ErrorTypes, classify_errors, error_trends
 from singleshot.evaluate.diagnosis.sensitivity import Sensitivity, sensitivities
+from singleshot.evaluate.learnt_images import LearntOverlap
 from singleshot.evaluate.matching import MatchedDetections
 from singleshot.evaluate.per_image import PerImageResults, per_image_results
 from singleshot.types import Annotations, Detections
@@ -31,6 +32,7 @@ class Diagnosis:
         confusion: at the score where F1 is best.
         calibration: of the scores.
         per_image: how each image went.
+        learnt_images: how many of the images the model has learnt; None where that is not known.
     """
 
     matched: MatchedDetections
@@ -42,11 +44,14 @@ class Diagnosis:
     confusion: Confusion
     calibration: ScoreCalibration
     per_image: PerImageResults
+    learnt_images: LearntOverlap | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; fractions as fractions. `pictures` is the old name of `images`."""
         images = self._images()
+        learnt = {} if self.learnt_images is None else {"learnt_images": self.learnt_images.to_json()}
         return {
+            **learnt,
             "similar": [list(group) for group in self.groups],
             "mAP gained without": {kind: round(gain, 6) for kind, gain in self.error_types.gains.items()},
             "per_class": self._per_class(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from singleshot.commands.learnt_images import learnt_overlaps, paths_of
 from singleshot.data.classes import only_classes
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
@@ -16,6 +17,7 @@ from singleshot.lab.bench.ours import PRECISIONS, Engine, ours
 from singleshot.lab.bench.peers import FAMILIES, peers, require_known
 from singleshot.lab.bench.timing import Case, Measured, run_benchmark
 from singleshot.runtime.detector import Detector, detect_in_set
+from singleshot.runtime.find_model import find_model
 from singleshot.variants import VARIANTS
 
 FOLDER_IMAGES = 400
@@ -53,6 +55,8 @@ def run(
         _stages(models, options, measured)
     if options.data is not None:
         _accuracy_and_folders(options, options.data, measured, engines, on_stage)
+        if options.split is not None:
+            _learnt_images(models, options.data, options.split, measured)
     if options.cold:
         on_stage("starting from nothing")
         _cold_starts(options, measured)
@@ -108,6 +112,15 @@ def _accuracy_and_folders(
             on_stage(f"a folder of images through torchvision's {name}")
             run_folder = end_to_end.torchvision_folder_run(name, files[:64], threads=options.threads)
             measured.folders[f"torchvision {name}"] = end_to_end.images_a_second(run_folder, times=3)
+
+
+def _learnt_images(models: Sequence[str], data: str, split: str, measured: Measured) -> None:
+    """Whether the models with weights have learnt the images of their mAP."""
+    folders = [(model, find_model(model)) for model in models if model not in VARIANTS]
+    overlaps = learnt_overlaps(folders, paths_of(open_data(data, split=split)), on_note=lambda _line: None)
+    measured.learnt_images = {
+        model: overlap for (model, _), overlap in zip(folders, overlaps, strict=True) if overlap is not None
+    }
 
 
 def _cold_starts(options: BenchOptions, measured: Measured) -> None:

@@ -44,6 +44,8 @@ def lines(measured: Measured) -> Iterator[str]:
     yield f"\n{table(measured.rows)}\n\n{table_seven(measured.rows, measured.accuracy)}"
     for name, figure in measured.accuracy.items():
         yield f"{name}: mAP {figure:.1%}"
+    for model, overlap in measured.learnt_images.items():
+        yield from (f"{model}: {line}" for line in overlap.lines())
     for name, rate in measured.folders.items():
         yield f"{name}: {rate:.0f} files/s from the disk to boxes"
     for name, (seconds, megabytes) in measured.cold.items():

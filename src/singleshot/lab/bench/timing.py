@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from singleshot.evaluate.learnt_images import LearntOverlap
+
 Work = Callable[[], object]
 
 
@@ -110,3 +112,4 @@ class Measured:
     cold: dict[str, tuple[float, float]] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
     stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    learnt_images: dict[str, LearntOverlap] = field(default_factory=dict)

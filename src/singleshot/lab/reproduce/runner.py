@@ -27,6 +27,7 @@ from singleshot.train.resume_check import MOST_SHOWN, completed, differences
 from singleshot.train.signals import Stopped
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.classes import cut
+from singleshot.weights.folder import read_folder
 
 RECORD, FIGURES, MATCHES = "row.json", "judged.json", "matches.safetensors"
 PRUNED_FIGURES, PRUNED_MATCHES = "judged-pruned.json", "matches-pruned.safetensors"
@@ -109,7 +110,8 @@ class Runner:
         target = folder / "voc"
         if not target.is_dir():
             card = f"# {row.spec.name}\n\nTrained on COCO, cut to VOC's classes; default boxes kept.\n"
-            save_network(target, cut(load_network(learnt), ["voc"]), card=card)
+            coco = read_folder(learnt)
+            save_network(target, cut(load_network(coco), ["voc"]), card=card, learnt=coco.learnt())
         return target
 
     def _run(
