@@ -85,7 +85,12 @@ SETS = {
         epochs=7,
         repository="chuanenlin/drone-net",
         read=drones,
-        together=Together(alike=0.95, key=lambda name, _size_wh: name.split("-260nw-")[0]),
+        together=Together(
+            alike=0.95,
+            key=lambda name, _size_wh: name.split("-260nw-")[0],
+            number=lambda name: int(name.split("-260nw-")[1]),
+            reach=100,
+        ),
         cut_below=22,
     ),
     "faces": OwnSet(
@@ -98,7 +103,7 @@ SETS = {
         epochs=20,
         repository="LS-chen/Pedestrian-behavior-detection-and-prediction",
         read=street,
-        together=Together(alike=0.9, neighbours_alike=0.6, reach=30),
+        together=Together(number=int, reach=30, neighbours_alike=0.6),
     ),
 }
 

@@ -28,15 +28,16 @@ class Together:
     Attributes:
         alike: correlation of the thumbnails from which two images are nearly the same, wherever they lie in the set.
         key: of a name: images whose keys are equal belong together; None: every image has a key of its own.
-        neighbours_alike: correlation from which images of a sequence belong together where their numbers are at most
-            `reach` apart.
-        reach: see there; 0 for sets that are no sequences.
+        number: of a name, in sets whose images are numbered as they were taken.
+        reach: images whose numbers are at most so far apart are neighbours.
+        neighbours_alike: correlation from which neighbours belong together; -1: always.
     """
 
     alike: float = 0.9
     key: Callable[[str, tuple[int, int]], str | None] = lambda _name, _size_wh: None
-    neighbours_alike: float = 1.0
+    number: Callable[[str], int] | None = None
     reach: int = 0
+    neighbours_alike: float = -1.0
 
 
 def thumbnail(path: Path, *, cut_below: int = 0) -> np.ndarray:
@@ -70,11 +71,14 @@ def grouped(
         key = together.key(name, size_wh)
         if key is not None:
             link(seen.setdefault(key, index), index)
-    correlations = np.triu(thumbnails @ thumbnails.T, 1)
-    for a, b in np.argwhere(correlations >= min(together.alike, together.neighbours_alike)).tolist():
-        near = together.reach > 0 and abs(int(names[a]) - int(names[b])) <= together.reach
-        if correlations[a, b] >= (together.neighbours_alike if near else together.alike):
-            link(a, b)
+    correlations = thumbnails @ thumbnails.T
+    linked = correlations >= together.alike
+    if together.number is not None:
+        numbers = np.array([together.number(name) for name in names])
+        near = np.abs(numbers[:, None] - numbers) <= together.reach
+        linked |= near & (correlations >= together.neighbours_alike)
+    for a, b in np.argwhere(np.triu(linked, 1)).tolist():
+        link(a, b)
     return [first(index) for index in range(len(names))]
 
 

@@ -65,7 +65,7 @@ def test_images_of_one_key_are_a_group() -> None:
 
 def test_frames_near_each_other_are_a_group_at_a_lower_correlation() -> None:
     thumbnails = correlated([1, 0], [1, 0.9], [1, 0.9])
-    together = Together(alike=1.1, neighbours_alike=0.7, reach=5)
+    together = Together(alike=1.1, number=int, reach=5, neighbours_alike=0.7)
     assert grouped(["000001", "000006", "000012"], [(4, 3)] * 3, thumbnails, together) == [0, 0, 2]
 
 
