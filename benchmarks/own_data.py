@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -196,12 +197,16 @@ def figures_of(evaluation: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def ssd(arguments: Sequence[str], log: Path) -> None:
-    """Run our command line; its lines go to a log."""
-    with log.open("a") as lines:
-        command = [sys.executable, "-m", "singleshot", *arguments]
-        done = subprocess.run(command, stdout=lines, stderr=subprocess.STDOUT, check=False)  # noqa: S603 (ours)
-    if done.returncode:
-        sys.exit(f"ssd {' '.join(arguments)}: exit code {done.returncode}, see {log}")
+    """Run our command line; its lines go to a log. It is stopped, and saves what it has, where this program is."""
+    command = [sys.executable, "-m", "singleshot", *arguments]
+    with log.open("a") as lines, subprocess.Popen(command, stdout=lines, stderr=subprocess.STDOUT) as process:  # noqa: S603
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+    if code:
+        sys.exit(f"ssd {' '.join(arguments)}: exit code {code}, see {log}")
 
 
 def table(out: Path, sets: Sequence[str], split: str) -> str:
@@ -267,6 +272,7 @@ def main() -> None:
         sub.add_argument("sets", nargs="*", metavar="SET", help=f"of {', '.join(SETS)}; left out, all")
         sub.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     unknown = set(options.sets) - set(SETS)
     if unknown:
         parser.error(f"no set {', '.join(sorted(unknown))}: there are {', '.join(SETS)}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import own_data
 import pytest
 from own_data_sets import drones, face_masks, faces, street, write_voc_folder
 from own_data_splits import SHARES, Together, grouped, read_list, split_of_folder, write_image_sets, write_list
+from own_data_yardstick import Recorder, document
 from PIL import Image
 
 from singleshot.data.recognise import open_data
@@ -52,9 +55,9 @@ def correlated(*rows: Iterable[float]) -> np.ndarray:
 
 
 def test_images_that_look_alike_are_a_group_wherever_they_lie_and_links_chain() -> None:
-    thumbnails = correlated([1, 0], [0, 1], [1, 0.4], [1, 0.9])
+    thumbnails = correlated([1, 0], [-1, 1], [1, 0.9], [1, 0.4])
     groups = grouped(["a", "b", "c", "d"], [(4, 3)] * 4, thumbnails, Together(alike=0.9))
-    assert groups == [0, 1, 0, 0]  # a and d correlate by 0.74, both with c by more than 0.9
+    assert groups == [0, 1, 0, 0]  # a and c correlate by 0.74, both with d by more than 0.9
 
 
 def test_images_of_one_key_are_a_group() -> None:
@@ -163,3 +166,65 @@ def test_the_table_holds_every_figure_and_the_mean_of_those_that_there_are(tmp_p
     table = own_data.table(tmp_path, ["bccd", "masks", "street"], "val")
     assert "| bccd | 50.0 | 75.0 | 50.0 | - | 75.0 | 1.5 | 2.0 |" in table
     assert "| mean | 50.0 | 75.0 | 50.0 | 25.0 | 75.0 | | |" in table
+
+
+class CommandLine:
+    """Instead of `ssd`: remembers what it was asked, and writes the figures of an evaluation."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def __call__(self, arguments: list[str], _log: Path) -> None:
+        self.calls.append(list(arguments))
+        if arguments[0] == "evaluate":
+            protocol = arguments[arguments.index("--protocol") + 1]
+            figures = {"AP": 0.5, "AP50": 0.7, "AP75": 0.6, "APs": None} if protocol == "coco" else {}
+            Path(arguments[-1]).write_text(json.dumps({"protocol": protocol, "mAP": 0.8, **figures}))
+
+
+def run_options(tmp_path: Path, **changes: object) -> argparse.Namespace:
+    values = {"data": Path("sets"), "out": tmp_path, "minutes": 6.0, "threads": 1, "split": "val", **changes}
+    return argparse.Namespace(**values)
+
+
+def test_a_set_is_trained_once_and_judged_once_a_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command_line = CommandLine()
+    monkeypatch.setattr(own_data, "ssd", command_line)
+    for split in ("val", "val", "test"):
+        own_data.run("bccd", run_options(tmp_path, split=split), ["--seed", "1"])
+    verbs = [call[0] for call in command_line.calls]
+    assert verbs == ["train", "evaluate", "evaluate", "evaluate", "evaluate"]
+    assert command_line.calls[0] == [
+        *["train", str(Path("sets/bccd")), "--epochs", "20", "--threads", "1", "--seed", "1"],
+        *["--out", str(tmp_path / "bccd" / "run")],
+    ]
+    expected = {"AP": 0.5, "AP50": 0.7, "AP75": 0.6, "APs": None, "VOC07 mAP": 0.8}
+    assert own_data.read_record(tmp_path / "bccd")["test"] == expected
+
+
+def test_a_run_with_other_options_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_data, "ssd", CommandLine())
+    own_data.run("bccd", run_options(tmp_path), [])
+    with pytest.raises(SystemExit, match="another --out"):
+        own_data.run("bccd", run_options(tmp_path, minutes=12.0), [])
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command_line = CommandLine()
+    monkeypatch.setattr(own_data, "ssd", command_line)
+    (tmp_path / "bccd" / "run" / "checkpoints").mkdir(parents=True)
+    own_data.run("bccd", run_options(tmp_path), [])
+    assert command_line.calls[0][-1] == "--resume"
+    assert own_data.read_record(tmp_path / "bccd")["resumed"] is True
+
+
+def test_detections_of_torchvision_become_ours_with_labels_from_one_on() -> None:
+    def model(images: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+        boxes = np.array([[1.0, 2.0, 3.0, 4.0]]) * len(images)
+        return [{"boxes": boxes, "labels": np.array([2]), "scores": np.array([0.5])}]
+
+    recorder = Recorder(model)
+    recorder([np.zeros((3, 4, 4))])
+    assert document(recorder.detections, ["000007"], ["cat", "dog"]) == {
+        "images": [{"file": "000007.jpg", "detections": [{"box": [1, 2, 3, 4], "label": "dog", "score": 0.5}]}]
+    }
