@@ -83,7 +83,7 @@ SETS = {
         together=Together(alike=0.85, key=lambda _name, size_wh: "phone" if size_wh == PHONE else None),
     ),
     "drones": OwnSet(
-        epochs=7,
+        epochs=6,
         repository="chuanenlin/drone-net",
         read=drones,
         together=Together(
@@ -95,7 +95,7 @@ SETS = {
         cut_below=22,
     ),
     "faces": OwnSet(
-        epochs=7,
+        epochs=6,
         repository="penolove/pyxml",
         read=faces,
         commit="38022d596e847522fc8ae5e10eae6a2ab52d69ee",
