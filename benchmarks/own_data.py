@@ -247,8 +247,7 @@ def yardstick(options: argparse.Namespace) -> None:
         epochs = max(1, round(SETS[name].epochs * options.minutes / BUDGET))
         print(
             f"python benchmarks/own_data_yardstick.py --data {options.data / name} --train-split train "
-            f"--test-split {options.split} --epochs {epochs} --threads {options.threads} "
-            f"--out {options.out / name}"
+            f"--epochs {epochs} --threads {options.threads} --out {options.out / name}"
         )
 
 

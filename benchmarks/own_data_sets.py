@@ -268,7 +268,7 @@ def _annotation(filename: str, size_wh: tuple[int, int], objects: Iterable[Label
         ET.SubElement(item, "name").text = labelled.name
         ET.SubElement(item, "difficult").text = "0"
         sides = ET.SubElement(item, "bndbox")
-        for name, value in zip(("xmin", "ymin", "xmax", "ymax"), labelled.box, strict=True):
-            ET.SubElement(sides, name).text = f"{value:.2f}".rstrip("0").rstrip(".")
+        for name, side in zip(("xmin", "ymin", "xmax", "ymax"), labelled.box, strict=True):
+            ET.SubElement(sides, name).text = f"{side:.2f}".rstrip("0").rstrip(".")
     ET.indent(root)
     return ET.tostring(root, encoding="unicode")

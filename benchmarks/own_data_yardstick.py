@@ -1,10 +1,10 @@
 """torchvision's SSDLite on a VOC folder, judged by our `ssd evaluate`: the yardstick of the own-data suite.
 
-python benchmarks/own_data_yardstick.py --data DATA/masks --train-split train --test-split val --epochs 18 --out OUT
+    python benchmarks/own_data_yardstick.py --data DATA/masks --train-split train --epochs 18 --out RUNS/masks
+    python benchmarks/own_data.py table --out RUNS [--split test]
 
-Runs ../shared/peers/torchvision_ssdlite.py as it is, and writes its detections (of its last
-epoch) into OUT/yardstick-SPLIT.json; `ssd evaluate --detections` judges them, as it judges our models. All options but
-`--out` are that script's.
+Runs ../shared/peers/torchvision_ssdlite.py as it is; all options but `--out` and `--judged` are its own. What it
+detects after its last epoch is written for each of the `--judged` parts, and judged as our models are.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -19,16 +20,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from own_data import judge, percent
+from own_data import judge, percent, write_record
 
 PEER = Path("../shared/peers/torchvision_ssdlite.py")
 
 
 def load(path: Path) -> ModuleType:
     """The peer's script as a module."""
-    specification = importlib.util.spec_from_file_location("torchvision_ssdlite", path)
-    if specification is None or specification.loader is None:
+    if not path.is_file():
         sys.exit(f"there is no {path}")
+    specification = importlib.util.spec_from_file_location("torchvision_ssdlite", path)
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
@@ -67,27 +70,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--test-split", default="test")
+    parser.add_argument("--judged", nargs="+", default=["val", "test"], help="parts to judge it on")
     options, further = parser.parse_known_args()
-    peer: Any = load(PEER)
-    written = options.out / f"yardstick-{options.test_split}.json"
     options.out.mkdir(parents=True, exist_ok=True)
-    its_evaluate = peer.evaluate
+    detections = {split: options.out / f"detections-{split}.json" for split in options.judged}
+    peer: Any = load(PEER)
+    evaluate = peer.evaluate
 
-    def evaluate(model: Any, data: Any) -> dict[str, float]:
-        recorder = Recorder(model)
-        figures: dict[str, float] = its_evaluate(recorder, data)
-        written.write_text(json.dumps(document(recorder.detections, data.ids, data.classes)))
+    def evaluate_and_write(model: Any, data: Any) -> dict[str, float]:
+        for split, path in detections.items():
+            part = peer.Voc(data.root, split, data.classes)
+            recorder = Recorder(model)
+            figures: dict[str, float] = evaluate(recorder, part)
+            path.write_text(json.dumps(document(recorder.detections, part.ids, part.classes)))
         return figures
 
-    peer.evaluate = evaluate
-    sys.argv = [str(PEER), "--data", str(options.data), "--test-split", options.test_split, *further]
-    start = time.monotonic()
+    peer.evaluate = evaluate_and_write
+    sys.argv = [str(PEER), "--data", str(options.data), "--test-split", options.judged[-1], *further]
+    start, before = time.monotonic(), os.times()
     peer.main()
-    seconds = time.monotonic() - start
-    figures = judge(options.data, ["--detections", str(written)], options.out / "yardstick", options.test_split)
-    (options.out / "yardstick.json").write_text(json.dumps({"seconds": seconds, options.test_split: figures}))
-    print(*(f"{name} {percent(value)}" for name, value in figures.items()), f"in {seconds / 60:.1f} minutes")
+    after = os.times()
+    record: dict[str, Any] = {"train": sys.argv, "seconds": time.monotonic() - start, "resumed": False}
+    record["processor"] = sum(after[:4]) - sum(before[:4])
+    for split, path in detections.items():
+        record[split] = judge(options.data, ["--detections", str(path)], options.out, split)
+        print(split, *(f"{name} {percent(value)}" for name, value in record[split].items()), flush=True)
+    write_record(options.out, record)
 
 
 if __name__ == "__main__":
