@@ -29,6 +29,13 @@ def test_a_run_of_one_epoch_is_told_in_whole_seconds_and_without_patience() -> N
     assert lines == ["1 epoch, 26 steps: about 48 min on this machine (113 s per step)"]
 
 
+def test_a_run_that_may_end_early_is_told_as_the_longest() -> None:
+    lines = Cost(seconds=3900, seconds_per_step=3.9, steps=1000, epochs=30, at_most=True).lines()
+    assert lines[0].startswith("at most 30 epochs, 1,000 steps: about 1 h 05 min")
+    assert lines[0].endswith("it ends early where the validations bring nothing more")
+    assert len(lines) == 1
+
+
 def test_measuring_leaves_weights_and_random_numbers_as_they_are(data: Path, tmp_path: Path) -> None:
     plan = prepare([str(data)], replace(OPTIONS, out=tmp_path / "run", iterations=500, accumulate=2))
     weights = {name: tensor.clone() for name, tensor in plan.model.state_dict().items()}
@@ -49,7 +56,7 @@ def test_a_plan_tells_decisions_and_time_and_trains_nothing(
     assert command_line(["train", str(data), "--plan", *arguments.split(), *out]) == 0
     told = capsys.readouterr().out
     assert "negative_ratio 3 -> 5, yours (--set)" in told
-    assert "200 epochs, 450 steps: about" in told
+    assert "at most 200 epochs, 450 steps: about" in told
     assert not (tmp_path / "run").exists()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from singleshot.train.length import Length
 from singleshot.train.timer import StepTimer
 
 
@@ -31,9 +32,7 @@ def run(time: Time, timer: StepTimer, *, waits: float, works: float, validates: 
 
 
 def timer_of(time: Time, every: int) -> StepTimer:
-    return StepTimer(
-        1000, lambda step: 1000 // every - step // every, images_a_step=16, images_a_validation=480, now=time
-    )
+    return StepTimer(Length(1000, every), images_a_step=16, images_a_validation=480, now=time)
 
 
 def test_what_is_left_is_right_after_the_first_epoch() -> None:

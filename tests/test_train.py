@@ -100,7 +100,7 @@ def test_small_sets_get_more_epochs_and_smaller_updates_and_are_told_why(data: P
     text = "\n".join(plan.notes)
     assert "batch_size 16 -> 4, from the data: the set has 9 images" in text
     assert "epochs 30 -> 200, from the data: 30 epochs of 9 images would be only 68 steps" in text
-    assert 25 <= plan.validations_after(0) <= 35
+    assert 25 <= plan.length.validations_after(0) <= 35
     plan = prepare([str(data)], replace(free, epochs=2.0, batch_size=3))
     assert (plan.recipe.batch_size, plan.steps) == (3, 6)
     assert not any("from the data: the set" in note for note in plan.notes)
@@ -110,7 +110,8 @@ def test_small_sets_get_more_epochs_and_smaller_updates_and_are_told_why(data: P
 def test_validations_left_are_counted_as_they_happen(every: float, data: Path, tmp_path: Path) -> None:
     plan = prepare([str(data)], replace(OPTIONS, out=tmp_path, iterations=37, validate_every=every))
     for done in range(38):
-        assert plan.validations_after(done) == sum(map(plan.validates_after, range(done + 1, 38)))
+        left = sum(map(plan.length.validates_after, range(done + 1, 38)))
+        assert plan.length.validations_after(done) == left
 
 
 def test_a_run_stops_when_it_gets_no_better(
@@ -125,7 +126,7 @@ def test_a_run_stops_when_it_gets_no_better(
     monkeypatch.setattr(loop, "evaluate", evaluate)
     options = replace(OPTIONS, out=tmp_path, iterations=40, validate_every=0.4, patience=2)
     assert train_command([str(data)], options) == 0
-    assert "stopped early: 2 validations in a row were no better" in capsys.readouterr().err
+    assert "stopped early, after 1.78 of 17.8 epochs: 2 validations in a row were no better" in capsys.readouterr().err
     assert checkpoints(tmp_path / "checkpoints")[-1].name == "step-00000004"
     assert train_command([str(data)], replace(options, resume=True)) == 0  # nothing more is learnt
     assert checkpoints(tmp_path / "checkpoints")[-1].name == "step-00000004"

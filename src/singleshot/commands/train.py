@@ -95,10 +95,12 @@ def _train(plan: Plan, console: Console) -> None:
         with progress(console, "hashing images") as on_image:
             plan.learnt = images_to_remember(plan, on_image=on_image)
         with RunLog(plan.folder, steps=plan.steps, done=start.step, console=console, silent=not ranks.is_first) as log:
-            validation = run(plan, log, start)
+            finished = run(plan, log, start)
             if not ranks.is_first:
                 return
-            report = write_run_report(plan, validation, log)
+            for line in finished.remarks:
+                console.print(line)
+            report = write_run_report(plan, finished.validation, log, finished.remarks)
     best = plan.folder / ("best" if (plan.folder / "best").is_dir() else "last")
     console.print(f"model: {best}\nreport: {report}")
 

@@ -40,12 +40,16 @@ class RunState:
         settings: what must be equal for a run to be resumed (data, model, recipe, seed, length), as plain values.
         best_map: best validation mAP so far, None before the first.
         validations_since_best: validations in a row that were no better.
+        validations: of the run so far: the steps done, and the figure of 0..1.
+        tail_from: steps done when the run began to end early, see `length`; None where it does not.
     """
 
     step: int
     settings: dict[str, Any]
     best_map: float | None = None
     validations_since_best: int = 0
+    validations: tuple[tuple[int, float], ...] = ()
+    tail_from: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +165,8 @@ def _optimizer_tensors(model: nn.Module, optimizer: Optimizer, ema: ModelEMA | N
 
 def _read_state(path: Path) -> RunState:
     fields = {_OLD_KEYS.get(key, key): value for key, value in json.loads(path.read_bytes()).items()}
-    state = RunState(**fields)
+    validations = tuple((int(step), float(figure)) for step, figure in fields.pop("validations", ()))
+    state = RunState(**fields, validations=validations)
     if not isinstance(state.settings, dict):
         raise HashError(f"{path} is damaged: it holds no settings")
     return state

@@ -34,12 +34,14 @@ class Cost:
         seconds_per_step: of one step.
         steps: of the run.
         epochs: of the run.
+        at_most: the run ends early where its validations bring nothing more.
     """
 
     seconds: float
     seconds_per_step: float
     steps: int
     epochs: float
+    at_most: bool = False
 
     def lines(self) -> list[str]:
         """For people: the time, and shorter runs where this one is long."""
@@ -48,7 +50,9 @@ class Cost:
         lines = [
             f"{epochs}, {self.steps:,} steps: about {format_duration(self.seconds)} on this machine ({step} s per step)"
         ]
-        if self.seconds >= LONG and self.epochs > STOP_AFTER:
+        if self.at_most:
+            lines = [f"at most {lines[0]}; it ends early where the validations bring nothing more"]
+        elif self.seconds >= LONG and self.epochs > STOP_AFTER:
             lines.append(
                 f"shorter: --patience {STOP_AFTER} stops when five validations in a row are no better than the best"
             )
@@ -81,4 +85,5 @@ def measure_cost(plan: Plan) -> Cost:
         seconds_per_step=timer.seconds_per_step,
         steps=plan.steps,
         epochs=plan.settings.sources["epochs"].value,
+        at_most=plan.stops_early,
     )

@@ -32,7 +32,8 @@ class TrainOptions:
 
     Attributes:
         model: architecture or model folder; left out: the shipped model's architecture.
-        epochs: passes over the training set; left out: 30, and more on small sets.
+        epochs: passes over the training set; left out: at most 30, and more on small sets; the run ends early where its
+            validations bring nothing more. What is given is kept.
         batch_size: images per step; left out: the recipe's, and fewer on small sets.
         input_size: `WxH` of the network input, or one number for a square.
         classes: learn only these, separated by commas: objects of others are background; left out: all.
@@ -71,7 +72,8 @@ class TrainOptions:
             lists them.
         iterations: steps, instead of epochs.
         validate_every: epochs between two validations; left out: such that there are some thirty.
-        patience: stop when so many validations in a row were no better than the best; left out: never.
+        patience: stop when so many validations in a row were no better than the best; left out: see `--epochs`.
+        full_length: do not end early, where the length is not given, either.
         checkpoint_every: steps between two checkpoints; left out: an epoch.
         seed: of weights, order and augmentation.
         workers: processes that prepare images; left out: the cores less one, eight at most.
@@ -114,6 +116,7 @@ class TrainOptions:
     iterations: Annotated[int | None, _in(LENGTH)] = None
     validate_every: Annotated[float | None, _in(LENGTH)] = None
     patience: Annotated[int | None, _in(LENGTH)] = None
+    full_length: Annotated[bool, _in(LENGTH)] = False
     checkpoint_every: Annotated[int | None, _in(LENGTH)] = None
     seed: Annotated[int, _in(LENGTH)] = 0
 

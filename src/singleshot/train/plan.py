@@ -21,6 +21,7 @@ from singleshot.models.ssd import SSD
 from singleshot.ssd.tensors import Batch
 from singleshot.train.distributed import PATIENCE, Ranks
 from singleshot.train.ema import ModelEMA
+from singleshot.train.length import Length
 from singleshot.train.optimizer import Optimizer
 from singleshot.train.options import TrainOptions
 from singleshot.train.recipe import Recipe
@@ -109,6 +110,10 @@ class Plan:
         """Steps between two rows of figures."""
         return max(1, min(20, round(len(self.train_set) / self.recipe.batch_size / 4)))
 
+    def epochs_of(self, step: int) -> float:
+        """Passes over the training set after so many steps."""
+        return step * self.recipe.batch_size / len(self.train_set)
+
     @property
     def precision(self) -> str:
         """The network's compute type, `bf16` or `fp32`."""
@@ -122,26 +127,22 @@ class Plan:
     def step_timer(self) -> StepTimer:
         """Times the run's steps and validations."""
         images = 0 if self.val_set is None else len(self.val_set)
-        return StepTimer(
-            self.steps, self.validations_after, images_a_step=self.recipe.batch_size, images_a_validation=images
-        )
+        return StepTimer(self.length, images_a_step=self.recipe.batch_size, images_a_validation=images)
 
     def ema_weights(self) -> AbstractContextManager[None]:
         """The model meanwhile holds the weights that are evaluated and saved: their moving average, if there is one."""
         return nullcontext() if self.ema is None else self.ema.applied()
 
-    def validates_after(self, step: int) -> bool:
-        """Whether to validate after this step: regularly, but not just before the last, and after the last."""
-        if self.val_set is None:
-            return False
-        return step == self.steps or (step % self.validate_every == 0 and step < self.steps - self.validate_every // 2)
+    @property
+    def length(self) -> Length:
+        """The steps of the whole run, and those after which it validates."""
+        return Length(self.steps, None if self.val_set is None else self.validate_every)
 
-    def validations_after(self, step: int) -> int:
-        """How many validations are left after this step: one by one `validates_after`, without asking each."""
-        if self.val_set is None:
-            return 0
-        regular = (self.steps - self.validate_every // 2 - 1) // self.validate_every - step // self.validate_every
-        return max(0, regular) + int(step < self.steps)
+    @property
+    def stops_early(self) -> bool:
+        """Whether the run ends early where its validations bring nothing more: not where the user gave its length."""
+        options, given = self.options, self.settings.sources["steps"].origin == "user"
+        return self.val_set is not None and not given and not options.full_length and options.patience is None
 
     def batches_ahead(self) -> int:
         """Batches that each loader process may make in advance. Raises as `batch_memory.batches_ahead`."""

@@ -85,15 +85,22 @@ def model_card(plan: Plan, step: int, validation: Evaluation | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_run_report(plan: Plan, validation: Evaluation | None, log: RunLog) -> Path:
-    """Write `report.html`: settings, losses, and how the best model does on the validation set."""
+def write_run_report(plan: Plan, validation: Evaluation | None, log: RunLog, remarks: Sequence[str] = ()) -> Path:
+    """Write `report.html`: settings, losses, and how the best model does on the validation set.
+
+    Args:
+        plan: of the run.
+        validation: the last one, for a run without `best/`.
+        log: tells how far the evaluation is.
+        remarks: on the run as a whole, put before the plan's notes.
+    """
     detections = None
     if plan.val_set is not None and (plan.folder / "best").is_dir():
         count = log.counter("evaluating best/ for the report", len(plan.val_set))
         detector = Detector.load(plan.folder / "best", device=str(plan.device), backbone=plan.backbone)
         detections = detect_in_set(detector, plan.val_set, on_image=count)
         validation = evaluate(plan.val_set, detections, protocol=plan.protocol)
-    return _write_report(plan, plan.notes, validation, detections)
+    return _write_report(plan, (*remarks, *plan.notes), validation, detections)
 
 
 def write_stopped_report(plan: Plan, validation: Evaluation | None, step: int) -> Path:

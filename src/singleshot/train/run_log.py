@@ -51,6 +51,7 @@ class RunLog:
         )
         self._task = self._progress.add_task("training", total=steps, completed=done, figures="")
         self._last_line = time.monotonic()
+        self._began = time.monotonic() - (seconds_until(folder, done) if done else 0.0)
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:
@@ -63,6 +64,16 @@ class RunLog:
         self._progress.stop()
         if self._files is not None:
             self._files.close()
+
+    @property
+    def seconds(self) -> float:
+        """Since the run began, without the time between its parts where it was resumed."""
+        return time.monotonic() - self._began
+
+    def shorten(self, steps: int) -> None:
+        """The run ends after so many steps."""
+        self._steps = steps
+        self._progress.update(self._task, total=steps)
 
     def row(self, row: dict[str, Any]) -> None:
         """Append a row of figures; numbers go to TensorBoard too, under `train/` or, with an mAP, `val/`."""
@@ -109,7 +120,7 @@ class _Files:
         self._file.flush()
         group = "val" if "per_class" in row else "train"
         for key, value in row.items():
-            if isinstance(value, int | float) and key not in {"step", "epoch"}:
+            if isinstance(value, int | float) and key not in {"step", "epoch", "seconds"}:
                 self.events.add_scalar(f"{group}/{key}", value, row["step"])
 
     def _last_byte(self) -> bytes:
@@ -119,6 +130,12 @@ class _Files:
     def close(self) -> None:
         self._file.close()
         self.events.close()
+
+
+def seconds_until(folder: Path, step: int) -> float:
+    """Seconds that a run took for so many steps, by its rows; those of earlier versions do not tell."""
+    rows = read_metrics(folder / METRICS)
+    return max((row["seconds"] for row in rows if row["step"] <= step and "seconds" in row), default=0.0)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
+from singleshot.train.length import Length
+
 Group = TypeVar("Group")
 
 RECENT = 100  # steps that the speed is taken from
@@ -19,8 +21,7 @@ class StepTimer:
     """Times steps and validations; estimates the time left, and what limits the speed.
 
     Args:
-        steps: of the whole run.
-        validations_after: how many validations are left after a step.
+        length: of the run; set the attribute where it ends early.
         images_a_step: images of a step.
         images_a_validation: images of a validation; 0 without one.
         now: clock in seconds; tests pass their own.
@@ -28,15 +29,13 @@ class StepTimer:
 
     def __init__(
         self,
-        steps: int,
-        validations_after: Callable[[int], int],
+        length: Length,
         *,
         images_a_step: int,
         images_a_validation: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._steps = steps
-        self._validations_after = validations_after
+        self.length = length
         self._images = images_a_step, images_a_validation
         self._now = now
         self._recent: deque[float] = deque(maxlen=RECENT)
@@ -82,7 +81,7 @@ class StepTimer:
         validation = self._validation
         if validation is None:
             validation = step * FORWARD_SHARE * of_validation / of_step
-        return (self._steps - done) * step + self._validations_after(done) * validation
+        return (self.length.last_step - done) * step + self.length.validations_after(done) * validation
 
     def bottleneck(self, *, workers: int, cores: int) -> str:
         """What limits the speed, and what would help."""
