@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.models.ssd import SSD
-from singleshot.spec import Compatibility, MapBoxes, ModelSpec
+from singleshot.spec import Compatibility, MapBoxes, ModelSpec, Preprocess
 from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD512_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.folder import read_folder, save_folder
@@ -171,6 +171,32 @@ def test_another_architecture_is_refused(target: object, source: object, message
         start_from(model, other.state_dict(), origin="other/best")
     assert "other/best" in str(caught.value)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_a_start_of_another_input_is_rewritten_for_ours(batch_norm: bool, tmp_path: Path) -> None:
+    """The same colours give the same map, but for the border."""
+    lite = replace(LITE, batch_norm=batch_norm)
+    source = SSD(replace(lite, preprocess=Preprocess((120.0, 110.0, 100.0), (50.0, 60.0, 70.0), "bgr")), seed=1).eval()
+    save_network(tmp_path / "m", source, card="")
+    model = SSD(lite, seed=2).eval()
+    transfer = start_from_file(model, tmp_path / "m")
+    assert transfer.summary.endswith(
+        "first convolution rewritten from BGR, (pixel - 120, 110, 100) / 50, 60, 70 to RGB, (pixel - 127.5) / 127.5"
+    )
+    pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255
+    fed = (pixels - torch.tensor([120.0, 110, 100]).view(3, 1, 1)) / torch.tensor([50.0, 60, 70]).view(3, 1, 1)
+    with torch.no_grad():
+        ours = model.backbone.get_submodule("stem")((pixels - 127.5) / 127.5)
+        theirs = source.backbone.get_submodule("stem")(fed.flip(1))
+    torch.testing.assert_close(ours[..., 1:-1, 1:-1], theirs[..., 1:-1, 1:-1], rtol=1e-4, atol=1e-5)
+    assert not start_from_file(SSD(source.spec), tmp_path / "m").remarks
+
+
+def test_a_start_that_pads_otherwise_is_told(tmp_path: Path) -> None:
+    save_network(tmp_path / "m", SSD(replace(LITE, compatibility=Compatibility())), card="")
+    summary = start_from_file(SSD(LITE), tmp_path / "m").summary
+    assert f"it pads strided convolutions on all sides, {LITE.name} at the bottom right" in summary
 
 
 def test_files_that_cannot_be_a_start(tmp_path: Path) -> None:

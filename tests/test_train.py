@@ -132,6 +132,16 @@ def test_a_run_stops_when_it_gets_no_better(
     assert checkpoints(tmp_path / "checkpoints")[-1].name == "step-00000004"
 
 
+def test_a_validation_set_without_objects_is_no_validation(tmp_path: Path) -> None:
+    """Here as none of the chosen class is in it; best/ would be the first model that was validated."""
+    cell, dot = ("cell", (2, 3, 20, 22)), ("dot", (4, 4, 9, 9))
+    images: dict[str, Any] = {"a": [cell, dot], "b": [dot], "c": [cell], "d": [cell]}
+    data = voc(tmp_path / "voc", images, {"train": ["a", "b"], "val": ["c", "d"]})
+    _, val_set, notes = read_sets([str(data)], replace(OPTIONS, classes="dot"))
+    assert val_set is None
+    assert "none of the 2 validation images holds an object" in notes[-1]
+
+
 def test_chosen_classes_are_learnt_and_all_other_objects_are_background(data: Path, tmp_path: Path) -> None:
     plan = prepare([str(data)], replace(OPTIONS, out=tmp_path, classes="dot, dot"))
     assert plan.model.spec.class_names == ("dot",)

@@ -52,6 +52,9 @@ def read_sets(
     if not val_sets:
         return train_set, None, [*notes, "no validation: best/ is not written"]
     val_set = join([with_classes(val, train_set.class_names) for val in val_sets])
+    if not usable_in_set(val_set).any():
+        reason = f"none of the {len(val_set)} validation images holds an object: no validation, best/ is not written"
+        return train_set, None, [*notes, f"{reason} (--val-split {HELD_OUT} takes a fifth of the training images)"]
     unseen = sorted(set(val_set.labels.tolist()) - set(train_set.labels.tolist()))
     if unseen:
         names = tuple(train_set.class_names[label] for label in unseen)

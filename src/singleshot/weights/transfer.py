@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from singleshot.errors import ModelError, RequestError, first_of
 from singleshot.models.ssd import SSD
-from singleshot.spec import TIMM
+from singleshot.spec import TIMM, Preprocess
+from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.folder import read_folder
 from singleshot.weights.importers.classifiers import from_classifier
+from singleshot.weights.importers.first_layer import convert_input, input_in_words
 from singleshot.weights.importers.port import COUNTER
 from singleshot.weights.importers.tensorflow import read_mobilenetv2
 from singleshot.weights.importers.timm_file import from_timm
@@ -35,6 +37,7 @@ class Transfer:
         unused: tensors of the source that the model does not have.
         classes: classes whose filters were copied, where source and model have different ones.
         new_classes: classes that are learnt afresh, where source and model have different ones.
+        remarks: on what was converted, and on what differs.
     """
 
     kept: tuple[str, ...]
@@ -43,6 +46,7 @@ class Transfer:
     unused: tuple[str, ...]
     classes: tuple[str, ...] = ()
     new_classes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -53,6 +57,7 @@ class Transfer:
             parts.append(f"classes kept: {first_of(self.classes, 8)}")
         if self.new_classes:
             parts.append(f"new: {first_of(self.new_classes, 8)}" if self.classes else "all classes new")
+        parts += self.remarks
         return "; ".join(parts)
 
 
@@ -105,7 +110,8 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
     """Start a fresh model from whatever weights a path holds, see `start_from`.
 
     A model folder, a `.npz` of MobileNetV2 (see `importers.tensorflow`), or a `.safetensors` file with tensors under
-    our names or of a classifier: timm's where the model's backbone is timm's, else torchvision's.
+    our names or of a classifier: timm's where the model's backbone is timm's, else torchvision's or an
+    EfficientNet-Lite0. What takes other pixels has its first convolution rewritten for the model's.
 
     Raises:
         RequestError: no such path, or a kind of file that is not read here.
@@ -114,11 +120,20 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
     if path.is_dir():
         folder = read_folder(path)
         tensors = {name: torch.from_numpy(array) for name, array in folder.tensors().items()}
-        return start_from(model, tensors, origin=str(path), source_classes=folder.spec.class_names)
+        tensors, remarks = _for_input_of(model, tensors, folder.spec.preprocess, origin=str(path))
+        pads, expected = (spec.compatibility.tensorflow_padding for spec in (folder.spec, model.spec))
+        if pads != expected:
+            sides = ["at the bottom right" if padding else "on all sides" for padding in (pads, expected)]
+            remarks = (*remarks, f"it pads strided convolutions {sides[0]}, {model.spec.name} {sides[1]}")
+        transfer = start_from(model, tensors, origin=str(path), source_classes=folder.spec.class_names)
+        return replace(transfer, remarks=remarks)
     if not path.is_file():
         raise RequestError(f"there are no weights at {path}")
     if path.suffix == ".npz":
-        return start_from(model, read_mobilenetv2(path), origin=str(path))
+        tensors, remarks = _for_input_of(
+            model, read_mobilenetv2(path), SSDLITE320_MOBILENETV2.preprocess, origin=str(path)
+        )
+        return replace(start_from(model, tensors, origin=str(path)), remarks=remarks)
     if path.suffix != ".safetensors":
         raise RequestError(
             f"{path} cannot be a start: give a model folder, a .safetensors or a MobileNetV2 .npz file; other files "
@@ -134,6 +149,28 @@ def start_from_file(model: SSD, path: Path) -> Transfer:
         whole = model.spec.backbone == "vgg16-full"
         tensors = from_classifier(tensors, model.spec.preprocess, whole=whole, origin=str(path))
     return start_from(model, tensors, origin=str(path))
+
+
+def _for_input_of(
+    model: SSD, tensors: Mapping[str, Tensor], source: Preprocess, *, origin: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The tensors for what the model is fed, and a remark where their first convolution was rewritten for it.
+
+    Raises:
+        ModelError: they take another input, and the backbone is of a kind whose first layer cannot take it over.
+    """
+    target = model.spec.preprocess
+    first = next((name for name, layer in model.backbone.named_modules() if isinstance(layer, nn.Conv2d)), "")
+    weight = tensors.get(f"{_BACKBONE}{first}.weight")
+    if source == target or weight is None or weight.shape[1] != len(target.mean_rgb):
+        return dict(tensors), ()
+    words = input_in_words(source), input_in_words(target)
+    if not model.backbone.FOLDS_PIXELS:
+        raise ModelError(
+            f"{origin} takes {words[0]}, and {model.spec.name} {words[1]}: start from weights of its input"
+        )
+    converted = convert_input(tensors, f"{_BACKBONE}{first}", source, target)
+    return converted, (f"first convolution rewritten from {words[0]} to {words[1]}",)
 
 
 def _copy_by_name(target: Tensor, source: Tensor, here: Sequence[str], there: Sequence[str]) -> bool:

@@ -16,13 +16,15 @@ def convert_input(base: Mapping[str, Tensor], first: str, source: Preprocess, ta
     With pixel p: it computed w (p - m) / s + b and is fed x = (p - mean) / std, so w' = w std / s and
     b' = b + sum w (mean - m) / s. Exact but for the border, where zeros are padded: x = 0 is another colour there.
 
+    Where batch normalisation follows instead of a bias, its running mean takes the shift.
+
     Args:
         base: tensors under our names.
-        first: name of the first convolution, which has a bias: `backbone.stem.convolution`.
+        first: name of the first convolution: `backbone.stem.convolution`.
         source: what the weights were trained on.
         target: what the network will be fed.
     """
-    weight, bias = base[f"{first}.weight"].double(), base[f"{first}.bias"].double()
+    weight = base[f"{first}.weight"].double()
     if source.channel_order == "bgr":
         weight = weight.flip(1)
     of_source, of_target = (
@@ -30,8 +32,29 @@ def convert_input(base: Mapping[str, Tensor], first: str, source: Preprocess, ta
         for each in (source, target)
     )
     (old_mean, old_std), (mean, std) = of_source, of_target
-    bias = bias + (weight * ((mean - old_mean) / old_std)).sum(dim=(1, 2, 3))
+    shift = (weight * ((mean - old_mean) / old_std)).sum(dim=(1, 2, 3))
     weight = weight * std / old_std
     if target.channel_order == "bgr":
         weight = weight.flip(1)
-    return {**base, f"{first}.weight": weight.float().contiguous(), f"{first}.bias": bias.float()}
+    converted = {**base, f"{first}.weight": weight.float().contiguous()}
+    bias, running_mean = f"{first}.bias", f"{first.removesuffix('convolution')}norm.running_mean"
+    if bias in base:
+        converted[bias] = (base[bias].double() + shift).float()
+    else:
+        converted[running_mean] = (base[running_mean].double() - shift).float()
+    return converted
+
+
+def input_in_words(preprocess: Preprocess) -> str:
+    """What a network takes, for people.
+
+    >>> input_in_words(Preprocess(mean_rgb=(127.0,) * 3, std_rgb=(128.0,) * 3, channel_order="rgb"))
+    'RGB, (pixel - 127) / 128'
+    >>> input_in_words(Preprocess())
+    'BGR, (pixel - 123, 117, 104) / 1'
+    """
+    mean, std = (
+        ", ".join(dict.fromkeys(f"{value:.5g}" for value in values))
+        for values in (preprocess.mean_rgb, preprocess.std_rgb)
+    )
+    return f"{preprocess.channel_order.upper()}, (pixel - {mean}) / {std}"
