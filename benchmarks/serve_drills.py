@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +56,16 @@ class Faults(list[str]):
         if not holds:
             self.append(otherwise)
 
-    def require_healthy(self, server: Server) -> None:
-        """Add a fault unless the server is alive, ready, detects, and has written nothing to its log."""
+    def require_healthy(self, server: Server, *, engines: int = 0) -> None:
+        """Add a fault unless the server is alive, ready, detects, and has told of so many engines' ends alone."""
         for path in ("live", "ready"):
             status = ask(server.port, get(f"/v2/health/{path}")).status
             self.require(status == 200, f"/v2/health/{path} is {status} afterwards")
         status = ask(server.port, post("/v1/detect", PHOTOGRAPH.read_bytes())).status
         self.require(status == 200, f"an image gets {status} afterwards")
         log = server.errors.read_text()
-        self.require(not log, f"the server wrote: {log[:2000]}")
+        ends = [line for line in log.splitlines() if line.startswith("ssd: the engine ended (SIG")]
+        self.require(len(ends) == len(log.splitlines()) == engines, f"the server wrote: {log[:2000]}")
 
 
 def overload(*, seconds: float = 600, times: float = 10, model: str = MODEL, queue: int | None = None) -> Outcome:
@@ -281,31 +282,9 @@ def stop_in_flight(*, times: int = 10, requests: int = 50) -> Outcome:
 
 def killed_decoders(*, kills: int = 100) -> Outcome:
     """SIGKILL of a decoder while clients ask: at most its image is not answered, and the server is ready again."""
-    faults, answers, longest = Faults(), Counter[int](), 0.0
-    body, done = post("/v1/detect", PHOTOGRAPH.read_bytes()), threading.Event()
+    faults = Faults()
     with running() as server:
-
-        def ask_again_and_again() -> None:
-            with Connection(server.port) as connection:
-                while not done.is_set():
-                    answers[connection.ask(body).status] += 1
-
-        clients = [threading.Thread(target=ask_again_and_again) for _ in range(2)]
-        for client in clients:
-            client.start()
-        for _ in range(kills):
-            decoders = _decoders(server)
-            os.kill(decoders[0], signal.SIGKILL)
-            start = time.monotonic()
-            while time.monotonic() < start + 30:
-                if ask(server.port, get("/v2/health/ready")).status == 200 and ask(server.port, body).status == 200:
-                    break
-            while len(_decoders(server)) < len(decoders) and time.monotonic() < start + 30:
-                time.sleep(0.01)
-            longest = max(longest, time.monotonic() - start)
-        done.set()
-        for client in clients:
-            client.join()
+        answers, longest = _kill_under_load(server, "ssd-decoder", [signal.SIGKILL] * kills)
         faults.require_healthy(server)
     faults.require(longest <= 10, f"ready again after {longest:.1f} s")
     faults.require(set(answers) <= {200, 422, 503}, f"answers {dict(answers)}")
@@ -318,12 +297,69 @@ def killed_decoders(*, kills: int = 100) -> Outcome:
     )
 
 
-def _decoders(server: Server) -> list[int]:
-    """The processes that were forked by the fork server."""
-    import psutil
+def killed_engines(*, kills: int = 100) -> Outcome:
+    """The engine's process is killed, crashes or aborts while clients ask: its images are detected by the next one."""
+    faults = Faults()
+    numbers = [(signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)[number % 3] for number in range(kills)]
+    with running() as server:
+        answers, longest = _kill_under_load(server, "ssd-engine", numbers)
+        faults.require_healthy(server, engines=kills)
+        engines = len(processes_named(server, "ssd-engine"))
+        faults.require(engines == 1, f"{engines} engines are left")
+    faults.require(longest <= 10, f"ready again after {longest:.1f} s")
+    faults.require(set(answers) <= {200, 500, 503}, f"answers {dict(answers)}")
+    lost = sum(answers.values()) - answers[200]
+    faults.require(lost <= kills, f"{lost} images not answered after {kills} kills")
+    return Outcome(
+        f"{kills} engines ended by SIGKILL, SIGSEGV and SIGABRT in turn among {sum(answers.values())} requests: "
+        f"answers {dict(answers)}; ready and an answer again after at most {longest:.2f} s",
+        tuple(faults),
+    )
 
-    parents = psutil.Process(server.process.pid).children()
-    return [child.pid for parent in parents for child in parent.children()]
+
+def _kill_under_load(server: Server, name: str, numbers: Sequence[int]) -> tuple[Counter[int], float]:
+    """Send signals to processes of this name, one after another, while two clients ask.
+
+    Returns:
+        Their answers by status, and the longest time until the server was ready, detected, and had all processes again.
+    """
+    answers, longest = Counter[int](), 0.0
+    body, done = post("/v1/detect", PHOTOGRAPH.read_bytes()), threading.Event()
+
+    def ask_again_and_again() -> None:
+        with Connection(server.port) as connection:
+            while not done.is_set():
+                answers[connection.ask(body).status] += 1
+
+    clients = [threading.Thread(target=ask_again_and_again) for _ in range(2)]
+    for client in clients:
+        client.start()
+    for number in numbers:
+        processes = processes_named(server, name)
+        os.kill(processes[0], number)
+        start = time.monotonic()
+        while processes[0] in processes_named(server, name) and time.monotonic() < start + 30:
+            time.sleep(0.001)
+        while time.monotonic() < start + 30:
+            if ask(server.port, get("/v2/health/ready")).status == 200 and ask(server.port, body).status == 200:
+                break
+        while len(processes_named(server, name)) < len(processes) and time.monotonic() < start + 30:
+            time.sleep(0.01)
+        longest = max(longest, time.monotonic() - start)
+    done.set()
+    for client in clients:
+        client.join()
+    return answers, longest
+
+
+def processes_named(server: Server, name: str) -> list[int]:
+    """The processes below the server that are called so."""
+    numbers = list[int]()
+    for number in server.children():
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{number}/comm").read_text().strip() == name:
+                numbers.append(number)
+    return numbers
 
 
 def leak(*, requests: int = 100_000, warm_up: int = 2000, leaking: bool = False) -> Outcome:
@@ -483,6 +519,7 @@ DRILLS: dict[str, Callable[..., Outcome]] = {
     "disconnects": disconnects,
     "stop": stop_in_flight,
     "decoders": killed_decoders,
+    "engine": killed_engines,
     "traversal": traversal,
     "hosts": foreign_hosts,
     "overload": overload,

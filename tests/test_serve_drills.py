@@ -34,6 +34,10 @@ def test_a_decoder_that_is_killed_is_replaced() -> None:
     assert serve_drills.killed_decoders(kills=3).faults == ()
 
 
+def test_an_engine_that_ends_is_replaced() -> None:
+    assert serve_drills.killed_engines(kills=3).faults == ()
+
+
 def test_paths_and_names_that_lead_out_tell_nothing() -> None:
     assert len(serve_drills.traversals()) >= 50
     assert serve_drills.traversal().faults == ()

@@ -22,10 +22,11 @@ from PIL import Image
 from singleshot import Detector
 from singleshot.errors import ImageError
 from singleshot.photographs import PHOTOGRAPHS
-from singleshot.serve import service as service_module
+from singleshot.serve import room
 from singleshot.serve.decoders import Decoder
+from singleshot.serve.jobs import ImageResult
 from singleshot.serve.problems import Problem
-from singleshot.serve.service import DetectionService, ImageResult
+from singleshot.serve.service import DetectionService
 from singleshot.serve.settings import ServeSettings
 from singleshot.ssd.detection import RawDetections
 
@@ -174,11 +175,11 @@ def test_the_queue_is_bounded_and_says_when_to_come_back(detector: Detector) -> 
 
 def test_a_queue_that_does_not_get_empty_is_kept_short(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = Batches(detector)
-    monkeypatch.setattr(service_module, "BURST_SECONDS", 0.3)
+    monkeypatch.setattr(room, "BURST_SECONDS", 0.3)
 
     async def work(service: DetectionService) -> None:
         backend.go_on.clear()
-        service._seconds_an_image = 0.01
+        service.room.seconds_an_image = 0.01
         burst = [asyncio.ensure_future(service.detect([encoded()], score=0.5)) for _ in range(30)]
         await asyncio.sleep(0.1)
         service.require_room(16)
@@ -194,12 +195,12 @@ def test_a_queue_that_does_not_get_empty_is_kept_short(detector: Detector, monke
 
 def test_a_burst_is_as_long_as_it_can_be_done_soon(detector: Detector) -> None:
     async def work(service: DetectionService) -> None:
-        service._seconds_an_image = 1.0  # a large network: the standing queue is all that there is
+        service.room.seconds_an_image = 1.0  # a large network: the standing queue is all that there is
         with pytest.raises(Problem) as none_of_so_many:
-            service.require_room(service._parallel * 9 + 1)
+            service.require_room(service.room.parallel * 9 + 1)
         assert none_of_so_many.value.status == 503
-        service.require_room(service._parallel * 9)
-        service._seconds_an_image = 0.01
+        service.require_room(service.room.parallel * 9)
+        service.room.seconds_an_image = 0.01
         service.require_room(50)
 
     with_service(detector, work, max_images=60)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from singleshot.errors import ModelError, RequestError
 from singleshot.runtime.engine import Backend
-from singleshot.runtime.onnx_backend import OnnxBackend
-from singleshot.runtime.openvino_backend import OpenVINOBackend
 from singleshot.spec import ModelSpec
 from singleshot.weights.folder import SUMS, ModelFolder, read_folder
+
+if TYPE_CHECKING:  # each is loaded when it is first used: a server has its engine in another process
+    from singleshot.runtime.onnx_backend import OnnxBackend
+    from singleshot.runtime.openvino_backend import OpenVINOBackend
 
 OwnBackbone: TypeAlias = str | Callable[[], Any]
 """A function that makes a backbone, or `mypackage.module:function`, see `models.own_backbone`."""
@@ -56,20 +58,33 @@ def load_backend(folder: ModelFolder, options: RunOptions = RunOptions()) -> Bac
         RequestError: an exported model cannot run like this, or what it needs is not installed.
         ModelError, HashError: the folder is not whole; the message says why.
     """
+    return run_folder(folder_to_run(folder, options), options)
+
+
+def folder_to_run(folder: ModelFolder, options: RunOptions) -> ModelFolder:
+    """Which folder is run for a model: itself, or the fastest export inside it where that may be.
+
+    Raises:
+        RequestError: an exported model cannot run like this; ModelError, HashError: an export inside is not whole.
+    """
+    if folder.export is None:
+        return (None if options.need_torch else engine_inside(folder)) or folder
+    if not options.on_cpu:
+        raise RequestError(
+            f"{folder.path} is exported for the processor; give the model it came from for {options.device}"
+        )
+    if options.need_torch:
+        raise RequestError(
+            f"{folder.path} is exported, its precision is settled; give the model it came from, or export it anew: "
+            "ssd export --precision"
+        )
+    return folder
+
+
+def run_folder(folder: ModelFolder, options: RunOptions) -> Backend:
+    """An exported model on its engine, another one on torch, whatever lies inside it. Raises as `load_backend`."""
     if folder.export is not None:
-        if not options.on_cpu:
-            raise RequestError(
-                f"{folder.path} is exported for the processor; give the model it came from for {options.device}"
-            )
-        if options.need_torch:
-            raise RequestError(
-                f"{folder.path} is exported, its precision is settled; give the model it came from, or export it anew: "
-                "ssd export --precision"
-            )
         return load_engine(folder)
-    engine = None if options.need_torch else engine_inside(folder)
-    if engine is not None:
-        return load_engine(engine)
     try:
         from singleshot.models.own_backbone import factory_of
         from singleshot.runtime.torch_backend import TorchBackend, choose_device

@@ -107,12 +107,7 @@ class Detector:
         detector = cls(backend, name=str(model) if isinstance(model, str | Path) else folder.path.name, score=score)
         detector.max_pixels = pixel_limit(max_megapixels)
         detector.folder = folder
-        if options.need_torch and (engine := engine_inside(folder)) is not None:
-            assert engine.export is not None
-            detector.note = (
-                f"{detector.name} runs in torch ({precision or 'fp32'}), as asked for; left to itself it would run on "
-                f"the {engine.export.engine} engine inside it ({engine.export.precision})"
-            )
+        detector.note = how_it_runs(detector.name, folder, options)
         return detector
 
     def threshold_below(self, score: float) -> float:
@@ -214,6 +209,18 @@ class Detector:
         if not contrast:
             raw = replace(raw, boxes_xyxy=raw.boxes_xyxy[:0], scores=raw.scores[:0], labels=raw.labels[:0])
         return to_detections(raw, width=size_wh[0], height=size_wh[1], class_names=self.spec.class_names)
+
+
+def how_it_runs(name: str, folder: ModelFolder, options: RunOptions) -> str:
+    """A line on how a model of this name runs, where that may surprise; else empty."""
+    engine = engine_inside(folder) if options.need_torch else None
+    if engine is None:
+        return ""
+    assert engine.export is not None
+    return (
+        f"{name} runs in torch ({options.precision or 'fp32'}), as asked for; left to itself it would run on the "
+        f"{engine.export.engine} engine inside it ({engine.export.precision})"
+    )
 
 
 def _shown(image: ImageSource, pixels: np.ndarray, max_pixels: int) -> Callable[[], np.ndarray | None]:

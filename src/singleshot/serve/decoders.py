@@ -2,24 +2,18 @@
 
 A decoder decodes an image and resizes it to the network's input, so that some 300 KB an image come back; resizing it
 again, as every engine does, leaves it as it is. What comes back is JSON, then pixels: nothing that a decoder says is
-trusted further than that. No file is needed for it, where the system's temporary folder cannot be written to either.
+trusted further than that.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
-import signal
-import sys
-import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from threading import Lock
-from types import ModuleType
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import numpy as np
@@ -29,12 +23,12 @@ from singleshot.errors import ImageError, ImageFormatError, ImageSizeError, Mach
 from singleshot.preprocess import has_contrast
 from singleshot.runtime.engine import resize_into
 from singleshot.serve.priority import go_behind
+from singleshot.serve.processes import PIPE_FAULTS, settle, start_process
 from singleshot.shapes import UInt8
 
 ERRORS = {kind.__name__: kind for kind in (ImageError, ImageFormatError, ImageSizeError)}
-FAULTS = (EOFError, OSError, ValueError, KeyError, TypeError)
+FAULTS = (*PIPE_FAULTS, ValueError, KeyError, TypeError)
 """What talking to a decoder raises that has died, or whose reply is none."""
-_MAIN_LOCK = Lock()
 MOST_REPLY_BYTES = 100_000
 START_SECONDS = 60
 """After which a new decoder that has not said a word is given up."""
@@ -70,7 +64,7 @@ class Decoder:
         self._size_hw = input_size_hw
         self._max_pixels = max_pixels
         self._timeout = timeout
-        self._process: Any = None
+        self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
         self._since: float | None = None  # when the image in work was handed over
         self._late = False
@@ -90,19 +84,13 @@ class Decoder:
         if self.process_id is not None:
             return
         self.stop()
-        context = _context()
-        ours, theirs = context.Pipe()
-        arguments = (theirs, self._size_hw, self._max_pixels)
-        process = context.Process(target=_decode_all, args=arguments, name="decoder", daemon=True)
-        with _no_main_module():
-            process.start()
-        theirs.close()
-        self._process, self._pipe = process, ours
+        self._process, (pipe,) = start_process(_decode_all, (self._size_hw, self._max_pixels), pipes=1)
+        self._pipe = pipe
         self.started += 1
         try:
-            if not ours.poll(START_SECONDS) or ours.recv_bytes(MOST_REPLY_BYTES) != b"ready":
+            if not pipe.poll(START_SECONDS) or pipe.recv_bytes(MOST_REPLY_BYTES) != b"ready":
                 raise EOFError
-        except (EOFError, OSError) as error:
+        except PIPE_FAULTS as error:
             self.stop()
             raise MachineError("a decoder process could not be started") from error
 
@@ -158,44 +146,12 @@ class Decoder:
         self._process = self._pipe = None
 
 
-@contextmanager
-def _no_main_module() -> Iterator[None]:
-    """Keep a new process from importing the program that started it, of which it needs nothing.
-
-    Else a script that makes a server outside of `if __name__ == "__main__":` would make another one in each decoder.
-    """
-    with _MAIN_LOCK:
-        main = sys.modules["__main__"]
-        sys.modules["__main__"] = ModuleType("__main__")
-        try:
-            yield
-        finally:
-            sys.modules["__main__"] = main
-
-
-def _context() -> Any:
-    """How processes are started.
-
-    By a server of processes where there is one and it has a folder for its socket: a new decoder is then there in some
-    milliseconds. Elsewhere each one starts Python anew.
-    """
-    if sys.platform != "linux":  # macOS has one, but what is imported here is not safe to be forked there
-        return multiprocessing.get_context("spawn")
-    try:
-        tempfile.gettempdir()
-    except FileNotFoundError:  # a read-only container
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    return context
-
-
-def _decode_all(pipe: Connection, size_hw: tuple[int, int], max_pixels: int) -> None:
+def _decode_all(pipes: Sequence[Connection], size_hw: tuple[int, int], max_pixels: int) -> None:
     """What a decoder process does until the server closes its end of the pipe, or dies."""
     import cv2
 
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)  # sent to all processes of a terminal or service: the server ends us
+    settle("ssd-decoder")
+    (pipe,) = pipes
     go_behind()
     cv2.setNumThreads(1)  # there are as many decoders as cores
     pixels = np.empty((1, *size_hw, 3), np.uint8)
@@ -206,7 +162,7 @@ def _decode_all(pipe: Connection, size_hw: tuple[int, int], max_pixels: int) -> 
             pipe.send_bytes(json.dumps(reply).encode())
             if "error" not in reply:
                 pipe.send_bytes(pixels.tobytes())
-    except (EOFError, OSError):
+    except PIPE_FAULTS:
         return
 
 

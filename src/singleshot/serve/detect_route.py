@@ -11,9 +11,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from singleshot.errors import offer
+from singleshot.serve.jobs import ImageResult, Timing
 from singleshot.serve.multipart import files_of
 from singleshot.serve.problems import MEDIA_TYPE, Problem
-from singleshot.serve.service import DetectionService, ImageResult, Timing
+from singleshot.serve.service import DetectionService
 
 DEFAULT_SCORE = 0.5
 RAW_NAME = "image"

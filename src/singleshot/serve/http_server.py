@@ -199,6 +199,11 @@ class HttpServer(uvicorn.Server):
         await super().startup(sockets)
         self._on_start()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; whether to end: at a signal, or where there is no engine any more."""
+        self.should_exit = self.should_exit or self._service.failure is not None
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Not ready; after a moment not listening; then answer what was asked, and end."""
         self._service.draining = True

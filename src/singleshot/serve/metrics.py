@@ -7,9 +7,10 @@ from dataclasses import asdict, fields
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from singleshot.serve.jobs import ImageResult, Timing
 from singleshot.serve.open_inference import MODEL_PATHS
 from singleshot.serve.problems import Problem
-from singleshot.serve.service import DetectionService, ImageResult, Timing
+from singleshot.serve.service import DetectionService
 
 SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 PATHS = frozenset({"/v1/detect", "/v1/model", "/v2/health/live", "/v2/health/ready", "/metrics", "/", "/openapi.json"})
@@ -45,6 +46,8 @@ class Metrics:
         ready.set_function(lambda: service.ready)
         started = Gauge("singleshot_decoders_started", "Decoder processes started", registry=self._registry)
         started.set_function(lambda: sum(decoder.started for decoder in service.decoders))
+        engines = Gauge("singleshot_engines_started", "Engine processes started", registry=self._registry)
+        engines.set_function(lambda: service.engines_started)
 
     def count(self, path: str, status: int, seconds: float) -> None:
         """Count a request."""

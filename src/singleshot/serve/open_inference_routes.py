@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from singleshot.errors import RequestError
 from singleshot.serve.detect_route import DEFAULT_SCORE, check_classes, parse_score, server_timing, while_connected
+from singleshot.serve.jobs import ImageResult
 from singleshot.serve.open_inference import (
     HEADER_LENGTH,
     MODEL_PATHS,
@@ -21,7 +22,7 @@ from singleshot.serve.open_inference import (
     server_metadata,
 )
 from singleshot.serve.problems import Problem
-from singleshot.serve.service import DetectionService, ImageResult
+from singleshot.serve.service import DetectionService
 
 
 def open_inference_routes() -> list[Route]:
@@ -51,7 +52,6 @@ async def _model_ready(request: Request) -> Response:
 
 async def _infer(request: Request) -> Response:
     service = _service(request)
-    service.require_room(1)  # before the body is read
     length = request.headers.get(HEADER_LENGTH)
     service.require_room(1)  # before the body is read
     try:

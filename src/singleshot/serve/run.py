@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from singleshot.errors import RequestError
 from singleshot.files import read_regular
 from singleshot.serve.settings import MEGABYTE, ServeSettings
+
+if TYPE_CHECKING:
+    from singleshot.runtime.detector import Detector
 
 TOKEN_VARIABLE = "SINGLESHOT_TOKEN"  # noqa: S105  (a name)
 MOST_TOKEN_BYTES = 1000
@@ -92,34 +96,56 @@ def serve_model(options: ServeOptions, *, say: Callable[[str], None]) -> int:
     Raises:
         RequestError: a value out of its range, no such model, a port that is taken, or a package is missing.
         ModelError, HashError: the model's folder is not whole.
-        MachineError: a decoder could not be started.
+        MachineError: a decoder could not be started; or the engine has ended, and could not be started again.
     """
     settings = options.settings()
     listener = bind(settings.host, settings.port)
     try:
-        from singleshot.runtime.detector import Detector  # late, as these: `ssd serve --help` is there at once
-        from singleshot.serve.app import create_app
-        from singleshot.serve.http_server import HttpServer
-
-        detector = Detector.load(
-            options.model,
-            device=options.device,
-            precision=options.precision,
-            compiled=options.compiled,
-            backbone=options.backbone,
-        )
-        if detector.note:
-            say(detector.note)
-        app = create_app(detector, settings)
-        app.state.service.warm_up()  # before uvicorn, which would hide why it fails
-        host, port = listener.getsockname()[:2]
-        address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-        logging.basicConfig(level=logging.ERROR, format="ssd: %(message)s")
-        server = HttpServer(app, settings, lambda: say(f"{app.state.service.model_name} is served on {address}/"))
-        server.run([listener])
+        with detector_in_process(options) as detector:
+            if detector.note:
+                say(detector.note)
+            return _serve(detector, settings, listener, say)
     finally:
         listener.close()
-    say(app.state.metrics.summary())
+
+
+@contextlib.contextmanager
+def detector_in_process(options: ServeOptions) -> Iterator[Detector]:
+    """The detector, whose engine is a process of its own until the end of the block. Raises as `serve_model`."""
+    from singleshot.runtime.backends import RunOptions, folder_to_run  # late: `ssd serve --help` is there at once
+    from singleshot.runtime.detector import Detector, how_it_runs
+    from singleshot.runtime.find_model import find_model
+    from singleshot.serve.engine_main import FolderToLoad
+    from singleshot.serve.engine_process import EngineProcess
+
+    folder = find_model(options.model)
+    run_options = RunOptions(options.device, options.precision, options.compiled, options.backbone)
+    engine = EngineProcess(FolderToLoad.of(folder_to_run(folder, run_options), run_options))
+    try:
+        engine.start()
+        detector = Detector(engine, name=options.model or folder.path.name)
+        detector.note = how_it_runs(detector.name, folder, run_options)
+        yield detector
+    finally:
+        engine.stop()
+
+
+def _serve(detector: Detector, settings: ServeSettings, listener: socket.socket, say: Callable[[str], None]) -> int:
+    """Serve a model on a socket until a signal comes, or its engine is lost."""
+    from singleshot.serve.app import create_app
+    from singleshot.serve.http_server import HttpServer
+
+    app = create_app(detector, settings)
+    service, metrics = app.state.service, app.state.metrics
+    service.warm_up()  # before uvicorn, which would hide why it fails
+    host, port = listener.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    logging.basicConfig(level=logging.ERROR, format="ssd: %(message)s")
+    server = HttpServer(app, settings, lambda: say(f"{service.model_name} is served on {address}/"))
+    server.run([listener])
+    say(metrics.summary())
+    if service.failure is not None:
+        raise service.failure
     return 128 + server.stopped_by if server.stopped_by is not None else 0
 
 
