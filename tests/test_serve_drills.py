@@ -35,7 +35,7 @@ def test_a_decoder_that_is_killed_is_replaced() -> None:
 
 
 def test_an_engine_that_ends_is_replaced() -> None:
-    assert serve_drills.killed_engines(kills=3).faults == ()
+    assert serve_drills.killed_engines(kills=3, within=60).faults == ()
 
 
 def test_paths_and_names_that_lead_out_tell_nothing() -> None:

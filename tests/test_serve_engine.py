@@ -220,7 +220,9 @@ def test_without_an_engine_that_starts_images_get_503_and_the_server_knows_why(
         (result,) = await service.detect([pixels(CRASH)], score=0.5)
         assert isinstance(result, Problem)
         assert (result.status, result.headers["Retry-After"]) == (503, "5")
-        assert not service.ready
+        with pytest.raises(Problem, match="the engine ended") as not_ready:
+            service.require_ready()
+        assert not_ready.value.status == 503
         assert isinstance(service.failure, MachineError)
         assert "3 times: its folder is damaged" in str(service.failure)
         assert engine.started == 4
@@ -228,17 +230,20 @@ def test_without_an_engine_that_starts_images_get_503_and_the_server_knows_why(
     with_service(engine, work)
 
 
-def test_a_server_without_an_engine_ends_and_a_killed_one_leaves_none(tmp_path: Path) -> None:
+def test_a_server_that_can_start_no_engine_ends(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(find_model(None).path, folder)
     with running("--model", str(folder), "--decoders", "1") as server:
         (engine,) = processes_named(server, "ssd-engine")
         (folder_to_run(find_model(folder), RunOptions()).path / "config.json").write_text("{}")
         os.kill(engine, signal.SIGABRT)
-        assert server.process.wait(60) == MachineError.exit_code
+        assert server.process.wait(120) == MachineError.exit_code
         *_, last = server.errors.read_text().splitlines()
         assert "could not be started again" in last
         assert "config.json" in last
+
+
+def test_a_killed_server_leaves_no_engine() -> None:
     with running("--decoders", "1") as server:
         (engine,) = processes_named(server, "ssd-engine")
         server.process.kill()

@@ -139,7 +139,7 @@ def test_requests_that_come_at_once_count_before_the_application_sees_them() -> 
     assert asyncio.run(work()) == [0, 1, 2, 0]
     service = create_app(Detector.load(), ServeSettings(queue=16)).state.service
     service._running = True
-    room = service._room()
+    room = service.room.left()
     assert service.full(room - 1) is None
     problem = service.full(room)
     assert problem.status == 503

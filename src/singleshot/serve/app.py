@@ -119,9 +119,7 @@ async def _live(_request: Request) -> Response:
 
 
 async def _ready(request: Request) -> Response:
-    ready = request.app.state.service.ready
-    if not ready:
-        raise Problem(503, "the server is starting or stopping", {"Retry-After": "1"})
+    request.app.state.service.require_ready()
     return JSONResponse({"ready": True})
 
 

@@ -33,6 +33,8 @@ LOOK_SECONDS = 0.25
 """How often it is looked whether the engine hangs."""
 HANG_SECONDS = 60.0
 """An engine that takes longer for what it was given is killed."""
+END_SECONDS = 5.0
+"""How long it is waited for the status of a process that has ended, which is there at once but on a busy machine."""
 START_TRIES = 3
 START_PAUSE = 1.0
 """Seconds between two of them."""
@@ -178,7 +180,7 @@ class EngineProcess:
                 logger.error("the engine has not answered for %.0f s", HANG_SECONDS)
             if running.hangs or self._stopping:
                 running.process.kill()
-        running.process.join(1)
+        running.process.join(END_SECONDS)
         return not self._stopping
 
     def _start_again(self) -> _Running | None:
@@ -188,8 +190,9 @@ class EngineProcess:
                 return self._start()
             except (SingleshotError, ModuleNotFoundError, *PIPE_FAULTS) as error:
                 reason = str(error)
+                logger.error("the engine could not be started: %s", reason)  # noqa: TRY400  (its message says all)
             with self._changed:
-                if remaining and self._changed.wait_for(lambda: self._stopping, START_PAUSE):
+                if self._stopping or (remaining and self._changed.wait_for(lambda: self._stopping, START_PAUSE)):
                     return None
         self.failure = MachineError(f"the engine ended and could not be started again, {START_TRIES} times: {reason}")
         return None
@@ -206,7 +209,7 @@ class EngineProcess:
             workers = unpack_start(control.recv_bytes(MOST_START_BYTES))
         except BaseException as error:  # Ctrl-C, too
             process.kill()
-            process.join(1)
+            process.join(END_SECONDS)
             if isinstance(error, PIPE_FAULTS):
                 raise MachineError(f"the engine ended{_by_signal(process)} while it loaded the model") from error
             raise

@@ -223,5 +223,5 @@ class HttpServer(uvicorn.Server):
 
     def _stop(self, number: int, _frame: object) -> None:
         if self.stopped_by is not None:
-            os._exit(128 + number)  # decoders end when their pipe closes
+            os._exit(128 + number)  # decoders and engine end when their pipes close
         self.stopped_by, self.should_exit = number, True

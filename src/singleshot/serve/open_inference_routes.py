@@ -45,8 +45,7 @@ async def _model(request: Request) -> Response:
 
 async def _model_ready(request: Request) -> Response:
     service = _service(request)
-    if not service.ready:
-        raise Problem(503, "the server is starting or stopping", {"Retry-After": "1"})
+    service.require_ready()
     return JSONResponse({"name": service.model_name, "ready": True})
 
 

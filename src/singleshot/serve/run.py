@@ -101,18 +101,36 @@ def serve_model(options: ServeOptions, *, say: Callable[[str], None]) -> int:
     settings = options.settings()
     listener = bind(settings.host, settings.port)
     try:
+        from singleshot.serve.app import create_app  # late, as these: `ssd serve --help` is there at once
+        from singleshot.serve.http_server import HttpServer
+
         with detector_in_process(options) as detector:
             if detector.note:
                 say(detector.note)
-            return _serve(detector, settings, listener, say)
+            app = create_app(detector, settings)
+            service, metrics = app.state.service, app.state.metrics
+            service.warm_up()  # before uvicorn, which would hide why it fails
+            logging.basicConfig(level=logging.ERROR, format="ssd: %(message)s")
+            address = _address(listener)
+            server = HttpServer(app, settings, lambda: say(f"{service.model_name} is served on {address}"))
+            server.run([listener])
     finally:
         listener.close()
+    say(metrics.summary())
+    if service.failure is not None:
+        raise service.failure
+    return 128 + server.stopped_by if server.stopped_by is not None else 0
+
+
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 
 @contextlib.contextmanager
 def detector_in_process(options: ServeOptions) -> Iterator[Detector]:
     """The detector, whose engine is a process of its own until the end of the block. Raises as `serve_model`."""
-    from singleshot.runtime.backends import RunOptions, folder_to_run  # late: `ssd serve --help` is there at once
+    from singleshot.runtime.backends import RunOptions, folder_to_run
     from singleshot.runtime.detector import Detector, how_it_runs
     from singleshot.runtime.find_model import find_model
     from singleshot.serve.engine_main import FolderToLoad
@@ -124,29 +142,10 @@ def detector_in_process(options: ServeOptions) -> Iterator[Detector]:
     try:
         engine.start()
         detector = Detector(engine, name=options.model or folder.path.name)
-        detector.note = how_it_runs(detector.name, folder, run_options)
+        detector.folder, detector.note = folder, how_it_runs(detector.name, folder, run_options)
         yield detector
     finally:
         engine.stop()
-
-
-def _serve(detector: Detector, settings: ServeSettings, listener: socket.socket, say: Callable[[str], None]) -> int:
-    """Serve a model on a socket until a signal comes, or its engine is lost."""
-    from singleshot.serve.app import create_app
-    from singleshot.serve.http_server import HttpServer
-
-    app = create_app(detector, settings)
-    service, metrics = app.state.service, app.state.metrics
-    service.warm_up()  # before uvicorn, which would hide why it fails
-    host, port = listener.getsockname()[:2]
-    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    logging.basicConfig(level=logging.ERROR, format="ssd: %(message)s")
-    server = HttpServer(app, settings, lambda: say(f"{service.model_name} is served on {address}/"))
-    server.run([listener])
-    say(metrics.summary())
-    if service.failure is not None:
-        raise service.failure
-    return 128 + server.stopped_by if server.stopped_by is not None else 0
 
 
 def bind(host: str, port: int) -> socket.socket:

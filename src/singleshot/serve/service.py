@@ -81,6 +81,13 @@ class DetectionService:
         """Whether it takes images, has an engine for them, and will go on so."""
         return self._running and not self.draining and (self._engine is None or self._engine.ready)
 
+    def require_ready(self) -> None:
+        """Raise a problem of 503 where it is not ready, with the reason."""
+        if not self.ready:
+            stays = self._running and not self.draining
+            reason = "the engine ended, another one is being started" if stays else "the server is starting or stopping"
+            raise Problem(503, reason, {"Retry-After": "1"})
+
     @property
     def failure(self) -> SingleshotError | None:
         """Why it can detect no more: its engine ended, and cannot be started again. None: it can."""
