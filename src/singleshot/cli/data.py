@@ -172,6 +172,13 @@ def _print_report(console: Console, report: CheckReport) -> None:
     console.print(f"{report.images} images, {report.boxes} boxes ({names})")
     for remark in report.remarks:
         console.print(remark)
+    if report.nearly_shared:
+        count = len(report.nearly_shared)
+        console.print(f"nearly in two splits: {count} (figures on them flatter)")
+        for shared in report.nearly_shared[:SHOWN]:
+            console.print(f"  {shared}")
+        if count > SHOWN:
+            console.print(f"  and {count - SHOWN} more (--json lists all)")
     for kind, faults in report.by_kind().items():
         console.print(f"{kind}: {len(faults)} ({faults[0].consequence})")
         for fault in faults[:SHOWN]:

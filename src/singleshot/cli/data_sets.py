@@ -54,6 +54,7 @@ def split(
     test: float = 0.0,
     seed: int = 0,
     group: str | None = None,
+    keep_together: Literal["near-duplicates"] | None = None,
     to: Format | None = None,
     images: Images = "copy",
     labels_on: LabelsOn | None = None,
@@ -69,6 +70,8 @@ def split(
         seed: another seed gives other splits.
         group: a regular expression: images whose paths match it alike (its first group, else all of it) are never
             parted, such as the frames of one video by `(.*)_[0-9]+`.
+        keep_together: `near-duplicates`: images that look nearly the same are never parted, such as one photograph
+            twice or neighbouring frames of a clip. Decodes every image.
         to: the format to write; left out, the set's own (VOC where it is not written).
         images: `copy`; `link`: hard links, which take no space; `none`: labels alone.
         labels_on: images that EXIF turns were labelled as they are `stored` or as `displayed`; left out, as stored
@@ -81,8 +84,9 @@ def split(
     from singleshot.files import require_output
 
     require_output(json, "--json", [data])
-    options = SplitOptions(out, val, test, seed, group, to, images, labels_on)
-    with progress(remarks(), "writing images") as on_image:
+    options = SplitOptions(out, val, test, seed, group, keep_together, to, images, labels_on)
+    task = "writing images" if keep_together is None else "comparing and writing images"
+    with progress(remarks(), task) as on_image:
         written = write_split(data, options, on_image=on_image)
     for line in written.class_table():
         results().print(line)

@@ -60,12 +60,13 @@ class ShownPage:
 
 @dataclass(frozen=True, eq=False)
 class _Entry:
-    """An image of the set: where it was read, its splits and its faults."""
+    """An image of the set: where it was read, its splits, its faults, and notes on it that are no faults."""
 
     result: ReadResult
     index: int
     splits: list[str]
     faults: list[Fault]
+    notes: list[str]
 
 
 def show(data: Path, options: ShowOptions, *, on_image: OnImage = lambda _done, _total: None) -> ShownPage:
@@ -78,6 +79,8 @@ def show(data: Path, options: ShowOptions, *, on_image: OnImage = lambda _done, 
     report = check(data, split=options.split, labels_on=options.labels_on, on_image=on_image)
     entries = _entries(read_upright(data, split=options.split, labels_on=options.labels_on))
     elsewhere = _assign(report, entries)
+    for shared in report.nearly_shared:
+        entries[shared.file].notes.append(f"looks nearly the same as {shared.like} in {shared.like_in}")
     chosen = _chosen(list(entries.values()), options.most)
     counts: Counter[str] = Counter()
     for entry in entries.values():
@@ -103,7 +106,7 @@ def _entries(results: Mapping[str, ReadResult]) -> dict[str, _Entry]:
     entries: dict[str, _Entry] = {}
     for split, result in results.items():
         for index, file in enumerate(result.annotations.files):
-            entries.setdefault(file, _Entry(result, index, [], [])).splits.append(split)
+            entries.setdefault(file, _Entry(result, index, [], [], [])).splits.append(split)
     return entries
 
 
@@ -126,7 +129,7 @@ def _chosen(entries: list[_Entry], most: int) -> list[_Entry]:
     """Those with faults, at most half, and others evenly over the set; in the set's order."""
     if len(entries) <= most:
         return entries
-    faulty = [number for number, entry in enumerate(entries) if entry.faults][: max(1, most // 2)]
+    faulty = [number for number, entry in enumerate(entries) if entry.faults or entry.notes][: max(1, most // 2)]
     rest = sorted(set(range(len(entries))) - set(faulty))
     even = np.linspace(0, len(rest) - 1, most - len(faulty)).round().astype(int).tolist()
     return [entries[number] for number in sorted({*faulty, *(rest[place] for place in even)})]
@@ -143,7 +146,7 @@ def _shown(entry: _Entry) -> ShownImage:
     ]
     faults = [f"{fault.kind}: {fault.detail}" for fault in entry.faults if fault.number == 0]
     faults += [f"object {fault.number}: {fault.kind}" for fault in entry.faults if fault.number]
-    lines = (first_of(faults, 6),) if faults else ()
+    lines = ((first_of(faults, 6),) if faults else ()) + tuple(entry.notes[:1])
     return ShownImage(
         annotations.path(index), annotations.files[index], tuple(filter(None, entry.splits)), tuple(boxes), lines
     )

@@ -8,7 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,33 @@ import numpy as np
 from singleshot.data.builder import ReadResult
 from singleshot.data.faults import Fault
 from singleshot.data.images import size_fault, without_path
+from singleshot.data.near_duplicates import (
+    Look,
+    Looks,
+    look_of,
+    members,
+    near_duplicate_groups,
+    nearest_duplicates,
+)
 from singleshot.data.recognise import read_upright
 from singleshot.data.turned_images import LabelsOn
 from singleshot.decode import decode_image
 from singleshot.degenerate_boxes import BOX_FAULTS, GOOD, box_faults
 from singleshot.errors import DataError, ImageError
 from singleshot.types import Annotations
+
+
+@dataclass(frozen=True)
+class NearlyShared:
+    """An image of a split to validate or test on that looks nearly the same as another in a split to train on."""
+
+    file: str
+    split: str
+    like: str
+    like_in: str
+
+    def __str__(self) -> str:
+        return f"{self.file} in {self.split} looks nearly the same as {self.like} in {self.like_in}"
 
 
 @dataclass(frozen=True)
@@ -36,6 +57,9 @@ class CheckReport:
         splits: number of images of each split; a single split named "" where the set has no splits.
         faults: all faults, grouped by kind, in the order of the images.
         remarks: lines on what was guessed, converted or left out, each with its count.
+        near_duplicates: the images of each group that look nearly the same, such as the frames of a clip.
+        nearly_shared: images to validate or test on that look nearly the same as one to train on. No faults: it is
+            judged by a threshold.
     """
 
     images: int
@@ -43,6 +67,8 @@ class CheckReport:
     splits: dict[str, int]
     faults: tuple[Fault, ...]
     remarks: tuple[str, ...] = ()
+    near_duplicates: tuple[tuple[str, ...], ...] = ()
+    nearly_shared: tuple[NearlyShared, ...] = ()
 
     def by_kind(self) -> dict[str, list[Fault]]:
         """The faults of each kind."""
@@ -56,6 +82,8 @@ class CheckReport:
             "boxes": self.boxes,
             "splits": self.splits,
             "remarks": list(self.remarks),
+            "near_duplicates": [list(files) for files in self.near_duplicates],
+            "nearly_in_two_splits": [asdict(shared) for shared in self.nearly_shared],
             "counts": dict(Counter(fault.kind for fault in self.faults)),
             "faults": [
                 {
@@ -72,10 +100,11 @@ class CheckReport:
 
 @dataclass(frozen=True)
 class _DecodedImage:
-    """Size of a decoded image and hash of its bytes, or the error message; the decoder's warning, if any."""
+    """Size of a decoded image, hash of its bytes and its look, or the error message; the decoder's warning, if any."""
 
     size_wh: tuple[int, int] = (0, 0)
     digest: bytes = b""
+    look: Look = Look()  # noqa: RUF009  (frozen)
     message: str = ""
     warning: str = ""
 
@@ -114,6 +143,12 @@ def check(
         {f"{path}:{name}": count for path, report in named for name, count in report.splits.items()},
         _sorted(replace(fault, file=f"{path}: {fault.file}") for path, report in named for fault in report.faults),
         tuple(f"{path}: {remark}" for path, report in named for remark in report.remarks),
+        tuple(tuple(f"{path}: {file}" for file in files) for path, report in named for files in report.near_duplicates),
+        tuple(
+            replace(shared, file=f"{path}: {shared.file}", like=f"{path}: {shared.like}")
+            for path, report in named
+            for shared in report.nearly_shared
+        ),
     )
 
 
@@ -145,7 +180,8 @@ def _check_one(
     if seen and not boxes and not any(fault.stops_training for fault in faults):
         faults[Fault("no objects", str(path), f"{len(seen)} images, but not one labelled object")] = None
     remarks = tuple(dict.fromkeys(remark for result in results.values() for remark in result.remarks))
-    return CheckReport(len(seen), boxes, sizes, _sorted(faults), remarks)
+    near, shared = _near_duplicates(seen), tuple(_nearly_shared_images(results, seen))
+    return CheckReport(len(seen), boxes, sizes, _sorted(faults), (*remarks, *_remark_on(near)), near, shared)
 
 
 def _sorted(faults: Iterable[Fault]) -> tuple[Fault, ...]:
@@ -179,8 +215,10 @@ def _decode_new(
 def _decode(annotations: Annotations, index: int) -> _DecodedImage:
     path = annotations.path(index)
     try:
-        height, width = decode_image(path).shape[:2]
-        return _DecodedImage((width, height), hashlib.blake2b(path.read_bytes(), digest_size=16).digest())
+        pixels = decode_image(path)
+        height, width = pixels.shape[:2]
+        digest = hashlib.blake2b(path.read_bytes(), digest_size=16).digest()
+        return _DecodedImage((width, height), digest, look_of(pixels))
     except ImageError as error:
         return _DecodedImage(message=without_path(error, annotations, index))
 
@@ -252,6 +290,36 @@ def _shared_images(results: dict[str, ReadResult], seen: dict[str, _DecodedImage
                 detail = f"in {trained} and in {held_out}"
                 file, other = members[held_out][key], members[trained][key]
                 yield Fault("in two splits", file, detail + (f" as {other}" if other != file else ""))
+
+
+def _nearly_shared_images(results: dict[str, ReadResult], seen: dict[str, _DecodedImage]) -> Iterator[NearlyShared]:
+    """Images of a validation or test split that look nearly the same as another in a split to train on."""
+    files = {name: tuple(dict.fromkeys(result.annotations.files)) for name, result in results.items()}
+    looks = {name: Looks.of([seen[file].look for file in of_split]) for name, of_split in files.items()}
+    for trained, held_out in permutations(files, 2):
+        if not _must_be_apart(trained.lower(), held_out.lower()):
+            continue
+        nearest = nearest_duplicates(looks[held_out], looks[trained])
+        for row in np.flatnonzero(nearest >= 0).tolist():
+            file, other = files[held_out][row], files[trained][nearest[row]]
+            if file != other and seen[file].digest != seen[other].digest:
+                yield NearlyShared(file, held_out, other, trained)
+
+
+def _near_duplicates(seen: dict[str, _DecodedImage]) -> tuple[tuple[str, ...], ...]:
+    """The files of each group, the largest group first."""
+    files = list(seen)
+    groups = members(near_duplicate_groups(Looks.of([image.look for image in seen.values()])))
+    return tuple(sorted((tuple(files[row] for row in rows) for rows in groups), key=len, reverse=True))
+
+
+def _remark_on(groups: Sequence[Sequence[str]]) -> Iterator[str]:
+    if groups:
+        count, largest = sum(map(len, groups)), groups[0]
+        yield (
+            f"{count} images look nearly the same as another, in {len(groups)} groups of up to {len(largest)}, such as "
+            f"{largest[0]} and {largest[1]}: `ssd data split --keep-together near-duplicates` never parts a group"
+        )
 
 
 def _must_be_apart(trained: str, held_out: str) -> bool:

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -85,11 +86,16 @@ def hash_image(path: Path) -> ImageHashes:
 def _hash_file(path: Path) -> tuple[np.uint64, np.uint64]:
     try:
         content = path.read_bytes() if path.is_file() else b""
-        image = EncodedImage(content)
-        pixels = image.decode(reduction=_reduction(min(image.size_hw)))
+        pixels = decode_small(content)
     except (OSError, ImageError):
         return NO_HASH, NO_HASH
-    return content_hash(content), perceptual_hash(pixels)
+    return content_hash(content), perceptual_hash(grey_grid(pixels))
+
+
+def decode_small(source: Path | bytes) -> UInt8[np.ndarray, "H W 3"]:
+    """An image as small as its decoder can make it without harm to its hash. Raises as `decode_image`."""
+    image = EncodedImage(source)
+    return image.decode(reduction=_reduction(min(image.size_hw)))
 
 
 def _reduction(shorter_side: int) -> int:
@@ -103,28 +109,34 @@ def content_hash(content: bytes) -> np.uint64:
     return max(np.uint64(int.from_bytes(digest, "big")), np.uint64(1))
 
 
-def perceptual_hash(pixels: UInt8[np.ndarray, "H W 3"]) -> np.uint64:
-    """64 signs of what an image shows, `NO_HASH` where that is too little; see above."""
-    coefficients = _low_frequencies(grey_grid(pixels, GRID))
+def perceptual_hash(grid: Float32[np.ndarray, "S S"]) -> np.uint64:
+    """64 signs of what an image in grey shows, `NO_HASH` where that is too little; see above."""
+    coefficients = _low_frequencies(grid)
     if np.abs(coefficients).mean() < LEAST_CONTRAST:
         return NO_HASH
     bits = coefficients > np.median(coefficients)
     return np.uint64(int.from_bytes(np.packbits(bits).tobytes(), "big"))
 
 
-def grey_grid(pixels: UInt8[np.ndarray, "H W 3"], side: int) -> Float32[np.ndarray, "S S"]:
-    """An image in grey, its parts averaged to a square of this side whatever its shape."""
+def grey_grid(pixels: UInt8[np.ndarray, "H W 3"]) -> Float32[np.ndarray, "S S"]:
+    """An image in grey (BT.601), its parts averaged to a square of 32 x 32 whatever its shape."""
     import cv2  # late: a tenth of a second
 
-    small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
-    grey: np.ndarray = small.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)  # BT.601
-    return grey
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    grid: np.ndarray = cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    return grid
 
 
 def _low_frequencies(grid: Float32[np.ndarray, "S S"]) -> Float32[np.ndarray, " F"]:
     """Coefficients of frequencies 1 to 8 in both directions, in grey levels, row by row."""
-    side = len(grid)
+    waves = _waves(len(grid))
+    coefficients: np.ndarray = waves @ grid @ waves.T * (2 / len(grid))
+    return coefficients.ravel()
+
+
+@cache
+def _waves(side: int) -> Float32[np.ndarray, "F S"]:
+    """The cosine of each frequency at each cell."""
     at = (2 * np.arange(side) + 1) * np.pi / (2 * side)
     waves = np.cos(np.arange(1, FREQUENCIES + 1)[:, None] * at)
-    coefficients: np.ndarray = waves @ grid @ waves.T * (2 / side)
-    return coefficients.ravel()
+    return waves.astype(np.float32)
