@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,8 +39,6 @@ from singleshot.train.signals import Stopped
 from singleshot.weights.build import save_network
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from singleshot.lab.reproduce.paper import TableRow
 
 LIGHT = budget("light")
@@ -105,17 +104,25 @@ def test_other_budgets_have_the_papers_rows_alone() -> None:
     assert "atrous or not, VGG-16" in {pair.statement for pair in compared}
 
 
-def test_a_light_table_with_trainings_at_once(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    figures, out = tmp_path / "table.json", tmp_path / "out"
-    command = ["reproduce", "table3", "--data", str(data), *TINY, *STARTS, "--out", str(out), "--json", str(figures)]
-    rows = "maps-1,maps-1-inside,maps-1-pruned"
-    assert run([*command, "--rows", rows, "--jobs", "2"]) == 0
-    shown = capsys.readouterr()
-    assert "boundary boxes help, fc7 alone" in shown.out
-    assert "comparison on a light backbone" in shown.err
+ROWS = "maps-1,maps-1-inside,maps-1-pruned"
+
+
+@pytest.fixture(scope="module")
+def command(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Table 3 in the smallest, whose rows two processes have trained."""
+    out = tmp_path_factory.mktemp("table")
+    words = ["reproduce", "table3", "--data", str(data), *TINY, *STARTS, "--out", str(out), "--rows", ROWS]
+    command = [*words, "--json", str(out / "table.json")]
+    assert run([*command, "--jobs", "2"]) == 0
+    return command
+
+
+def test_a_light_table_whose_rows_were_trained_at_once(command: list[str]) -> None:
+    figures = Path(command[-1])
     content = json.loads(figures.read_text())
-    assert [row["key"] for row in content["rows"]] == rows.split(",")
-    assert sorted(folder.name for folder in (out / "runs").iterdir()) == ["maps-1-inside-seed0", "maps-1-seed0"]
+    assert [row["key"] for row in content["rows"]] == ROWS.split(",")
+    runs = sorted(folder.name for folder in (figures.parent / "runs").iterdir())
+    assert runs == ["maps-1-inside-seed0", "maps-1-seed0"]
     inside, pruned = (row["seeds"][0] for row in content["rows"][1:])
     assert inside["model"] == pruned["model"]
     first, second = content["differences"]
@@ -123,19 +130,29 @@ def test_a_light_table_with_trainings_at_once(data: Path, tmp_path: Path, capsys
     assert second["second"] == "maps-1-pruned"
     assert first["half_of_seeds"] is None
     assert first["interval"][0] <= first["difference"] <= first["interval"][1]
-    assert "differences of mAP in points" in (out / "table3.html").read_text()
+    assert "differences of mAP in points" in (figures.parent / "table3.html").read_text()
 
-    kept = out / "runs/maps-1-seed0/matches.safetensors"
-    before = (out / "runs/maps-1-seed0/last/model.safetensors").stat().st_mtime_ns
-    assert run([*command, "--rows", rows]) == 0
-    assert json.loads(figures.read_text())["differences"] == content["differences"]
-    assert (out / "runs/maps-1-seed0/last/model.safetensors").stat().st_mtime_ns == before
+
+def test_rows_that_are_done_are_found(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    figures = Path(command[-1])
+    before = json.loads(figures.read_text())["differences"]
+    capsys.readouterr()
+    assert run([*command, "--jobs", "2"]) == 0
+    shown = capsys.readouterr()
+    assert " done: " not in shown.err  # no process is started for what is there
+    assert "comparison on a light backbone" in shown.err
+    assert "boundary boxes help, fc7 alone" in shown.out
+    assert json.loads(figures.read_text())["differences"] == before
+    longer = ["2" if word == "1" and command[place - 1] == "--epochs" else word for place, word in enumerate(command)]
+    assert run([*longer, "--jobs", "2"]) == 2
+    assert "holds another run: epochs was 1.0, is 2.0" in capsys.readouterr().err
+    kept = figures.parent / "runs/maps-1-seed0/matches.safetensors"
     kept.write_bytes(kept.read_bytes()[:-3])
-    assert run([*command, "--rows", rows]) == 2
+    assert run(command) == 2
     assert "matches.safetensors" in capsys.readouterr().err.splitlines()[-1]
     kept.unlink()  # as runs of the version before have none
-    assert run([*command, "--rows", rows]) == 0
-    assert json.loads(figures.read_text())["differences"] == content["differences"]
+    assert run(command) == 0
+    assert json.loads(figures.read_text())["differences"] == before
 
 
 @pytest.mark.parametrize(

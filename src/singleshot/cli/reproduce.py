@@ -66,7 +66,7 @@ def _plan(table: Table, options: ReproduceOptions) -> dict[str, object]:
     budget = chosen_budget(options)
     rows = wanted_rows(table, options, budget)
     planned = plan_of(rows, budget, runner_for(options, budget) if options.has_data else None)
-    for line in plan_lines(planned, budget, len(options.seed_numbers())):
+    for line in plan_lines(planned, budget, len(options.seed_numbers()), options.jobs):
         results().print(line)
     return {"table": table.name, "title": table.title, "rows": [row.to_json() for row in planned]}
 

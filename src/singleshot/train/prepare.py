@@ -88,7 +88,7 @@ def prepare(
     model = start.network.to(device)
     _require_equal_parts(recipe, model, len(train_set), ranks, shard)
     _require_memory(recipe, model.spec, ranks)
-    autocast = _precision(options.precision, device)
+    autocast = compute_type(options.precision, device)
     plan = Plan(
         data=tuple(data),
         options=options,
@@ -237,7 +237,8 @@ def _device(name: str, ranks: Ranks) -> torch.device:
     return torch.device("cuda", ranks.local_rank) if device.type == "cuda" and ranks.world > 1 else device
 
 
-def _precision(name: str, device: torch.device) -> torch.dtype | None:
+def compute_type(name: str, device: torch.device) -> torch.dtype | None:
+    """The network's arithmetic by what `--precision` says; None for float32. Raises RequestError: another name."""
     if name not in {"auto", "fp32", "bf16"}:
         raise RequestError(f"--precision is auto, fp32 or bf16, got {name!r}")
     if name == "auto":

@@ -120,11 +120,16 @@ def reproduce(
 
 
 def _jobs(rows: Sequence[TableRow], runner: Runner, seeds: Sequence[int]) -> list[Job]:
-    """The trainings of the rows, seed by seed; rows that share a model are one."""
+    """The trainings of the rows that are not done, seed by seed; rows that share a model are one."""
     groups: dict[str, list[TableRow]] = {}
     for row in rows:
         groups.setdefault(str(runner.folder(row, 0)), []).append(row)
-    return [Job(tuple(group), seed) for seed in seeds for group in groups.values()]
+    return [
+        Job(tuple(group), seed)
+        for seed in seeds
+        for group in groups.values()
+        if not all(runner.is_evaluated(row, seed) for row in group)
+    ]
 
 
 def _notes(table: Table, runner: Runner, outcomes: Sequence[Outcome]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from singleshot.lab.reproduce.outcome import Outcome, t_quantile
 from singleshot.lab.reproduce.paper import Pair
 from singleshot.shapes import Float64
 
-RESAMPLES = 1000
+RESAMPLES = 500
 EVEN = 0.005
 """Rows of the paper within half a point of each other are even: it trained each once."""
 

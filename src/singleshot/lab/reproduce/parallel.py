@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import wait
@@ -17,6 +18,7 @@ from singleshot.errors import SingleshotError
 from singleshot.lab.reproduce.paper import TableRow
 from singleshot.lab.reproduce.runner import Runner
 from singleshot.train.signals import Stopped, catch_signals
+from singleshot.train.timer import format_duration
 
 PATIENCE = 1.0
 """Seconds between two looks for a signal."""
@@ -70,6 +72,7 @@ def train_at_once(
     """
     context = multiprocessing.get_context("spawn")
     waiting, running = list(jobs), dict[SpawnProcess, Job]()
+    started = time.monotonic()
     with catch_signals(say, what=f"the {most} trainings save after this step") as signals:
         try:
             while waiting or running:
@@ -79,7 +82,12 @@ def train_at_once(
                     process.start()
                     running[process] = job
                 done = len(jobs) - len(waiting) - len(running)
-                stage(f"{done} of {len(jobs)} done: {'; '.join(map(str, running.values()))}")
+                left = (time.monotonic() - started) / done * (len(jobs) - done) if done else None
+                stage(
+                    f"{done} of {len(jobs)} done"
+                    + (f", about {format_duration(left)} left" if left else "")
+                    + f": {'; '.join(map(str, running.values()))}"
+                )
                 wait([process.sentinel for process in running], timeout=PATIENCE)
                 if signals.received is not None:
                     raise Stopped(signals.received, 0, advice="the same command goes on from there")

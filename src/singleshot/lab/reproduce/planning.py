@@ -22,6 +22,7 @@ from singleshot.models.ssd import SSD
 from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
+from singleshot.train.prepare import compute_type
 from singleshot.train.timer import format_duration
 
 MOST_JOBS = 64
@@ -138,21 +139,25 @@ def plan_of(rows: Sequence[TableRow], budget: Budget, runner: Runner | None) -> 
             )
             steps = max(1, round(budget.epochs * images / batch_size))
         if (network, batch_size) not in seconds:
-            seconds[network, batch_size] = step_seconds(network, batch_size, runner.options.device)
+            seconds[network, batch_size] = step_seconds(network, batch_size, runner.options)
         planned.append(PlannedRow(row, steps, steps * seconds[network, batch_size]))
     return planned
 
 
-def step_seconds(spec: ModelSpec, batch_size: int, device: str) -> float:
+def step_seconds(spec: ModelSpec, batch_size: int, options: ReproduceOptions) -> float:
     """Time of a training step, from forward and backward passes of two images; loss and loading come on top."""
-    place = choose_device(device)
+    place = choose_device(options.device)
+    precision = compute_type("auto", place)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     network = SSD(spec, seed=0).train().to(place)
     images = torch.zeros(2, 3, *spec.input_size_hw, device=place)
 
     def seconds() -> float:
         started = perf_counter()
-        predictions = network(images)
-        (predictions.offsets.sum() + predictions.logits.sum()).backward()
+        with torch.autocast(place.type, precision, enabled=precision is not None):
+            predictions = network(images)
+        (predictions.offsets.float().sum() + predictions.logits.float().sum()).backward()
         if place.type == "cuda":
             torch.cuda.synchronize()
         return perf_counter() - started
@@ -161,7 +166,7 @@ def step_seconds(spec: ModelSpec, batch_size: int, device: str) -> float:
     return min(seconds() for _ in range(3)) * batch_size / 2  # other programs only ever add to it
 
 
-def plan_lines(planned: Sequence[PlannedRow], budget: Budget, seeds: int) -> list[str]:
+def plan_lines(planned: Sequence[PlannedRow], budget: Budget, seeds: int, jobs: int = 1) -> list[str]:
     """The plan as aligned lines, and the time that the whole table takes."""
     head = ["row", "what", "trained on", "steps by the paper", "paper", f"steps here ({budget.name})", "time a seed"]
     cells = []
@@ -176,7 +181,9 @@ def plan_lines(planned: Sequence[PlannedRow], budget: Budget, seeds: int) -> lis
     total = sum(plan.seconds for plan in planned if plan.seconds is not None)
     if total:
         several = f" with {seeds} seeds" if seeds > 1 else ""
+        several += f", {jobs} at once" if jobs > 1 else ""
         lines.append(
-            f"in all about {format_duration(seeds * total)} of training on this machine{several}, timed by a step each"
+            f"in all about {format_duration(seeds * total / jobs)} of training on this machine{several}, "
+            "timed by a step each"
         )
     return lines

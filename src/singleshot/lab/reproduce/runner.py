@@ -94,6 +94,18 @@ class Runner:
             raise MissingDataError("needs weights of a VGG-16: --init-vgg FILE")
         return self.options.init_vgg
 
+    def is_evaluated(self, row: TableRow, seed: int) -> bool:
+        """Whether this row is trained and evaluated.
+
+        Raises:
+            RequestError: the run's folder holds another run; what differs is named.
+        """
+        folder = self.folder(row, seed)
+        if not is_finished(folder):
+            return False
+        self.train(row, seed)  # nothing is left to do but to see that it is the same run
+        return all((folder / name).is_file() for name in _kept_files(row))
+
     def train(self, row: TableRow, seed: int) -> Path:
         """The row's trained model: made now, gone on with, or found there.
 
@@ -160,7 +172,7 @@ class Runner:
         """
         source = self.datasets.evaluation_split(row)
         question = {"judged": source.place(), "protocol": row.protocol}
-        names = (FIGURES, MATCHES) if row.detects_boundary else (PRUNED_FIGURES, PRUNED_MATCHES)
+        names = _kept_files(row)
         if memory is not None and all((memory / name).is_file() for name in names):
             evaluated = _read(memory / names[0])
             if evaluated.get("question") == question:
@@ -175,6 +187,11 @@ class Runner:
             write_matches(memory / names[1], matches)
             write_json(memory / names[0], {"question": question, "figures": figures})
         return Evaluated(figures, matches)
+
+
+def _kept_files(row: TableRow) -> tuple[str, str]:
+    """Names of the files that remember an evaluation of the row: figures, and matches."""
+    return (FIGURES, MATCHES) if row.detects_boundary else (PRUNED_FIGURES, PRUNED_MATCHES)
 
 
 def _require_same_run(folder: Path, wanted: dict[str, Any]) -> None:
