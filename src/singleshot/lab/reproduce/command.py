@@ -147,6 +147,8 @@ def _notes(table: Table, runner: Runner, outcomes: Sequence[Outcome]) -> tuple[s
             f"budget {budget.name}: the trunk's width x {budget.width:g}, epochs {budget.epochs or 0:g}, from nothing: "
             "no figure here is the paper's; it is the comparison in small, on other data"
         )
+        if table.controls:
+            notes.append("too short to tell most rows apart: --budget light does, in hours")
     elif runner.options.init in {None, NO}:
         notes.append("trained from nothing: the paper starts from a classifier's VGG-16 (--init FILE)")
     return tuple(notes)
