@@ -85,14 +85,7 @@ def reproduce(
     rows, left_out = _possible(table, wanted_rows(table, options, runner.budget), runner, given)
     for label, reason in left_out:
         say(f"left out: {label}: {reason}")
-    timed: dict[str, dict[str, float]] = {}
-    if table.timed and options.rounds:
-        timed = milliseconds(
-            {row.key: runner.budget.network(row) if runner.budget.light else row.spec for row in rows},
-            threads=options.threads or 2,
-            rounds=options.rounds,
-            on_round=lambda done: stage(f"timing: round {done} of {options.rounds}"),
-        )
+    timed = _timed(rows, runner, stage) if table.timed and options.rounds else {}
     if options.jobs > 1:
         trained = [row for row in rows if row.key not in given]
         train_at_once(runner, _jobs(trained, runner, seeds), options.jobs, say=say, stage=stage)
@@ -117,6 +110,17 @@ def reproduce(
         compared=compared,
     )
     return reproduced
+
+
+def _timed(rows: Sequence[TableRow], runner: Runner, stage: Callable[[str], None]) -> dict[str, dict[str, float]]:
+    """Milliseconds of each row's network: the paper's, or the light budget's own."""
+    options = runner.options
+    return milliseconds(
+        {row.key: runner.budget.network(row) if runner.budget.light else row.spec for row in rows},
+        threads=options.threads or 2,
+        rounds=options.rounds,
+        on_round=lambda done: stage(f"timing: round {done} of {options.rounds}"),
+    )
 
 
 def _jobs(rows: Sequence[TableRow], runner: Runner, seeds: Sequence[int]) -> list[Job]:

@@ -85,7 +85,7 @@ def differences(
 
     Args:
         outcomes: rows.
-        pairs: to compare; of one whose backbones differ there would be more to say.
+        pairs: to compare.
         resamples: sets of images drawn.
         on_resample: called with the number of sets done.
     """
