@@ -16,7 +16,7 @@ from singleshot.spec import Compatibility, MapBoxes, ModelSpec, Preprocess
 from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD512_VGG16, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import load_network, save_network
 from singleshot.weights.folder import read_folder, save_folder
-from singleshot.weights.transfer import start_from, start_from_file
+from singleshot.weights.transfer import same_classes, start_from, start_from_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -126,6 +126,23 @@ def test_classes_that_both_know_are_kept_by_name(tmp_path: Path, spec: ModelSpec
     image = torch.randn(1, 3, *spec.input_size_hw, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(model(image).logits[..., [0, 2, 3]], source(image).logits[..., [0, 2, 1]])
+
+
+def test_classes_are_the_same_under_other_spellings(tmp_path: Path) -> None:
+    source = SSD(replace(LITE, class_names=("Person", "dining table", "motorcycle", "bird")), seed=1).eval()
+    save_network(tmp_path / "m", source, card="")
+    model = SSD(replace(LITE, class_names=("bird", "motorbike", "person", "diningtable")), seed=2).eval()
+    transfer = start_from_file(model, tmp_path / "m")
+    assert "kept: bird, motorbike (motorcycle), person (Person), diningtable (dining table)" in transfer.summary
+    assert transfer.new_classes == ()
+    image = torch.randn(1, 3, *LITE.input_size_hw, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(model(image).logits, source(image).logits[..., [0, 4, 3, 1, 2]])
+
+
+def test_a_class_with_two_partners_has_none() -> None:
+    assert same_classes(["cat", "Dog"], ["Cat", "CAT", "dog"]) == {"Dog": "dog"}
+    assert same_classes(["dog", "Dog"], ["dog"]) == {"dog": "dog"}
 
 
 def test_a_new_map_gets_fresh_heads_only() -> None:

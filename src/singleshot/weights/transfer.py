@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from singleshot.data.class_names import COCO_TO_VOC
 from singleshot.errors import ModelError, RequestError, first_of
 from singleshot.models.ssd import SSD
 from singleshot.spec import TIMM, Preprocess
@@ -68,8 +71,8 @@ def start_from(
     """Copy every tensor of the source that fits the model; the others keep their fresh values.
 
     Backbone tensors must fit: a backbone of another architecture, width or normalisation is refused. Extra maps and
-    heads may differ. Where the classes differ, the filters of the background and of the classes that both have, by
-    name, are copied if the number of boxes a cell is the same.
+    heads may differ. Where the classes differ, the filters of the background and of the classes that both have (see
+    `same_classes`) are copied if the number of boxes a cell is the same.
 
     Args:
         model: freshly initialised.
@@ -84,7 +87,7 @@ def start_from(
     _require_same_backbone(model, targets, source, origin)
     classes = model.spec.class_names
     other_classes = source_classes is not None and tuple(source_classes) != classes
-    common = [name for name in classes if name in (source_classes or ())] if other_classes else []
+    common = same_classes(classes, source_classes or ()) if other_classes else {}
     kept: list[str] = []
     by_name: list[str] = []
     replaced: list[str] = []
@@ -93,7 +96,7 @@ def start_from(
         if name not in source:
             missing.append(name)
         elif source_classes is not None and other_classes and _scores_classes(name):
-            copied = bool(common) and _copy_by_name(target, source[name], classes, source_classes)
+            copied = bool(common) and _copy_by_name(target, source[name], classes, source_classes, common)
             (by_name if copied else replaced).append(name)
         elif source[name].shape != target.shape:
             replaced.append(name)
@@ -101,8 +104,9 @@ def start_from(
             target.copy_(source[name])
             kept.append(name)
     unused = [name for name in source if name not in targets]
-    known = tuple(common) if by_name else ()
-    new = tuple(name for name in classes if name not in known) if other_classes else ()
+    copied_classes = common if by_name else {}
+    known = tuple(name if name == theirs else f"{name} ({theirs})" for name, theirs in copied_classes.items())
+    new = tuple(name for name in classes if name not in copied_classes) if other_classes else ()
     return Transfer((*kept, *by_name), tuple(replaced), tuple(_weights(missing)), tuple(_weights(unused)), known, new)
 
 
@@ -173,12 +177,47 @@ def _for_input_of(
     return converted, (f"first convolution rewritten from {words[0]} to {words[1]}",)
 
 
-def _copy_by_name(target: Tensor, source: Tensor, here: Sequence[str], there: Sequence[str]) -> bool:
+def same_classes(here: Sequence[str], there: Sequence[str]) -> dict[str, str]:
+    """Our names of the classes that both have, each with theirs.
+
+    The same name, else one that differs in case, spaces, hyphens and underscores alone, or is COCO's word for VOC's
+    class. A name that would have several partners has none.
+
+    >>> same_classes(["person", "sofa", "bird"], ["Person", "couch", "stop sign"])
+    {'person': 'Person', 'sofa': 'couch'}
+    """
+    ours, theirs = (Counter(_plain_name(name) for name in names) for names in (here, there))
+    by_plain_name = {_plain_name(name): name for name in there}
+    pairs = {}
+    for name in here:
+        plain = _plain_name(name)
+        if name in there:
+            pairs[name] = name
+        elif ours[plain] == theirs[plain] == 1:
+            pairs[name] = by_plain_name[plain]
+    return pairs
+
+
+def _plain_name(name: str) -> str:
+    folded = _folded(name)
+    return _VOC_WORDS.get(folded, folded)
+
+
+def _folded(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.casefold())
+
+
+_VOC_WORDS = {_folded(coco): _folded(voc) for coco, voc in COCO_TO_VOC.items() if voc}
+
+
+def _copy_by_name(
+    target: Tensor, source: Tensor, here: Sequence[str], there: Sequence[str], pairs_of_names: Mapping[str, str]
+) -> bool:
     """Copy the filters of the background and of common classes; False, with nothing copied, if the shapes differ."""
     cells = [tensor.shape[0] // (1 + len(names)) for tensor, names in ((target, here), (source, there))]
     if cells[0] != cells[1] or target.shape[1:] != source.shape[1:]:
         return False
-    pairs = [(0, 0), *((1 + here.index(name), 1 + there.index(name)) for name in here if name in there)]
+    pairs = [(0, 0), *((1 + here.index(name), 1 + there.index(other)) for name, other in pairs_of_names.items())]
     into, out_of = ([pair[side] for pair in pairs] for side in (0, 1))
     filters = source.view(cells[1], -1, *source.shape[1:])[:, out_of]
     target.view(cells[0], -1, *target.shape[1:])[:, into] = filters.to(target)
