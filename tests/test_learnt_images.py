@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +15,10 @@ from singleshot.cli.main import run
 from singleshot.commands.learnt_images import learnt_overlap, learnt_overlaps, paths_of
 from singleshot.commands.train import train_command
 from singleshot.data.recognise import open_data
+from singleshot.lab.bench import bench, report
+from singleshot.lab.bench.timing import Measured
 from singleshot.runtime.find_model import shipped_models
+from singleshot.variants import SSD300_VGG16
 from singleshot.weights.folder import read_folder
 from train_fixtures import OPTIONS
 
@@ -134,3 +137,11 @@ def test_every_folder_of_the_shipped_model_remembers() -> None:
         learnt = read_folder(path).learnt()
         assert learnt is not None
         assert len(learnt.trained) == 996
+
+
+def test_a_benchmark_says_it_beside_the_accuracy(model: Path, data: Path) -> None:
+    measured = Measured({"other_load": 0.0})
+    bench._learnt_images([str(model), SSD300_VGG16.name], str(data), "val", measured)
+    assert [overlap.trained_on for overlap in measured.learnt_images.values()] == [3]
+    assert f"{model}: 3 of 3 images are {TRAINED}: the figure flatters" in list(report.lines(measured))
+    assert json.dumps(asdict(measured))
