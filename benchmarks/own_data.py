@@ -50,7 +50,7 @@ BUDGET = 12
 RECORD = "own-data.json"
 COLUMNS = ("AP", "AP50", "AP75", "APs", "VOC07 mAP")
 PHONE = (301, 400)
-"""Size of the face-mask set's 180 self-portraits of two people (and of four other images)."""
+"""Size of 184 images of the face masks, nearly all of them self-portraits of two people."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Splits of the own-data suite in which images that belong together never part, kept as lists of names.
 
 Images belong together where their names say so (photographs of one shoot), where they lie beside each other in a
-sequence and look alike (frames of one clip), and where they are nearly the same image.
+sequence and look alike (frames of one clip), and where they are nearly the same image, by a correlation of their
+thumbnails as by `ssd data check`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from singleshot.data.near_duplicates import looks_of, near_duplicate_groups
 from singleshot.data.recognise import open_data
 from singleshot.data.stratified import stratified
 
@@ -52,10 +54,18 @@ def thumbnail(path: Path, *, cut_below: int = 0) -> np.ndarray:
 
 
 def grouped(
-    names: Sequence[str], sizes_wh: Sequence[tuple[int, int]], thumbnails: np.ndarray, together: Together
+    names: Sequence[str],
+    sizes_wh: Sequence[tuple[int, int]],
+    thumbnails: np.ndarray,
+    together: Together,
+    *,
+    duplicates: Sequence[int] = (),
 ) -> list[int]:
-    """The group of each image: the first of all images that it is linked to, directly or through others."""
-    group = list(range(len(names)))
+    """The group of each image: the first of all images that it is linked to, directly or through others.
+
+    `duplicates` are groups of near-duplicates to begin with: of each image, the first of its group.
+    """
+    group = list(duplicates) or list(range(len(names)))
 
     def first(index: int) -> int:
         while group[index] != index:
@@ -90,7 +100,8 @@ def split_of_folder(folder: Path, together: Together, *, cut_below: int = 0) -> 
     thumbnails = np.stack(
         [thumbnail(annotations.path(index), cut_below=cut_below) for index in range(len(annotations))]
     )
-    groups = grouped(names, sizes, thumbnails, together)
+    duplicates = near_duplicate_groups(looks_of([annotations.path(index) for index in range(len(annotations))]))
+    groups = grouped(names, sizes, thumbnails, together, duplicates=duplicates.tolist())
     print(f"{folder.name}: {len(names)} images in {len(set(groups))} groups")
     parts = stratified(annotations, SHARES, groups=[names[group] for group in groups])
     return {part: [names[index] for index in indices] for part, indices in parts.items()}

@@ -60,6 +60,12 @@ def test_images_that_look_alike_are_a_group_wherever_they_lie_and_links_chain() 
     assert groups == [0, 1, 0, 0]  # a and c correlate by 0.74, both with d by more than 0.9
 
 
+def test_near_duplicates_stay_a_group_and_are_linked_further() -> None:
+    together = Together(alike=1.1, key=lambda name, _size_wh: "a" if name in ("2", "3") else None)
+    groups = grouped(["0", "1", "2", "3"], [(4, 3)] * 4, np.eye(4), together, duplicates=[0, 1, 0, 3])
+    assert groups == [0, 1, 0, 0]
+
+
 def test_images_of_one_key_are_a_group() -> None:
     together = Together(key=lambda name, size_wh: name.split("-")[0] if size_wh == (4, 3) else None)
     groups = grouped(["sea-1", "sky-2", "sea-3", "sea-4"], [(4, 3)] * 3 + [(3, 4)], np.eye(4), together)
