@@ -96,6 +96,7 @@ def test_the_limits_by_hand() -> None:
     gains = [50.0] * 6 + [50.0 + 100 * LEAST_GAIN + 0.01] * 6
     assert RUN.flat_since(curve(gains)) is None
     assert RUN.flat_since(curve([50.0] * 6 + [50.0 + 100 * LEAST_GAIN - 0.01] * 6)) == 300
+    assert RUN.flat_since(curve([50.0] * 6 + [45.0] * 3 + [50.0] * 9)) == 300  # back from a dip is no gain
     assert RUN.flat_since(curve([4.9] * 12)) is None
     late = [(step, 0.5) for step in range(100, 2300, 100)]
     assert RUN.flat_since(late) == 300  # 800 steps are left, of which a tail takes 375
