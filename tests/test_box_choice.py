@@ -17,7 +17,7 @@ from singleshot.models.ssd import SSD
 from singleshot.spec import BoxSpec, MapBoxes, ModelSpec
 from singleshot.ssd.default_boxes import with_paper_scales
 from singleshot.train.box_choice import boxes_from_file, choose_boxes
-from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSDLITE320_MOBILENETV2
+from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD320_LITE, SSDLITE320_MOBILENETV2
 from singleshot.weights.build import save_network
 
 LITE = replace(SSDLITE320_MOBILENETV2, class_names=("dot", "plate"))
@@ -240,3 +240,12 @@ def test_a_file_of_boxes_must_exist(tmp_path: Path) -> None:
         boxes_from_file(str(tmp_path / "none.json"), LITE)
     with pytest.raises(RequestError, match="ordinary"):
         boxes_from_file(str(tmp_path), LITE)
+
+
+def test_a_model_whose_cells_learn_any_size_keeps_its_boxes() -> None:
+    graded = replace(SSD320_LITE, class_names=LITE.class_names)
+    spec, lines = chosen(graded)
+    assert spec == graded
+    assert not lines
+    with pytest.raises(RequestError, match="any size"):
+        chosen(graded, choice="adapt")

@@ -23,7 +23,7 @@ def test_every_setting_has_a_meaning() -> None:
     assert docs["batch_size"].default == "32"
     assert docs["iou_threshold"].others == "0.35 in modern; 1 in multibox"
     assert docs["learning_rate"].others == (
-        "0.05 in caffe on light models; 0.0005 in modern, multibox; 0.003 in modern on light models"
+        "0.05 in caffe on light models; 0.0005 in modern, multibox; 0.003 in modern on light models, aligned"
     )
     assert docs["optimizer"].takes == "sgd or adamw"
 

@@ -21,6 +21,10 @@ ACTIVATIONS = ("relu", "relu6")
 FUSIONS = ("concat", "sum", "top-down")
 PYRAMID = "pyramid"
 """The fusion of TensorFlow's FPN, which comes with imported weights."""
+PATH_AGGREGATION = "path-aggregation"
+"""Top-down, then bottom-up through the backbone's maps (Liu et al. 2018, PANet)."""
+PYRAMIDS = (PYRAMID, PATH_AGGREGATION)
+"""Fusions of the backbone's maps, from whose coarsest the extra maps go on."""
 SCORES = ("softmax", "sigmoid")
 TIMM = "timm:"
 """Prefix of a backbone that is a feature extractor of timm: `timm:resnet18`."""
@@ -204,10 +208,11 @@ class Fusion:
 
     Attributes:
         kind: `concat` or `sum` of two maps (Feature-Fused SSD), `top-down` through all (RetinaNet), or `pyramid`:
-            top-down through the backbone's maps, the extra maps going on from the coarsest of these (TensorFlow's FPN).
-        fine: the source map that is enriched; none for `top-down` and `pyramid`.
+            top-down through the backbone's maps, the extra maps going on from the coarsest of these (TensorFlow's FPN),
+            or `path-aggregation`: likewise, then bottom-up, and the result beside the backbone's own maps (PANet).
+        fine: the source map that is enriched; none for those that go through all maps.
         coarse: the map that is fused with it, a source or another map of the backbone.
-        channels: of all maps after `top-down` and `pyramid`.
+        channels: of all maps after a fusion that goes through all of them.
     """
 
     kind: str
@@ -218,9 +223,9 @@ class Fusion:
     __pydantic_config__ = FORBID_UNKNOWN_FIELDS
 
     def __post_init__(self) -> None:
-        if self.kind not in (*FUSIONS, PYRAMID):
+        if self.kind not in (*FUSIONS, *PYRAMIDS):
             raise UnknownNameError("fusion", self.kind, FUSIONS)
-        through_all = self.kind in {"top-down", PYRAMID}
+        through_all = self.kind in {"top-down", *PYRAMIDS}
         if through_all == bool(self.fine or self.coarse):
             rule = "fine and coarse must be empty" if through_all else "name fine and coarse"
             raise RequestError(f"fusion {self.kind}: {rule}")
@@ -373,6 +378,12 @@ class ModelSpec:
         """C = L + 1: the foreground classes and background, which is number 0 inside the network."""
         return len(self.class_names) + 1
 
+    @property
+    def is_graded(self) -> bool:
+        """Whether scores say how well boxes fit: sigmoids, on default boxes that stand for cells alone."""
+        one_a_cell = all(boxes.boxes_per_cell == 1 for boxes in self.boxes.maps)
+        return self.postprocess.scores == "sigmoid" and one_a_cell
+
     def with_fusion(self, kind: str) -> ModelSpec:
         """The same detector with fused maps; `concat` and `sum` fuse the first source with the next coarser map.
 
@@ -381,7 +392,7 @@ class ModelSpec:
         """
         if kind not in FUSIONS:
             raise UnknownNameError("fusion", kind, FUSIONS)
-        if self.fusion is not None and self.fusion.kind == PYRAMID:
+        if self.fusion is not None and self.fusion.kind in PYRAMIDS:
             raise RequestError(f"{self.name} has a feature pyramid of its own: leave --fusion out")
         if kind == "top-down":
             return replace(self, fusion=Fusion(kind), normalised=())

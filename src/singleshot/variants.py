@@ -8,9 +8,11 @@ from itertools import pairwise
 from singleshot.errors import UnknownNameError
 from singleshot.spec import (
     OBJECT,
+    PATH_AGGREGATION,
     BoxSpec,
     Compatibility,
     ExtraBlock,
+    Fusion,
     GridHead,
     MapBoxes,
     ModelSpec,
@@ -172,6 +174,22 @@ SSDLITE320_EFFICIENTNETLITE0 = replace(
     preprocess=Preprocess(mean_rgb=(127.0,) * 3, std_rgb=(128.0,) * 3, channel_order="rgb"),
 )
 
+# Maps of strides 8 to 64, each with one square of four strides a cell: what a cell learns is what it predicts best.
+SSD320_LITE = ModelSpec(
+    name="ssd320-lite",
+    backbone="mobilenetv2",
+    input_size_hw=(320, 320),
+    class_names=VOC_CLASSES,
+    sources=("block7_expand", "block14_expand", "last", "extra1_2"),
+    boxes=BoxSpec(tuple(MapBoxes((), (), (), sizes_wh=((side, side),)) for side in (32.0, 64.0, 128.0, 256.0))),
+    extras=(ExtraBlock("extra1", 128, 256, stride=2, padding=1),),
+    preprocess=_UNIT_RANGE,
+    postprocess=Postprocess(scores="sigmoid", nms_threshold=0.6),
+    separable=True,
+    fusion=Fusion(PATH_AGGREGATION, channels=96),
+    compatibility=Compatibility(tensorflow_padding=True),
+)
+
 # Maps 8, 6, 4, 3, 2, 1. Every proposal is kept, best first; users take the best K.
 MULTIBOX_MOBILENETV2 = replace(
     SSDLITE320_MOBILENETV2,
@@ -207,6 +225,7 @@ VARIANTS = {
         SSDLITE320_MOBILENETV2,
         SSDLITE320_MOBILENETV3,
         SSDLITE320_EFFICIENTNETLITE0,
+        SSD320_LITE,
         MULTIBOX_MOBILENETV2,
     )
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from singleshot.errors import RequestError, UnknownNameError
 from singleshot.models.backbone import Backbone
 from singleshot.models.efficientnetlite import EfficientNetLite0
 from singleshot.models.extras import ExtraMaps
-from singleshot.models.fusion import Fused, Pyramid, channels_after
+from singleshot.models.fusion import Fused, PathAggregation, Pyramid, channels_after
 from singleshot.models.heads import GridMap, Heads, SharedHeads, class_layers, fully_connected_heads
 from singleshot.models.layers import L2Norm, ScaleAndShift
 from singleshot.models.mobilenetv1 import MobileNetV1
@@ -25,12 +25,14 @@ from singleshot.models.timm_backbone import TimmBackbone
 from singleshot.models.ultralight import UltraLight, UltraLightRFB
 from singleshot.models.vgg import VGG16, VGG16Full, VGG16Undilated
 from singleshot.shapes import Float
-from singleshot.spec import OWN, PYRAMID, TIMM, ModelSpec
+from singleshot.spec import OWN, PATH_AGGREGATION, PYRAMIDS, TIMM, ModelSpec
 from singleshot.ssd.default_boxes import caffe_default_boxes
 from singleshot.ssd.tensors import Predictions
 
 Part = TypeVar("Part", bound=nn.Module)
 LITE_DEVIATION = 0.03  # of SSDLite's new layers, as in TensorFlow's Object Detection and torchvision
+
+AnyPyramid: TypeAlias = Pyramid | PathAggregation
 
 BACKBONES: dict[str, type[Backbone]] = {
     "vgg16": VGG16,
@@ -124,7 +126,7 @@ def _grids(spec: ModelSpec, shapes: Mapping[str, tuple[int, int, int]]) -> tuple
 
 
 def _source_maps(
-    spec: ModelSpec, backbone: Backbone, pyramid: Pyramid | None, extras: ExtraMaps, images: Tensor
+    spec: ModelSpec, backbone: Backbone, pyramid: AnyPyramid | None, extras: ExtraMaps, images: Tensor
 ) -> dict[str, Tensor]:
     maps: dict[str, Tensor] = backbone(images)
     if pyramid is not None:
@@ -140,7 +142,7 @@ def _wanted(spec: ModelSpec) -> tuple[str, ...]:
 
 
 def _map_shapes(
-    spec: ModelSpec, backbone: Backbone, pyramid: Pyramid | None, extras: ExtraMaps
+    spec: ModelSpec, backbone: Backbone, pyramid: AnyPyramid | None, extras: ExtraMaps
 ) -> dict[str, tuple[int, int, int]]:
     """Channels, height and width of each source map."""
     pyramid_and_extras = [part for part in (pyramid, extras) if part is not None]
@@ -180,7 +182,7 @@ def _measured(
 
 def _build_trunk(
     spec: ModelSpec, *, seed: int = 0, factory: BackboneFactory | None = None
-) -> tuple[Backbone, Pyramid | None, ExtraMaps]:
+) -> tuple[Backbone, AnyPyramid | None, ExtraMaps]:
     """Backbone, pyramid and extra maps with unset weights: built on the meta device, which draws no random numbers.
 
     A backbone that sets its own weights takes them from the seed.
@@ -195,20 +197,20 @@ def _build_trunk(
             spec.extras,
             width=spec.width,
             separable=spec.separable,
-            bare=pyramid is not None,
+            bare=isinstance(pyramid, Pyramid),
             compatibility=spec.compatibility,
             batch_norm=spec.batch_norm,
         )
     return backbone, pyramid, _allocated(extras)
 
 
-def _build_pyramid(spec: ModelSpec, backbone: Backbone) -> Pyramid | None:
+def _build_pyramid(spec: ModelSpec, backbone: Backbone) -> AnyPyramid | None:
     """The feature pyramid over those source maps that are the backbone's; None where the spec has none.
 
     Raises:
         RequestError: the backbone's last map is no source.
     """
-    if spec.fusion is None or spec.fusion.kind != PYRAMID:
+    if spec.fusion is None or spec.fusion.kind not in PYRAMIDS:
         return None
     sources = [name for name in spec.sources if name in backbone.wanted]
     if backbone.LAST not in sources:
@@ -216,8 +218,12 @@ def _build_pyramid(spec: ModelSpec, backbone: Backbone) -> Pyramid | None:
     shapes = _measured(spec, backbone, backbone)
     with torch.device("meta"):
         channels = {name: shapes[name][0] for name in sources}
-        light = spec.compatibility if spec.separable else None
-        pyramid = Pyramid(channels, channels=spec.fusion.channels, light=light)
+        pyramid: AnyPyramid
+        if spec.fusion.kind == PATH_AGGREGATION:
+            pyramid = PathAggregation(channels, channels=spec.fusion.channels, light=spec.compatibility)
+        else:
+            light = spec.compatibility if spec.separable else None
+            pyramid = Pyramid(channels, channels=spec.fusion.channels, light=light)
     return _allocated(pyramid)
 
 
@@ -358,10 +364,14 @@ def set_prior_probability(model: SSD, object_probability: float) -> None:
     """Prior-probability bias of the heads (Lin et al. 2017, section 4.1, for a softmax).
 
     All foreground classes together start with this probability: with the other logits 0, the background's bias b gives
-    it e^b / (e^b + L) = 1 - p, so b = log(L (1 - p) / p).
+    it e^b / (e^b + L) = 1 - p, so b = log(L (1 - p) / p). With sigmoids every class starts with it.
     """
     count = model.spec.num_classes
+    sigmoid = model.spec.postprocess.scores == "sigmoid"
     bias = math.log((count - 1) * (1 - object_probability) / object_probability)
     for layer in class_layers(model.heads):
         assert layer.bias is not None
-        layer.bias[::count] = bias
+        if sigmoid:
+            layer.bias.fill_(-math.log((1 - object_probability) / object_probability))
+        else:
+            layer.bias[::count] = bias

@@ -87,6 +87,13 @@ def cell_centres(
     return np.stack([x, y], axis=-1).reshape(-1, 2)
 
 
+def cells_wh(map_sizes_hw: Sequence[tuple[int, int]], boxes_per_cell: Sequence[int]) -> Float32[np.ndarray, "K 2"]:
+    """Width and height of the cell that each default box belongs to, as fractions of the image."""
+    counts = [height * width * boxes for (height, width), boxes in zip(map_sizes_hw, boxes_per_cell, strict=True)]
+    sizes = np.array([[1 / width, 1 / height] for height, width in map_sizes_hw], np.float32)
+    return np.repeat(sizes, counts, axis=0)
+
+
 def cell_sizes(boxes: MapBoxes, *, truncate: bool) -> Float32[np.ndarray, "n 2"]:
     """Width and height in pixels of the boxes of one cell, in Caffe's order.
 

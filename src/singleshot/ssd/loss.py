@@ -17,7 +17,7 @@ from singleshot.ssd.tensors import Predictions, Targets
 
 _CHOICES = {
     "location_loss": ("smooth_l1", "l2", "giou"),
-    "confidence_loss": ("softmax", "focal", "logistic"),
+    "confidence_loss": ("softmax", "focal", "logistic", "varifocal"),
     "mining": ("max_negative", "none"),
     "normalization": ("valid", "batch_size", "full", "none"),
 }
@@ -32,7 +32,8 @@ class LossSettings:
     Attributes:
         alpha: weight of the location loss in eq. 1.
         location_loss: `smooth_l1` (eq. 2), `l2` as in MultiBox, or `giou`.
-        confidence_loss: `softmax` (eq. 3), `focal` (with `mining="none"`), or `logistic` as in MultiBox.
+        confidence_loss: `softmax` (eq. 3), `focal` (with `mining="none"`), `logistic` as in MultiBox,
+            or `varifocal`, which `quality_loss` computes.
         label_smoothing: fraction of each class target that is spread over all classes, 0..1; `softmax` only.
         mining: `max_negative`, see `hard_negatives`, or `none`: every unmatched box is a negative.
         negative_ratio: hard negatives per positive, 3 in the paper.
@@ -165,7 +166,16 @@ def giou_loss(
     ground_truth: Float[Tensor, "n 4"],
     variances: tuple[float, float, float, float],
 ) -> Float[Tensor, ""]:
-    """Sum of 1 - GIoU of the decoded boxes (Rezatofighi et al. 2019).
+    """Sum of 1 - GIoU of the decoded boxes, see `giou_losses`."""
+    return giou_losses(predicted, ground_truth, variances).sum()
+
+
+def giou_losses(
+    predicted: Float[Tensor, "n 4"],
+    ground_truth: Float[Tensor, "n 4"],
+    variances: tuple[float, float, float, float],
+) -> Float[Tensor, " n"]:
+    """1 - GIoU of each pair of decoded boxes (Rezatofighi et al. 2019).
 
     IoU and GIoU do not depend on the unit of either axis; so each pair is decoded in units of its default box, which
     need not be known. A ground-truth box without area has no finite offsets; the caller has to mask it.
@@ -175,7 +185,7 @@ def giou_loss(
     common = _area_between(torch.maximum(first[:, :2], second[:, :2]), torch.minimum(first[:, 2:], second[:, 2:]))
     union = area(first) + area(second) - common
     enclosing = _area_between(torch.minimum(first[:, :2], second[:, :2]), torch.maximum(first[:, 2:], second[:, 2:]))
-    return (1 - common / union + (enclosing - union) / enclosing).sum()
+    return 1 - common / union + (enclosing - union) / enclosing
 
 
 def _area_between(top_left: Float[Tensor, "n 2"], bottom_right: Float[Tensor, "n 2"]) -> Float[Tensor, " n"]:

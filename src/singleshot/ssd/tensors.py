@@ -79,11 +79,13 @@ class Targets:
         offsets: encoded ground-truth box of each matched box, 0 elsewhere.
         classes: class of each matched box, 0 (background) elsewhere.
         ious: see `Matches.ious`, 1 for ignored boxes; boxes below the negative threshold may be mined.
+        quality: how high each matched box should score, 0..1, and 0 elsewhere; None where scores are not graded.
     """
 
     offsets: Float[Tensor, "B K 4"]
     classes: Int64[Tensor, "B K"]
     ious: Float[Tensor, "B K"]
+    quality: Float[Tensor, "B K"] | None = None
 
     @property
     def matched(self) -> Bool[Tensor, "B K"]:

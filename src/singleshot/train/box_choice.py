@@ -74,6 +74,8 @@ def choose_boxes(
         UnknownNameError: no such choice and no such file.
         RequestError: a file that holds no boxes for this detector.
     """
+    if spec.is_graded:
+        return _of_cells(spec, train_set, map_sizes_hw, choice)
     if choice not in BOX_CHOICES:
         return _unsearched(boxes_from_file(choice, spec), train_set, map_sizes_hw, f"default boxes of {choice}")
     start = replace(spec, boxes=starting_boxes(spec, source, scales="model" if choice == "keep" else scales))
@@ -90,6 +92,18 @@ def choose_boxes(
         remark = "default boxes set to the paper's scales, from a tenth of the input up (--boxes keep leaves them)"
         study = replace(study, remarks=(remark,))
     return ChosenBoxes(study.chosen.spec, study.chosen.recall, tuple(study.lines()))
+
+
+def _of_cells(spec: ModelSpec, train_set: Annotations, map_sizes_hw: MapSizes, choice: str) -> ChosenBoxes:
+    """The boxes of a detector whose cells learn objects of any size; they are not fitted.
+
+    Raises:
+        RequestError: other boxes were asked for.
+    """
+    if choice not in {"auto", "keep"}:
+        raise RequestError(f"default boxes of {spec.name} cannot be chosen: its cells learn objects of any size")
+    sample, _ = sample_of(train_set)
+    return ChosenBoxes(spec, measure_boxes(spec, sample, map_sizes_hw).recall, ())
 
 
 def starting_boxes(spec: ModelSpec, source: Path | None, *, scales: str) -> BoxSpec:

@@ -100,7 +100,7 @@ def trained_with_softmax(spec: ModelSpec) -> ModelSpec:
 
     Limits and thresholds of a sigmoid's scores go with them: files of TensorFlow keep 10 detections an image.
     """
-    return spec if spec.postprocess.scores == "softmax" else replace(spec, postprocess=Postprocess())
+    return spec if spec.postprocess.scores == "softmax" or spec.is_graded else replace(spec, postprocess=Postprocess())
 
 
 def backbone_of(name: str | None) -> str | BackboneFactory | None:

@@ -60,8 +60,8 @@ class TrainOptions:
         boxes: `auto` adapts the default boxes to the data where they reach fewer than a third of a class (two fifths
             where they stand on the paper's scales), `adapt` wherever they miss some, `keep` leaves them; or the JSON
             file of `ssd boxes`, for the boxes found there.
-        recipe: `caffe` is the paper's; left out: `multibox` for class-agnostic models, `modern` for light ones, on
-            which it is better, and `caffe` for the others.
+        recipe: `caffe` is the paper's; left out: `multibox` for class-agnostic models, `aligned` for `ssd320-lite`,
+            `modern` for other light ones, on which it is better, and `caffe` for the others.
         learning_rate: base learning rate of a step.
         schedule: how the learning rate falls: at milestones, or along a cosine.
         warmup: steps of linear warm-up.

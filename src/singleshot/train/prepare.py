@@ -25,6 +25,7 @@ from singleshot.train.checkpoint import newest_settings
 from singleshot.train.crowded_images import with_room_for_objects
 from singleshot.train.distributed import ALONE, Ranks
 from singleshot.train.ema import ModelEMA
+from singleshot.train.frozen import freeze_early_layers
 from singleshot.train.initial import (
     backbone_of,
     base_spec,
@@ -79,13 +80,15 @@ def prepare(
     source = source_of_weights(base, init=options.init, model=options.model)
     recipe = recipe or recipe_for(options.recipe, base)
     if source is None:  # no pretrained weights that a high learning rate could spoil
-        recipe = replace(recipe, backbone_lr_factor=1.0)
+        recipe = replace(recipe, backbone_lr_factor=1.0, frozen_stride=0)
     boxes, advice = _default_boxes(base, train_set, with_user_values(recipe, options), options, source, factory)
     settings = resolve(recipe, options, facts_of(train_set, boxes.recall))
     recipe = settings.recipe
+    _require_scores(recipe, base)
     prior = None if recipe.mines else PRIOR_PROBABILITY
     start = initial_network(boxes.spec, source, seed=options.seed, object_probability=prior, backbone=factory)
     model = start.network.to(device)
+    freeze_early_layers(model, recipe.frozen_stride)
     _require_equal_parts(recipe, model, len(train_set), ranks, shard)
     _require_memory(recipe, model.spec, ranks)
     autocast = compute_type(options.precision, device)
@@ -136,7 +139,9 @@ def _default_boxes(
     def fitted_recall(spec: ModelSpec, annotations: Annotations) -> DefaultBoxRecall:
         return choose(spec, annotations, choice="adapt").recall
 
-    return boxes, () if begun else advice_on_small_objects(base, train_set, boxes.recall, fitted_recall)
+    return boxes, () if begun or base.is_graded else advice_on_small_objects(
+        base, train_set, boxes.recall, fitted_recall
+    )
 
 
 def _architecture(options: TrainOptions, base: ModelSpec | None) -> tuple[ModelSpec, BackboneFactory | None]:
@@ -157,7 +162,11 @@ def _with_classes(base: ModelSpec, class_names: tuple[str, ...]) -> tuple[ModelS
         if (fault := fault_of_name(name)) is not None:
             raise DataError(f"{fault}; rename it in the data")
     scores = base.postprocess.scores
-    note = [] if scores == "softmax" else [f"class scores: a softmax from now on, {base.name} has a {scores} of each"]
+    note = (
+        []
+        if scores == "softmax" or base.is_graded
+        else [f"class scores: a softmax from now on, {base.name} has a {scores} of each"]
+    )
     return trained_with_softmax(replace(base, class_names=class_names)), note
 
 
@@ -191,6 +200,17 @@ def _require_options(data: Sequence[str], options: TrainOptions) -> None:
         raise RequestError(f"--validate-every is a number of epochs above 0, got {options.validate_every:g}")
     if not 0 <= options.seed < 2**63:
         raise RequestError(f"--seed is between 0 and {2**63 - 1}, got {options.seed}")
+
+
+def _require_scores(recipe: Recipe, spec: ModelSpec) -> None:
+    """Refuse a recipe for other class scores than the model has."""
+    if (recipe.assignment == "task_aligned") == spec.is_graded:
+        return
+    has = "sigmoids, one default box a cell" if spec.is_graded else "a softmax"
+    raise RequestError(
+        f"recipe {recipe.name} with assignment {recipe.assignment} does not go with {spec.name}, whose class scores "
+        f"are {has}: leave --recipe and --set assignment out"
+    )
 
 
 def _require_equal_parts(recipe: Recipe, model: SSD, images: int, ranks: Ranks, shard: Shard) -> None:

@@ -11,15 +11,16 @@ from singleshot.augment.settings import AugmentSettings
 from singleshot.errors import RequestError, UnknownNameError
 from singleshot.spec import ModelSpec
 
-RecipeName: TypeAlias = Literal["caffe", "modern", "multibox"]
+RecipeName: TypeAlias = Literal["caffe", "modern", "multibox", "aligned"]
 Schedule: TypeAlias = Literal["step", "cosine"]
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "adamw"),
     "schedule": get_args(Schedule),
+    "assignment": ("iou", "task_aligned"),
     "mining": ("hard", "none"),
     "box_scales": ("model", "paper"),
     "localisation_loss": ("smooth_l1", "l2", "giou"),
-    "confidence_loss": ("softmax", "focal"),
+    "confidence_loss": ("softmax", "focal", "varifocal"),
     "normalise": ("worker", "global"),
 }
 """The settings that take one of several names."""
@@ -47,7 +48,7 @@ class Recipe:
     """Optimizer, loss and augmentation settings.
 
     Attributes:
-        name: `caffe`, `modern` or `multibox`.
+        name: `caffe`, `modern`, `aligned` or `multibox`.
         optimizer: `sgd` as in Caffe, or `adamw`.
         learning_rate: base learning rate of a step of `batch_size` images.
         schedule: `step` divides the learning rate by 10 at each of `lr_milestones`; `cosine` lowers it smoothly to 0.
@@ -60,7 +61,11 @@ class Recipe:
         weight_decay: L2 penalty on weights; biases have none.
         bias_lr_factor: factor on the learning rate of biases.
         backbone_lr_factor: factor on the learning rate of the pretrained backbone.
+        frozen_stride: layers of the pretrained backbone before its map of this stride keep their weights: 4 or 8; 0
+            trains all.
         grad_clip_norm: greatest norm of the gradient, of the backbone and of the layers after it each; 0 disables.
+        assignment: which default boxes learn an object: those of an `iou` from the threshold on (the paper), or, as
+            `task_aligned`, those that predict it best (Feng et al. 2021).
         iou_threshold: IoU (the paper's jaccard overlap), 0..1, from which a default box matches a ground-truth box.
         boundary_boxes: whether default boxes that cross the image's border are trained; `false` is Caffe's
             `ignore_cross_boundary_bbox`. Detection uses all boxes in either case, as Caffe's does.
@@ -70,7 +75,8 @@ class Recipe:
             them: those of the `model`, or the `paper`'s (0.1, and 0.2 to 0.9 of the input).
         localisation_loss: `smooth_l1` (eq. 2), `l2` or `giou`.
         localisation_weight: weight of the localisation loss, alpha in eq. 1.
-        confidence_loss: `softmax` (eq. 3), or `focal`, which uses every box whatever `mining` says.
+        confidence_loss: `softmax` (eq. 3), or `focal`, which uses every box whatever `mining` says, or `varifocal`:
+            sigmoids that are to score as high as a box fits (Zhang et al. 2021); it goes with `task_aligned`.
         normalise: divide the loss by N of eq. 1, the matched boxes: of each process's own images (`worker`, as Caffe)
             or of all processes (`global`).
         label_smoothing: fraction of each class target that is spread over all classes, 0..1; `softmax` only.
@@ -92,7 +98,9 @@ class Recipe:
     weight_decay: float = 5e-4
     bias_lr_factor: float = 2.0
     backbone_lr_factor: float = 1.0
+    frozen_stride: int = 0
     grad_clip_norm: float = 0.0
+    assignment: str = "iou"
     iou_threshold: float = 0.5
     boundary_boxes: bool = True
     mining: str = "hard"
@@ -112,6 +120,11 @@ class Recipe:
             if getattr(self, name) not in choices:
                 raise UnknownNameError(name, getattr(self, name), choices)
         self._require_numbers()
+        if (self.assignment == "task_aligned") != (self.confidence_loss == "varifocal"):
+            raise RequestError(
+                f"assignment task_aligned and confidence_loss varifocal go together, got {self.assignment} and "
+                f"{self.confidence_loss}"
+            )
         if self.label_smoothing and self.confidence_loss != "softmax":
             raise RequestError(f"label_smoothing goes with the softmax loss, not with {self.confidence_loss}")
         if self.batch_size < 1 or self.accumulate < 1:
@@ -139,7 +152,7 @@ class Recipe:
     @property
     def mines(self) -> bool:
         """Whether negatives are mined; else every unmatched box is one."""
-        return self.mining == "hard" and self.confidence_loss != "focal"
+        return self.mining == "hard" and self.confidence_loss == "softmax"
 
 
 CAFFE = Recipe()
@@ -170,7 +183,21 @@ MULTIBOX = replace(
     localisation_weight=0.3,
     box_scales="model",
 )
-RECIPES = {"caffe": CAFFE, "modern": MODERN, "multibox": MULTIBOX}
+# TOOD, Feng et al. 2021, on the light detectors with sigmoid scores.
+ALIGNED = replace(
+    MODERN,
+    name="aligned",
+    learning_rate=3e-3,
+    backbone_lr_factor=0.05,
+    assignment="task_aligned",
+    iou_threshold=0.5,
+    mining="none",
+    localisation_loss="giou",
+    localisation_weight=2.0,
+    confidence_loss="varifocal",
+    box_scales="model",
+)
+RECIPES = {"aligned": ALIGNED, "caffe": CAFFE, "modern": MODERN, "multibox": MULTIBOX}
 
 
 MOBILENETS = ("mobilenetv1", "mobilenetv2", "mobilenetv3")
@@ -193,7 +220,7 @@ def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
     """
     light = spec.separable or spec.backbone in MOBILENETS
     if name is None:
-        name = "multibox" if spec.class_agnostic else "modern" if light else "caffe"
+        name = "aligned" if spec.is_graded else "multibox" if spec.class_agnostic else "modern" if light else "caffe"
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     recipe = RECIPES[name]

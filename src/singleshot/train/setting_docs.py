@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from singleshot.augment.settings import EMIT_RULES, PIXELS, AugmentSettings
-from singleshot.train.recipe import CHOICES, MODERN, MULTIBOX, Recipe, flat_values, recipe_for
+from singleshot.train.recipe import ALIGNED, CHOICES, MODERN, MULTIBOX, Recipe, flat_values, recipe_for
 from singleshot.train.settings import as_text, kind_of
 from singleshot.variants import SSDLITE320_MOBILENETV2
 
@@ -17,6 +17,7 @@ OTHER_RECIPES = {
     "caffe on light models": recipe_for("caffe", SSDLITE320_MOBILENETV2),
     "modern": MODERN,
     "modern on light models": recipe_for("modern", SSDLITE320_MOBILENETV2),
+    "aligned": ALIGNED,
     "multibox": MULTIBOX,
 }
 

@@ -12,8 +12,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from singleshot.errors import NonFiniteLossError
 from singleshot.models.ssd import SSD
+from singleshot.ssd.default_boxes import cells_wh
 from singleshot.ssd.loss import LossSettings, MultiBoxLoss, multibox_loss
 from singleshot.ssd.matching import assign
+from singleshot.ssd.quality_loss import quality_loss
+from singleshot.ssd.task_aligned import assign_task_aligned
 from singleshot.ssd.tensors import Batch, Predictions, Targets
 from singleshot.train.distributed import ALONE, Ranks
 from singleshot.train.optimizer import Optimizer, clip_gradients
@@ -112,6 +115,8 @@ class TrainStep:
         self.device = model.default_boxes.device
         self._loss = loss or self._recipe_loss
         self._normalise = Normaliser(model, self.device)
+        cells = cells_wh(model.map_sizes_hw, [boxes.boxes_per_cell for boxes in model.spec.boxes.maps])
+        self._cells_wh = torch.as_tensor(cells, device=self.device)
         self._ddp_model = ranks.ddp_model(model)
 
     def __call__(self, batches: Sequence[Batch], *, step: int) -> StepLosses:
@@ -149,19 +154,32 @@ class TrainStep:
     def _forward(self, batch: Batch) -> tuple[Predictions, Targets]:
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             predictions = self._ddp_model(self._normalise(batch.images))
-        targets = assign(
-            self.model.default_boxes,
+        return predictions, self._targets(predictions, batch)
+
+    def _targets(self, predictions: Predictions, batch: Batch) -> Targets:
+        model, recipe = self.model, self.recipe
+        if recipe.assignment == "task_aligned":
+            return assign_task_aligned(
+                model.default_boxes,
+                self._cells_wh,
+                predictions,
+                batch.boxes_xyxy,
+                batch.classes,
+                model.spec.boxes.variances,
+            )
+        return assign(
+            model.default_boxes,
             batch.boxes_xyxy,
             batch.classes,
-            self.model.spec.boxes.variances,
-            iou_threshold=self.recipe.iou_threshold,
-            ignore_cross_boundary=not self.recipe.boundary_boxes,
+            model.spec.boxes.variances,
+            iou_threshold=recipe.iou_threshold,
+            ignore_cross_boundary=not recipe.boundary_boxes,
         )
-        return predictions, targets
 
     def _recipe_loss(self, predictions: Predictions, targets: Targets) -> MultiBoxLoss:
         recipe = self.recipe
-        return multibox_loss(
+        loss = quality_loss if recipe.assignment == "task_aligned" else multibox_loss
+        return loss(
             predictions,
             targets,
             loss_settings(recipe, self.model.spec.boxes.variances),
@@ -172,7 +190,8 @@ class TrainStep:
         """Divided by this, the mean over the ranks is the sum of all losses by the matched boxes of all ranks."""
         if self.ranks.world == 1:
             return None
-        return self.ranks.total(targets.matched.sum().float()).clip(min=1) / self.ranks.world
+        count = targets.matched.sum().float() if targets.quality is None else targets.quality.sum()
+        return self.ranks.total(count).clip(min=1) / self.ranks.world
 
 
 def _require_finite(figures: StepLosses, names: Sequence[str], step: int) -> None:
