@@ -16,7 +16,7 @@ from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import RawDetections
 
 CRASH, FAIL, SLOW = 250, 240, 230
-"""Shades of red in the upper left corner: at the first the process ends, at the second the engine raises an error."""
+"""Shades of red in the upper left corner: the process ends, the engine raises an error, or takes its time."""
 
 
 @dataclass(frozen=True)

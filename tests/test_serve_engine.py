@@ -18,7 +18,7 @@ import pytest
 from serve_drills import processes_named
 from serve_process import running
 
-from crashing_engine import CRASH, FAIL, CrashingModel
+from crashing_engine import CRASH, FAIL, SLOW, CrashingModel
 from singleshot import Detector, SingleshotError
 from singleshot.cli.main import run
 from singleshot.errors import HashError, ImageError, MachineError, ModelError, RequestError, UnknownNameError
@@ -170,9 +170,9 @@ def test_an_image_that_ends_two_engines_is_given_up_and_no_other(
     engine = EngineProcess(CrashingModel(spec, count))
 
     async def work(service: DetectionService) -> None:
-        images = [pixels(GOOD), pixels(CRASH), pixels(GOOD + 1), pixels(FAIL), pixels(GOOD + 2)]
+        images = [pixels(SLOW), pixels(CRASH), pixels(GOOD + 1), pixels(FAIL), pixels(GOOD + 2)]
         results = await service.detect(images, score=0.5)
-        for place, shade in ((0, GOOD), (2, GOOD + 1), (4, GOOD + 2)):
+        for place, shade in ((0, SLOW), (2, GOOD + 1), (4, GOOD + 2)):
             result = results[place]
             assert isinstance(result, ImageResult)
             assert result.detections.boxes[0, 0] == pytest.approx(40 * shade / 1000)

@@ -134,7 +134,7 @@ class EngineProcess:
             EngineFailure: the engine raised an error.
             MachineError: there is no engine, and will be none.
         """
-        pixels = resized(images, self.spec.input_size_hw)
+        pixels = self._input(images)
         with self._locks[place]:
             running = self._running_now()
             pipe, running.since[place] = running.pipes[place], time.monotonic()
@@ -148,6 +148,13 @@ class EngineProcess:
             finally:
                 running.since[place] = math.inf
         return unpack_reply(reply, len(images))
+
+    def _input(self, images: Sequence[np.ndarray]) -> UInt8[np.ndarray, "B h w 3"]:
+        """The images in the network's size, which those from a decoder have."""
+        shape = (*self.spec.input_size_hw, 3)
+        if len(images) == 1 and images[0].shape == shape and images[0].dtype == np.uint8:
+            return np.ascontiguousarray(images[0])[None]
+        return resized(images, shape[:2])
 
     def _running_now(self) -> _Running:
         """The process that is ready, as soon as one is."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +19,8 @@ from typing import Any
 
 PRELOADED = "singleshot.serve.decoders"
 """What the server of processes imports, once for all of them."""
+PIPE_BYTES = 2**20
+"""What may wait in a pipe, where the system allows it: an image, so that its sender need not wait for who takes it."""
 PIPE_FAULTS = (EOFError, OSError)
 """What reading from a pipe raises, or writing to it, whose other end has gone."""
 _MAIN_LOCK = Lock()
@@ -38,6 +42,10 @@ def start_process(
     context = _context()
     ends = [context.Pipe() for _ in range(pipes)]
     theirs = [their_end for _, their_end in ends]
+    if sys.platform != "win32":  # elsewhere they are sockets
+        for end in itertools.chain.from_iterable(ends):
+            with socket.fromfd(end.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as same:
+                same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIPE_BYTES)
     process = context.Process(target=target, args=(theirs, *arguments), daemon=True)
     with _no_main_module():
         process.start()
