@@ -150,7 +150,7 @@ def test_check_names_images_that_are_nearly_in_two_splits(
     )
     assert str(report.nearly_shared[0]).startswith("JPEGImages/chelsea1.png in test looks nearly the same as ")
     assert [len(files) for files in report.near_duplicates] == [6, 6, 6]
-    assert any("18 images look nearly the same as another, in 3 groups of up to 6" in line for line in report.remarks)
+    assert any("18 images look nearly the same as another (groups: 3, the largest of 6)" in line for line in report.remarks)
     assert run(["data", "check", str(clips), "--json", str(tmp_path / "faults.json")]) == 0
     assert "nearly in two splits: 6" in capsys.readouterr().out
     written = json.loads((tmp_path / "faults.json").read_text())
