@@ -113,6 +113,13 @@ def test_a_huge_header_is_refused_and_long_names_are_cut(monkeypatch: pytest.Mon
         parse_learnt(content, "file")
 
 
+def test_a_name_is_told_in_one_line() -> None:
+    empty = np.zeros((0, 2), np.uint64)
+    names = {"names": json.dumps({"trained": "voc\n0 of 12 images\r\tare"})}
+    learnt = parse_learnt(save(dict.fromkeys(learnt_module.ROLES, empty), metadata=names), "here")
+    assert learnt.names == {"trained": "voc 0 of 12 images are"}
+
+
 def test_a_folder_keeps_it_like_any_other_file(tmp_path: Path) -> None:
     tensors = {"a": np.ones(2, np.float32)}
     save_folder(tmp_path / "old", SSD300_VGG16, tensors, card="")

@@ -115,6 +115,22 @@ def test_the_nearest_is_the_one_that_correlates_best() -> None:
     assert nearest_duplicates(looks, by_hand((BASE, [0.7, 0.7]))).tolist() == [-1, -1]
 
 
+def test_equal_images_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    correlations = near_duplicates._correlations
+
+    def count(looks: Looks, left: np.ndarray, others: Looks, right: np.ndarray) -> np.ndarray:
+        compared.append(len(left))
+        return correlations(looks, left, others, right)
+
+    monkeypatch.setattr(near_duplicates, "_correlations", count)
+    looks = by_hand(*[(BASE, [1.0, 0.0])] * 300, (0, [1, 0]), (BASE, [0.7, 0.7]))
+    others = by_hand((0, [1, 0]), *[(BASE, [1.0, 0.0])] * 300)
+    assert nearest_duplicates(looks, others).tolist() == [1] * 300 + [-1, -1]
+    assert sum(compared) < 100
+    assert nearest_duplicates(by_hand(), others).tolist() == []
+
+
 def test_joining_is_transitive() -> None:
     group = joined(np.arange(6), np.array([4, 3, 1]), np.array([5, 4, 2]))
     assert group.tolist() == [0, 1, 1, 3, 3, 3]
@@ -150,7 +166,9 @@ def test_check_names_images_that_are_nearly_in_two_splits(
     )
     assert str(report.nearly_shared[0]).startswith("JPEGImages/chelsea1.png in test looks nearly the same as ")
     assert [len(files) for files in report.near_duplicates] == [6, 6, 6]
-    assert any("18 images look nearly the same as another (groups: 3, the largest of 6)" in line for line in report.remarks)
+    assert any(
+        "18 images look nearly the same as another (groups: 3, the largest of 6)" in line for line in report.remarks
+    )
     assert run(["data", "check", str(clips), "--json", str(tmp_path / "faults.json")]) == 0
     assert "nearly in two splits: 6" in capsys.readouterr().out
     written = json.loads((tmp_path / "faults.json").read_text())

@@ -206,6 +206,21 @@ def test_an_engine_that_hangs_is_killed(
     assert "has not answered for 2 s" in caplog.text
 
 
+def test_an_engine_that_hangs_does_not_hold_up_the_end(spec: ModelSpec) -> None:
+    engine = EngineProcess(CrashingModel(spec, 1))
+
+    async def work(service: DetectionService) -> None:
+        assert engine.process_id is not None
+        os.kill(engine.process_id, signal.SIGSTOP)
+        with pytest.raises(Problem) as late:
+            await service.detect([pixels()], score=0.5, deadline=0.3)
+        assert late.value.status == 504
+
+    start = time.monotonic()
+    with_service(engine, work)
+    assert time.monotonic() - start < engine_process.HANG_SECONDS / 2
+
+
 def test_without_an_engine_that_starts_images_get_503_and_the_server_knows_why(
     spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

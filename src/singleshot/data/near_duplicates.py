@@ -124,6 +124,8 @@ def joined(group: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarr
 
 def nearest_duplicates(looks: Looks, others: Looks) -> np.ndarray:
     """(N,) for each image the one of some others that looks nearly the same and correlates best; -1 for none."""
+    looks, _, place = _distinct(looks)
+    others, first, _ = _distinct(others)
     best, nearest = np.zeros(len(looks.perceptual)), np.full(len(looks.perceptual), -1)
     rows, columns = (np.flatnonzero(each.perceptual != NO_HASH) for each in (looks, others))
     for near in near_pairs(looks.perceptual[rows], others.perceptual[columns], most_bits=MOST_BITS):
@@ -132,8 +134,8 @@ def nearest_duplicates(looks: Looks, others: Looks) -> np.ndarray:
             correlations = _correlations(looks, left, others, right)
             for pair in np.flatnonzero(correlations >= np.maximum(best[left], LEAST_CORRELATION)).tolist():
                 if correlations[pair] > best[left[pair]]:
-                    best[left[pair]], nearest[left[pair]] = correlations[pair], right[pair]
-    return nearest
+                    best[left[pair]], nearest[left[pair]] = correlations[pair], first[right[pair]]
+    return np.asarray(nearest[place])
 
 
 def members(group: np.ndarray) -> Iterator[np.ndarray]:
@@ -142,6 +144,14 @@ def members(group: np.ndarray) -> Iterator[np.ndarray]:
     for rows in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else ():
         if len(rows) > 1:
             yield rows
+
+
+def _distinct(looks: Looks) -> tuple[Looks, np.ndarray, np.ndarray]:
+    """Equal looks once, the first row of each, and (N,) the place of each row among them."""
+    both = np.column_stack([looks.perceptual[:, None].view(np.uint8), looks.structure.view(np.uint8)])
+    rows = both.view(np.dtype((np.void, both.shape[1])))[:, 0]
+    _, first, place = np.unique(rows, return_index=True, return_inverse=True)
+    return Looks(looks.perceptual[first], looks.structure[first]), first, place
 
 
 def _correlations(looks: Looks, left: np.ndarray, others: Looks, right: np.ndarray) -> np.ndarray:

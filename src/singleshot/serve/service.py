@@ -140,8 +140,13 @@ class DetectionService:
         self._running = True
 
     async def close(self) -> None:
-        """Finish what is in the queue, then end threads and decoders."""
+        """Finish what is in the queue, then end threads and decoders.
+
+        Where nobody waits for an image any more, the engine ends first: one that hangs shall not hold up the end.
+        """
         self._running = False
+        if self._engine is not None and not self.waiting:
+            await asyncio.to_thread(self._engine.stop)
         for _ in self._decoding:
             self._to_decode.put(None)
         await asyncio.to_thread(_join, self._decoding)

@@ -112,7 +112,7 @@ def _names(content: bytes) -> dict[str, str]:
     if size > LARGEST_HEADER:
         raise ValueError(f"its header has {size:,} bytes, more than {LARGEST_HEADER:,}")
     names = parse_json(parse_json(content[8 : 8 + size])["__metadata__"][NAMES].encode())
-    return {role: str(names[role])[:LONGEST_NAME] for role in ROLES if names.get(role)}
+    return {role: " ".join(str(names[role]).split())[:LONGEST_NAME] for role in ROLES if names.get(role)}
 
 
 def _known(judged: ImageHashes, learnt: ImageHashes) -> tuple[np.ndarray, np.ndarray]:
