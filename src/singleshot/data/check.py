@@ -318,7 +318,8 @@ def _remark_on(groups: Sequence[Sequence[str]]) -> Iterator[str]:
         count, largest = sum(map(len, groups)), groups[0]
         yield (
             f"{count} images look nearly the same as another (groups: {len(groups)}, the largest of {len(largest)}), "
-            f"such as {largest[0]} and {largest[1]}: `ssd data split --keep-together near-duplicates` never parts a group"
+            f"such as {largest[0]} and {largest[1]}: "
+            f"`ssd data split --keep-together near-duplicates` never parts a group"
         )
 
 
