@@ -33,6 +33,7 @@ class ByHand:
     """A detector that detects what stands in `DETECTED`."""
 
     name = "by hand"
+    folder = None
 
     def stream(self, files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray, Detections] | ImageError]:
         for file in files:

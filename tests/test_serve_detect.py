@@ -136,7 +136,7 @@ def test_a_form_that_takes_long_to_read_keeps_nobody_waiting(detector: Detector)
             assert (await client.get("/v2/health/live")).status_code == 200
             healthy += 1
             await asyncio.sleep(0.001)
-        assert healthy > 10
+        assert healthy >= 3  # one, where reading the form holds up the event loop
         require_problem(slow.result(), 415, "bytes")
 
     with_client(detector, work)

@@ -40,6 +40,8 @@ OLD_NAMES = {
     "fits_data": "adapt_to_data",
 }
 """Names that settings had in files and commands of earlier versions."""
+LATER = {"assignment": "iou", "frozen_stride": 0}
+"""Settings that files of earlier versions do not have, as training then was."""
 OLD_VALUES = {"box_scales": {"kept": "model"}}
 
 
@@ -241,7 +243,7 @@ def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
 
 def migrate_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe as plain values, of any version, under today's names (`OLD_NAMES`); what is not known stays."""
-    renamed = {OLD_NAMES.get(name, name): value for name, value in values.items()}
+    renamed = {**LATER, **{OLD_NAMES.get(name, name): value for name, value in values.items()}}
     for name, new_values in OLD_VALUES.items():
         if isinstance(renamed.get(name), str):
             renamed[name] = new_values.get(renamed[name], renamed[name])
