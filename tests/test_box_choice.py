@@ -243,9 +243,9 @@ def test_a_file_of_boxes_must_exist(tmp_path: Path) -> None:
 
 
 def test_a_model_whose_cells_learn_any_size_keeps_its_boxes() -> None:
-    graded = replace(SSD320_LITE, class_names=LITE.class_names)
-    spec, lines = chosen(graded)
-    assert spec == graded
+    lite = replace(SSD320_LITE, class_names=LITE.class_names)
+    spec, lines = chosen(lite)
+    assert spec == lite
     assert not lines
     with pytest.raises(RequestError, match="any size"):
-        chosen(graded, choice="adapt")
+        chosen(lite, choice="adapt")

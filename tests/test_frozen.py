@@ -9,7 +9,7 @@ import pytest
 from singleshot.errors import RequestError
 from singleshot.models.ssd import SSD
 from singleshot.train.frozen import freeze_early_layers
-from singleshot.variants import SSD300_MOBILENETV1, SSD320_LITE, SSDLITE320_MOBILENETV2
+from singleshot.variants import SSD300_MOBILENETV1, SSD300_VGG16, SSD320_LITE, SSDLITE320_MOBILENETV2
 
 
 def trained(model: SSD) -> set[str]:
@@ -34,6 +34,13 @@ def test_a_pair_of_layers_stays_together() -> None:
     freeze_early_layers(model, 4)
     assert {"conv3", "conv3_dw"} <= trained(model)
     assert not {"conv2", "conv2_dw", "conv0"} & trained(model)
+
+
+def test_of_two_maps_of_a_stride_the_first_is_trained() -> None:
+    model = SSD(replace(SSD300_VGG16, width=1 / 16))
+    freeze_early_layers(model, 16)
+    assert {"conv5_3", "fc6", "fc7"} <= trained(model)
+    assert "conv5_2" not in trained(model)
 
 
 def test_a_stride_without_a_map_is_refused() -> None:

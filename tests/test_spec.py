@@ -47,7 +47,9 @@ def test_a_config_of_the_version_before_still_loads(tmp_path: Path) -> None:
     assert before(spec) == json.loads(content)["model"]
 
 
-@pytest.mark.parametrize("spec", [spec for spec in VARIANTS.values() if not spec.is_graded], ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [spec for spec in VARIANTS.values() if not spec.is_quality_aware], ids=lambda spec: spec.name
+)
 def test_migration_moves_every_field_and_changes_no_new_form(spec: ModelSpec) -> None:
     old, new = before(spec), json.loads(json.dumps(asdict(spec)))
     untouched = json.loads(json.dumps(old))

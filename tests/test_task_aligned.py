@@ -1,4 +1,4 @@
-"""Task-aligned assignment and the losses of graded scores: laws, nested-loop references, hand-checked terms."""
+"""Task-aligned assignment and the loss of quality-aware scores: laws, nested-loop references, hand-checked terms."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from singleshot.boxes import pairwise_iou
 from singleshot.ssd.coder import decode
 from singleshot.ssd.default_boxes import cells_wh
-from singleshot.ssd.loss import LossSettings
 from singleshot.ssd.quality_loss import quality_loss, varifocal_loss
 from singleshot.ssd.task_aligned import ALPHA, BEST, BETA, assign_task_aligned
 from singleshot.ssd.tensors import Predictions, Targets
@@ -121,7 +120,7 @@ def test_padding_and_empty_images_change_nothing() -> None:
         assert torch.equal(one, other)
     empty = assigned(predictions, boxes, torch.zeros_like(kinds))
     assert not empty.matched.any()
-    assert not quality_loss(predictions, empty, LossSettings(confidence_loss="varifocal")).location.item()
+    assert not quality_loss(predictions, empty, variances=VARIANCES).location.item()
 
 
 def test_of_equal_predictions_the_higher_score_learns() -> None:
@@ -130,6 +129,7 @@ def test_of_equal_predictions_the_higher_score_learns() -> None:
     everywhere = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])
     targets = assigned(Predictions(torch.zeros(1, GRID**2, 4), logits), everywhere, torch.tensor([[1]]))
     assert not targets.matched[0, :20].any()
+    assert targets.matched.sum() == BEST
 
 
 def test_the_varifocal_loss_by_hand() -> None:
@@ -149,7 +149,7 @@ def test_a_box_of_higher_quality_weighs_more_in_the_location_loss() -> None:
         torch.ones(1, 2),
         torch.tensor([[0.5, 1.0]]),
     )
-    loss = quality_loss(Predictions(offsets, torch.zeros(1, 2, 2)), targets, LossSettings(alpha=2.0))
+    loss = quality_loss(Predictions(offsets, torch.zeros(1, 2, 2)), targets, variances=VARIANCES, alpha=2.0)
     shifted = 1 - 1 / 3 + 0  # half a side apart: IoU 1/3, and the enclosing box is their union
     assert loss.location_sum.item() == pytest.approx(0.5 * shifted, rel=1e-5)
     assert loss.normalizer.item() == 1.5

@@ -257,10 +257,12 @@ def test_where_nothing_is_mined_every_box_is_a_negative_and_heads_begin_with_bac
     assert of_all == [not mines]
 
 
-def test_graded_scores_go_with_their_recipe_alone(data: Path, tmp_path: Path) -> None:
+def test_quality_aware_scores_go_with_their_recipe_alone(data: Path, tmp_path: Path) -> None:
     options = replace(OPTIONS, model="ssd320-lite", out=tmp_path / "run", init="none", recipe=None, boxes="auto")
     assert prepare([str(data)], options).recipe.name == "aligned"
     with pytest.raises(RequestError, match="sigmoids"):
         prepare([str(data)], replace(options, recipe="modern"))
+    with pytest.raises(RequestError, match="giou"):
+        prepare([str(data)], replace(options, overrides=("localisation_loss=smooth_l1",)))
     with pytest.raises(RequestError, match="a softmax"):
         prepare([str(data)], replace(options, model="ssdlite320-mobilenetv2", recipe="aligned"))

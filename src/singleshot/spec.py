@@ -41,7 +41,7 @@ TAP_STRIDES = {
     "mobilenetv3": {"block4_expand": 4, "block7_expand": 8, "block13_expand": 16, "last": 32},
     "vgg16": {"conv3_3": 4, "conv4_3": 8, "conv5_3": 16, "fc7": 16},
 }
-"""Maps of our backbones that a map of timm can replace, and their strides."""
+"""Named maps of our backbones, fine before coarse, and their strides; a map of timm can replace them."""
 
 
 @dataclass(frozen=True)
@@ -379,8 +379,8 @@ class ModelSpec:
         return len(self.class_names) + 1
 
     @property
-    def is_graded(self) -> bool:
-        """Whether scores say how well boxes fit: sigmoids, on default boxes that stand for cells alone."""
+    def is_quality_aware(self) -> bool:
+        """Whether class scores also say how well a box fits: sigmoids, one default box a cell (recipe `aligned`)."""
         one_a_cell = all(boxes.boxes_per_cell == 1 for boxes in self.boxes.maps)
         return self.postprocess.scores == "sigmoid" and one_a_cell
 

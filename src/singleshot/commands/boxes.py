@@ -67,7 +67,7 @@ def _request(options: BoxesOptions) -> tuple[Annotations, ModelSpec]:
         raise RequestError("which data? Give a folder or file: ssd boxes DATA")
     annotations = join([open_data(path, split=options.split or default_splits(path).train) for path in options.data])
     spec = base_spec(options.model, options.input_size)
-    if spec.is_graded:
+    if spec.is_quality_aware:
         raise RequestError(f"{spec.name} needs no default boxes that fit: its cells learn objects of any size")
     if spec.class_agnostic:
         annotations = annotations.as_one_class(OBJECT)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from singleshot.models.layers import ConvBlock
+from singleshot.models.layers import BACKBONE_NORM_EPSILON, ConvBlock, scaled
 from singleshot.shapes import Float
 
 
@@ -187,6 +187,68 @@ class InvertedResiduals(Backbone):
                 maps[f"block{number}"] = x
         maps[self.LAST] = self.last(x)
         return maps
+
+
+class Block(NamedTuple):
+    """A block of `StagedResiduals`; its expansion multiplies the channels that come in."""
+
+    expansion: int
+    channels: int
+    stride: int
+    kernel: int
+
+
+class StagedResiduals(InvertedResiduals):
+    """Inverted residuals by a table of stages, as MobileNet v2 and EfficientNet have them; ReLU6.
+
+    Attributes:
+        BLOCKS: of `blocks_of_stages`.
+        STEM_CHANNELS: of the first convolution.
+        LAST_CHANNELS: of `last`.
+        NORM_EPSILON: of its batch normalisation.
+
+    Args:
+        taps: see `InvertedResiduals`.
+        width: multiplies all channels.
+        batch_norm: normalise after every convolution; else it is folded and convolutions have biases.
+        tensorflow_padding: pad strided convolutions as TensorFlow does (its published weights expect it).
+    """
+
+    BLOCKS: ClassVar[tuple[Block, ...]]
+    STEM_CHANNELS: ClassVar[int] = 32
+    LAST_CHANNELS: ClassVar[int] = 1280
+    NORM_EPSILON: ClassVar[float] = BACKBONE_NORM_EPSILON
+
+    def __init__(
+        self,
+        taps: Collection[str],
+        *,
+        width: float = 1.0,
+        batch_norm: bool = False,
+        tensorflow_padding: bool = False,
+    ) -> None:
+        blocks, inputs = [], scaled(self.STEM_CHANNELS, width)
+        for expansion, channels, stride, kernel in self.BLOCKS:
+            blocks.append(Residual(inputs * expansion, scaled(channels, width), kernel, stride))
+            inputs = blocks[-1].outputs
+        super().__init__(
+            taps,
+            blocks,
+            stem=scaled(self.STEM_CHANNELS, width),
+            last=scaled(self.LAST_CHANNELS, width),
+            activation="relu6",
+            norm_epsilon=self.NORM_EPSILON if batch_norm else None,
+            tensorflow_padding=tensorflow_padding,
+        )
+
+
+def blocks_of_stages(stages: Sequence[tuple[int, int, int, int, int]]) -> tuple[Block, ...]:
+    """Block 1, block 2, ... of rows (expansion, channels, repeats, stride of the first, kernel)."""
+    return tuple(
+        Block(expansion, channels, stride if repeat == 0 else 1, kernel)
+        for expansion, channels, repeats, stride, kernel in stages
+        for repeat in range(repeats)
+    )
 
 
 def taps_of_blocks(count: int) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from singleshot.ssd.tensors import Predictions, Targets
 
 _CHOICES = {
     "location_loss": ("smooth_l1", "l2", "giou"),
-    "confidence_loss": ("softmax", "focal", "logistic", "varifocal"),
+    "confidence_loss": ("softmax", "focal", "logistic"),
     "mining": ("max_negative", "none"),
     "normalization": ("valid", "batch_size", "full", "none"),
 }
@@ -32,8 +32,7 @@ class LossSettings:
     Attributes:
         alpha: weight of the location loss in eq. 1.
         location_loss: `smooth_l1` (eq. 2), `l2` as in MultiBox, or `giou`.
-        confidence_loss: `softmax` (eq. 3), `focal` (with `mining="none"`), `logistic` as in MultiBox,
-            or `varifocal`, which `quality_loss` computes.
+        confidence_loss: `softmax` (eq. 3), `focal` (with `mining="none"`), or `logistic` as in MultiBox.
         label_smoothing: fraction of each class target that is spread over all classes, 0..1; `softmax` only.
         mining: `max_negative`, see `hard_negatives`, or `none`: every unmatched box is a negative.
         negative_ratio: hard negatives per positive, 3 in the paper.
@@ -119,9 +118,24 @@ def multibox_loss(
     confidence_sum = confidence_loss(logits.flatten(0, 1)[rows], targets.classes.flatten()[rows], settings).sum()
     if normalizer is None:
         normalizer = _normalizer(settings.normalization, matched)
+    return weighted_sum(
+        location_sum, confidence_sum, normalizer, alpha=settings.alpha, matched=matched, negatives=negatives
+    )
+
+
+def weighted_sum(
+    location_sum: Float[Tensor, ""],
+    confidence_sum: Float[Tensor, ""],
+    normalizer: Float[Tensor, ""],
+    *,
+    alpha: float,
+    matched: Bool[Tensor, "B K"],
+    negatives: Bool[Tensor, "B K"],
+) -> MultiBoxLoss:
+    """Eq. 1 from the sums of its terms; see `MultiBoxLoss`."""
     location, confidence = location_sum / normalizer, confidence_sum / normalizer
     return MultiBoxLoss(
-        total=confidence + settings.alpha * location,
+        total=confidence + alpha * location,
         location=location.detach(),
         confidence=confidence.detach(),
         location_sum=location_sum.detach(),

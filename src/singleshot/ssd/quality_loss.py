@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from singleshot.shapes import Float
-from singleshot.ssd.loss import LossSettings, MultiBoxLoss, giou_losses
+from singleshot.ssd.loss import MultiBoxLoss, giou_losses, weighted_sum
 from singleshot.ssd.tensors import Predictions, Targets
 
 ALPHA, GAMMA = 0.75, 2.0
@@ -20,37 +20,34 @@ ALPHA, GAMMA = 0.75, 2.0
 
 
 def quality_loss(
-    predictions: Predictions, targets: Targets, settings: LossSettings, *, normalizer: Tensor | None = None
+    predictions: Predictions,
+    targets: Targets,
+    *,
+    variances: tuple[float, float, float, float],
+    alpha: float = 2.0,
+    normalizer: Tensor | None = None,
 ) -> MultiBoxLoss:
     """Varifocal loss of the scores + alpha x GIoU loss of the boxes, in float32, divided by the sum of qualities.
 
     Args:
         predictions: the network's raw output, with sigmoid scores; logit 0 (background) is not used.
-        targets: with qualities.
-        settings: alpha and variances.
+        targets: of `assign_task_aligned`, with qualities.
+        variances: of the box coder.
+        alpha: weight of the GIoU loss.
         normalizer: instead of the sum of the qualities, at least 1.
     """
     assert targets.quality is not None
-    offsets, logits = predictions.offsets.float(), predictions.logits.float()
-    matched = targets.matched
-    quality = targets.quality
-    rows = matched.flatten().nonzero()[:, 0]
+    offsets, logits, quality = predictions.offsets.float(), predictions.logits.float(), targets.quality
+    rows = targets.matched.flatten().nonzero()[:, 0]
     wanted = torch.zeros_like(logits).scatter_(2, targets.classes[:, :, None], quality[:, :, None])
-    confidence_sum = varifocal_loss(logits[:, :, 1:], wanted[:, :, 1:]).sum()
-    errors = giou_losses(offsets.flatten(0, 1)[rows], targets.offsets.flatten(0, 1)[rows], settings.variances)
-    location_sum = (errors * quality.flatten()[rows]).sum()
-    if normalizer is None:
-        normalizer = quality.sum().clip(min=1)
-    location, confidence = location_sum / normalizer, confidence_sum / normalizer
-    return MultiBoxLoss(
-        total=confidence + settings.alpha * location,
-        location=location.detach(),
-        confidence=confidence.detach(),
-        location_sum=location_sum.detach(),
-        confidence_sum=confidence_sum.detach(),
-        normalizer=normalizer,
-        num_matched=matched.sum(),
-        negatives=~matched,
+    errors = giou_losses(offsets.flatten(0, 1)[rows], targets.offsets.flatten(0, 1)[rows], variances)
+    return weighted_sum(
+        (errors * quality.flatten()[rows]).sum(),
+        varifocal_loss(logits[:, :, 1:], wanted[:, :, 1:]).sum(),
+        quality.sum().clip(min=1) if normalizer is None else normalizer,
+        alpha=alpha,
+        matched=targets.matched,
+        negatives=~targets.matched,
     )
 
 

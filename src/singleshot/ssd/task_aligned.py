@@ -33,8 +33,8 @@ def assign_task_aligned(
 ) -> Targets:
     """What each default box should predict, with a quality for the boxes that learn an object.
 
-    Laws: every ground-truth box with an area has a default box, unless better ones take all of them; padding changes
-    nothing; a default box learns at most one ground-truth box.
+    Laws: a ground-truth box that the prediction of a default box near it overlaps has one, unless other ground-truth
+    boxes take all of those; padding changes nothing; a default box learns at most one ground-truth box.
 
     Args:
         default_boxes: corners as fractions of the image.
@@ -84,8 +84,8 @@ def _assign_image(
     ious = pairwise_iou(boxes, predicted)
     candidates = _near(boxes, centres, cells_wh)
     alignment = logits[:, classes].sigmoid().T ** ALPHA * ious**BETA * candidates
-    least = alignment.topk(min(BEST, count), dim=1).values[:, -1:]
-    alignment = torch.where((alignment >= least) & (alignment > 0), alignment, 0)
+    best = alignment.topk(min(BEST, count), dim=1)
+    alignment = torch.zeros_like(alignment).scatter_(1, best.indices, best.values)
     owners = torch.where(alignment > 0, ious, -1).argmax(dim=0)  # of several ground-truth boxes the nearest
     alignment = torch.where(owners == torch.arange(len(boxes), device=owners.device)[:, None], alignment, 0)
     assigned = alignment > 0

@@ -79,7 +79,8 @@ class Targets:
         offsets: encoded ground-truth box of each matched box, 0 elsewhere.
         classes: class of each matched box, 0 (background) elsewhere.
         ious: see `Matches.ious`, 1 for ignored boxes; boxes below the negative threshold may be mined.
-        quality: how high each matched box should score, 0..1, and 0 elsewhere; None where scores are not graded.
+        quality: how high each matched box should score, 0..1, and 0 elsewhere; None with the paper's matching, where
+            all should score 1.
     """
 
     offsets: Float[Tensor, "B K 4"]

@@ -74,7 +74,7 @@ def choose_boxes(
         UnknownNameError: no such choice and no such file.
         RequestError: a file that holds no boxes for this detector.
     """
-    if spec.is_graded:
+    if spec.is_quality_aware:
         return _of_cells(spec, train_set, map_sizes_hw, choice)
     if choice not in BOX_CHOICES:
         return _unsearched(boxes_from_file(choice, spec), train_set, map_sizes_hw, f"default boxes of {choice}")

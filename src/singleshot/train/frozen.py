@@ -11,24 +11,25 @@ from singleshot.spec import TAP_STRIDES
 
 
 def freeze_early_layers(model: SSD, stride: int) -> None:
-    """Keep the weights of all layers before the backbone's named map of this stride; 0 freezes none.
+    """Keep the weights of all layers before the backbone's first named map of this stride; 0 freezes none.
 
     Args:
         model: its parameters lose `requires_grad`, so that no optimizer takes them.
-        stride: 4 or 8, of a map of `spec.TAP_STRIDES`.
+        stride: of a map of `spec.TAP_STRIDES`, such as 4 or 8.
 
     Raises:
         RequestError: the backbone has no such map.
     """
     if not stride:
         return
-    maps = {strides: name for name, strides in TAP_STRIDES.get(model.spec.backbone, {}).items()}
-    if stride not in maps:
-        known = ", ".join(str(known) for known in sorted(maps)) or "none"
+    maps = TAP_STRIDES.get(model.spec.backbone, {})
+    name_of_map = next((name for name, of_map in maps.items() if of_map == stride), None)
+    if name_of_map is None:
+        known = ", ".join(map(str, sorted(set(maps.values())))) or "none"
         raise RequestError(
             f"frozen_stride is 0 or the stride of a map of {model.spec.backbone} ({known}), got {stride}"
         )
-    first_trained = maps[stride].partition("_expand")[0]
+    first_trained = name_of_map.partition("_expand")[0]
     for name, layer in model.backbone.named_children():
         if name in {first_trained, f"{first_trained}_dw"}:
             return

@@ -95,12 +95,15 @@ def model_or_start(model: str | None, init: str | None, *, backbone: str | None)
     return model
 
 
-def trained_with_softmax(spec: ModelSpec) -> ModelSpec:
-    """The detector as it is trained here: class scores are a softmax, whatever they were in the weights' source.
+def with_trainable_scores(spec: ModelSpec) -> ModelSpec:
+    """The detector as it is trained here: class scores are a softmax, but for quality-aware ones.
 
-    Limits and thresholds of a sigmoid's scores go with them: files of TensorFlow keep 10 detections an image.
+    Whatever they were in the weights' source. Limits and thresholds of a sigmoid's scores go with them: files of
+    TensorFlow keep 10 detections an image.
     """
-    return spec if spec.postprocess.scores == "softmax" or spec.is_graded else replace(spec, postprocess=Postprocess())
+    if spec.postprocess.scores == "softmax" or spec.is_quality_aware:
+        return spec
+    return replace(spec, postprocess=Postprocess())
 
 
 def backbone_of(name: str | None) -> str | BackboneFactory | None:

@@ -32,7 +32,7 @@ from singleshot.train.initial import (
     initial_network,
     model_or_start,
     source_of_weights,
-    trained_with_softmax,
+    with_trainable_scores,
 )
 from singleshot.train.optimizer import build_optimizer
 from singleshot.train.options import TrainOptions
@@ -139,9 +139,9 @@ def _default_boxes(
     def fitted_recall(spec: ModelSpec, annotations: Annotations) -> DefaultBoxRecall:
         return choose(spec, annotations, choice="adapt").recall
 
-    return boxes, () if begun or base.is_graded else advice_on_small_objects(
-        base, train_set, boxes.recall, fitted_recall
-    )
+    if begun or base.is_quality_aware:
+        return boxes, ()
+    return boxes, advice_on_small_objects(base, train_set, boxes.recall, fitted_recall)
 
 
 def _architecture(options: TrainOptions, base: ModelSpec | None) -> tuple[ModelSpec, BackboneFactory | None]:
@@ -161,13 +161,10 @@ def _with_classes(base: ModelSpec, class_names: tuple[str, ...]) -> tuple[ModelS
     for name in class_names:
         if (fault := fault_of_name(name)) is not None:
             raise DataError(f"{fault}; rename it in the data")
+    spec = with_trainable_scores(replace(base, class_names=class_names))
     scores = base.postprocess.scores
-    note = (
-        []
-        if scores == "softmax" or base.is_graded
-        else [f"class scores: a softmax from now on, {base.name} has a {scores} of each"]
-    )
-    return trained_with_softmax(replace(base, class_names=class_names)), note
+    note = [f"class scores: a softmax from now on, {base.name} has a {scores} of each"]
+    return spec, note if scores != spec.postprocess.scores else []
 
 
 def default_workers(processes: int = 1) -> int:
@@ -204,9 +201,9 @@ def _require_options(data: Sequence[str], options: TrainOptions) -> None:
 
 def _require_scores(recipe: Recipe, spec: ModelSpec) -> None:
     """Refuse a recipe for other class scores than the model has."""
-    if (recipe.assignment == "task_aligned") == spec.is_graded:
+    if (recipe.assignment == "task_aligned") == spec.is_quality_aware:
         return
-    has = "sigmoids, one default box a cell" if spec.is_graded else "a softmax"
+    has = "sigmoids, one default box a cell" if spec.is_quality_aware else "a softmax"
     raise RequestError(
         f"recipe {recipe.name} with assignment {recipe.assignment} does not go with {spec.name}, whose class scores "
         f"are {has}: leave --recipe and --set assignment out"

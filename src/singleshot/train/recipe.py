@@ -67,7 +67,7 @@ class Recipe:
             trains all.
         grad_clip_norm: greatest norm of the gradient, of the backbone and of the layers after it each; 0 disables.
         assignment: which default boxes learn an object: those of an `iou` from the threshold on (the paper), or, as
-            `task_aligned`, those that predict it best (Feng et al. 2021).
+            `task_aligned`, those that predict it best (Feng et al. 2021), whatever IoU threshold and mining say.
         iou_threshold: IoU (the paper's jaccard overlap), 0..1, from which a default box matches a ground-truth box.
         boundary_boxes: whether default boxes that cross the image's border are trained; `false` is Caffe's
             `ignore_cross_boundary_bbox`. Detection uses all boxes in either case, as Caffe's does.
@@ -78,7 +78,7 @@ class Recipe:
         localisation_loss: `smooth_l1` (eq. 2), `l2` or `giou`.
         localisation_weight: weight of the localisation loss, alpha in eq. 1.
         confidence_loss: `softmax` (eq. 3), or `focal`, which uses every box whatever `mining` says, or `varifocal`:
-            sigmoids that are to score as high as a box fits (Zhang et al. 2021); it goes with `task_aligned`.
+            sigmoids that are to score as high as a box fits (Zhang et al. 2021), with `task_aligned` and `giou` alone.
         normalise: divide the loss by N of eq. 1, the matched boxes: of each process's own images (`worker`, as Caffe)
             or of all processes (`global`).
         label_smoothing: fraction of each class target that is spread over all classes, 0..1; `softmax` only.
@@ -122,10 +122,11 @@ class Recipe:
             if getattr(self, name) not in choices:
                 raise UnknownNameError(name, getattr(self, name), choices)
         self._require_numbers()
-        if (self.assignment == "task_aligned") != (self.confidence_loss == "varifocal"):
+        aligned = self.assignment == "task_aligned"
+        if aligned != (self.confidence_loss == "varifocal") or (aligned and self.localisation_loss != "giou"):
             raise RequestError(
-                f"assignment task_aligned and confidence_loss varifocal go together, got {self.assignment} and "
-                f"{self.confidence_loss}"
+                "assignment task_aligned, confidence_loss varifocal and localisation_loss giou go together, got "
+                f"{self.assignment}, {self.confidence_loss} and {self.localisation_loss}"
             )
         if self.label_smoothing and self.confidence_loss != "softmax":
             raise RequestError(f"label_smoothing goes with the softmax loss, not with {self.confidence_loss}")
@@ -222,7 +223,15 @@ def recipe_for(name: str | None, spec: ModelSpec) -> Recipe:
     """
     light = spec.separable or spec.backbone in MOBILENETS
     if name is None:
-        name = "aligned" if spec.is_graded else "multibox" if spec.class_agnostic else "modern" if light else "caffe"
+        name = (
+            "aligned"
+            if spec.is_quality_aware
+            else "multibox"
+            if spec.class_agnostic
+            else "modern"
+            if light
+            else "caffe"
+        )
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     recipe = RECIPES[name]

@@ -177,14 +177,12 @@ class TrainStep:
         )
 
     def _recipe_loss(self, predictions: Predictions, targets: Targets) -> MultiBoxLoss:
-        recipe = self.recipe
-        loss = quality_loss if recipe.assignment == "task_aligned" else multibox_loss
-        return loss(
-            predictions,
-            targets,
-            loss_settings(recipe, self.model.spec.boxes.variances),
-            normalizer=self._matched_of_all_ranks(targets) if recipe.normalise == "global" else None,
-        )
+        recipe, variances = self.recipe, self.model.spec.boxes.variances
+        normalizer = self._matched_of_all_ranks(targets) if recipe.normalise == "global" else None
+        if recipe.confidence_loss == "varifocal":
+            alpha = recipe.localisation_weight
+            return quality_loss(predictions, targets, variances=variances, alpha=alpha, normalizer=normalizer)
+        return multibox_loss(predictions, targets, loss_settings(recipe, variances), normalizer=normalizer)
 
     def _matched_of_all_ranks(self, targets: Targets) -> torch.Tensor | None:
         """Divided by this, the mean over the ranks is the sum of all losses by the matched boxes of all ranks."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from singleshot.models.efficientnetlite import NORM_EPSILON, STAGES
+from singleshot.models.efficientnetlite import STAGES, EfficientNetLite0
 from singleshot.spec import Preprocess
 from singleshot.variants import SSDLITE320_EFFICIENTNETLITE0
 from singleshot.weights.importers.first_layer import convert_input
@@ -50,7 +50,7 @@ def efficientnetlite0_base(state: Mapping[str, Tensor], preprocess: Preprocess, 
     backbone = {name: tensor for name, tensor in state.items() if not name.startswith(CLASSIFIERS)}
     port = Port(backbone, origin=origin, what="EfficientNet-Lite0")
     for layer in _timm_names() if of_timm else _plain_names():
-        port.block(f"backbone.{layer.here}", layer.convolution, layer.norm, epsilon=NORM_EPSILON)
+        port.block(f"backbone.{layer.here}", layer.convolution, layer.norm, epsilon=EfficientNetLite0.NORM_EPSILON)
     source = TIMM_INPUT if of_timm else SSDLITE320_EFFICIENTNETLITE0.preprocess
     return convert_input(port.finished(), "backbone.stem.convolution", source, preprocess)
 

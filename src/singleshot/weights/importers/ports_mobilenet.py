@@ -8,9 +8,10 @@ from dataclasses import replace
 from torch import Tensor
 
 from singleshot.errors import ModelError
-from singleshot.models import mobilenetv2, mobilenetv3
+from singleshot.models import mobilenetv3
 from singleshot.models.layers import LITE_NORM_EPSILON
 from singleshot.models.mobilenetv1 import PAIRS
+from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.spec import BoxSpec, Compatibility, ExtraBlock, MapBoxes, ModelSpec, Postprocess, Preprocess
 from singleshot.variants import SSD300_MOBILENETV1, SSDLITE320_MOBILENETV2, SSDLITE320_MOBILENETV3
 from singleshot.weights.classes import names_for
@@ -147,12 +148,12 @@ def _carry_mobilenetv1(port: Port) -> None:
 
 def _carry_mobilenetv2(port: Port) -> None:
     port.block("backbone.stem", "base_net.0.0", "base_net.0.1")
-    for number, (expansion, _, _) in enumerate(mobilenetv2.BLOCKS, 1):
+    for number, (expansion, *_) in enumerate(MobileNetV2.BLOCKS, 1):
         names = ("expand", "depthwise", "project") if expansion != 1 else ("depthwise", "project")
         for place, name in enumerate(names):
             original = f"base_net.{number}.conv"
             port.block(f"backbone.block{number}.{name}", f"{original}.{3 * place}", f"{original}.{3 * place + 1}")
-    last = len(mobilenetv2.BLOCKS) + 1
+    last = len(MobileNetV2.BLOCKS) + 1
     port.block("backbone.last", f"base_net.{last}.0", f"base_net.{last}.1")
 
 

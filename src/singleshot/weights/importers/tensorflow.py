@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from singleshot.errors import ModelError
-from singleshot.models.mobilenetv2 import BLOCKS
+from singleshot.models.mobilenetv2 import MobileNetV2
 
 LARGEST = 500_000_000
 """Bytes that a file may unpack to; MobileNetV2 1.4 takes 25 million."""
@@ -48,7 +48,7 @@ def read_mobilenetv2(path: Path) -> dict[str, Tensor]:
 def layer_names() -> list[str]:
     """Our names of all convolutions of the base, in graph order."""
     names = ["stem"]
-    for number, (expansion, _, _) in enumerate(BLOCKS, 1):
+    for number, (expansion, *_) in enumerate(MobileNetV2.BLOCKS, 1):
         parts = ("depthwise", "project") if expansion == 1 else ("expand", "depthwise", "project")
         names += [f"block{number}.{part}" for part in parts]
     return [*names, "last"]

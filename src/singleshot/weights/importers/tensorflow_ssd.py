@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from singleshot.errors import ModelError
-from singleshot.models import mobilenetv1, mobilenetv2
+from singleshot.models import mobilenetv1
+from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.preprocess import to_network_input
 from singleshot.shapes import Float32, UInt8
@@ -264,7 +265,7 @@ class _Reader:
     def _width(self) -> float:
         """What the backbone's channels are multiplied by."""
         stem = self._layer(min(self.names, key=self._distance)).outputs
-        return stem / (mobilenetv2.STEM if self.backbone == "mobilenetv2" else mobilenetv1.STEM)
+        return stem / (MobileNetV2.STEM_CHANNELS if self.backbone == "mobilenetv2" else mobilenetv1.STEM)
 
     def _heads(self) -> tuple[list[int], bool]:
         """The layer that gives each source map, and whether the heads are separable."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from singleshot.errors import ModelError
 from singleshot.models.layers import BACKBONE_NORM_EPSILON
-from singleshot.models.mobilenetv2 import BLOCKS
+from singleshot.models.mobilenetv2 import MobileNetV2
 from singleshot.models.vgg import LAYERS
 from singleshot.shapes import Float
 from singleshot.spec import Preprocess
@@ -123,7 +123,7 @@ def mobilenetv2_base(state: Mapping[str, Tensor], *, origin: str) -> dict[str, T
         base[f"backbone.{target}.convolution.weight"], base[f"backbone.{target}.convolution.bias"] = folded
 
     fold("stem", "features.0.0", "features.0.1")
-    for number, (expansion, _, _) in enumerate(BLOCKS, 1):
+    for number, (expansion, *_) in enumerate(MobileNetV2.BLOCKS, 1):
         place, part = f"features.{number}.conv", 0
         if expansion != 1:
             fold(f"block{number}.expand", f"{place}.0.0", f"{place}.0.1")
