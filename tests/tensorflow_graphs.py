@@ -107,7 +107,7 @@ def mobilenet_v1(size_hw: tuple[int, int], width: int = 4) -> openvino.Model:
 def _mobilenet_v2(graph: Graph, width: int) -> tuple[list[Any], list[Any], Any]:
     """Blocks' outputs and expansions by number less one, and the last map."""
     x, outputs, expansions = graph.layer(graph.image, 32 // width, 3, 2), [], []
-    for expansion, count, stride in mobilenetv2.BLOCKS:
+    for expansion, count, stride, _ in mobilenetv2.MobileNetV2.BLOCKS:
         expanded = graph.layer(x, channels(x) * expansion) if expansion > 1 else x
         block = graph.layer(graph.depthwise(expanded, stride), count // width, linear=True)
         x = ops.add(block, x) if stride == 1 and count // width == channels(x) else block
