@@ -28,8 +28,8 @@ from singleshot.console import results
 from singleshot.data.recognise import open_data
 from singleshot.evaluate.protocols import evaluate
 from singleshot.lab.reproduce.tables import table
+from singleshot.machine import usable_cores
 from singleshot.runtime.detector import Detector, detect_in_set
-from singleshot.runtime.engine import usable_cores
 from singleshot.spec import ModelSpec
 from singleshot.ssd.tensors import Batch
 from singleshot.train.options import TrainOptions

@@ -128,6 +128,18 @@ VERBS = {
         "ssd serve --model runs/mine/best",
         "open http://127.0.0.1:8000/; curl --data-binary @photo.jpg http://127.0.0.1:8000/v1/detect",
     ),
+    "doctor": Verb(
+        "singleshot.cli.doctor:doctor",
+        "See whether detection works here, how fast, and what is missing for what.",
+        "ssd doctor --json doctor.json",
+        "ssd detect photo.jpg; ssd bench measures speed with care",
+    ),
+    "completion": Verb(
+        "singleshot.cli.completion:completion",
+        "Print what completes verbs and flags in a shell: bash, zsh, fish, PowerShell.",
+        "ssd completion bash > ~/.local/share/bash-completion/completions/ssd",
+        "start a new shell, then ssd <Tab>",
+    ),
     "demo": Verb(
         "singleshot.cli.demo:demo",
         "Detect, train, evaluate and report on a data set that draws itself (some minutes).",

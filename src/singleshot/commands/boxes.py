@@ -14,10 +14,10 @@ from singleshot.commands.options import BoxesOptions
 from singleshot.data.recognise import default_splits, join, open_data
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, RequestError
+from singleshot.machine import usable_cores
 from singleshot.models.ssd import SSD, grid_sizes
 from singleshot.report.boxes import write_study
 from singleshot.report.charts import require_matplotlib
-from singleshot.runtime.engine import usable_cores
 from singleshot.spec import OBJECT, ModelSpec
 from singleshot.train.box_choice import starting_boxes
 from singleshot.train.initial import base_spec, source_of_weights

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -113,8 +112,3 @@ def raw_detections(
 def with_threshold(settings: Postprocess, score_threshold: float | None) -> Postprocess:
     """The settings with another score threshold; None leaves them as they are."""
     return settings if score_threshold is None else replace(settings, score_threshold=score_threshold)
-
-
-def usable_cores() -> int:
-    """How many cores this process may use, at least 1; containers and taskset may leave fewer than the machine has."""
-    return (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) or 1

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from singleshot.errors import ModelError, RequestError
-from singleshot.runtime.engine import RAW, raw_detections, require_fit, resized, usable_cores
+from singleshot.machine import usable_cores
+from singleshot.runtime.engine import RAW, raw_detections, require_fit, resized
 from singleshot.shapes import Float32, UInt8
 from singleshot.spec import ModelSpec
 from singleshot.ssd.detection import RawDetections

@@ -9,7 +9,8 @@ from threading import Lock
 import numpy as np
 
 from singleshot.errors import ModelError
-from singleshot.runtime.engine import RAW, raw_detections, require_fit, resize_into, resized, usable_cores
+from singleshot.machine import usable_cores
+from singleshot.runtime.engine import RAW, raw_detections, require_fit, resize_into, resized
 from singleshot.runtime.openvino_core import core, openvino
 from singleshot.runtime.winograd import with_winograd
 from singleshot.shapes import Float32, UInt8

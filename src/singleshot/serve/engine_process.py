@@ -20,7 +20,8 @@ from threading import Condition, Lock, Thread
 import numpy as np
 
 from singleshot.errors import MachineError, SingleshotError
-from singleshot.runtime.engine import resized, usable_cores
+from singleshot.machine import usable_cores
+from singleshot.runtime.engine import resized
 from singleshot.serve.engine_main import ModelToLoad, run_engine
 from singleshot.serve.engine_messages import pack_request, unpack_reply, unpack_start
 from singleshot.serve.processes import PIPE_FAULTS, start_process

@@ -23,9 +23,9 @@ import numpy as np
 
 from singleshot.errors import ImageError, SingleshotError
 from singleshot.image_formats import describe, readable, sniff
+from singleshot.machine import usable_cores
 from singleshot.preprocess import has_contrast
 from singleshot.runtime.detector import Detector
-from singleshot.runtime.engine import usable_cores
 from singleshot.serve.decoders import DecodedImage, Decoder
 from singleshot.serve.engine_process import EngineProcess
 from singleshot.serve.inference import Inference

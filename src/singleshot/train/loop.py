@@ -13,8 +13,8 @@ import torch
 from singleshot.decode import decode_image
 from singleshot.errors import ImageError, ImageLostError, WorkerLostError
 from singleshot.evaluate.protocols import Evaluation, evaluate
+from singleshot.machine import usable_cores
 from singleshot.runtime.detector import Detector, detect_in_set
-from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import TorchBackend
 from singleshot.ssd.tensors import Batch
 from singleshot.train import checkpoint

@@ -14,9 +14,9 @@ from singleshot.augment.pipeline import CaffeAugmentation
 from singleshot.box_search.recall import DefaultBoxRecall
 from singleshot.data.loader import Shard
 from singleshot.errors import DataError, RequestError
+from singleshot.machine import usable_cores
 from singleshot.models.own_backbone import BackboneFactory
 from singleshot.models.ssd import SSD, grid_sizes
-from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
 from singleshot.train.adapt_recipe import facts_of

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import platform
 import time
 from pathlib import Path
 
 from singleshot.errors import MachineError
+from singleshot.machine import processor_features, processor_name
 
 MOST_OTHER_LOAD = 0.3
 """Cores that other processes may use while we measure."""
@@ -46,10 +46,5 @@ def _busy_seconds() -> float:
 
 def processor() -> str:
     """Its name and the flags that decide about bf16 and int8 rates."""
-    if not Path("/proc/cpuinfo").exists():
-        return platform.processor() or platform.machine()
-    text = Path("/proc/cpuinfo").read_text()
-    name = text.partition("model name")[2].partition(":")[2].partition("\n")[0].strip()
-    flags = set(text.partition("flags")[2].partition("\n")[0].split())
-    telling = sorted(flag for flag in flags if flag.startswith(("amx", "avx2", "avx512_", "avx512f", "avx_vnni")))
-    return f"{name} ({', '.join(telling)})"
+    features = processor_features()
+    return f"{processor_name()} ({', '.join(features)})" if features else processor_name()

@@ -18,8 +18,8 @@ from singleshot.lab.reproduce.options import ReproduceOptions
 from singleshot.lab.reproduce.page import aligned
 from singleshot.lab.reproduce.paper import Table, TableRow
 from singleshot.lab.reproduce.runner import Runner
+from singleshot.machine import usable_cores
 from singleshot.models.ssd import SSD
-from singleshot.runtime.engine import usable_cores
 from singleshot.runtime.torch_backend import choose_device
 from singleshot.spec import ModelSpec
 from singleshot.train.prepare import compute_type
