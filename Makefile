@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What a set-up depends on: when one of these changes, the packages are installed anew.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test mutate check bench bench-gpu
+.PHONY: install demo test mutate check bench bench-gpu verified-install hashes release
 
 install: $(STAMP)
 
@@ -14,6 +14,13 @@ $(STAMP): pyproject.toml constraints.txt $(wildcard src/singleshot/ssd/*.c)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps trackers supervision pyDeprecate  # they ask for a second OpenCV
+	touch $(STAMP)
+
+# The same set-up, but pip takes nothing whose SHA-256 is not in hashes.txt, the tool that builds the package included.
+verified-install:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --requirement hashes.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(STAMP)
 
 demo: install
@@ -39,3 +46,29 @@ bench: install
 
 bench-gpu: install
 	$(BIN)/python benchmarks/gpu.py
+
+# What makes a release; docs/release.md is the checklist.
+RELEASE := .venv-release
+TOOLS := $(RELEASE)/.installed
+
+$(TOOLS): release-tools.txt
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip install --quiet --require-hashes --no-deps --requirement release-tools.txt
+	touch $(TOOLS)
+
+# The files with hashes, for all platforms, of the versions in constraints.txt and of the newest tools.
+COMPILE := $(RELEASE)/bin/uv pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url
+hashes: $(TOOLS)
+	$(COMPILE) --universal --python-version 3.11 --extra dev --constraint constraints.txt --output-file hashes.txt pyproject.toml
+	printf 'trackers\nsupervision\npyDeprecate\n' | $(COMPILE) --no-deps --constraint constraints.txt - >> hashes.txt
+	$(COMPILE) --universal --python-version 3.11 --upgrade --output-file release-tools.txt release-tools.in
+
+# A source distribution and a wheel for this machine, tried in an empty environment, and a list of what is in that.
+release: $(TOOLS)
+	rm -rf dist
+	$(RELEASE)/bin/python -m build --outdir dist .
+	$(PYTHON) -m venv --clear $(RELEASE)/empty
+	$(RELEASE)/empty/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	$(RELEASE)/empty/bin/python scripts/check_wheel.py
+	$(RELEASE)/bin/cyclonedx-py environment $(RELEASE)/empty --pyproject pyproject.toml --output-reproducible --output-file dist/singleshot.cdx.json
+	cd dist && sha256sum singleshot* > SHA256SUMS
