@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What a set-up depends on: when one of these changes, the packages are installed anew.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test mutate check bench bench-gpu verified-install hashes release
+.PHONY: install demo test mutate check bench bench-gpu soak verified-install hashes release
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ test: install
 # Single lines of src are changed, one at a time; a named test must fail. `make mutate ONLY=data` runs one room's list.
 mutate: install
 	$(BIN)/python scripts/mutate.py $(addprefix --only ,$(ONLY))
+
+# Every promise of docs/reliability.md in its full count; goes on where it was stopped. `make soak SOAK=--quick` takes small counts.
+soak: install
+	$(BIN)/python benchmarks/soak.py $(SOAK)
 
 check: install
 	$(BIN)/ruff format --check src tests scripts benchmarks

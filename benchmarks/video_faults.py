@@ -50,8 +50,9 @@ def read(file: Path) -> tuple[str, int]:
     return ("said" if video.fault else "silent"), frames
 
 
-def cut_everywhere(folder: Path, frames: list[np.ndarray]) -> None:
-    """Print a line for each kind."""
+def cut_everywhere(folder: Path, frames: list[np.ndarray]) -> bool:
+    """Print a line for each kind; whether every cut was said."""
+    kept = True
     for name, (suffix, codec, options) in KINDS.items():
         whole = write_video(folder / f"whole{suffix}", frames, fps=25, codec=codec, options=options).read_bytes()
         cut, outcomes, read_frames = folder / f"cut{suffix}", Counter[str](), 0
@@ -62,11 +63,13 @@ def cut_everywhere(folder: Path, frames: list[np.ndarray]) -> None:
             read_frames += count
             if count > len(frames):
                 outcomes["too many frames"] += 1
+        kept = kept and not outcomes["silent"] and not outcomes["too many frames"]
         print(f"{name:18} {CUTS} cuts: {dict(outcomes)}, {read_frames / CUTS / len(frames):.0%} of the frames read")
+    return kept
 
 
-def playlists(folder: Path, frames: list[np.ndarray]) -> None:
-    """Print what six playlists opened."""
+def playlists(folder: Path, frames: list[np.ndarray]) -> bool:
+    """Print what six playlists opened; whether it was nothing."""
     secret = write_video(folder / "secret.mp4", frames[:10])
     with socket.create_server(("127.0.0.1", 0)) as server:
         connections: list[object] = []
@@ -85,6 +88,7 @@ def playlists(folder: Path, frames: list[np.ndarray]) -> None:
             (folder / name).write_text(content)
             outcomes[read(folder / name)[0]] += 1
         print(f"{len(contents)} playlists: {dict(outcomes)}, {len(connections)} connections")
+        return outcomes["refused"] == len(contents) and not connections
 
 
 def damage(folder: Path, frames: list[np.ndarray]) -> None:
@@ -104,8 +108,8 @@ def damage(folder: Path, frames: list[np.ndarray]) -> None:
     print(f"{DAMAGES} damaged files: {dict(outcomes)}, {read_frames / DAMAGES / len(frames):.0%} of the frames read")
 
 
-def main() -> None:
-    """Run all three."""
+def main() -> int:
+    """Run all three; 1 where a cut was not said or a playlist opened something."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", nargs="?", type=Path)
     arguments = parser.parse_args()
@@ -115,10 +119,10 @@ def main() -> None:
         with open_video(arguments.video) as video:
             frames = [frame.pixels[::3, ::3][:144, :256] for frame in video][:100]
     with tempfile.TemporaryDirectory() as folder:
-        cut_everywhere(Path(folder), frames)
-        playlists(Path(folder), frames)
+        kept = [cut_everywhere(Path(folder), frames), playlists(Path(folder), frames)]
         damage(Path(folder), frames)
+    return int(not all(kept))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
