@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # What a set-up depends on: when one of these changes, the packages are installed anew.
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test mutate check bench bench-gpu soak verified-install hashes release
+.PHONY: install demo test mutate check docs bench bench-gpu soak verified-install hashes release
 
 install: $(STAMP)
 
@@ -43,6 +43,11 @@ check: install
 	$(BIN)/ruff check src tests scripts benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The documentation as a site in site/: it asks no other host for anything and opens from a disk, too. Warnings are errors.
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement docs-tools.txt
+	$(BIN)/mkdocs build --strict
 
 bench: install
 	$(BIN)/python benchmarks/parts.py

@@ -37,8 +37,9 @@ class RequestError(SingleshotError):
 class UnknownNameError(RequestError):
     """A name that does not exist; the message offers similar names, or says what lists all.
 
-    >>> str(UnknownNameError("model", "ssd300-vg16", ["ssd300-vgg16", "ssd512-vgg16"]))
-    "unknown model 'ssd300-vg16'; did you mean ssd300-vgg16 or ssd512-vgg16?"
+    Examples:
+        >>> str(UnknownNameError("model", "ssd300-vg16", ["ssd300-vgg16", "ssd512-vgg16"]))
+        "unknown model 'ssd300-vg16'; did you mean ssd300-vgg16 or ssd512-vgg16?"
     """
 
     def __init__(self, kind: str, name: str, known: Iterable[str], *, listed_by: str = "") -> None:
@@ -57,8 +58,9 @@ def offer(name: str, known: Iterable[str], *, listed_by: str = "") -> str:
 def first_of(names: Sequence[str], most: int, *, joint: str = ", ") -> str:
     """The first names of a list for a message, and how many more there are.
 
-    >>> first_of(["a", "b", "c", "d"], 2)
-    'a, b and 2 more'
+    Examples:
+        >>> first_of(["a", "b", "c", "d"], 2)
+        'a, b and 2 more'
     """
     return joint.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 

@@ -159,10 +159,11 @@ class Detections:
     It is indexed as an array is: a number gives a `Detection`, a slice, a mask or an array of numbers gives
     `Detections`; iteration gives each `Detection`.
 
-    >>> boxes = np.array([[0, 0, 10, 10], [5, 5, 20, 20]], np.float32)
-    >>> detections = Detections(boxes, np.array([0.9, 0.4], np.float32), np.array([1, 0]), ("cat", "dog"))
-    >>> detections[0].name, detections[detections.labels == 0].names, detections.above(0.5).names
-    ('dog', ['cat'], ['dog'])
+    Examples:
+        >>> boxes = np.array([[0, 0, 10, 10], [5, 5, 20, 20]], np.float32)
+        >>> detections = Detections(boxes, np.array([0.9, 0.4], np.float32), np.array([1, 0]), ("cat", "dog"))
+        >>> detections[0].name, detections[detections.labels == 0].names, detections.above(0.5).names
+        ('dog', ['cat'], ['dog'])
 
     Attributes:
         boxes: (n, 4) float32 left, top, right, bottom in pixels of the image as displayed, inside it.

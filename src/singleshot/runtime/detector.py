@@ -46,9 +46,10 @@ class Detector:
         max_pixels: the largest image that it decodes, width x height.
         folder: that it was loaded from; None for one that was made of an engine.
 
-    >>> detector = Detector.load("runs/blood/best")  # doctest: +SKIP
-    >>> detector("slide.jpg").names  # doctest: +SKIP
-    ['RBC', 'RBC', 'WBC']
+    Examples:
+        >>> detector = Detector.load("runs/blood/best")  # doctest: +SKIP
+        >>> detector("slide.jpg").names  # doctest: +SKIP
+        ['RBC', 'RBC', 'WBC']
     """
 
     def __init__(self, backend: Backend, *, name: str, score: float = 0.0) -> None:

@@ -79,13 +79,14 @@ class TrackerSettings:
 class Tracker:
     """Tracks of a video, frame by frame; a video has a tracker of its own.
 
-    >>> tracker = Tracker()
-    >>> for frame in range(3):  # a box that moves to the right
-    ...     box = np.array([[10 * frame, 0, 10 * frame + 40, 40]], np.float32)
-    ...     detections = Detections(box, np.array([0.9], np.float32), np.array([0]), ("car",))
-    ...     tracks = tracker(detections, frame / 25)
-    >>> [(track.id, track.name) for track in tracks]
-    [(1, 'car')]
+    Examples:
+        >>> tracker = Tracker()
+        >>> for frame in range(3):  # a box that moves to the right
+        ...     box = np.array([[10 * frame, 0, 10 * frame + 40, 40]], np.float32)
+        ...     detections = Detections(box, np.array([0.9], np.float32), np.array([0]), ("car",))
+        ...     tracks = tracker(detections, frame / 25)
+        >>> [(track.id, track.name) for track in tracks]
+        [(1, 'car')]
 
     A track has one class: a detection of another class never goes on with it. The order of the detections does not
     matter. Memory holds the tracks that have not ended, and nothing of the others.
