@@ -9,7 +9,8 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -133,6 +134,31 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def exclusive(lock: Path, refusal: str) -> Iterator[None]:
+    """Hold a lock on a file, which is made where it is missing; the system lets go of it when the process ends.
+
+    Raises:
+        RequestError: another process holds it; the message is `refusal`.
+    """
+    with lock.open("ab") as file:
+        try:
+            if os.name == "nt":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]  # typed on Windows only
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EACCES, errno.EDEADLK}:
+                error.filename = str(lock)
+                raise
+            raise RequestError(refusal) from None
+        yield
 
 
 def require_output(path: Path | None, flag: str, inputs: Iterable[str | Path]) -> None:

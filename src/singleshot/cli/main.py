@@ -24,6 +24,7 @@ EXTRAS = {
     "nncf": "export",
     "timm": "backbones",
     "av": "video",
+    "pyarrow": "parquet",
     **dict.fromkeys(("starlette", "uvicorn", "python_multipart", "prometheus_client", "h11"), "serve"),
 }
 """Packages that detecting with an exported model and `ssd data` do not need -> the extra that installs them."""

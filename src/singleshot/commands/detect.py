@@ -175,7 +175,7 @@ def detect_files(
         if options.out is None
         else copy_folders(options.out, sources, [file for file in found.files if file.is_file()])
     )
-    detector = detector or _load(options)
+    detector = detector or load_detector(options)
     if detector.note:
         listeners.say(detector.note)
     result = DetectResult(detector.name, len(found.images) + len(found.videos))
@@ -280,7 +280,8 @@ class _Run:
         return free_place(folder / f"{name or 'frames'}{'' if as_frames else '.webm'}", self.taken)
 
 
-def _load(options: DetectOptions) -> Detector:
+def load_detector(options: DetectOptions) -> Detector:
+    """The model of some options. Raises as `Detector.load`."""
     return Detector.load(
         options.model,
         device=options.device,

@@ -17,6 +17,7 @@ PURPOSES = {
     "export": "ssd export; models in ONNX",
     "backbones": "backbones of timm under an SSD head",
     "heif": "HEIF images of phones",
+    "parquet": "ssd detect --part that writes Parquet",
     "video": "ssd track and ssd detect that write videos",
     "serve": "ssd serve",
 }

@@ -64,3 +64,25 @@ class GrowingFile:
 def json_line(entry: Mapping[str, Any]) -> str:
     """An entry as JSON on one line."""
     return json.dumps(entry, allow_nan=False)
+
+
+@contextmanager
+def written_beside(place: Path) -> Iterator[Path]:
+    """A path beside `place` for a library that writes files by itself; what it wrote takes its place at the end.
+
+    Raises:
+        MachineError: no space left on the disk.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{place.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        sync(beside)
+        beside.replace(place)
+        sync(place.parent)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise MachineError(f"no space left on the disk for {place}") from error
+        raise
+    finally:
+        beside.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from singleshot.data.loader import Shard
 from singleshot.errors import MachineError, RequestError
+from singleshot.parts import parse_part
 
 PATIENCE = 50.0
 """Seconds without a sign of life after which a rank counts as lost; all others then end within a minute."""
@@ -62,14 +63,12 @@ class Ranks:
         """
         if part is None:
             return Shard(self.rank, self.world)
-        numbers = [int(text) if text.isdecimal() else 0 for text in part.split("/")]
-        if len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
-            raise RequestError(f"--part is such as 2/4, the second of four, got {part!r}")
-        if numbers[1] * self.local_world != self.world:
+        machine = parse_part(part)
+        if machine.count * self.local_world != self.world:
             raise RequestError(
-                f"--part {part} is for {numbers[1]} machines; this run has {self.world // self.local_world}"
+                f"--part {part} is for {machine.count} machines; this run has {self.world // self.local_world}"
             )
-        return Shard(self.local_rank, self.local_world, numbers[0] - 1, numbers[1])
+        return Shard(self.local_rank, self.local_world, machine.number - 1, machine.count)
 
     def ddp_model(self, model: nn.Module) -> nn.Module:
         """The model, whose gradients are averaged over all ranks while they are computed."""
