@@ -35,7 +35,7 @@ from singleshot.photographs import PHOTOGRAPHS
 from singleshot.serve.open_inference import HEADER_LENGTH
 
 PHOTOGRAPH = next(photograph.path for photograph in PHOTOGRAPHS if photograph.name == "chelsea")
-MODEL = "ssdlite320-mobilenetv2"
+MODEL = "ssd320-lite"
 LEAKING = str(Path(__file__).with_name("leaking_server.py"))
 MEGABYTE = 2**20
 

@@ -26,6 +26,7 @@ from singleshot.runtime.find_model import find_model
 from singleshot.shapes import UInt8
 from singleshot.ssd.detection import to_detections
 from singleshot.ssd.tensors import probabilities
+from singleshot.variants import SSDLITE320_MOBILENETV2
 from singleshot.weights.build import load_network
 
 CAT_XYXY = (0.03, 0.02, 0.97, 0.99)
@@ -51,7 +52,7 @@ def main() -> None:
 
 def draw_pictures() -> dict[str, Pixels]:
     """Name -> picture."""
-    network = load_network(find_model(None)).eval()
+    network = load_network(find_model(SSDLITE320_MOBILENETV2.name)).eval()
     pixels = CHELSEA.pixels()
     label = network.spec.class_names.index("cat")
     truth = GroundTruthToLearn(np.array([CAT_XYXY], np.float32), np.array([label]))

@@ -1,7 +1,7 @@
 """Put a trained model into the package: only classes with enough training objects, its engines' graphs, an honest card.
 
-python scripts/ship_model.py runs/voc2007/last --name ssdlite320-mobilenetv2 \
-    --data ../shared/data/voc2007 --test-split test
+python scripts/ship_model.py runs/voc2007/last --name ssd320-lite --data ../shared/data/voc2007 --test-split test \
+    --calibrate DATA/voc2007_full --ancestry "It started from ... (Apache-2.0)."
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--data", required=True, help="set to test on")
     parser.add_argument("--test-split", required=True)
-    parser.add_argument("--note", action="append", default=[], help="a line for the card")
+    parser.add_argument("--calibrate", required=True, help="set that int8 is calibrated on")
+    parser.add_argument("--ancestry", required=True, help="whose weights it started from, and their licence")
+    parser.add_argument("--note", action="append", default=[], help="a line for the card, on its training")
+    parser.add_argument("--limit", action="append", default=[], help="a line for the card, on what it cannot do")
     given = parser.parse_args()
     trained = read_folder(given.model)
     counts = trained.provenance["objects"]
@@ -58,7 +61,7 @@ def main() -> None:
     backends = {"torch, fp32": TorchBackend(load_network(folder), torch.device("cpu"))}
     for precision in ENGINE_PRECISIONS:
         engine = folder / f"openvino-{precision}"
-        export_model(ExportOptions(out=engine, model=str(folder), precision=precision, calibrate=given.data))
+        export_model(ExportOptions(out=engine, model=str(folder), precision=precision, calibrate=given.calibrate))
         warn_of_training_images(engine)
         backends[f"OpenVINO, {precision}"] = load_engine(engine)
     figures = {
@@ -66,7 +69,8 @@ def main() -> None:
         for name, backend in backends.items()
     }
     notes = [*training(provenance), *given.note]
-    text = card(given.name, figures, {name: counts[name] for name in names}, test_set, notes)
+    known = {name: counts[name] for name in names}
+    text = card(given.name, figures, known, test_set, notes=notes, limits=given.limit, ancestry=given.ancestry)
     save_network(folder, network, card=text, provenance=provenance, learnt=learnt, half=True)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LARGEST:
@@ -112,11 +116,21 @@ def warn_of_training_images(engine: Path) -> None:
 
 
 def card(
-    name: str, by_engine: Mapping[str, Evaluation], counts: dict[str, int], test_set: Annotations, notes: Sequence[str]
+    name: str,
+    by_engine: Mapping[str, Evaluation],
+    counts: dict[str, int],
+    test_set: Annotations,
+    *,
+    notes: Sequence[str],
+    limits: Sequence[str],
+    ancestry: str,
 ) -> str:
     """The model card; the first engine's figures come class by class."""
     figures, *_ = by_engine.values()
-    rows = [f"| {c} | {counts[c]} | {figures.counts[c].ground_truth} | {figures.per_class[c]:.3f} |" for c in counts]
+    rows = [
+        f"| {label} | {count} | {figures.counts[label].ground_truth} | {in_words(figures.per_class[label])} |"
+        for label, count in counts.items()
+    ]
     lines = [
         f"# {name}",
         "",
@@ -148,17 +162,22 @@ def card(
         "- Photographs of everyday scenes as on Flickr in 2007. Not for safety, surveillance or decisions on people.",
         "- Small and crowded people are mostly missed; see the AP of `person`.",
         "- Scores are not calibrated probabilities.",
-        "- It may take what it does not know for one of its classes, and be sure of it: `coffee.jpg` of the package "
-        "is a car.",
+        "- It may take what it does not know for one of its classes, and be sure of it.",
+        *(f"- {limit}" for limit in limits),
         "",
-        "The base was trained on ImageNet (MobileNetV2, Apache-2.0). These weights: Apache-2.0.",
+        f"{ancestry} These weights: Apache-2.0.",
     ]
     return "\n".join(lines) + "\n"
 
 
+def in_words(ap: float | None) -> str:
+    """Three digits, or that there is no figure."""
+    return "none in the test images" if ap is None else f"{ap:.3f}"
+
+
 def mean(figures: Evaluation, names: Iterable[str]) -> float:
-    """Over the classes that the model knows."""
-    aps = [figures.per_class[name] or 0.0 for name in names]
+    """Over the classes that the model knows and the test images hold."""
+    aps = [ap for name in names if (ap := figures.per_class[name]) is not None]
     return sum(aps) / len(aps)
 
 

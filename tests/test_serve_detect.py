@@ -50,7 +50,7 @@ def test_an_image_as_the_body_gives_the_json_of_ssd_detect(detector: Detector) -
         response = await client.post("/v1/detect", content=CAT.read_bytes())
         expected = next(iter(detector.stream([CAT] * 3)))[2].above(0.5)
         assert response.json() == {
-            "model": "ssdlite320-mobilenetv2",
+            "model": "ssd320-lite",
             "images": [{"file": "image", "width": 451, "height": 300, "detections": expected.to_dicts()}],
         }
         assert [part.split(";")[0] for part in response.headers["server-timing"].split(", ")] == [

@@ -18,7 +18,7 @@ from singleshot.photographs import PHOTOGRAPHS
 from singleshot.serve.open_inference import HEADER_LENGTH
 
 FILES = [photograph.path for photograph in PHOTOGRAPHS[:4]]
-MODEL = "ssdlite320-mobilenetv2"
+MODEL = "ssd320-lite"
 NAMES = ("boxes", "scores", "labels", "names", "counts")
 
 
@@ -115,8 +115,8 @@ def infer(server: Server, *headers: str, **parameters: Any) -> Any:
 
 
 def test_score_and_classes(server: Server) -> None:
-    assert infer(server).json["outputs"][3]["data"] == ["person"]
-    assert infer(server, classes="cat,dog").status == 400
+    assert infer(server).json["outputs"][3]["data"] == ["person", "bottle"]
+    assert infer(server, classes="cat,unicorn").status == 400
     assert infer(server, classes="cat").json["outputs"][0] == {
         "name": "boxes",
         "datatype": "FP32",

@@ -40,13 +40,28 @@ FLAGS = [
     "--use-fake-ui-for-media-stream",
     f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1",
 ]
+MODEL = "ssdlite320-mobilenetv2"
+"""Of five classes, which see one person each in the photographs."""
 MARKUP = "<img src=x onerror=window.wasRun=1>"
 TEXT_FILE = {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"}
 
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    command = [sys.executable, "-m", "singleshot", "serve", "--port", "0", "--decoders", "1", "--max-body-mb", "0.5"]
+    command = [
+        sys.executable,
+        "-m",
+        "singleshot",
+        "serve",
+        "--model",
+        MODEL,
+        "--port",
+        "0",
+        "--decoders",
+        "1",
+        "--max-body-mb",
+        "0.5",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://\S+/", process.stdout.readline())
@@ -129,7 +144,7 @@ def visit(browser: Any, address: str) -> Iterator[Visit]:
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return Detector.load()
+    return Detector.load(MODEL)
 
 
 def transfer(page: Any, *files: tuple[str, str, bytes]) -> Any:

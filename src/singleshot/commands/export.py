@@ -19,7 +19,7 @@ from singleshot.export.verify import Differences, images_to_verify_on, verify
 from singleshot.models.own_backbone import factory_of
 from singleshot.models.ssd import SSD
 from singleshot.runtime.backends import ENGINES, start_engine
-from singleshot.runtime.find_model import find_model
+from singleshot.runtime.find_model import find_model, shipped_models
 from singleshot.spec import GRAPH
 from singleshot.variants import VARIANTS, variant
 from singleshot.weights.build import load_network
@@ -82,6 +82,7 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
         DataError: data that cannot be used.
         VerificationError: the export differs from its source; nothing was written.
     """
+    trained = not _is_architecture(options.model)
     _require_no_model(options.out)
     require_replaceable(options.out)
     source, provenance, source_hash, learnt = _source(options)
@@ -103,7 +104,7 @@ def export_model(options: ExportOptions, *, on_stage: OnStage = lambda _stage: N
     )
     export = Export(options.format, options.precision, tuple(files), source_hash)
     save_export(options.out, source.spec, files, export=export, card=card, provenance=provenance, learnt=learnt)
-    return Exported(options, sum(map(len, files.values())), options.model not in VARIANTS, differences, drop)
+    return Exported(options, sum(map(len, files.values())), trained, differences, drop)
 
 
 def _images_of(on_stage: OnStage, stage: str) -> Callable[[int, int], None]:
@@ -169,7 +170,7 @@ def _verified(
 def _source(options: ExportOptions) -> tuple[Source, Mapping[str, Any], str, LearntImages | None]:
     """What is exported, its provenance, the hash of its weights, and the images that it learnt."""
     model = options.model
-    if model in VARIANTS:
+    if _is_architecture(model):
         assert model is not None
         return NetworkSource(SSD(variant(model)).eval()), {"weights": "seed 0, not trained"}, "", None
     folder = find_model(model)
@@ -180,6 +181,11 @@ def _source(options: ExportOptions) -> tuple[Source, Mapping[str, Any], str, Lea
     name = Path(model).name if model is not None else folder.path.name
     network.spec = replace(network.spec, name=name if name in VARIANTS else network.spec.name)
     return NetworkSource(network), folder.provenance, folder.weights_hash, folder.learnt()
+
+
+def _is_architecture(model: str | None) -> bool:
+    """Whether it names an architecture of which there are no weights here."""
+    return model is not None and model in VARIANTS and model not in shipped_models() and not Path(model).is_dir()
 
 
 def _require_no_model(out: Path) -> None:

@@ -190,7 +190,7 @@ class BoxesOptions:
 
     Attributes:
         data: one or more data sets; several are joined.
-        model: an architecture's name or a model folder; left out, the default architecture.
+        model: an architecture's name or a model folder; left out, `ssdlite320-mobilenetv2`.
         split: which split; left out, the one that training learns from.
         input_size: `WxH` of the network input.
         most: limit on the number of default boxes; left out, as many as there are, and more only where a class would

@@ -16,7 +16,9 @@ from singleshot.weights.folder import CONFIG, read_folder, read_spec
 from singleshot.weights.learnt import LearntImages
 from singleshot.weights.transfer import start_from_file
 
-DEFAULT_MODEL = "ssdlite320-mobilenetv2"
+DEFAULT_MODEL = "ssd320-lite"
+MODEL_OF_THE_METHOD = "ssdlite320-mobilenetv2"
+"""The default where default boxes, a recipe, a fusion or a backbone are asked for, which go with the paper's method."""
 LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again
 NO = "none"
 
@@ -46,7 +48,7 @@ def base_spec(
     """The architecture asked for: a variant's, a model folder's, or the default.
 
     Args:
-        model: name or folder; None is the default.
+        model: name or folder; None is `DEFAULT_MODEL`.
         input_size: `WxH`, or one number for a square.
         backbone: `timm:NAME` or the code of a backbone of the user's own, with its preprocessing. None leaves the
             model's.
@@ -117,7 +119,8 @@ def source_of_weights(spec: ModelSpec, *, init: str | None, model: str | None) -
     Args:
         spec: the architecture.
         init: a model folder, a file of backbone weights, `none` for fresh weights, or None for the default: the folder
-            named by `model` if it has this backbone, else shipped weights of the same backbone, else fresh ones.
+            named by `model` if it has this backbone, else shipped weights of this architecture, else of the same
+            backbone, else fresh ones.
         model: what the user named as model.
     """
     if init == NO:
@@ -126,7 +129,7 @@ def source_of_weights(spec: ModelSpec, *, init: str | None, model: str | None) -
         return Path(init)
     if model is not None and Path(model).is_dir() and read_spec(Path(model)).backbone == spec.backbone:
         return Path(model)
-    for folder in shipped_models().values():
+    for folder in sorted(shipped_models().values(), key=lambda folder: folder.name != spec.name):
         shipped = read_spec(folder)
         if (shipped.backbone, shipped.width, shipped.batch_norm) == (spec.backbone, spec.width, spec.batch_norm):
             return folder

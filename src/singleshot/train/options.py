@@ -31,7 +31,8 @@ class TrainOptions:
     """Everything has a useful default; None is what was left out: as the recipe or the data say.
 
     Attributes:
-        model: architecture or model folder; left out: the shipped model's architecture.
+        model: architecture or model folder; left out: ssd320-lite, or ssdlite320-mobilenetv2 where `--recipe`,
+            `--boxes`, `--fusion` or `--backbone` ask for what goes with the paper's method.
         epochs: passes over the training set; left out: at most 30, and more on small sets; the run ends early where its
             validations bring nothing more. What is given is kept.
         batch_size: images per step; left out: the recipe's, and fewer on small sets.
