@@ -182,12 +182,22 @@ def test_an_image_that_ends_two_engines_is_given_up_and_no_other(
         assert (crashed.status, "next one, too" in crashed.detail) == (500, True)
         assert isinstance(failed, Problem)
         assert (failed.status, "failed" in failed.detail) == (500, True)
+        await asyncio.sleep(0)  # for what the last futures call when they are done
         assert service.waiting == 0
         assert service.engines_started == engine.started == 3
 
     with_service(engine, work)
     assert caplog.text.count("the engine ended (SIGSEGV); another one is started") == 2
     assert "RuntimeError: red" in caplog.text
+
+
+def stop(engine: EngineProcess) -> None:
+    """Stop the process of an engine, and wait until all of its threads stand still (Linux tells)."""
+    assert engine.process_id is not None
+    os.kill(engine.process_id, signal.SIGSTOP)
+    threads = Path(f"/proc/{engine.process_id}/task")
+    while any(state.read_text().rpartition(")")[2].split()[0] != "T" for state in threads.glob("*/stat")):
+        time.sleep(0.001)
 
 
 def test_an_engine_that_hangs_is_killed(
@@ -197,8 +207,7 @@ def test_an_engine_that_hangs_is_killed(
     monkeypatch.setattr(engine_process, "HANG_SECONDS", 2.0)
 
     async def work(service: DetectionService) -> None:
-        assert engine.process_id is not None
-        os.kill(engine.process_id, signal.SIGSTOP)
+        stop(engine)
         (result,) = await service.detect([pixels()], score=0.5)
         assert isinstance(result, ImageResult)
 
@@ -210,8 +219,7 @@ def test_an_engine_that_hangs_does_not_hold_up_the_end(spec: ModelSpec) -> None:
     engine = EngineProcess(CrashingModel(spec, 1))
 
     async def work(service: DetectionService) -> None:
-        assert engine.process_id is not None
-        os.kill(engine.process_id, signal.SIGSTOP)
+        stop(engine)
         with pytest.raises(Problem) as late:
             await service.detect([pixels()], score=0.5, deadline=0.3)
         assert late.value.status == 504
