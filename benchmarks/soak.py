@@ -67,6 +67,7 @@ INPUTS = "benchmarks/input_drills.py"
 FILES = "benchmarks/fuzz_files.py"
 SERVING = "benchmarks/serve_drills.py"
 SERVING_SAMPLE = "pytest tests/test_serve_drills.py"
+KILLS = "benchmarks/detect_kills.py ../shared/data/bccd"
 ROWS = (
     Row("pixel bombs", "20", f"{INPUTS} pixel_bombs"),
     Row("truncated files", "200 cuts", f"{INPUTS} cut_files"),
@@ -118,11 +119,13 @@ ROWS = (
     Row("leaks", "100,000 requests", f"{SERVING} leak", SERVING_SAMPLE, 8),
     Row("a server that leaks is noticed", "2,000 requests", f"{SERVING} leak --leaking --requests 2000",
         SERVING_SAMPLE, 1),
+    Row("a job of 100,000 files that is killed", "20 kills, 1,000 bad files", f"{KILLS} --most 16",
+        f"{KILLS} --files 1000 --bad 10 --kills 2 --most 4", 9),
     Row("malformed calls", "10,000", "benchmarks/fuzz_serve.py", "benchmarks/fuzz_serve.py --cases 100", 10),
     Row("an address as input; model management", "each", "pytest tests/test_serve_openapi.py"),
     Row("markup, other origins, a real browser", "each", "pytest tests/test_serve_page.py", minutes=2),
 )  # fmt: skip
-"""All but what needs a GPU (its memory running out), and jobs on several machines."""
+"""All but what needs a GPU (its memory running out)."""
 
 NOTICED = {"leak --leaking": "FAULT memory grew"}
 """Commands that must fail, and what they must say: they show that a drill sees what it looks for."""
