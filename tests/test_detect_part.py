@@ -136,10 +136,10 @@ def test_a_job_killed_again_and_again_has_each_file_once(images: Path, tmp_path:
         child = os.fork()
         if child == 0:
             try:
-                detect(images, out, detector=brightness(on_image=lambda: time.sleep(0.003)))
+                detect(images, out, detector=brightness(on_image=lambda: time.sleep(0.02)))  # 0.7 s at least
             finally:
                 os._exit(0)
-        time.sleep(generator.uniform(0, 0.15))
+        time.sleep(generator.uniform(0, 0.3))
         os.kill(child, signal.SIGKILL)
         deaths += os.WIFSIGNALED(os.waitpid(child, 0)[1])
         for shard in (tmp_path / "killed.jsonl.job/shards").glob("*.jsonl"):
