@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import multiprocessing
 import random
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+from own_process import in_own_process
 
 from singleshot.data.check import check
 from singleshot.data.recognise import open_data
@@ -128,10 +128,6 @@ def fuzz(room: str, count: int, seed: int) -> tuple[bool, str]:
     return True, f"{count:,} files of {len(cases)} kinds, 0 crashes ({dict(outcomes)})"
 
 
-def _send(room: str, count: int, seed: int, pipe: multiprocessing.connection.Connection) -> None:
-    pipe.send(fuzz(room, count, seed))
-
-
 def main() -> int:
     """Run the rooms; print a line each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -139,17 +135,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    context, failed = multiprocessing.get_context("spawn"), False
+    failed = False
     for room in options.rooms or ROOMS:
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_send, args=(room, options.count, options.seed, sender))
-        process.start()
-        sender.close()
-        try:
-            kept, figure = receiver.recv()
-        except EOFError:
-            kept, figure = False, "the process crashed"
-        process.join()
+        kept, figure = in_own_process(fuzz, room, options.count, options.seed)
         failed = failed or not kept
         print(f"{room}: {figure}", flush=True)
     return int(failed)

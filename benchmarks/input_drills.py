@@ -11,7 +11,6 @@ import argparse
 import io
 import json
 import logging
-import multiprocessing
 import pickle
 import resource
 import shutil
@@ -27,6 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from own_process import in_own_process
 from PIL import Image
 
 import singleshot
@@ -377,14 +377,14 @@ DRILLS: dict[str, Callable[[Random], str]] = {
 }  # fmt: skip
 
 
-def run(name: str, seed: int, pipe: multiprocessing.connection.Connection) -> None:
-    """Send a drill's figure, and whether the promise was kept."""
+def run(name: str, seed: int) -> tuple[bool, str]:
+    """Whether a drill's promise was kept, and its figure."""
     try:
-        pipe.send((True, DRILLS[name](np.random.default_rng(seed))))
+        return True, DRILLS[name](np.random.default_rng(seed))
     except BrokenPromiseError as error:
-        pipe.send((False, str(error)))
+        return False, str(error)
     except Exception as error:  # noqa: BLE001  (what a drill exists to find)
-        pipe.send((False, f"{type(error).__name__}: {error}"))
+        return False, f"{type(error).__name__}: {error}"
 
 
 def main() -> int:
@@ -393,18 +393,10 @@ def main() -> int:
     parser.add_argument("drills", nargs="*", metavar="DRILL", help=", ".join(DRILLS))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    context, failed = multiprocessing.get_context("spawn"), 0
+    failed = 0
     for name in arguments.drills or DRILLS:
-        receiver, sender = context.Pipe(duplex=False)
         start = time.perf_counter()
-        process = context.Process(target=run, args=(name, arguments.seed, sender))
-        process.start()
-        sender.close()
-        try:
-            kept, figure = receiver.recv()
-        except EOFError:
-            kept, figure = False, "the process crashed"
-        process.join()
+        kept, figure = in_own_process(run, name, arguments.seed)
         failed += not kept
         seconds = time.perf_counter() - start
         print(f"{name:18} {'kept  ' if kept else 'BROKEN'} {figure}  [{seconds:.0f} s]", flush=True)

@@ -20,7 +20,7 @@ from singleshot.report.boxes import write_study
 from singleshot.report.charts import require_matplotlib
 from singleshot.spec import OBJECT, ModelSpec
 from singleshot.train.box_choice import starting_boxes
-from singleshot.train.initial import MODEL_OF_THE_METHOD, base_spec, source_of_weights
+from singleshot.train.initial import DEFAULT_WITH_IOU_MATCHING, base_spec, source_of_weights
 from singleshot.train.recipe import recipe_for
 from singleshot.types import Annotations
 
@@ -66,7 +66,7 @@ def _request(options: BoxesOptions) -> tuple[Annotations, ModelSpec]:
     if not options.data:
         raise RequestError("which data? Give a folder or file: ssd boxes DATA")
     annotations = join([open_data(path, split=options.split or default_splits(path).train) for path in options.data])
-    spec = base_spec(options.model or MODEL_OF_THE_METHOD, options.input_size)
+    spec = base_spec(options.model or DEFAULT_WITH_IOU_MATCHING, options.input_size)
     if spec.is_quality_aware:
         raise RequestError(f"{spec.name} needs no default boxes that fit: its cells learn objects of any size")
     if spec.class_agnostic:

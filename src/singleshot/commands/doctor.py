@@ -77,7 +77,7 @@ class Diagnosis:
 
 
 def diagnose() -> Diagnosis:
-    """Look at the machine and the installation; takes 2 or 3 seconds, most of them torch's start."""
+    """Look at the machine and the installation; takes some 4 seconds, most of them torch's start."""
     extras, missing = read_extras()
     with ThreadPoolExecutor(machine.usable_cores()) as pool:
         engines = dict(zip(ENGINES, pool.map(run_probe, ENGINES), strict=True))

@@ -17,8 +17,8 @@ from singleshot.weights.learnt import LearntImages
 from singleshot.weights.transfer import start_from_file
 
 DEFAULT_MODEL = "ssd320-lite"
-MODEL_OF_THE_METHOD = "ssdlite320-mobilenetv2"
-"""The default where default boxes, a recipe, a fusion or a backbone are asked for, which go with the paper's method."""
+DEFAULT_WITH_IOU_MATCHING = "ssdlite320-mobilenetv2"
+"""The default where a recipe, default boxes, a fusion or a backbone are asked for that go with the paper's matching."""
 LARGEST_SIDE = 8192  # as weights/bounds.py: what is trained can be read again
 NO = "none"
 

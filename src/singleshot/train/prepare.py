@@ -27,7 +27,7 @@ from singleshot.train.distributed import ALONE, Ranks
 from singleshot.train.ema import ModelEMA
 from singleshot.train.frozen import freeze_early_layers
 from singleshot.train.initial import (
-    MODEL_OF_THE_METHOD,
+    DEFAULT_WITH_IOU_MATCHING,
     backbone_of,
     base_spec,
     initial_network,
@@ -149,13 +149,13 @@ def _architecture(options: TrainOptions, base: ModelSpec | None) -> tuple[ModelS
     """The architecture, unless it is given, and what makes its backbone where that is the user's own."""
     backbone = backbone_of(options.backbone)
     model = model_or_start(options.model, options.init, backbone=options.backbone)
-    if model is None and _asks_for_the_method(options):
-        model = MODEL_OF_THE_METHOD
+    if model is None and _asks_for_iou_matching(options):
+        model = DEFAULT_WITH_IOU_MATCHING
     base = base or base_spec(model, options.input_size, backbone=backbone, fusion=options.fusion)
     return base, None if isinstance(backbone, str) else backbone
 
 
-def _asks_for_the_method(options: TrainOptions) -> bool:
+def _asks_for_iou_matching(options: TrainOptions) -> bool:
     """Whether what the user said goes with default boxes that match by IoU, and not with the default model."""
     other_recipe = options.recipe not in {None, ALIGNED.name}
     return other_recipe or options.boxes != "auto" or options.fusion is not None or options.backbone is not None
